@@ -1,0 +1,65 @@
+# `make demo`  the whole job on an embedded default: prepare, fine-tune, export, quantize, publish.
+# `make test`  everything that must hold. `make test-fast`: what needs no training and no building.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+export FINETUNE_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/finetune-run
+export HF_HUB_DISABLE_TELEMETRY := 1
+export DO_NOT_TRACK := 1
+PYTHON ?= python3
+BIN := .venv/bin
+WORKERS ?= $(shell nproc)
+
+.PHONY: help setup system llama versitygw smollm2 demo test test-fast check lock bench clean
+
+help: ## what can be made
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+system: ## the system packages that building needs (Debian; named where it may not install)
+	@scripts/system.sh
+
+.venv/installed: requirements/dev.txt requirements/uv.txt pyproject.toml | system
+	@echo "environment: .venv from requirements/dev.txt (torch is 5 GB; some minutes at first)"
+	@[ -x $(BIN)/python ] || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements/uv.txt
+	@$(BIN)/uv pip sync --quiet --require-hashes --compile-bytecode --python $(BIN)/python requirements/dev.txt
+	@$(BIN)/python -m compileall -q job 2>/dev/null || true
+	@touch $@
+
+setup: .venv/installed ## the Python environment, from hash-locked requirements
+
+llama: .venv/installed ## the bundled llama.cpp, built from its pinned source
+	@PYTHON=$(PYTHON) scripts/build-llama.sh .venv/llama.cpp >/dev/null
+
+versitygw: .venv/installed ## the S3 server that the demo and the tests publish to
+	@scripts/build-versitygw.sh .venv/bin/versitygw >/dev/null
+
+smollm2: .venv/installed ## the demo's base model, as a Hugging Face folder in the cache
+	@$(BIN)/python scripts/smollm2.py >/dev/null
+
+demo: llama versitygw smollm2 ## fine-tune SmolLM2-135M and publish GGUF files; SPEC=my.yaml runs another spec
+	@$(BIN)/python scripts/demo.py $(SPEC)
+
+test: llama versitygw check ## everything that must hold
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal tests
+
+test-fast: setup ## no training, no building: seconds
+	@$(BIN)/python -m pytest -n $(WORKERS) -m "not slow" tests
+
+check: setup ## types, lint, import contracts
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo 2>/dev/null | tail -4
+	@$(BIN)/shellcheck -S warning scripts/*.sh entrypoint.sh .ci/run
+
+lock: setup ## compile requirements/*.in again
+	@PATH=$(CURDIR)/$(BIN):$$PATH scripts/lock.sh
+
+bench: llama ## speed and memory, side by side with what users would use instead
+	@$(BIN)/python bench/export.py
+	@$(BIN)/python bench/train.py
+
+clean: ## the environment and what runs left behind; the cache stays
+	rm -rf .venv build .pytest_cache .mypy_cache .ruff_cache

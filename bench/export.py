@@ -1,0 +1,212 @@
+"""The export against what users do today, side by side: PEFT's merge, save_pretrained, llama.cpp's converter, and cp.
+
+    python bench/export.py [--layers 22] [--runs 1] [--work DIR]
+
+A random Llama of about 1.1 billion parameters in float16 (TinyLlama's shape; --layers shrinks it) with an all-linear
+adapter of rank 8. Each contender is a process of its own that reads the base from the page cache; its time ends when
+its files are on the disk (fsync), so that nobody is paid for leaving work to the kernel. Memory is sampled from
+/proc: RssAnon is what the process holds, RSS also counts mapped pages of the base. Start-up is the export of a model
+of next to no size.
+"""
+
+import argparse
+import filecmp
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from job import llama  # noqa: E402
+
+MIB = 1 << 20
+VOCAB, HIDDEN, INTERMEDIATE = 32000, 2048, 5632
+
+MAKE = """
+import sys, torch
+from pathlib import Path
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM, LlamaConfig
+from tests.tiny_models import copy_tokenizer
+folder, layers, hidden, intermediate = Path(sys.argv[1]), *map(int, sys.argv[2:5])
+config = LlamaConfig(vocab_size=int(sys.argv[5]), hidden_size=hidden, intermediate_size=intermediate,
+                     num_hidden_layers=layers, num_attention_heads=hidden // 64, num_key_value_heads=hidden // 512 or 1)
+torch.manual_seed(0)
+model = AutoModelForCausalLM.from_config(config, dtype=torch.float16)
+model.save_pretrained(folder / "base", max_shard_size="1GB")
+copy_tokenizer(folder / "base")
+settings = LoraConfig(r=8, lora_alpha=16, target_modules="all-linear", init_lora_weights=False, task_type="CAUSAL_LM")
+get_peft_model(model, settings).save_pretrained(folder / "adapter")
+"""
+
+MERGE = """
+import sys, shutil
+from pathlib import Path
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
+base, adapter, merged = map(Path, sys.argv[1:4])
+model = AutoModelForCausalLM.from_pretrained(base, dtype="auto")
+PeftModel.from_pretrained(model, str(adapter)).merge_and_unload().save_pretrained(merged)
+for path in base.glob("tokenizer*"):
+    shutil.copyfile(path, merged / path.name)
+"""
+
+
+@dataclass
+class Measured:
+    """Wall seconds, peaks in bytes, bytes written to disk."""
+
+    seconds: float = 0.0
+    anonymous: int = 0
+    resident: int = 0
+    disk: int = 0
+    steps: list[float] = field(default_factory=list)
+
+
+def measured(commands: Sequence[Sequence[str | Path]], out: Path) -> Measured:
+    """Runs the commands one after another; `out` is the folder that they write."""
+    result = Measured()
+    for command in commands:
+        started = time.monotonic()
+        process = subprocess.Popen(
+            list(map(str, command)), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
+        sampler = threading.Thread(target=_sample, args=(process, result))
+        sampler.start()
+        _, errors = process.communicate()
+        sampler.join()
+        if process.returncode:
+            raise SystemExit(f"{command} exited {process.returncode}\n{errors[-3000:]}")
+        files = [path for path in out.rglob("*") if path.is_file() and not path.is_symlink()]
+        for path in files:
+            _flush(path)
+        result.steps.append(time.monotonic() - started)
+    result.seconds = sum(result.steps)
+    result.disk = sum(path.stat().st_size for path in files)
+    return result
+
+
+def _sample(process: subprocess.Popen[str], result: Measured) -> None:
+    while process.poll() is None:
+        try:
+            status = Path(f"/proc/{process.pid}/status").read_text()
+        except OSError:
+            return
+        found = dict(re.findall(r"^(RssAnon|VmRSS):\s+(\d+) kB$", status, re.M))
+        result.anonymous = max(result.anonymous, int(found.get("RssAnon", 0)) * 1024)
+        result.resident = max(result.resident, int(found.get("VmRSS", 0)) * 1024)
+        time.sleep(0.01)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    os.fsync(descriptor)
+    os.close(descriptor)
+
+
+def _made(work: Path, layers: int, hidden: int, intermediate: int, vocab: int) -> Path:
+    work.mkdir()
+    sizes = map(str, (layers, hidden, intermediate, vocab))
+    subprocess.run([sys.executable, "-c", MAKE, str(work), *sizes], cwd=ROOT, check=True, capture_output=True)
+    return work
+
+
+def _ours(model: Path, out: Path) -> Callable[[], Measured]:
+    def run() -> Measured:
+        out.mkdir()
+        spec = {"model": {"id": "bench/base"}, "dataset": {"id": "bench/rows"}}
+        inputs = {"model": str(model / "base"), "adapter": str(model / "adapter"), "name": "bench"}
+        (out / "inputs.json").write_text(json.dumps({"spec": spec, "inputs": inputs}))
+        return measured([[sys.executable, "-m", "job", "stage", "export", out]], out)
+
+    return run
+
+
+def _todays(model: Path, out: Path) -> Callable[[], Measured]:
+    def run() -> Measured:
+        out.mkdir()
+        merged, script = out / "bench", llama.converter_path() / "convert_hf_to_gguf.py"
+        merge = [sys.executable, "-c", MERGE, model / "base", model / "adapter", merged]
+        convert = [sys.executable, script, merged, "--outtype", "f16", "--outfile", out / "bench-f16.gguf"]
+        return measured([merge, [*convert, "--model-name", "bench"]], out)
+
+    return run
+
+
+def _copy(model: Path, out: Path) -> Callable[[], Measured]:
+    def run() -> Measured:
+        out.mkdir()
+        return measured([["cp", "-r", model / "base", out]], out)
+
+    return run
+
+
+def _best(run: Callable[[], Measured], out: Path, runs: int, keep: bool) -> Measured:
+    results = []
+    for number in range(runs):
+        results.append(run())
+        if number + 1 < runs or not keep:
+            shutil.rmtree(out)
+    return min(results, key=lambda result: result.seconds)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--layers", type=int, default=22)
+    parser.add_argument("--runs", type=int, default=1, help="the fastest of so many runs counts")
+    parser.add_argument("--work", type=Path, help="where about 9 GB fit (default: the temporary directory)")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=options.work, prefix="bench-export-") as folder:
+        work = Path(folder)
+        tiny = _made(work / "tiny", 1, 64, 128, 1536)
+        model = _made(work / "model", options.layers, HIDDEN, INTERMEDIATE, VOCAB)
+        startup = _best(_ours(tiny, work / "startup"), work / "startup", options.runs, False)
+        for path in (model / "base").iterdir():
+            path.read_bytes()
+        copy = _best(_copy(model, work / "copy"), work / "copy", options.runs, False)
+        ours = _best(_ours(model, work / "ours"), work / "ours", options.runs, True)
+        todays = _best(_todays(model, work / "todays"), work / "todays", options.runs, True)
+        same = filecmp.cmp(work / "ours" / "bench-f16.gguf", work / "todays" / "bench-f16.gguf", shallow=False)
+        size = (work / "ours" / "bench-f16.gguf").stat().st_size
+    _report(startup, copy, ours, todays, same, size)
+
+
+def _report(startup: Measured, copy: Measured, ours: Measured, todays: Measured, same: bool, size: int) -> None:
+    largest = VOCAB * HIDDEN
+    bound = 500_000_000 + 6 * largest
+    print(f"{os.cpu_count()} CPUs, GGUF of {size / MIB:.0f} MiB, largest tensor {largest / 1e6:.1f} million elements")
+    print(f"{'':34}{'seconds':>9}{'RssAnon MiB':>13}{'RSS MiB':>9}{'disk MiB':>10}")
+    rows = {
+        "this export": ours,
+        f"PEFT + converter ({todays.steps[0]:.1f} + {todays.steps[1]:.1f} s)": todays,
+        "cp of the base": copy,
+        "start-up": startup,
+    }
+    for name, row in rows.items():
+        memory = f"{row.anonymous / MIB:>13.0f}{row.resident / MIB:>9.0f}"
+        print(f"{name:34}{row.seconds:>9.1f}{memory}{row.disk / MIB:>10.0f}")
+    allowed = 1.5 * copy.seconds + startup.seconds
+    targets = [
+        ("times as fast as PEFT + converter", todays.seconds / ours.seconds, ">=", 2.5),
+        ("seconds, within 1.5 x cp + start-up", ours.seconds, "<=", allowed),
+        ("MiB RssAnon, within 0.5 GB + 6 bytes per element", ours.anonymous / MIB, "<=", bound / MIB),
+        ("bytes on disk beside the GGUF", ours.disk - size, "<=", 10_000),
+    ]
+    for what, value, relation, target in targets:
+        met = value >= target if relation == ">=" else value <= target
+        print(f"{'met   ' if met else 'MISSED'} {value:8.1f} {relation} {target:8.1f}  {what}")
+    print(f"{'met   ' if same else 'MISSED'} both GGUF files are the same, byte for byte")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+"""The command line, and the only place that catches everything: an exit code for each end."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from job import logs
+from job.errors import Bug, JobError, SpecInvalid, StorageFailed
+from job.redaction import redact
+
+USAGE = 2  # what the command line parser exits with
+TERMINATION_LIMIT = 3000  # bytes; Kubernetes keeps 4096 and cuts at the front
+SpecPath = Annotated[
+    Path | None, typer.Argument(envvar="FINETUNE_SPEC", help="The spec: a YAML or JSON file.", show_default=False)
+]
+
+app = typer.Typer(
+    add_completion=False,
+    pretty_exceptions_enable=False,  # its tracebacks show local variables, and with them secrets
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    help="A spec goes in, fine-tuned GGUF files come out.\n\n"
+    "Every option can also be set in the environment: `FINETUNE__TRAINING__LEARNING_RATE=1e-4`.",
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from job import llama
+        from job.versions import versions
+
+        built = llama.version() if llama.is_built() else "llama.cpp is not built"
+        typer.echo("\n".join([*(f"{name} {number}" for name, number in versions().items()), built]))
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Names every part.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def run(spec: SpecPath = None) -> None:
+    """Run the whole job: fetch, train, export, quantize, publish.
+
+    Example: `python -m job run examples/recipe.yaml`
+    """
+    from job import pipeline
+    from job.spec_file import load
+
+    pipeline.run(load(spec, os.environ))
+
+
+@app.command()
+def check(spec: SpecPath = None) -> None:
+    """Read the spec and name every fault at once, without fetching anything."""
+    from job.spec_file import load
+
+    load(spec, os.environ)
+    typer.echo("the spec is valid")
+
+
+@app.command()
+def plan(spec: SpecPath = None) -> None:
+    """Show the resolved spec and what a run would do."""
+    from job.plan import describe
+    from job.spec_file import load
+
+    typer.echo(describe(load(spec, os.environ)))
+
+
+@app.command()
+def schema() -> None:
+    """Print the spec's JSON Schema."""
+    import json
+
+    from job.spec_file import schema as schema_of_spec
+
+    typer.echo(json.dumps(schema_of_spec(), indent=2))
+
+
+@app.command(hidden=True)
+def stage(name: str, folder: Path) -> None:
+    """Run one stage in this process (the pipeline calls this)."""
+    from job.child import run_stage
+
+    sys.exit(run_stage(name, folder))
+
+
+def _say_last_words(error: JobError) -> None:
+    """On stderr, and in the termination message that `kubectl describe` and the launcher show."""
+    text = redact(str(error))
+    sys.stderr.write(f"error: {text}\n")
+    path = Path(os.environ.get("FINETUNE_TERMINATION_LOG") or "/dev/termination-log")
+    if path.is_file():
+        try:
+            path.write_bytes(f"exit code {error.code}: {text}".encode()[:TERMINATION_LIMIT])
+        except OSError as problem:
+            sys.stderr.write(f"cannot write {path}: {problem}\n")
+
+
+def main() -> NoReturn:
+    """Runs the command line and exits with the code of what went wrong, or 0."""
+    code = 0
+    logs.configure()
+    try:
+        app()
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 0
+        code = SpecInvalid.code if code == USAGE else code
+    except JobError as error:
+        code = error.code
+        _say_last_words(error)
+    except OSError as error:
+        fault = StorageFailed(f"{type(error).__name__}: {error}", hint="Is the disk full or read-only?")
+        code = fault.code
+        _say_last_words(fault)
+    except Exception as error:  # noqa: BLE001 - the one place that catches everything
+        logs.log.exception("run.bug")
+        code = Bug.code
+        _say_last_words(Bug(f"{type(error).__name__}: {error}", hint="This is a bug; the log has its traceback."))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Threads that still upload must not hold up the end: what they do not finish does not count.
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    main()

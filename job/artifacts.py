@@ -1,0 +1,95 @@
+"""Files with their hashes, and writing that is whole or not there."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from job.errors import IntegrityViolated, StorageFailed
+
+
+class Frozen(BaseModel):
+    """What passes between the parts: paths and numbers, never models."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class Artifact(Frozen):
+    """A file by its name under the folder it belongs to, its SHA-256 (hex) and its size in bytes."""
+
+    path: str
+    sha256: str
+    size: int
+
+
+def sha256_of(path: Path, progress: Callable[[int], None] | None = None) -> str:
+    """The SHA-256 of a file, in hex. `progress` is called with the bytes read so far."""
+    digest = hashlib.sha256()
+    done = 0
+    with path.open("rb") as file:
+        while block := file.read(1 << 22):
+            digest.update(block)
+            done += len(block)
+            if progress:
+                progress(done)
+    return digest.hexdigest()
+
+
+def artifact(folder: Path, name: str) -> Artifact:
+    """Hashes one file of a folder."""
+    path = folder / name
+    return Artifact(path=name, sha256=sha256_of(path), size=path.stat().st_size)
+
+
+def artifacts_below(folder: Path) -> list[Artifact]:
+    """Every file below a folder, hashed, by name."""
+    names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+    return [artifact(folder, name) for name in names]
+
+
+def verify(folder: Path, expected: Artifact) -> None:
+    """Raises IntegrityViolated if a file is not what its hash says."""
+    path = folder / expected.path
+    if not path.is_file():
+        raise IntegrityViolated(f"{path} is missing")
+    if path.stat().st_size != expected.size or sha256_of(path) != expected.sha256:
+        raise IntegrityViolated(f"{path} does not match its SHA-256 {expected.sha256}")
+
+
+def digest_of(value: Any) -> str:
+    """A short hash of anything that JSON can hold: what keys are made of (32 hex digits)."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Gives a temporary name beside `path`, and renames it to `path` when the block ends well.
+
+    Raises StorageFailed when the disk is full or refuses.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise StorageFailed(
+            f"cannot write {path}: {error.strerror or error}",
+            hint="Free space there, or point FINETUNE_WORK elsewhere.",
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes JSON whole, readable, with sorted keys."""
+    with written_whole(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")

@@ -1,0 +1,10 @@
+"""Data sets: from local files of many formats to one train.jsonl and one eval.jsonl of normalized rows.
+
+`sources` finds the files of a configuration and a split, `opening` and the readers turn bytes into rows,
+`layouts` finds out how rows are to be read, `normalize` does it, `prepare` splits, weighs and writes.
+"""
+
+from job.dataset.prepare import Prepared, prepare
+from job.dataset.sources import files_wanted
+
+__all__ = ["Prepared", "files_wanted", "prepare"]

@@ -1,0 +1,227 @@
+"""Makes train.jsonl and eval.jsonl from the local files of one or several data sets.
+
+    <out>/train.jsonl   a single set of weight 1 in its own order; a mix shuffled by the seed
+    <out>/eval.jsonl    only where rows are held out; never weighted
+
+Rows are streamed: memory depends on the number of rows (see `spool`), not on their length. The same
+files, spec and seed give the same bytes.
+"""
+
+import json
+import random
+from array import array
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, closing
+from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+from job.artifacts import Frozen, digest_of, sha256_of, written_whole
+from job.dataset.counting import Tally
+from job.dataset.layouts import Kind, Layout, find_layout
+from job.dataset.normalize import normalizer
+from job.dataset.readers import read_rows
+from job.dataset.rows import MAX_ROW, Broken
+from job.dataset.sources import local_files, shown_id
+from job.dataset.spool import Spool
+from job.errors import DataInvalid, StorageFailed
+from job.logs import log
+from job.spec import Dataset
+
+_HEAD = 20
+"""Good rows that are looked at to find the format."""
+_SET_BITS = 48
+"""A row of a mix is one 64-bit number: the set above these bits, its offset in the spool below."""
+
+
+_ENCODER = json.JSONEncoder(ensure_ascii=False)
+_Found = tuple[str, int, dict[str, Any] | Broken]
+
+
+class Prepared(Frozen):
+    """What training reads. `digest` is made from both files, `broken` counts over all sets."""
+
+    train: Path
+    eval: Path | None
+    kind: Kind
+    rows: int
+    eval_rows: int
+    broken: int
+    digest: str
+
+
+class _Source(Frozen):
+    """A set with its files and how their rows are read."""
+
+    dataset: Dataset
+    files: list[Path]
+    eval_files: list[Path]
+    layout: Layout
+
+
+class _Part(NamedTuple):
+    """A set that has been read: its rows, those of its named evaluation split, its broken rows."""
+
+    rows: Spool
+    named: Spool | None
+    broken: int
+
+
+def prepare(sets: list[tuple[Dataset, Path]], *, seed: int, system: str | None, out: Path) -> Prepared:
+    """Reads every set (a local file, or a folder such as a snapshot of a Hub repository) and writes the rows.
+
+    Raises DataInvalid for rows that cannot be used, NotFound for a split or configuration that does not
+    exist, StorageFailed when the disk refuses.
+    """
+    sources = [_source(dataset, path) for dataset, path in sets]
+    kind = _common_kind(sources)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=".rows-", dir=out) as spools:
+            parts = [_read(s, index, kind, system, seed, Path(spools)) for index, s in enumerate(sources)]
+            rows = _write_train(parts, [dataset.weight for dataset, _ in sets], seed, out / "train.jsonl")
+            eval_rows = _write_eval(parts, out / "eval.jsonl")
+    except OSError as error:
+        raise StorageFailed(f"cannot write to {out}: {error.strerror or error}", hint="Free space there.") from error
+    files = [out / "train.jsonl", *([out / "eval.jsonl"] if eval_rows else [])]
+    return Prepared(
+        train=files[0],
+        eval=files[1] if eval_rows else None,
+        kind=kind,
+        rows=rows,
+        eval_rows=eval_rows,
+        broken=sum(part.broken for part in parts),
+        digest=digest_of([kind, *(sha256_of(file) for file in files)]),
+    )
+
+
+def _source(dataset: Dataset, path: Path) -> _Source:
+    """Finds a set's files and, from the first rows that are whole, how to read them."""
+    files = local_files(dataset, path, dataset.split)
+    eval_files = local_files(dataset, path, dataset.eval_split) if dataset.eval_split else []
+    with closing(_rows(files, None)) as rows:
+        heads = list(islice((row for _, _, row in rows if isinstance(row, dict)), _HEAD))
+    if not heads:
+        _refuse_all(dataset, files)
+    layout = find_layout(dataset, heads, shown_id(dataset))
+    log.info("data.format", dataset=shown_id(dataset), format=layout.format, kind=layout.kind, columns=layout.columns)
+    return _Source(dataset=dataset, files=files, eval_files=eval_files, layout=layout)
+
+
+def _refuse_all(dataset: Dataset, files: list[Path]) -> None:
+    """Raises DataInvalid for a set without one row that is whole, naming the first faults."""
+    tally = Tally(dataset)
+    for file, line, row in _rows(files, None):
+        if isinstance(row, Broken):
+            tally.add_broken(file, line, row)
+    tally.judge()
+
+
+def _common_kind(sources: list[_Source]) -> Kind:
+    """What all sets can be without loss. Raises DataInvalid, naming two sets that do not go together."""
+    by_kind = {source.layout.kind: source for source in sources}
+    if len(by_kind) == 1:
+        return next(iter(by_kind))
+    if "text" in by_kind:
+        text = by_kind.pop("text")
+        kind, other = by_kind.popitem()
+        raise DataInvalid(
+            f"the sets do not go together: {shown_id(text.dataset)} is plain text, "
+            f"{shown_id(other.dataset)} is {kind.replace('_', '/')}",
+            hint="Set dataset.format, or dataset.text for all of them, so that they agree.",
+        )
+    return "messages"
+
+
+def _read(source: _Source, index: int, kind: Kind, system: str | None, seed: int, folder: Path) -> _Part:
+    """Reads a set into spools. Raises DataInvalid when too many of its rows are broken."""
+    dataset = source.dataset
+    fraction = 0.0 if source.eval_files else dataset.eval_fraction
+    read = [(source.files, Spool(folder / f"{index}.jsonl", seed=seed, index=index, eval_fraction=fraction))]
+    if source.eval_files:
+        spool = Spool(folder / f"{index}-eval.jsonl", seed=seed, index=index, eval_fraction=0.0)
+        read.append((source.eval_files, spool))
+    broken = 0
+    for files, spool in read:
+        tally = Tally(dataset)
+        with closing(_lines(files, source, normalizer(source.layout, kind, system), tally)) as lines:
+            for number, line in lines:
+                spool.add(number, line)
+        spool.settle()
+        tally.judge()
+        broken += tally.broken
+    return _Part(rows=read[0][1], named=read[1][1] if source.eval_files else None, broken=broken)
+
+
+def _rows(files: list[Path], columns: set[str] | None) -> Generator[_Found, None, None]:
+    """The rows of all files, each with its file's name and its line."""
+    for file in files:
+        with closing(read_rows(file, columns)) as rows:
+            for line, row in rows:
+                yield file.name, line, row
+
+
+def _lines(
+    files: list[Path], source: _Source, normalize: Callable[[dict[str, Any]], dict[str, Any]], tally: Tally
+) -> Generator[tuple[int, bytes], None, None]:
+    """The good rows, each with its number among all rows, up to `limit`; the broken ones go to the tally."""
+    with closing(_rows(files, set(source.layout.columns.values()))) as rows:
+        for number, (file, line, row) in enumerate(rows):
+            try:
+                if isinstance(row, Broken):
+                    raise row
+                text = _line(normalize(row))
+            except Broken as broken:
+                tally.add_broken(file, line, broken)
+                continue
+            tally.add_good()
+            yield number, text
+            if tally.good == source.dataset.limit:
+                return
+
+
+def _line(row: dict[str, Any]) -> bytes:
+    """One JSON line; what Unicode calls line ends is escaped, for readers that split there."""
+    text = _ENCODER.encode(row)
+    for mark in ("\x85", "\u2028", "\u2029"):
+        text = text.replace(mark, f"\\u{ord(mark):04x}")
+    line = text.encode() + b"\n"
+    if len(line) > MAX_ROW:
+        raise Broken(f"the row is longer than {MAX_ROW >> 20} MiB")
+    return line
+
+
+def _write_train(parts: list[_Part], weights: list[float], seed: int, path: Path) -> int:
+    """Writes the rows to train on; returns how many. Raises DataInvalid when none is left."""
+    with written_whole(path) as temporary, temporary.open("wb") as file, ExitStack() as stack:
+        if weights == [1.0]:
+            rows = 0
+            for line in parts[0].rows.lines(held_out=False):
+                file.write(line)
+                rows += 1
+            return rows
+        order = array("Q")
+        for index, (part, weight) in enumerate(zip(parts, weights, strict=True)):
+            order.extend(index << _SET_BITS | offset for offset in part.rows.drawn(weight))
+        random.Random(f"order/{seed}").shuffle(order)
+        spools = [stack.enter_context(part.rows.path.open("rb")) for part in parts]
+        for entry in order:
+            spool = spools[entry >> _SET_BITS]
+            spool.seek(entry & ((1 << _SET_BITS) - 1))
+            file.write(spool.readline())
+        return len(order)
+
+
+def _write_eval(parts: list[_Part], path: Path) -> int:
+    """Writes the held-out rows of every set; returns how many. Without any there is no file."""
+    rows = 0
+    with written_whole(path) as temporary, temporary.open("wb") as file:
+        for part in parts:
+            spool, held_out = (part.named, False) if part.named else (part.rows, True)
+            for line in spool.lines(held_out=held_out):
+                file.write(line)
+                rows += 1
+    if rows == 0:
+        path.unlink()
+    return rows

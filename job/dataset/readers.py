@@ -1,0 +1,171 @@
+"""Rows of a file, whatever its format: which reader reads it, JSON Lines and plain text.
+
+A line ends with \\n alone: U+2028 and its like are text. Of two equal keys in an object the last one
+counts, as RFC 8259 lets parsers do. Plain text: a row is a paragraph, and blank lines separate
+paragraphs; a line a row would tear books apart.
+"""
+
+import io
+import json
+import re
+from collections.abc import Generator
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Literal
+
+from job.dataset.csv_rows import csv_rows
+from job.dataset.json_document import list_rows, wrapped_rows
+from job.dataset.opening import BOM, decoded, lines, opened
+from job.dataset.parquet_rows import parquet_rows
+from job.dataset.rows import MAX_ROW, Broken, Row, kind_name
+from job.errors import DataInvalid, StorageFailed
+
+FORMATS = {
+    "parquet": "parquet",
+    "jsonl": "jsonl",
+    "ndjson": "jsonl",
+    "jsonlines": "jsonl",
+    "json": "json",
+    "csv": "csv",
+    "tsv": "csv",
+    "txt": "txt",
+}
+"""What a file's suffix says. The order is the order of preference when one split comes in several."""
+
+_LIST_START = re.compile(rb"\[\s*(\{|$)")
+_ROW_KEYS = {"messages", "conversations", "conversation", "prompt", "completion"}
+
+
+def suffix_format(name: str) -> str | None:
+    """The format that a file's name promises, with or without .gz; None for no data file."""
+    parts = name.rsplit("/", 1)[-1].lower().removesuffix(".gz").rsplit(".", 1)
+    return FORMATS.get(parts[-1]) if len(parts) == 2 else None
+
+
+def read_rows(path: Path, columns: set[str] | None = None) -> Generator[Row, None, None]:
+    """The rows of one file in their order. `columns`: all that is needed of them, for formats that can leave some out.
+
+    Raises DataInvalid when the file cannot be read as rows at all, StorageFailed when reading fails.
+    """
+    try:
+        with opened(path) as file:
+            head = file.peek(512)[:512]
+            with closing(_reader(file, path, head, columns)) as rows:  # a reader that is left early frees its file
+                yield from rows
+    except OSError as error:
+        raise StorageFailed(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def _reader(file: io.BufferedReader, path: Path, head: bytes, columns: set[str] | None) -> Generator[Row, None, None]:
+    kind = suffix_format(path.name)
+    if head.startswith(b"PAR1"):
+        return parquet_rows(file, path, columns)
+    if kind is None and head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"["):
+        kind = "json"
+    match kind:
+        case "jsonl" | "json":
+            return _json_rows(file, path, by_line=kind == "jsonl")
+        case "csv":
+            return csv_rows(file, path.name, delimiter="\t" if ".tsv" in path.name.lower() else None)
+        case "txt":
+            return text_rows(file, path.name)
+        case "parquet":
+            raise DataInvalid(f"{path.name} is no Parquet file: it does not begin with PAR1")
+    raise DataInvalid(
+        f"{path.name}: no data format is known for this name",
+        hint=f"Files end in {', '.join('.' + suffix for suffix in FORMATS)}, each also with .gz.",
+    )
+
+
+def _json_rows(file: io.BufferedReader, path: Path, *, by_line: bool) -> Generator[Row, None, None]:
+    """JSON Lines, a list, or an object around a list: what it is shows in the first two lines that are not blank.
+
+    They are read without `lines`: a list in one line may be longer than any row.
+    """
+    first = _next_filled(file).removeprefix(BOM).strip()
+    endless = len(first) > MAX_ROW - 4
+    shape = _shape(first, b"" if endless else _next_filled(file).strip(), by_line=by_line, endless=endless)
+    with opened(path) as again:
+        if shape == "list":
+            yield from list_rows(again, path.name)
+        elif shape == "wrapped":
+            yield from wrapped_rows(again, path.name)
+        else:
+            yield from _line_rows(again, path.name)
+
+
+def _next_filled(file: io.BufferedReader) -> bytes:
+    while (line := file.readline(MAX_ROW)) and not line.removeprefix(BOM).strip():
+        continue
+    return line
+
+
+def _shape(first: bytes, second: bytes, *, by_line: bool, endless: bool) -> Literal["lines", "list", "wrapped"]:
+    if first[:1] not in (b"[", b"{") or (by_line and first.startswith(b"[") and not _LIST_START.match(first)):
+        return "lines"
+    try:
+        value = None if endless else _parsed(first)
+    except Broken:
+        value = None
+    if first.startswith(b"["):
+        return "list" if value is None or not second else "lines"
+    if isinstance(value, dict):
+        lists = [key for key, held in value.items() if isinstance(held, list) and held and isinstance(held[0], dict)]
+        return "wrapped" if lists and not (second or by_line) and not _ROW_KEYS & value.keys() else "lines"
+    return "lines" if by_line or second.startswith(b"{") else "wrapped"
+
+
+def _line_rows(file: io.BufferedReader, name: str) -> Generator[Row, None, None]:
+    for number, line in lines(file, name):
+        if isinstance(line, Broken):
+            yield number, line
+        elif line.strip():
+            try:
+                yield number, as_object(_parsed(line))
+            except Broken as broken:
+                yield number, broken
+
+
+def _parsed(line: bytes) -> Any:
+    text = decoded(line)
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise Broken(f"not JSON: {error.msg} at column {error.colno}") from error
+    except RecursionError as error:
+        raise Broken("JSON nested too deeply") from error
+    except ValueError as error:
+        raise Broken("a number with too many digits") from error
+
+
+def as_object(value: Any) -> dict[str, Any]:
+    """The value if it is a JSON object. Raises Broken."""
+    if not isinstance(value, dict):
+        raise Broken(f"the row is {kind_name(value)}, not an object")
+    return value
+
+
+def text_rows(file: io.BufferedReader, name: str) -> Generator[Row, None, None]:
+    """Paragraphs, as the column `text`, each with the number of its first line."""
+    start, size, parts = 0, 0, list[str]()
+    broken: Broken | None = None
+    for number, line in lines(file, name):
+        if not isinstance(line, Broken) and not line.strip():
+            if parts or broken:
+                yield start, broken or {"text": "".join(parts).strip("\r\n")}
+            size, parts, broken = 0, [], None
+            continue
+        if not parts and not broken:
+            start = number
+        try:
+            if isinstance(line, Broken):
+                raise line
+            size += len(line)
+            if size > MAX_ROW:
+                raise Broken(f"a paragraph of more than {MAX_ROW >> 20} MiB; blank lines separate paragraphs")
+            if not broken:
+                parts.append(decoded(line))
+        except Broken as fault:
+            broken, parts = broken or Broken(f"line {number}: {fault.why}"), []
+    if parts or broken:
+        yield start, broken or {"text": "".join(parts).strip("\r\n")}

@@ -1,0 +1,141 @@
+"""What can go wrong, each with its exit code and whether a retry can help.
+
+The codes follow sysexits.h where it has one for the case. The Job's podFailurePolicy is derived
+from `JobError.kubernetes` (https://kubernetes.io/docs/concepts/workloads/controllers/job/#pod-failure-policy):
+``FailJob`` ends the Job, ``Ignore`` starts a new pod that is not counted, ``Count`` counts
+towards backoffLimit.
+"""
+
+from collections.abc import Iterator
+from typing import ClassVar, Literal
+
+Action = Literal["FailJob", "Ignore", "Count"]
+
+
+class JobError(Exception):
+    """A fault that the job names. `hint` says what to do next, in one or two sentences."""
+
+    code: ClassVar[int] = 70
+    kubernetes: ClassVar[Action] = "Count"
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\n{self.hint}" if self.hint else self.message
+
+
+class SpecInvalid(JobError):
+    """The spec cannot be used as it is written."""
+
+    code = 64
+    kubernetes = "FailJob"
+
+
+class DataInvalid(JobError):
+    """The data set cannot be used: no rows, too many broken rows, an unknown row format."""
+
+    code = 65
+    kubernetes = "FailJob"
+
+
+class NotFound(JobError):
+    """A model, a data set, a file or a bucket does not exist."""
+
+    code = 66
+    kubernetes = "FailJob"
+
+
+class RemoteUnavailable(JobError):
+    """A remote service does not answer, or answers with an error of its own, after retries."""
+
+    code = 69
+
+
+class Bug(JobError):
+    """An error that nobody foresaw."""
+
+    code = 70
+
+
+class StorageFailed(JobError):
+    """Reading or writing failed here: disk full, file system read-only."""
+
+    code = 74
+
+
+class StoppedSaved(JobError):
+    """Stopped by SIGTERM; the progress is in the store and the next attempt goes on from it."""
+
+    code = 75
+    kubernetes = "Ignore"
+
+
+class StoppedUnsaved(JobError):
+    """Stopped by SIGTERM before there was anything new to save."""
+
+    code = 76
+    kubernetes = "Ignore"
+
+
+class CredentialsRejected(JobError):
+    """Credentials are missing, wrong, or do not allow what is asked; a licence is not accepted."""
+
+    code = 77
+    kubernetes = "FailJob"
+
+
+class EnvironmentUnfit(JobError):
+    """What the job runs on cannot do this: too little memory or disk, an old driver, no llama.cpp."""
+
+    code = 78
+    kubernetes = "FailJob"
+
+
+class DiedSilently(JobError):
+    """The job died at the same point without a word too often, or makes no progress."""
+
+    code = 79
+    kubernetes = "FailJob"
+
+
+class CudaOutOfMemory(JobError):
+    """The GPU's memory does not suffice, not even with half the micro-batch."""
+
+    code = 80
+    kubernetes = "FailJob"
+
+
+class QualityRejected(JobError):
+    """The result is worse than what the spec allows: NaN loss, a quality gate."""
+
+    code = 81
+    kubernetes = "FailJob"
+
+
+class IntegrityViolated(JobError):
+    """Something is not what its hash says, or a model repository brings what is never run or read."""
+
+    code = 82
+    kubernetes = "FailJob"
+
+
+class PeerActive(JobError):
+    """A live attempt of the same Job holds the lease."""
+
+    code = 83
+    kubernetes = "Ignore"
+
+
+class LeaseHeld(JobError):
+    """Another Job holds the lease."""
+
+    code = 84
+    kubernetes = "FailJob"
+
+
+def every_error() -> Iterator[type[JobError]]:
+    """Each error that has an exit code of its own, by code."""
+    return iter(sorted(JobError.__subclasses__(), key=lambda error: error.code))

@@ -1,0 +1,73 @@
+"""A run's events in the store: write-once pieces `runs/<run id>/events/<attempt>-<n>.jsonl`.
+
+Each record gets the run, the attempt and a sequence number, so that a reader that sees a record twice
+(in the pod's log and here) can drop one.
+"""
+
+import json
+import threading
+from typing import Any
+
+from job.errors import JobError
+from job.logs import Record
+from job.store import Store
+
+EVERY_S = 30.0
+
+
+class EventLog:
+    """A sink for `job.logs.configure`. Pieces are written every 30 seconds and at the end."""
+
+    def __init__(self, store: Store, run: str, attempt: int) -> None:
+        self._store, self._prefix = store, f"runs/{run}/events/{attempt:04d}"
+        self._fields = {"run": run, "attempt": attempt}
+        self._lock = threading.Lock()
+        self._lines: list[str] = []
+        self._seq = self._piece = 0
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._write_now_and_then, name="events", daemon=True)
+        self._thread.start()
+
+    def __call__(self, record: Record) -> None:
+        with self._lock:
+            self._seq += 1
+            record.update(self._fields, seq=self._seq)
+            if record.get("level") != "debug":
+                self._lines.append(json.dumps(dict(record), ensure_ascii=False, default=str))
+
+    def _write_now_and_then(self) -> None:
+        while not self._closed.wait(EVERY_S):
+            try:
+                self.flush()
+            except JobError:
+                continue  # the lines are kept for the next time, and the pod's log has them
+
+    def flush(self) -> None:
+        """Writes what has come since the last piece."""
+        with self._lock:
+            lines, self._lines = self._lines, []
+        if not lines:
+            return
+        try:
+            self._store.put(f"{self._prefix}-{self._piece:05d}.jsonl", ("\n".join(lines) + "\n").encode())
+        except JobError:
+            with self._lock:
+                self._lines = lines + self._lines
+            raise
+        self._piece += 1
+
+    def close(self) -> None:
+        """Writes the rest. Raises the store's error if that fails."""
+        self._closed.set()
+        self._thread.join()
+        self.flush()
+
+
+def read_events(store: Store, run: str) -> list[dict[str, Any]]:
+    """Every event of a run, in order."""
+    events = []
+    for key in sorted(store.list(f"runs/{run}/events/")):
+        found = store.get(key)
+        if found:
+            events += [json.loads(line) for line in found[0].decode().splitlines()]
+    return events

@@ -1,0 +1,78 @@
+"""Loads a GGUF in the bundled llama.cpp and lets it generate: a file that cannot do that is not published."""
+
+import os
+import re
+from pathlib import Path
+
+from job import llama, proc
+from job.errors import Bug, EnvironmentUnfit, IntegrityViolated
+
+TIMEOUT_S = 1800.0  # a 70B model from a network disk takes minutes to read, and says its first word after it
+# More than 64 tokens in any tokenizer: llama-perplexity wants twice its context.
+_TEXT = (
+    "A model that has been quantized must still count. One, two, three, four, five, six, seven, eight, nine and ten. "
+    "The days of the week are Monday, Tuesday, Wednesday, Thursday, Friday, Saturday and Sunday. Spring comes after "
+    "winter, summer after spring, and autumn after summer. Water freezes when it is cold and boils when it is hot."
+)
+
+
+def threads() -> int:
+    """The CPUs that this process may use: its affinity, cut by the cgroup's quota (v2, then v1)."""
+    allowed = len(os.sched_getaffinity(0))
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+    except (OSError, ValueError):
+        try:
+            quota = Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us").read_text().strip()
+            period = Path("/sys/fs/cgroup/cpu/cpu.cfs_period_us").read_text().strip()
+        except OSError:
+            return allowed
+    if not quota.isdigit() or int(quota) <= 0:
+        return allowed
+    return max(1, min(allowed, int(quota) // int(period)))
+
+
+def generate(gguf: Path, prompt: str, *, tokens: int, seed: int = 0, timeout_s: float = TIMEOUT_S) -> str:
+    """What the model says after `prompt`, greedy, at most `tokens` tokens; the prompt is not repeated.
+
+    Every tensor is looked through for NaN and infinity while it is loaded. Raises IntegrityViolated where the file
+    does not load or llama.cpp dies of it.
+    """
+    options = ["-p", prompt, "-n", str(tokens), "-c", "512", "-s", str(seed), "--temp", "0"]
+    options += ["-no-cnv", "--no-display-prompt", "--no-warmup", "--offline", "--check-tensors"]
+    said = _run("llama-completion", gguf, options, timeout_s)
+    return said.removesuffix("\n").removesuffix("[end of text]").rstrip()
+
+
+def check_numbers(gguf: Path, *, timeout_s: float = TIMEOUT_S) -> None:
+    """Raises IntegrityViolated where the model computes NaN: finite weights can overflow on the way."""
+    said = _run("llama-perplexity", gguf, ["-p", _TEXT, "-c", "32", "--chunks", "1", "--offline"], timeout_s)
+    found = re.search(r"\[1\](-?[\w.]+)", said)
+    if found is None:
+        raise Bug(f"llama-perplexity says no perplexity of {gguf.name}")
+    if "nan" in found[1] or "inf" in found[1]:
+        raise IntegrityViolated(
+            f"{gguf.name} computes NaN in llama.cpp",
+            hint="Did the training diverge, or does the model overflow float16? Try export.dtype bf16 or f32.",
+        )
+
+
+def _run(name: str, gguf: Path, options: list[str], timeout_s: float) -> str:
+    command: list[str | Path] = [llama.program(name), "-m", gguf, "-t", str(threads()), *options]
+    try:
+        return proc.run(command, error=IntegrityViolated, timeout_s=timeout_s)
+    except IntegrityViolated as error:
+        if re.search(r" was killed by signal 9\b| took longer than ", error.message):
+            raise EnvironmentUnfit(
+                f"{gguf.name} could not be tried: {error.message}", hint="Give the job more memory and CPU."
+            ) from error
+        raise IntegrityViolated(
+            f"{gguf.name} does not run in llama.cpp, so it is not published: {_why(error.message)}",
+            hint="The log has llama.cpp's own words.",
+        ) from error
+
+
+def _why(output: str) -> str:
+    """The first line of llama.cpp's output that names a fault, without its clock; else all of it."""
+    found = re.search(r"^(?:[\d.]+ E )?(.*(?:error|invalid|failed|corrupted).*)$", output, re.I | re.M)
+    return found[1].strip() if found else output

@@ -1,0 +1,241 @@
+"""Where the Hub is, who asks, how long a call waits for it, and what its errors mean.
+
+huggingface_hub reads its settings when it is imported and passes some errors on bare; here the endpoint
+and the token are read at each call and passed explicitly, every call is tried again while the Hub is busy
+or out of reach, and what remains is an error of `job.errors`.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+import tenacity
+
+from job.artifacts import Frozen
+from job.errors import (
+    CredentialsRejected,
+    EnvironmentUnfit,
+    JobError,
+    NotFound,
+    RemoteUnavailable,
+    StorageFailed,
+)
+from job.logs import log
+from job.redaction import redact
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+Kind = Literal["model", "dataset"]
+T = TypeVar("T")
+
+TRIES = 6
+FIRST_WAIT_S = 1.0
+LONGEST_WAIT_S = 60.0
+LONGEST_RETRY_AFTER_S = 900.0
+"""A Hub that asks for a longer pause than this is told as unavailable: the Job's next attempt comes later."""
+
+_BUSY = {408, 425, 429, 500, 502, 503, 504}
+
+
+class Repo(Frozen):
+    """A repository on the Hub."""
+
+    id: str
+    kind: Kind = "model"
+    revision: str | None = None
+
+    def __str__(self) -> str:
+        at = f" at {self.revision}" if self.revision else ""
+        return f"the {'data set' if self.kind == 'dataset' else 'model'} {self.id}{at} on {endpoint()}"
+
+    @property
+    def page(self) -> str:
+        return f"{endpoint()}/{'datasets/' if self.kind == 'dataset' else ''}{self.id}"
+
+
+class Incomplete(Exception):
+    """A download ended without an error and without its file."""
+
+
+def endpoint() -> str:
+    """HF_ENDPOINT (a mirror, an Enterprise Hub), else the public Hub."""
+    return (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
+
+
+def token() -> str | None:
+    """HF_TOKEN, else the file that HF_TOKEN_PATH names, else the one that `hf auth login` writes."""
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+        if value := os.environ.get(name, "").strip():
+            return value
+    home = Path(os.environ.get("HF_HOME") or "~/.cache/huggingface").expanduser()
+    path = Path(os.environ.get("HF_TOKEN_PATH") or home / "token").expanduser()
+    try:
+        return path.read_text().strip() or None
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def api() -> "HfApi":
+    """The real client, told where and who; silent, because progress and retries are told as events."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.utils import logging
+    from huggingface_hub.utils.tqdm import disable_progress_bars
+
+    disable_progress_bars()
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    return HfApi(endpoint=endpoint(), token=token() or False)
+
+
+def call(what: str, repo: Repo, function: Callable[[], T], also_on: frozenset[int] = frozenset()) -> T:
+    """Runs a call to the end or to a JobError. `what` completes "could not …", e.g. "list the files of".
+
+    Tried again, with growing pauses or the one that Retry-After asks for: timeouts, lost connections, 429,
+    5xx, and the statuses in `also_on`. Raises NotFound, CredentialsRejected, RemoteUnavailable, StorageFailed
+    or EnvironmentUnfit.
+    """
+    import httpx2
+    from huggingface_hub.errors import XetDownloadError
+
+    retrying = tenacity.Retrying(
+        stop=tenacity.stop_after_attempt(TRIES),
+        wait=_pause,
+        retry=tenacity.retry_if_exception(lambda error: _may_pass(error) or status_of(error) in also_on),
+        before_sleep=lambda state: _tell(what, repo, state),
+        reraise=True,
+    )
+    try:
+        return retrying(function)
+    except (httpx2.HTTPError, OSError, RuntimeError, ValueError, XetDownloadError, Incomplete) as error:
+        raise translated(what, repo, error) from error
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and what it was raised from: the client wraps the Hub's answers."""
+    while error is not None:
+        yield error
+        error = error.__cause__
+
+
+def status_of(error: BaseException) -> int | None:
+    """The HTTP status behind an error, if there is one."""
+    response = next((e.response for e in _chain(error) if getattr(e, "response", None) is not None), None)  # type: ignore[attr-defined]
+    return response.status_code if response is not None else None
+
+
+def _may_pass(error: BaseException) -> bool:
+    import httpx2
+    from huggingface_hub.errors import OfflineModeIsEnabled, XetDownloadError
+
+    if any(isinstance(one, (JobError, OfflineModeIsEnabled)) for one in _chain(error)):
+        return False
+    status = status_of(error)
+    if status is not None:
+        return status in _BUSY and (_retry_after(error) or 0) <= LONGEST_RETRY_AFTER_S
+    if any(isinstance(one, (httpx2.TransportError, XetDownloadError, Incomplete)) for one in _chain(error)):
+        return True
+    # The client's own check of a file's size raises a bare OSError.
+    return any(type(one) is OSError and one.errno is None for one in _chain(error))
+
+
+def _retry_after(error: BaseException | None) -> float | None:
+    for one in _chain(error):
+        response = getattr(one, "response", None)
+        value = response.headers.get("Retry-After", "") if response is not None else ""
+        if value.strip().isdigit():
+            return float(value)
+    return None
+
+
+def _pause(state: tenacity.RetryCallState) -> float:
+    asked = _retry_after(state.outcome.exception() if state.outcome else None)
+    if asked is not None:
+        return asked
+    return tenacity.wait_exponential_jitter(FIRST_WAIT_S, LONGEST_WAIT_S, jitter=FIRST_WAIT_S)(state)
+
+
+def _tell(what: str, repo: Repo, state: tenacity.RetryCallState) -> None:
+    error = state.outcome.exception() if state.outcome else None
+    why = _said(error) if error else ""
+    wait = round(state.next_action.sleep, 1) if state.next_action else 0
+    log.warning("hub.retry", what=f"{what} {repo}", why=why, wait_s=wait, tries=state.attempt_number)
+
+
+def _said(error: BaseException) -> str:
+    """What the Hub said, without addresses, which may be signed."""
+    for one in _chain(error):
+        response = getattr(one, "response", None)
+        if response is not None:
+            text = getattr(one, "server_message", None) or response.reason_phrase
+            return redact(f"{response.status_code} {text}"[:300])
+    last = list(_chain(error))[-1]
+    return redact(f"{type(last).__name__}: {last}"[:300])
+
+
+def translated(what: str, repo: Repo, error: BaseException) -> JobError:
+    """The JobError that stands for an error of the client."""
+    from huggingface_hub import errors
+
+    chain = list(_chain(error))
+
+    def is_a(*kinds: type[BaseException]) -> bool:
+        return any(isinstance(one, kinds) for one in chain)
+
+    subject, status = f"could not {what} {repo}", status_of(error)
+    if is_a(errors.GatedRepoError):
+        return CredentialsRejected(
+            f"{subject}: it is gated, and {_who()} has not been granted access",
+            hint=f"Open {repo.page} with that account, accept the licence there, and start again."
+            + ("" if token() else " Then set HF_TOKEN to a token of that account."),
+        )
+    if status == 401 and token():
+        return CredentialsRejected(
+            f"{subject}: the Hub does not accept the token (401)",
+            hint=f"It may have expired or been revoked. Make a new one at {endpoint()}/settings/tokens.",
+        )
+    if is_a(errors.RevisionNotFoundError):
+        return NotFound(
+            f"{subject}: there is no such branch, tag or commit", hint=f"See {repo.page}/tree/main for those there are."
+        )
+    if is_a(errors.RemoteEntryNotFoundError):
+        return NotFound(f"{subject}: there is no such file")
+    if is_a(errors.RepositoryNotFoundError) or status in (401, 404):
+        missing = "the token may not read it" if token() else "there is no token: HF_TOKEN is not set"
+        return NotFound(
+            f"{subject}: there is none of this name, or it is private and {missing}",
+            hint=f"Does {repo.page} open in a browser? For a private one, set HF_TOKEN to a token that may read it.",
+        )
+    if is_a(errors.DisabledRepoError):
+        return NotFound(f"{subject}: the Hub has disabled it")
+    if status == 403:
+        return CredentialsRejected(
+            f"{subject}: the Hub forbids it to {_who()} ({_said(error)})",
+            hint=f"Give the token the right to do it at {endpoint()}/settings/tokens.",
+        )
+    return _not_reached(subject, status, chain)
+
+
+def _not_reached(subject: str, status: int | None, chain: list[BaseException]) -> JobError:
+    """The errors that are not the Hub's answer to who asks for what."""
+    from huggingface_hub.errors import OfflineModeIsEnabled
+
+    said = _said(chain[0])
+    if any(isinstance(one, OfflineModeIsEnabled) for one in chain):
+        return EnvironmentUnfit(f"{subject}: HF_HUB_OFFLINE is set", hint="Unset it, or name a folder as model.id.")
+    local = next((e for e in chain if isinstance(e, OSError) and e.errno is not None and status is None), None)
+    if local is not None and not isinstance(local, ConnectionError | TimeoutError):
+        where = f" ({local.filename})" if local.filename else ""
+        return StorageFailed(f"{subject}: {local.strerror}{where}", hint="Free space, or set FINETUNE_WORK.")
+    if status == 429:
+        return RemoteUnavailable(f"{subject}: too many requests (429)", hint="Start it again later.")
+    if status is not None:
+        return RemoteUnavailable(f"{subject}: {said}", hint="See https://status.huggingface.co; try again later.")
+    return RemoteUnavailable(
+        f"{subject}: {endpoint()} cannot be reached ({said})",
+        hint="Look at the pod's egress, its proxy (HTTPS_PROXY) and HF_ENDPOINT.",
+    )
+
+
+def _who() -> str:
+    return "the account of this token" if token() else "a request without a token"

@@ -1,0 +1,53 @@
+"""Where the bundled llama.cpp is, which programs and version it has.
+
+scripts/build-llama.sh builds it and lays it out: `bin/`, `convert/`, `VERSION`.
+"""
+
+import os
+import sys
+from functools import cache
+from pathlib import Path
+
+from job.errors import EnvironmentUnfit
+
+
+def _folder() -> Path:
+    return Path(os.environ.get("FINETUNE_LLAMA") or Path(sys.prefix) / "llama.cpp")
+
+
+def is_built() -> bool:
+    """Whether the bundled llama.cpp is there."""
+    return (_folder() / "VERSION").is_file()
+
+
+@cache
+def home() -> Path:
+    """The folder of the bundled llama.cpp: $FINETUNE_LLAMA, else `llama.cpp` in the environment's prefix.
+
+    Raises EnvironmentUnfit where it is not built.
+    """
+    folder = _folder()
+    if not is_built():
+        raise EnvironmentUnfit(
+            f"llama.cpp is not in {folder}", hint="Run `make llama`, or set FINETUNE_LLAMA to where it was built."
+        )
+    return folder.resolve()
+
+
+def program(name: str) -> Path:
+    """The path of a program, e.g. `llama-quantize`."""
+    path = home() / "bin" / name
+    if not path.is_file():
+        raise EnvironmentUnfit(f"the bundled llama.cpp has no {name}", hint="Build it again: `make llama`.")
+    return path
+
+
+def converter_path() -> Path:
+    """The folder to put on sys.path so that `conversion` and `gguf` can be imported."""
+    return home() / "convert"
+
+
+@cache
+def version() -> str:
+    """What was built, e.g. `llama.cpp 0.5.0-dev, llama-cpp-python==0.3.36`."""
+    return ", ".join((home() / "VERSION").read_text().split("\n")).strip(", ")

@@ -1,0 +1,92 @@
+"""structlog's set-up: one JSON object a line, each redacted, and the span around a stage.
+
+Every record has `event`, `level` and `time` (UTC); those of a stage have `stage`. The parent process
+adds `run`, `attempt` and `seq` to its own records and to those it reads from its children, hands each
+to its sinks (the run store, the console) and writes it to stdout. Children write plain lines to stdout.
+"""
+
+import sys
+import time
+from collections.abc import Callable, Iterator, MutableMapping
+from contextlib import contextmanager
+from typing import Any
+
+import structlog
+
+from job.redaction import redact_all
+
+Record = MutableMapping[str, Any]
+log = structlog.get_logger()
+
+
+def configure(*sinks: Callable[[Record], None], to_stdout: bool = True) -> None:
+    """Sets structlog up. Each sink gets every record, redacted, before it is written to stdout."""
+
+    def hand_to_sinks(_: Any, __: str, record: Record) -> Record:
+        for sink in sinks:
+            sink(record)
+        if not to_stdout:
+            raise structlog.DropEvent
+        return record
+
+    def redacted(_: Any, __: str, record: Record) -> Record:
+        clean: Record = redact_all(dict(record))
+        return clean
+
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            _stamped,
+            structlog.processors.format_exc_info,
+            redacted,
+            hand_to_sinks,
+            structlog.processors.JSONRenderer(ensure_ascii=False, default=str),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stdout),
+        cache_logger_on_first_use=False,
+    )
+
+
+_utc_now = structlog.processors.TimeStamper(fmt="iso", utc=True, key="time")
+
+
+def _stamped(logger: Any, name: str, record: Record) -> Record:
+    """Stamps the time, unless the record comes from a child that has stamped it."""
+    return record if "time" in record else _utc_now(logger, name, record)
+
+
+@contextmanager
+def span(stage: str, **fields: Any) -> Iterator[None]:
+    """`stage.start`, then `stage.end` or `stage.error` with the seconds it took."""
+    with structlog.contextvars.bound_contextvars(stage=stage):
+        started = time.monotonic()
+        log.info("stage.start", **fields)
+        try:
+            yield
+        except BaseException as error:
+            log.error("stage.error", seconds=round(time.monotonic() - started, 1), error=str(error)[:2000])
+            raise
+        log.info("stage.end", seconds=round(time.monotonic() - started, 1))
+
+
+class Progress:
+    """Progress of one long piece of work, as `progress` events: what, done, total, unit, ETA in seconds.
+
+    At most one event every `every_s` seconds, and the last one (done == total). What takes less says nothing.
+    """
+
+    def __init__(self, what: str, total: float | None, unit: str, *, every_s: float = 2.0) -> None:
+        self.what, self.total, self.unit, self.every_s = what, total, unit, every_s
+        self._started = self._said = time.monotonic()
+
+    def update(self, done: float, **fields: Any) -> None:
+        now = time.monotonic()
+        finished = self.total is not None and done >= self.total
+        if now - (self._started if finished else self._said) < self.every_s:
+            return
+        self._said = now
+        elapsed = now - self._started
+        if self.total and done:
+            fields["eta_s"] = round(elapsed * (self.total - done) / done)
+        log.info("progress", what=self.what, done=done, total=self.total, unit=self.unit, **fields)

@@ -1,0 +1,118 @@
+"""The stages in order: skip what is done, run the rest, keep what each makes.
+
+Every stage's key is the hash of exactly what its output depends on, so a run with other
+`export.types` does not train again, and one whose upload failed does not quantize again. The model
+itself is never kept: it is fetched again, by its pinned commit, when a stage that needs it has to run.
+"""
+
+import shutil
+from collections.abc import Callable
+
+from job import attempts, manifest, preflight, supervise
+from job.active_run import opened
+from job.artifacts import Artifact, digest_of
+from job.logs import log, span
+from job.manifest import Manifest, StageRecord
+from job.naming import extra_name, file_names, lora_name
+from job.quantizing import quantize_each
+from job.spec import JobSpec
+from job.stages import fetch, publish
+from job.state import State
+from job.training_run import train
+
+
+def fetch_rows(state: State) -> None:
+    """The rows, prepared and kept; the model's digest, which later keys depend on."""
+    spec = state.spec
+    depends = {
+        "model": spec.model.model_dump(mode="json"),
+        "dataset": [one.model_dump(mode="json") for one in spec.datasets],
+        "sources": state.sources.model_dump(mode="json"),
+        "system": spec.chat.system,
+        "seed": spec.run.seed,
+    } | fetch.local_state(spec)
+    key = digest_of(depends)
+    record = state.run.record("fetch", key)
+    if record is None:
+        result = state.child(fetch, fetch.Inputs(sources=state.sources), "fetch")
+        state.model = result
+        metrics = {"model_digest": result.model_digest, "adapter_digest": result.adapter_digest, "card": result.card}
+        folder, names = state.run.work / "fetch" / "data", []
+        if result.data:
+            folder = result.data.train.parent
+            names = [path.name for path in (result.data.train, result.data.eval) if path]
+            metrics["data"] = result.data.model_dump(mode="json", exclude={"train", "eval"})
+        record = state.run.keep("fetch", key, folder, names, metrics, depends)
+        state.data = folder
+    state.records["fetch"] = record
+
+
+def export_files(state: State) -> None:
+    """The export's record: what is published beside the quantized files (adapter GGUF, merged model)."""
+    extra = {"adapter": state.spec.export.adapter, "merged": state.spec.export.merged}
+    depends = state.exported() | extra
+    key = digest_of(depends)
+    record = state.run.record("export", key)
+    if record is None:
+        gguf = state.gguf
+        folder = gguf.parent
+        found = [path for path in (folder / lora_name(state.spec), *folder.glob("merged/**/*")) if path.is_file()]
+        names = sorted(path.relative_to(folder).as_posix() for path in found)
+        record = state.run.keep("export", key, folder, names, {"size": gguf.stat().st_size}, depends)
+    state.records["export"] = record
+
+
+def publish_files(state: State) -> None:
+    """Copies from the store to where people look; the manifest is written last, once."""
+    spec = state.spec
+    items = []
+    for kind, record in state.quants.items():
+        names = file_names(spec, kind, record.artifacts)
+        items += [_item(record, one, names[one.path], kind) for one in record.artifacts]
+    for made in (state.records.get("train"), state.records["export"]):
+        for one in made.artifacts if made else []:
+            if name := extra_name(spec, one.path):
+                assert made
+                items.append(_item(made, one, name, made.stage))
+    records = state.records | {f"quantize/{kind}": record for kind, record in state.quants.items()}
+    with span("publish"):
+        sources = state.sources.model_dump(mode="json")
+        state.manifest = state.publisher.publish(state.run.store, state.run.work / "publish", items, records, sources)
+
+
+def _item(record: StageRecord, one: Artifact, name: str, kind: str) -> publish.Item:
+    return publish.Item(name=name, key=f"stages/{record.stage}/{record.key}/{one.path}", artifact=one, kind=kind)
+
+
+STAGES: tuple[tuple[str, Callable[[State], None]], ...] = (
+    ("fetch", fetch_rows),
+    ("train", train),
+    ("export", export_files),
+    ("quantize", quantize_each),
+    ("publish", publish_files),
+)
+
+
+def run(spec: JobSpec) -> Manifest:
+    """Runs a spec to its verified manifest. Raises a JobError with the exit code of what went wrong."""
+    supervisor = supervise.Supervisor()
+    supervisor.install()
+    with opened(spec, supervisor) as active:
+        finished = manifest.read_manifest(active.store, active.id)
+        if finished:
+            manifest.verify_manifest(active.store, finished)
+            log.info("run.already_done", manifest=f"{active.store.url}/runs/{active.id}/manifest.json")
+            return finished
+        attempts.judge(active.store, active.id, active.attempt)
+        with span("preflight"):
+            publisher = publish.Publisher(spec, active.id)
+            preflight.check_access(publisher)
+            sources = fetch.Sources.model_validate(active.pin(fetch.resolve(spec).model_dump(mode="json")))
+        state = State(active, sources, publisher)
+        for name, stage in STAGES:
+            active.attempt.doing(name, name)
+            stage(state)
+        assert state.manifest
+        shutil.rmtree(active.work, ignore_errors=True)
+        log.info("run.end", manifest=f"{active.store.url}/runs/{active.id}/manifest.json")
+        return state.manifest

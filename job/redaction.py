@@ -1,0 +1,64 @@
+"""Keeps secrets out of everything that is written: logs, exceptions, the spec's copy, cards.
+
+A secret is known by its shape, or as the value of an environment variable whose name says so. What
+this cannot see: a secret of no known shape that is in no such variable, and values under 8 characters,
+which would blank out ordinary words.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from typing import Any
+
+_SECRET_NAMES = re.compile(r"(TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY|ACCESS_KEY|CREDENTIAL|PRIVATE_KEY|WEBHOOK)", re.I)
+_NOT_SECRET = re.compile(
+    r"(_FILE|_PATH|_DIR|_URI|_ROLE_ARN)$|^TOKENIZERS_|^FINETUNE__(\w+__)?(PAD_TOKEN|MAX_NEW_TOKENS)$", re.I
+)
+SECRET_SHAPES = re.compile(
+    r"hf_[A-Za-z0-9]{20,}|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b|gh[pousr]_[A-Za-z0-9]{30,}|github_pat_\w{30,}|glpat-[\w-]{20,}"
+    r"|\bsk-[A-Za-z0-9_-]{20,}|\bxox[abprs]-[A-Za-z0-9-]{10,}|\bAIza[\w-]{35}"
+    r"|\beyJ[\w-]{10,500}\.eyJ[\w-]{10,4000}\.[\w-]{10,}"
+    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"
+    r"|(?<=://)[^/\s\"'<>]+(?=@)"
+    r"|(?i:(?<=[?&])(?:X-Amz-(?:Signature|Credential|Security-Token)|X-Goog-Signature|sig|signature|api_?key|token"
+    r"|access_token|password)=[^&\s\"']+)"
+)
+MASK = "[redacted]"
+
+
+def secret_values(environ: Mapping[str, str] | None = None) -> list[str]:
+    """The values of environment variables whose names say that they are secret, longest first.
+
+    White space around a value (the line end of a mounted file) is not part of it.
+    """
+    values = {
+        value.strip()
+        for name, value in (os.environ if environ is None else environ).items()
+        if len(value.strip()) >= 8 and _SECRET_NAMES.search(name) and not _NOT_SECRET.search(name)
+    }
+    return sorted(values, key=len, reverse=True)
+
+
+def redact(text: str, environ: Mapping[str, str] | None = None) -> str:
+    """`text` without the environment's secrets and without anything shaped like one."""
+    for value in secret_values(environ):
+        text = text.replace(value, MASK)
+    return SECRET_SHAPES.sub(MASK, text)
+
+
+def redact_all(value: Any, environ: Mapping[str, str] | None = None) -> Any:
+    """The same for every string in nested dicts (keys too), lists, tuples and sets.
+
+    What is none of these and no number (a path, an exception) becomes its redacted text: whoever
+    writes it out would do that after the redaction.
+    """
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    if isinstance(value, dict):
+        return {
+            redact(key, environ) if isinstance(key, str) else key: redact_all(item, environ)
+            for key, item in value.items()
+        }
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [redact_all(item, environ) for item in value]
+    return redact(str(value), environ)

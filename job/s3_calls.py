@@ -1,0 +1,185 @@
+"""Calls to one S3 bucket: waits out what passes by itself, and names everything else.
+
+What passes (no connection, 5xx, throttling) is tried again by botocore and then here, with growing
+pauses, for ten minutes or FINETUNE_RETRY_S seconds. The errors of job.errors say which object it was
+about and never hold a signature or a key.
+"""
+
+import os
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, sleep_using_event
+from tenacity.stop import stop_after_delay, stop_when_event_set
+from tenacity.wait import wait_exponential_jitter
+
+from job.errors import (
+    CredentialsRejected,
+    EnvironmentUnfit,
+    IntegrityViolated,
+    JobError,
+    NotFound,
+    RemoteUnavailable,
+    StorageFailed,
+)
+from job.logs import log
+from job.redaction import redact
+
+if TYPE_CHECKING:
+    from botocore.exceptions import ClientError
+    from mypy_boto3_s3 import S3Client
+
+T = TypeVar("T")
+
+# https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
+_PASSING = {
+    "SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout", "Throttling", "ThrottlingException",
+    "TooManyRequests", "ConditionalRequestConflict", "OperationAborted", "BandwidthLimitExceeded",
+}  # fmt: skip
+_CREDENTIALS = {
+    "ExpiredToken", "ExpiredTokenException", "InvalidToken", "InvalidAccessKeyId", "SignatureDoesNotMatch",
+    "AccessDenied", "AccountProblem", "AllAccessDisabled", "InvalidSecurity", "NotSignedUp",
+}  # fmt: skip
+_REGION = {"PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"}
+_FULL = {"QuotaExceeded", "XMinioStorageFull", "EntityTooLarge"}
+_DAMAGED = {"BadDigest", "InvalidDigest", "XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch"}
+
+
+def status_of(error: "ClientError") -> int:
+    return int(error.response["ResponseMetadata"]["HTTPStatusCode"])
+
+
+class _Passing(Exception):
+    """What may be gone at the next try."""
+
+
+class Calls:
+    """Calls to one bucket. `proven`: the credentials have worked, so what is refused from now on has expired."""
+
+    def __init__(self, bucket: str, session: Any = None, patience_s: float | None = None, proven: bool = False) -> None:
+        self.bucket, self.proven = bucket, proven
+        self.patience_s = float(os.environ.get("FINETUNE_RETRY_S") or 600) if patience_s is None else patience_s
+        self._session = session
+        self._client: S3Client | None = None
+        self._lock = threading.Lock()
+
+    def patient_for(self, seconds: float) -> "Calls":
+        return Calls(self.bucket, self._session, seconds, self.proven)
+
+    def client(self) -> "S3Client":
+        """The client, made at the first call: until then nothing is imported and no configuration read."""
+        import boto3
+        from botocore.config import Config
+
+        with self._lock:
+            if self._client is None:
+                if self._session is None:
+                    self._session = boto3.session.Session()
+                hurried = self.patience_s < 60
+                made: S3Client = self._session.client(
+                    "s3",
+                    config=Config(
+                        retries={"mode": "standard", "total_max_attempts": 1 if hurried else 3},
+                        connect_timeout=min(10.0, max(1.0, self.patience_s)),
+                        read_timeout=min(60.0, max(1.0, self.patience_s)),
+                        max_pool_connections=16,
+                    ),
+                )
+                self._client = made
+            return self._client
+
+    def run(self, what: str, key: str, call: Callable[["S3Client"], T], stop: threading.Event | None = None) -> T:
+        """Makes a call, again and again where waiting can help, until `stop` is set.
+
+        The answers 404 (no such object), 412 and 501 come to the caller as ClientError: what they mean
+        depends on the call.
+        """
+        where = f"{what} s3://{self.bucket}/{key}"
+        stop = stop or threading.Event()
+
+        def tell(state: RetryCallState) -> None:
+            why = str(state.outcome.exception()) if state.outcome else ""
+            waited = round(state.seconds_since_start or 0)
+            log.warning("s3.waiting", what=where, why=why, tries=state.attempt_number, waited_s=waited)
+
+        tries = Retrying(
+            retry=retry_if_exception_type(_Passing),
+            stop=stop_after_delay(self.patience_s) | stop_when_event_set(stop),
+            wait=wait_exponential_jitter(multiplier=0.2, max=15, jitter=0.5),
+            sleep=sleep_using_event(stop),
+            before_sleep=tell,
+            reraise=True,
+        )
+        try:
+            result: T = tries(self._once, where, call)
+            return result
+        except _Passing as error:
+            raise RemoteUnavailable(
+                f"{where}: {error}, for {self.patience_s:.0f} s",
+                hint="Start the job again when S3 answers; what is in the store is not done again.",
+            ) from error
+
+    def _once(self, where: str, call: Callable[["S3Client"], T]) -> T:
+        from botocore import exceptions as boto
+        from botocore.parsers import ResponseParserError
+        from urllib3.exceptions import HTTPError
+
+        try:
+            return call(self.client())
+        except boto.ClientError as error:
+            fault = self._fault_of(where, error)
+            if fault is None:
+                raise
+            raise fault from error
+        except (boto.NoCredentialsError, boto.PartialCredentialsError) as error:
+            raise CredentialsRejected(
+                f"{where}: {redact(str(error))}",
+                hint="Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give the pod a role.",
+            ) from error
+        except boto.FlexibleChecksumError as error:
+            raise IntegrityViolated(f"{where}: {error}", hint="The server's copy is damaged.") from error
+        except (
+            boto.HTTPClientError,
+            boto.ConnectionError,
+            boto.IncompleteReadError,
+            boto.CredentialRetrievalError,
+            boto.MetadataRetrievalError,
+            ResponseParserError,
+            HTTPError,
+            ConnectionError,
+            TimeoutError,
+        ) as error:
+            raise _Passing(redact(str(error))) from error
+        except (boto.BotoCoreError, ValueError) as error:
+            raise EnvironmentUnfit(
+                f"{where}: {redact(str(error))}", hint="Look at the AWS_* variables: endpoint, region, profile."
+            ) from error
+
+    def _fault_of(self, where: str, error: "ClientError") -> JobError | _Passing | None:
+        """What an answer means; None where that depends on the call."""
+        said = error.response["Error"]
+        code, status = said.get("Code", ""), status_of(error)
+        text = redact(f"{where}: {code} {said.get('Message', '')}".rstrip())
+        if code in _FULL or status == 507:
+            return StorageFailed(text, hint="Make room there, then start the job again.")
+        if code in _PASSING or status in (408, 429) or (status >= 500 and status != 501):
+            return _Passing(text.removeprefix(f"{where}: "))
+        if code == "NoSuchBucket":
+            return NotFound(text, hint=f"Make the bucket {self.bucket!r}, or correct its name and the endpoint.")
+        if status in (404, 412, 501):
+            return None
+        if code in _DAMAGED:
+            return StorageFailed(text, hint="What arrived is not what was sent. The next attempt sends it again.")
+        if code in _REGION or status == 301:
+            return EnvironmentUnfit(text, hint="Set AWS_DEFAULT_REGION to the bucket's region.")
+        if code == "RequestTimeTooSkewed":
+            return EnvironmentUnfit(text, hint="This machine's clock is wrong: S3 refuses more than 15 minutes.")
+        if code in _CREDENTIALS or status in (401, 403):
+            if self.proven:
+                return RemoteUnavailable(text, hint="The credentials have worked before: they may have expired.")
+            return CredentialsRejected(
+                text,
+                hint="Correct the keys or the role. It needs s3:GetObject, s3:PutObject and s3:ListBucket there.",
+            )
+        return RemoteUnavailable(text)

@@ -1,0 +1,236 @@
+"""The model, the adapter to start from, and the rows, on this disk.
+
+<workdir>/model/      the base model, where it is downloaded; a folder is used where it lies
+          adapter/    the same for `model.adapter`
+          sources/    data sets as they came
+          data/       train.jsonl, eval.jsonl
+"""
+
+import fnmatch
+from pathlib import Path
+from typing import Any
+
+from job import hub, safety, web
+from job.artifacts import Frozen, digest_of, sha256_of
+from job.dataset import Prepared, files_wanted, prepare
+from job.errors import NotFound
+from job.hub.download import remove_others
+from job.logs import Progress, log
+from job.naming import is_hub_id
+from job.spec import Dataset, JobSpec
+from job.store import open_store
+
+_WANTED = (
+    "*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json", "adapter_config.json",
+    "tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab*", "merges.txt", "*.jinja", "LICENSE*",
+)  # fmt: skip
+_CARD = ("license", "license_name", "license_link", "language")
+
+
+class Sources(Frozen):
+    """What the spec's names stand for: commits on the Hub; elsewhere a digest of names, sizes and times or tags."""
+
+    model: str
+    adapter: str | None = None
+    datasets: list[str] = []
+
+
+class Inputs(Frozen):
+    """`want_model` and `want_data`: a later attempt often needs only one of them."""
+
+    sources: Sources
+    want_model: bool = True
+    want_data: bool = True
+
+
+class Result(Frozen):
+    """Digests are over the names and SHA-256 of the files that matter. `card`: facts of the model's card."""
+
+    model: Path
+    model_digest: str
+    adapter: Path | None
+    adapter_digest: str | None
+    data: Prepared | None
+    card: dict[str, Any]
+
+
+def resolve(spec: JobSpec) -> Sources:
+    """Pins every name, checks that it may be read, and refuses unsafe repositories by their listing."""
+    model = spec.model
+    adapter = None
+    if model.adapter:
+        adapter = _pin_model(model.adapter, "main")
+    pinned = _pin_model(model.id, model.revision)
+    return Sources(model=pinned, adapter=adapter, datasets=[_pin_data(one) for one in spec.datasets])
+
+
+def _pin_model(place: str, revision: str) -> str:
+    if not is_hub_id(place):
+        return fingerprint(place)
+    commit = hub.commit_of(place, revision)
+    hub.may_read(place)
+    safety.check_names((file.path for file in hub.list_files(place, commit)), place)
+    log.info("fetch.pinned", repo=place, revision=revision, commit=commit)
+    return commit
+
+
+def _pin_data(one: Dataset) -> str:
+    if one.id.startswith(("http://", "https://")):
+        return digest_of(one.id)
+    if not _is_hub_data(one.id):
+        return fingerprint(one.id)
+    commit = hub.commit_of(one.id, one.revision, "dataset")
+    hub.may_read(one.id, "dataset")
+    log.info("fetch.pinned", repo=one.id, revision=one.revision, commit=commit)
+    return commit
+
+
+def _is_hub_data(place: str) -> bool:
+    return is_hub_id(place) and not Path(place).suffix.lower().startswith((".json", ".csv", ".parquet", ".txt", ".gz"))
+
+
+def fingerprint(place: str) -> str:
+    """A digest that changes when a folder, a file or an S3 prefix does: names with sizes and times, or sizes.
+
+    Raises NotFound where there is nothing.
+    """
+    if place.startswith("s3://"):
+        store, names = _s3(place)
+        found = [(name, store.head(name)) for name in names]
+        return digest_of(found)
+    path = Path(place).expanduser()
+    if not path.exists():
+        raise NotFound(
+            f"there is no {path}", hint="A Hub id is owner/name; a path that begins with . / or ~ is one here."
+        )
+    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    stats = [(str(file.relative_to(path)), file.stat()) for file in files if file.is_file()]
+    return digest_of([(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats])
+
+
+def local_state(spec: JobSpec) -> dict[str, str]:
+    """The fingerprints of what lies on this machine: part of the run's identity, since a path can change."""
+    places = [spec.model.id, spec.model.adapter, *(one.id for one in spec.datasets)]
+    local = [p for p in places if p and "://" not in p and (not _is_hub_data(p) or p.startswith((".", "/", "~")))]
+    return {place: fingerprint(place) for place in local}
+
+
+def run(spec: JobSpec, inputs: Inputs, workdir: Path) -> Result:
+    """Raises NotFound, CredentialsRejected, RemoteUnavailable, DataInvalid, IntegrityViolated, StorageFailed."""
+    model = adapter = data = None
+    sources = inputs.sources
+    model_digest = adapter_digest = None
+    if inputs.want_model:
+        model = _bring(spec.model.id, sources.model, workdir / "model")
+        safety.check_folder(model, spec.model.id)
+        model_digest = folder_digest(model)
+        if spec.model.adapter and sources.adapter:
+            adapter = _bring(spec.model.adapter, sources.adapter, workdir / "adapter")
+            safety.check_folder(adapter, spec.model.adapter, adapter=True)
+            adapter_digest = folder_digest(adapter)
+    if inputs.want_data and spec.datasets:
+        sets = [
+            (one, _bring_data(one, pin, workdir / "sources" / str(number)))
+            for number, (one, pin) in enumerate(zip(spec.datasets, sources.datasets, strict=True))
+        ]
+        data = prepare(sets, seed=spec.run.seed, system=spec.chat.system, out=workdir / "data")
+        log.info("fetch.rows", train=data.rows, held_out=data.eval_rows, broken=data.broken, kind=data.kind)
+    return Result(
+        model=model or workdir,
+        model_digest=model_digest or "",
+        adapter=adapter,
+        adapter_digest=adapter_digest,
+        data=data,
+        card=_card(model) if model else {},
+    )
+
+
+def _bring(place: str, pin: str, folder: Path) -> Path:
+    """A model or adapter as a folder: downloaded, or where it lies."""
+    if place.startswith("s3://"):
+        _, names = _s3(place)
+        safety.check_names(names, place)
+        _from_s3(place, [name for name in names if _matters(name) or name == "README.md"], folder)
+        return folder
+    if not is_hub_id(place):
+        return Path(place).expanduser().resolve()
+    files = [f for f in hub.list_files(place, pin) if _matters(f.path) or f.path == "README.md"]
+    remove_others(folder, files)
+    hub.download(place, pin, files, folder)
+    return folder
+
+
+def _matters(name: str) -> bool:
+    return "/" not in name and any(fnmatch.fnmatch(name, pattern) for pattern in _WANTED)
+
+
+def folder_digest(folder: Path) -> str:
+    """Over the weights, the configuration and the tokenizer, in hex."""
+    files = sorted(path for path in folder.iterdir() if path.is_file() and _matters(path.name))
+    total, done, hashes = sum(path.stat().st_size for path in files), 0, []
+    bar = Progress(f"hashing {folder.name}", total, "bytes")
+    for path in files:
+        hashes.append((path.name, sha256_of(path, lambda count, start=done: bar.update(start + count))))  # type: ignore[misc]
+        done += path.stat().st_size
+    return digest_of(hashes)
+
+
+def _bring_data(one: Dataset, pin: str, folder: Path) -> Path:
+    """One data set as a local file or folder."""
+    if one.id.startswith(("http://", "https://")):
+        path = folder / (Path(web.shown(one.id)).name or "data")
+        web.download(one.id, path)
+        return path
+    if one.id.startswith("s3://"):
+        _, names = _s3(one.id)
+        if names == [""]:
+            _from_s3(one.id, names, folder)
+            return folder / one.id.rsplit("/", 1)[-1]
+        _from_s3(one.id, [*files_wanted(names, one), *(n for n in names if n == "README.md")], folder)
+        return folder
+    if not _is_hub_data(one.id):
+        return Path(one.id).expanduser().resolve()
+    files = hub.list_files(one.id, pin, "dataset")
+    readme = next((file for file in files if file.path == "README.md"), None)
+    text = hub.read_small(one.id, pin, readme, folder, "dataset") if readme else None
+    wanted = set(files_wanted([file.path for file in files], one, text))
+    hub.download(one.id, pin, [file for file in files if file.path in wanted], folder, "dataset")
+    return folder
+
+
+def _s3(place: str) -> tuple[Any, list[str]]:
+    """A prefix as a store, with the names below it; a single object as [""] ."""
+    store = open_store(place)
+    names = list(store.list())
+    if names:
+        return store, names
+    parent, _, name = place.rpartition("/")
+    if parent != "s3:/" and open_store(parent).head(name) is not None:
+        return open_store(parent), [""]
+    raise NotFound(f"there is nothing at {place}")
+
+
+def _from_s3(place: str, names: list[str], folder: Path) -> None:
+    """Downloads objects; each is read once to learn its hash and once to be written, verified."""
+    single = names == [""]
+    store = open_store(place.rpartition("/")[0] if single else place)
+    for name in [place.rsplit("/", 1)[-1]] if single else names:
+        expected = store.measure(name)
+        if expected is None:
+            raise NotFound(f"{store.url}/{name} is gone")
+        bar = Progress(f"downloading {name}", expected.size, "bytes")
+        store.get_file(name, folder / name, expected, progress=bar.update)
+
+
+def _card(model: Path) -> dict[str, Any]:
+    """The facts of README.md's YAML head that a card of a derived model repeats."""
+    from huggingface_hub import ModelCard
+
+    path = model / "README.md"
+    if not path.is_file():
+        return {}
+    try:
+        facts = ModelCard.load(path, ignore_metadata_errors=True).data.to_dict()
+    except ValueError:
+        return {}
+    return {key: facts[key] for key in _CARD if facts.get(key)}

@@ -1,0 +1,90 @@
+"""What the stages of a run have made so far, and how to get it back onto this node's disk.
+
+Everything on this disk is lazy: a run that finds all its work in the store never fetches the model.
+"""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from job import llama
+from job.active_run import ActiveRun
+from job.artifacts import Frozen
+from job.manifest import Manifest, StageRecord
+from job.naming import run_name
+from job.spec import JobSpec
+from job.stages import export, fetch, publish
+
+
+@dataclass
+class State:
+    """What the stages so far have made: their records, and what is on this node's disk."""
+
+    run: ActiveRun
+    sources: fetch.Sources
+    publisher: publish.Publisher
+    records: dict[str, StageRecord] = field(default_factory=dict)
+    quants: dict[str, StageRecord] = field(default_factory=dict)
+    manifest: Manifest | None = None
+
+    @property
+    def spec(self) -> JobSpec:
+        return self.run.spec
+
+    @cached_property
+    def model(self) -> fetch.Result:
+        """The base model (and the adapter to start from) on this disk."""
+        inputs = fetch.Inputs(sources=self.sources, want_data=False)
+        result: fetch.Result = self.child(fetch, inputs, "model")
+        return result
+
+    @cached_property
+    def data(self) -> Path:
+        """The folder with the prepared rows on this disk."""
+        folder = self.run.work / "data"
+        self.run.bring(self.records["fetch"], folder)
+        return folder
+
+    @cached_property
+    def trained(self) -> Path | None:
+        """The folder with the trained adapter, or None where nothing was trained."""
+        if "train" not in self.records:
+            return None
+        folder = self.run.work / "trained"
+        self.run.bring(self.records["train"], folder)
+        return folder
+
+    @cached_property
+    def gguf(self) -> Path:
+        """The unquantized GGUF on this disk; made again where only its record is left."""
+        inputs = export.Inputs(
+            model=self.model.model,
+            adapter=self.trained / "adapter" if self.trained else self.model.adapter,
+            name=run_name(self.spec),
+        )
+        result: export.Result = self.child(export, inputs, "export")
+        for path in self.run.work.glob("*/model/**/*.safetensors"):
+            path.unlink()  # a downloaded base has served; the disk is for the quantized files now
+        return result.gguf
+
+    def child(self, module: ModuleType, inputs: Frozen, folder: str) -> Any:
+        """Runs a stage in a child process, in a folder of the work directory."""
+        return self.run.supervisor.run_stage(module, self.spec, inputs, self.run.work / folder)
+
+    def exported(self) -> dict[str, Any]:
+        """Exactly what the unquantized GGUF depends on."""
+        spec, fetched = self.spec, self.records["fetch"].metrics
+        train = self.records.get("train")
+        adapter = [item.sha256 for item in train.artifacts if not item.path.startswith("logs/")] if train else None
+        quantized = spec.export.merge_base == "quantized"
+        return {
+            "model": fetched["model_digest"],
+            "adapter": adapter or fetched["adapter_digest"],
+            "template": spec.chat.template,
+            "dtype": spec.export.dtype,
+            "merge_base": spec.load.model_dump(mode="json") if quantized else "original",
+            "name": run_name(spec),
+            "llama": llama.version(),
+        }

@@ -1,0 +1,20 @@
+"""The versions that a result depends on."""
+
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+
+from job import __version__
+
+TRAINING = ("torch", "transformers", "peft", "trl", "bitsandbytes", "accelerate", "datasets")
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Version by package, less those that are not installed."""
+    found = {"finetune-run": __version__}
+    for name in (*TRAINING, "huggingface-hub"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

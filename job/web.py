@@ -1,0 +1,88 @@
+"""Files over https, written whole, with a limit on their size."""
+
+from pathlib import Path
+from urllib.parse import urljoin, urlsplit
+
+import tenacity
+import urllib3
+
+from job.artifacts import written_whole
+from job.errors import CredentialsRejected, DataInvalid, NotFound, RemoteUnavailable
+from job.logs import Progress
+
+SIZE_LIMIT = 200 << 30  # bytes
+REDIRECTS = 5
+_PASSING = (429, 500, 502, 503, 504)
+
+
+class _Again(Exception):
+    """Worth another try."""
+
+
+def shown(url: str) -> str:
+    """An address without user, password and query, for messages."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.hostname}{f':{parts.port}' if parts.port else ''}{parts.path}"
+
+
+def download(url: str, path: Path) -> None:
+    """Fetches `url` to `path`. Raises NotFound, CredentialsRejected, DataInvalid (too large, or a redirect away
+    from https) and RemoteUnavailable after five tries."""
+    try:
+        for attempt in tenacity.Retrying(
+            stop=tenacity.stop_after_attempt(5),
+            wait=tenacity.wait_exponential(multiplier=0.5, max=30),
+            retry=tenacity.retry_if_exception_type((_Again, urllib3.exceptions.HTTPError)),
+            reraise=True,
+        ):
+            with attempt:
+                _once(url, path)
+    except (_Again, urllib3.exceptions.HTTPError) as error:
+        raise RemoteUnavailable(f"cannot download {shown(url)}: {type(error).__name__} {error}") from error
+
+
+def _once(url: str, path: Path) -> None:
+    pool = urllib3.PoolManager(timeout=urllib3.Timeout(connect=20, read=60))
+    for _ in range(REDIRECTS):
+        reply = pool.request("GET", url, preload_content=False, redirect=False, retries=False)
+        try:
+            if reply.status in (301, 302, 303, 307, 308):
+                url = _followed(url, reply.headers.get("Location", ""))
+                continue
+            _check(reply.status, url)
+            _write(reply, path, url)
+            return
+        finally:
+            reply.release_conn()
+    raise DataInvalid(f"{shown(url)} is a circle of redirects")
+
+
+def _followed(url: str, target: str) -> str:
+    new = urljoin(url, target)
+    if urlsplit(url).scheme == "https" and urlsplit(new).scheme != "https":
+        raise DataInvalid(f"{shown(url)} leads away from https, to {shown(new)}")
+    return new
+
+
+def _check(status: int, url: str) -> None:
+    if status in _PASSING:
+        raise _Again(f"status {status}")
+    if status in (401, 403):
+        raise CredentialsRejected(f"{shown(url)} answers {status}", hint="Is the address signed, and still valid?")
+    if status != 200:
+        raise NotFound(f"{shown(url)} answers {status}")
+
+
+def _write(reply: urllib3.BaseHTTPResponse, path: Path, url: str) -> None:
+    total = int(reply.headers.get("Content-Length") or 0)
+    bar = Progress(f"downloading {path.name}", total or None, "bytes")
+    done = 0
+    with written_whole(path) as temporary, temporary.open("wb") as file:
+        for block in reply.stream(1 << 20, decode_content=False):
+            done += len(block)
+            if done > SIZE_LIMIT:
+                raise DataInvalid(f"{shown(url)} is larger than {SIZE_LIMIT >> 30} GiB")
+            file.write(block)
+            bar.update(done)
+        if total and done != total:
+            raise _Again(f"{done} of {total} bytes came")

@@ -1,0 +1,85 @@
+#!/usr/bin/env bash
+# Builds the bundled llama.cpp from its pinned source and prints the folder it is in.
+#
+#   scripts/build-llama.sh [LINK]     LINK, if given, becomes a symbolic link to that folder
+#
+# The source is the folder vendor/llama.cpp of the sdist of llama-cpp-python, pinned by hash in
+# requirements/llama-cpp.txt. The result lies in the cache under the hash of what it is built from
+# (source, this script, patches, options), so a fresh clone finds it:
+#
+#   <cache>/llama.cpp/<key>/bin/      the programs
+#                           convert/  the converters, conversion/ and gguf-py/
+#                           VERSION   llama.cpp's version and where its source came from
+#
+# Environment:
+#   FINETUNE_CACHE        the cache (default: $XDG_CACHE_HOME/finetune-run or ~/.cache/finetune-run)
+#   CUDA_ARCHITECTURES    e.g. "75;80;86;89;90": build the CUDA backend for these (default: CPU only)
+#   LLAMA_PORTABLE=1      choose the CPU variant at run time: one build for any x86-64 (for images)
+#   PYTHON                the Python whose pip fetches the source (default: python3)
+set -euo pipefail
+
+root=$(cd "$(dirname "$0")/.." && pwd)
+link=${1:-}
+cache=${FINETUNE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/finetune-run}/llama.cpp
+lock=$root/requirements/llama-cpp.txt
+programs=(llama-quantize llama-perplexity llama-imatrix llama-completion llama-bench
+    llama-gguf-split llama-tokenize llama-debug)
+options=(-G Ninja -DCMAKE_BUILD_TYPE=Release -DLLAMA_CURL=OFF -DLLAMA_OPENSSL=OFF
+    -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_SERVER=OFF)
+if [ -n "${LLAMA_PORTABLE:-}" ]; then
+    options+=(-DBUILD_SHARED_LIBS=ON -DGGML_BACKEND_DL=ON -DGGML_CPU_ALL_VARIANTS=ON
+        -DGGML_NATIVE=OFF '-DCMAKE_INSTALL_RPATH=$ORIGIN' -DCMAKE_BUILD_WITH_INSTALL_RPATH=ON)
+else
+    options+=(-DBUILD_SHARED_LIBS=OFF)
+fi
+if [ -n "${CUDA_ARCHITECTURES:-}" ]; then
+    options+=(-DGGML_CUDA=ON "-DCMAKE_CUDA_ARCHITECTURES=$CUDA_ARCHITECTURES")
+fi
+
+# A native build runs only where the CPU has the same features, so these are part of its key.
+cpu=$([ -n "${LLAMA_PORTABLE:-}" ] || grep -m1 '^flags' /proc/cpuinfo || true)
+key=$({
+    cat "$lock" "$0" && printf '%s\n' "${options[@]}" "$cpu"
+    cat "$root"/scripts/llama-patches/*.patch 2>/dev/null || true
+} | sha256sum | cut -c1-16)
+out=$cache/$key
+
+build() {
+    work=$(mktemp -d "$cache/$key.XXXXXX")
+    trap 'rm -rf "$work"' EXIT
+    echo "llama.cpp: fetching its source, pinned by hash" >&2
+    "${PYTHON:-python3}" -m pip download --quiet --no-deps --no-binary llama-cpp-python \
+        --require-hashes -r "$lock" -d "$work" >&2
+    mkdir "$work/src" "$work/done" "$work/done/bin"
+    tar -xzf "$work"/llama_cpp_python-*.tar.gz -C "$work/src" --strip-components=1
+    src=$work/src/vendor/llama.cpp
+    for patch in "$root"/scripts/llama-patches/*.patch; do
+        [ -e "$patch" ] && patch --quiet -d "$src" -p1 <"$patch" >&2
+    done
+    rm -rf "$src/.git" # it points to a repository that the sdist does not carry
+    echo "llama.cpp: building (4 to 5 minutes on 2 cores)" >&2
+    cmake -S "$src" -B "$work/build" "${options[@]}" >"$work/cmake.log" 2>&1 ||
+        { tail -30 "$work/cmake.log" >&2; return 1; }
+    cmake --build "$work/build" --target "${programs[@]}" >&2
+    for program in "${programs[@]}"; do
+        install -s "$work/build/bin/$program" "$work/done/bin/"
+    done
+    find "$work/build/bin" -name '*.so*' -exec cp -P -t "$work/done/bin" {} + 2>/dev/null
+    mkdir "$work/done/convert"
+    cp -r "$src"/convert_hf_to_gguf.py "$src"/convert_lora_to_gguf.py "$src"/conversion \
+        "$src"/gguf-py "$work/done/convert/"
+    {
+        echo "llama.cpp $(sed -n 's/^llama.cpp version: *//p; s/^-- llama.cpp version: *//p' "$work/cmake.log" | head -1)"
+        grep -o '^llama-cpp-python==[^ ]*' "$lock"
+    } >"$work/done/VERSION"
+    mv -T "$work/done" "$out" 2>/dev/null || [ -f "$out/VERSION" ]
+}
+
+mkdir -p "$cache"
+if [ ! -f "$out/VERSION" ]; then
+    exec 9>"$cache/$key.lock"
+    flock 9
+    [ -f "$out/VERSION" ] || build
+fi
+[ -z "$link" ] || ln -sfn "$out" "$link"
+echo "$out"

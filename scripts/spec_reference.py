@@ -1,0 +1,94 @@
+#!/usr/bin/env python3
+"""Writes docs/spec.md, the reference of every field, from the spec's JSON Schema.
+
+scripts/spec_reference.py            writes it
+scripts/spec_reference.py --check    exits 1 if it is not what would be written
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from job.spec_file import accepted, alternatives, schema  # noqa: E402
+
+PAGE = ROOT / "docs" / "spec.md"
+NOBODY_MEETS = 2**31  # a bound from here on only keeps numbers within what the libraries can hold
+HEAD = """\
+<!-- Written by scripts/spec_reference.py from job/spec.py; change that, then run it again. -->
+
+# The spec
+
+One YAML 1.2 or JSON file says what a run makes. A model and a data set are a whole spec; every other field has
+a default. `examples/` has whole files to start from.
+
+- Each field can be set in the environment: `FINETUNE__TRAINING__LEARNING_RATE=1e-4` is `training.learning_rate`.
+  The environment wins over the file, the file over the defaults. A value that is JSON is read as JSON
+  (`FINETUNE__TRAINING=null`, `FINETUNE__EXPORT__TYPES='["q8_0"]'`), anything else as text; a list is set as a whole.
+- YAML 1.2: `2e-4` is a number, `off` is a word (a switch takes it for false), a key may be there only once. Numbers
+  and switches may be quoted; `true` is no number. Anchors and aliases are not read. A file has at most 1 MiB.
+- A secret in a spec is refused: the spec is copied into the run store. Credentials come from the environment
+  (`HF_TOKEN`, `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`) or from mounted files (`HF_TOKEN_PATH`,
+  `AWS_SHARED_CREDENTIALS_FILE`).
+- `python -m job check my.yaml` names every fault at once and fetches nothing; a spec with a fault exits 64.
+  `python -m job schema` prints the JSON Schema that this page is made from.
+"""
+
+
+def page() -> str:
+    """The whole page."""
+    whole = schema()
+    sections = []
+    for name, node in whole["properties"].items():
+        sections.append(_section(name, node, name in whole["required"]))
+    return "\n".join([HEAD, *sections]).rstrip() + "\n"
+
+
+def _section(path: str, node: dict[str, Any], required: bool) -> str:
+    """A heading, what the section is, a table of its fields, and the sections within it."""
+    nodes = alternatives(node)
+    fields = next(one for one in nodes if "properties" in one)
+    rows, inner = [], []
+    for name, field in fields["properties"].items():
+        place = f"{path}.{name}"
+        if any("properties" in one for one in alternatives(field)):
+            inner.append(_section(place, field, name in fields.get("required", ())))
+            kind = " or ".join(["a mapping (below)", *_null(field)])
+        else:
+            kind = accepted(alternatives(field), NOBODY_MEETS)
+        default = "required" if name in fields.get("required", ()) else f"`{json.dumps(field.get('default'))}`"
+        rows.append(f"| `{name}` | {_cell(kind)} | {default} | {_cell(field.get('description', ''))} |")
+    said = dict.fromkeys(one.rstrip(".") + "." for one in (fields.get("description"), node.get("description")) if one)
+    said = {**said, **({"Required.": None} if required else {})}
+    table = ["| field | accepts | default | what it is |", "| --- | --- | --- | --- |", *rows]
+    return "\n".join([f"## {path}", "", " ".join(" ".join(said).split()), "", *table, "", *inner])
+
+
+def _null(field: dict[str, Any]) -> list[str]:
+    return ["null"] if any(one.get("type") == "null" for one in alternatives(field)) else []
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if the page is not up to date")
+    wanted = page()
+    if not parser.parse_args().check:
+        PAGE.parent.mkdir(exist_ok=True)
+        PAGE.write_text(wanted)
+        return 0
+    if PAGE.is_file() and PAGE.read_text() == wanted:
+        return 0
+    print(f"{PAGE.relative_to(ROOT)} is not up to date; run scripts/spec_reference.py", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# Makes sure that the system packages that building needs are there. As root on Debian or Ubuntu it
+# installs what is missing; elsewhere it names it in one line and exits 1. Instant when all is there.
+#
+# Environment:
+#   PYTHON    the Python that the environment is made with (default: python3)
+set -euo pipefail
+
+missing=()
+needs() { command -v "$1" >/dev/null || missing+=("$2"); }
+needs g++ g++
+needs cmake cmake
+needs ninja ninja-build
+needs patch patch
+needs tar tar
+needs flock util-linux
+python=${PYTHON:-python3}
+if command -v "$python" >/dev/null; then
+    # Debian's python3 has venv, but not the pip that it puts in.
+    "$python" -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
+else
+    missing+=(python3 python3-venv)
+fi
+[ -e /etc/ssl/certs/ca-certificates.crt ] || [ -n "${SSL_CERT_FILE:-}" ] || missing+=(ca-certificates)
+
+[ ${#missing[@]} -eq 0 ] && exit 0
+if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
+    echo "system packages: installing ${missing[*]}"
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get -qq update
+    apt-get -qq -o Dpkg::Use-Pty=0 install --no-install-recommends "${missing[@]}" >/dev/null
+else
+    echo "these system packages are missing: ${missing[*]} (as root on Debian: apt-get install ${missing[*]})" >&2
+    exit 1
+fi

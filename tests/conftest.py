@@ -1,0 +1,56 @@
+"""What every test shares: one thread for torch, the servers' fixtures, a tiny model and its rows."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+pytest_plugins = ["tests.s3_server", "tests.hub_server"]
+
+
+SHORT = {"max_length": 48, "save_steps": 2, "logging_steps": 1, "per_device_train_batch_size": 2}
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Llama of width 256 with two layers, as a Hugging Face folder."""
+    from tests.tiny_models import make_llama
+
+    return make_llama(tmp_path_factory.mktemp("tiny") / "tiny-llama")
+
+
+@pytest.fixture(scope="session")
+def quotes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sixty rows of text."""
+    path = tmp_path_factory.mktemp("rows") / "quotes.jsonl"
+    words = ["time", "life", "love", "truth", "hope", "work", "courage", "silence", "reason", "art"]
+    pairs = [(a, b) for a in words for b in words if a != b]
+    rows = [{"quote": f"Of {a} and {b}, {a} is the greater, said number {n}."} for n, (a, b) in enumerate(pairs)]
+    path.write_text("\n".join(json.dumps(row) for row in rows[:60]) + "\n")
+    return path
+
+
+@pytest.fixture
+def small_spec(tiny_model: Path, quotes: Path, tmp_path: Path) -> dict[str, Any]:
+    """Eight steps of NF4 QLoRA on the tiny model, two types, into a folder."""
+    return {
+        "model": {"id": str(tiny_model)},
+        "dataset": {"id": str(quotes), "text": "quote", "eval_fraction": 0.1},
+        "training": {
+            "max_steps": 8,
+            "max_length": 48,
+            "save_steps": 2,
+            "logging_steps": 1,
+            "per_device_train_batch_size": 2,
+        },
+        "evaluation": {"samples": 1, "max_new_tokens": 4},
+        "export": {"types": ["q4_k_m", "q8_0"]},
+        "publish": {"name": "tiny", "folder": str(tmp_path / "published")},
+        "run": {"store": str(tmp_path / "store")},
+    }

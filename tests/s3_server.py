@@ -1,0 +1,252 @@
+"""A real S3 server (versitygw) on loopback, and a proxy in front of it that brings the faults of a network.
+
+`s3` gives a test its own bucket and sets the environment by which boto3 finds it. `s3_proxy` stands in
+front of the same bucket: it leaves out headers (a server without conditional writes, or without
+checksums), answers with an error, or loses the reply to a request that the server has carried out.
+"""
+
+import http.client
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+REGION = "us-east-1"
+
+
+def versitygw() -> str:
+    """The program; built into the cache by the first who asks."""
+    program = ROOT / ".venv" / "bin" / "versitygw"
+    if not program.exists():
+        command = [ROOT / "scripts" / "build-versitygw.sh"]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    return str(program)
+
+
+class Server:
+    """One versitygw with keys of its own, on a port that it keeps over stop() and start()."""
+
+    def __init__(self, folder: Path) -> None:
+        self.root = folder / "buckets"
+        self.root.mkdir()
+        self.access_key = "TEST" + secrets.token_hex(8).upper()
+        self.secret_key = secrets.token_hex(20)
+        self.port = free_port()
+        self._log = folder / "versitygw.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def endpoint(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Starts it, unless it runs, and waits until it answers."""
+        if self._process is not None:
+            return
+        environ = os.environ | {"ROOT_ACCESS_KEY": self.access_key, "ROOT_SECRET_KEY": self.secret_key}
+        command = [
+            versitygw(),
+            "--quiet",
+            "--health",
+            "/health",
+            "--port",
+            f"127.0.0.1:{self.port}",
+            "posix",
+            self.root,
+        ]
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(command, env=environ, stdout=log, stderr=log)
+        for _ in range(200):
+            try:
+                with socket.create_connection(("127.0.0.1", self.port), timeout=5):
+                    return
+            except OSError:
+                assert self._process.poll() is None, self._log.read_text()
+                time.sleep(0.05)
+        raise TimeoutError("versitygw does not answer")
+
+    def stop(self) -> None:
+        """Kills it: whoever talks to it finds nobody there."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def client(self, endpoint: str | None = None) -> Any:
+        import boto3
+
+        return boto3.client(
+            "s3",
+            endpoint_url=endpoint or self.endpoint,
+            aws_access_key_id=self.access_key,
+            aws_secret_access_key=self.secret_key,
+            region_name=REGION,
+        )
+
+
+@dataclass
+class Bucket:
+    """A bucket of a test's own. `root` is where the server keeps its objects on this disk."""
+
+    server: Server
+    bucket: str
+    url: str
+    client: Any
+    root: Path
+
+    def stop(self) -> None:
+        self.server.stop()
+
+    def start(self) -> None:
+        self.server.start()
+
+    def file(self, key: str) -> Path:
+        """The file in which the server keeps an object of this prefix."""
+        return self.root / "prefix" / key
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One server for each test process."""
+    server = Server(tmp_path_factory.mktemp("s3"))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def s3(s3_server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
+    """A fresh bucket, and the environment that leads to it."""
+    s3_server.start()
+    name = f"test-{secrets.token_hex(6)}"
+    for variable in list(os.environ):
+        if variable.startswith("AWS_"):
+            monkeypatch.delenv(variable)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server.endpoint)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3_server.access_key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3_server.secret_key)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
+    monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    client = s3_server.client()
+    client.create_bucket(Bucket=name)
+    yield Bucket(s3_server, name, f"s3://{name}/prefix", client, s3_server.root / name)
+    client.close()
+    s3_server.start()
+    shutil.rmtree(s3_server.root / name, ignore_errors=True)
+
+
+Request = tuple[str, str]
+"""A method and a path with its query."""
+
+
+@dataclass
+class Proxy:
+    """What stands between. `drop_request` and `drop_response` name headers by their start, in lower case."""
+
+    server: Server
+    port: int = 0
+    drop_request: tuple[str, ...] = ()
+    drop_response: tuple[str, ...] = ()
+    answer: Callable[[Request], int | None] = lambda _: None
+    """A status to answer with instead of asking the server, or None."""
+    lose_reply: Callable[[Request], bool] = lambda _: False
+    """Whether the server's reply to this request is lost."""
+    cut_body_after: Callable[[Request], int | None] = lambda _: None
+    """How many bytes of the reply's body come through before the connection ends, or None for all."""
+    requests: list[Request] = field(default_factory=list)
+
+    @property
+    def endpoint(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def forward(self, handler: BaseHTTPRequestHandler) -> None:
+        request = (handler.command, handler.path)
+        body = handler.rfile.read(int(handler.headers.get("Content-Length") or 0))
+        self.requests.append(request)
+        handler.close_connection = True
+        if status := self.answer(request):
+            handler.send_response(status)
+            handler.send_header("Content-Length", "0")
+            handler.end_headers()
+            return
+        kept = {
+            k: v for k, v in handler.headers.items() if not k.lower().startswith((*self.drop_request, *_SIGNED_ANEW))
+        }
+        connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=60)
+        try:
+            connection.request(handler.command, handler.path, body=body, headers=self._signed(request, body, kept))
+            reply = connection.getresponse()
+            data = reply.read()
+        finally:
+            connection.close()
+        if self.lose_reply(request):
+            return
+        handler.send_response(reply.status)
+        for name, value in reply.getheaders():
+            if not name.lower().startswith((*self.drop_response, "transfer-encoding", "connection")):
+                handler.send_header(name, value)
+        handler.send_header("Connection", "close")
+        handler.end_headers()
+        if handler.command != "HEAD":
+            handler.wfile.write(data[: self.cut_body_after(request)])
+
+    def _signed(self, request: Request, body: bytes, headers: dict[str, str]) -> dict[str, str]:
+        """The same request, signed for the server itself and without the headers that were left out."""
+        from botocore.auth import S3SigV4Auth
+        from botocore.awsrequest import AWSRequest
+        from botocore.credentials import Credentials
+
+        upstream = AWSRequest(request[0], self.server.endpoint + request[1], headers=headers, data=body)
+        upstream.context["payload_signing_enabled"] = True
+        S3SigV4Auth(Credentials(self.server.access_key, self.server.secret_key), "s3", REGION).add_auth(upstream)
+        return dict(upstream.headers.items())
+
+
+_SIGNED_ANEW = ("host", "authorization", "x-amz-date", "x-amz-content-sha256", "connection", "expect", "content-length")
+
+
+@pytest.fixture
+def s3_proxy(s3: Bucket, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
+    """A proxy in front of the bucket of `s3`; the environment leads to it."""
+    proxy = Proxy(s3.server)
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def handle_any(self) -> None:
+            proxy.forward(self)
+
+        do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = handle_any
+
+        def log_message(self, format: str, *args: Any) -> None:
+            return
+
+    listener = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    listener.daemon_threads = True
+    proxy.port = listener.server_address[1]
+    threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+    yield proxy
+    listener.shutdown()
+    listener.server_close()
+
+
+def free_port() -> int:
+    """A port of loopback that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

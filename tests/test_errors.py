@@ -1,0 +1,55 @@
+"""The exit codes, and what Kubernetes does at each."""
+
+import pytest
+
+from job import errors
+from job.errors import JobError, every_error
+
+DOCUMENTED = {
+    "SpecInvalid": (64, "FailJob"),
+    "DataInvalid": (65, "FailJob"),
+    "NotFound": (66, "FailJob"),
+    "RemoteUnavailable": (69, "Count"),
+    "Bug": (70, "Count"),
+    "StorageFailed": (74, "Count"),
+    "StoppedSaved": (75, "Ignore"),
+    "StoppedUnsaved": (76, "Ignore"),
+    "CredentialsRejected": (77, "FailJob"),
+    "EnvironmentUnfit": (78, "FailJob"),
+    "DiedSilently": (79, "FailJob"),
+    "CudaOutOfMemory": (80, "FailJob"),
+    "QualityRejected": (81, "FailJob"),
+    "IntegrityViolated": (82, "FailJob"),
+    "PeerActive": (83, "Ignore"),
+    "LeaseHeld": (84, "FailJob"),
+}
+
+
+def test_the_errors_are_those_of_the_table_with_their_codes_and_what_kubernetes_does() -> None:
+    assert {error.__name__: (error.code, error.kubernetes) for error in every_error()} == DOCUMENTED
+
+
+def test_every_error_class_of_the_module_is_in_the_table() -> None:
+    classes = {value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, JobError)}
+    assert classes - {JobError} == set(every_error())
+
+
+def test_no_two_errors_share_a_code() -> None:
+    codes = [error.code for error in every_error()]
+    assert len(set(codes)) == len(codes) and codes == sorted(codes)
+
+
+def test_no_code_is_one_that_a_shell_a_signal_or_the_launcher_uses() -> None:
+    taken = {0, 1, 2, *range(10, 20), *range(126, 256)}
+    assert all(error.code not in taken and 64 <= error.code <= 113 for error in every_error())
+
+
+@pytest.mark.parametrize("error", list(every_error()), ids=lambda error: error.__name__)
+def test_each_error_says_what_it_means(error: type[JobError]) -> None:
+    assert error.__doc__ and error.__doc__.strip() != (JobError.__doc__ or "").strip()
+    assert error.kubernetes in ("FailJob", "Ignore", "Count")
+
+
+def test_an_error_reads_as_its_message_and_then_what_to_do_next() -> None:
+    assert str(errors.NotFound("there is no x", hint="Write y.")) == "there is no x\nWrite y."
+    assert str(errors.NotFound("there is no x")) == "there is no x"

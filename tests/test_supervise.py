@@ -1,0 +1,118 @@
+"""The parent's side of a child process: results, faults, kills and signals."""
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from job import errors, supervise
+from job.artifacts import Frozen
+from job.errors import DataInvalid, JobError
+from job.spec import JobSpec
+
+SPEC = JobSpec.model_validate({"model": {"id": "a/b"}, "dataset": {"id": "c/d"}})
+
+
+class Inputs(Frozen):
+    do: str
+
+
+class Result(Frozen):
+    said: str
+
+
+CHILD = """
+import json, os, signal, sys, time
+from pathlib import Path
+folder = Path(sys.argv[1])
+do = json.loads((folder / "inputs.json").read_text())["inputs"]["do"]
+print(json.dumps({"event": "child.started", "level": "info"}), flush=True)
+if do == "answer":
+    (folder / "result.json").write_text('{"said": "done"}')
+elif do == "fail":
+    (folder / "error.json").write_text(json.dumps({"error": "DataInvalid", "message": "no rows", "hint": "add some"}))
+    sys.exit(65)
+elif do == "die":
+    os.kill(os.getpid(), signal.SIGKILL)
+elif do == "vanish":
+    print("Segmentation fault, probably")
+    sys.exit(3)
+else:
+    time.sleep(30)
+"""
+
+
+@pytest.fixture
+def supervisor(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> supervise.Supervisor:
+    script = tmp_path / "child.py"
+    script.write_text(CHILD)
+    run = supervise.Supervisor._run
+
+    def run_script(self: supervise.Supervisor, command: list[str], on_event: supervise.OnEvent | None) -> object:
+        return run(self, [command[0], str(script), command[-1]], on_event)
+
+    monkeypatch.setattr(supervise.Supervisor, "_run", run_script)
+    return supervise.Supervisor()
+
+
+def module() -> ModuleType:
+    made = ModuleType("job.stages.pretended")
+    made.Result = Result  # type: ignore[attr-defined]
+    return made
+
+
+def test_a_result_comes_back_and_events_are_seen(supervisor: supervise.Supervisor, tmp_path: Path) -> None:
+    seen: list[str] = []
+    result = supervisor.run_stage(
+        module(), SPEC, Inputs(do="answer"), tmp_path / "work", on_event=lambda event: seen.append(event["event"])
+    )
+    assert result == Result(said="done")
+    assert seen == ["child.started"]
+
+
+def test_a_childs_fault_is_raised_as_what_it_was(supervisor: supervise.Supervisor, tmp_path: Path) -> None:
+    with pytest.raises(DataInvalid, match="no rows") as caught:
+        supervisor.run_stage(module(), SPEC, Inputs(do="fail"), tmp_path / "work")
+    assert caught.value.hint == "add some"
+
+
+def test_a_killed_child_is_named(supervisor: supervise.Supervisor, tmp_path: Path) -> None:
+    with pytest.raises(supervise.ChildKilled, match=r"pretended was killed by signal SIGKILL.*memory"):
+        supervisor.run_stage(module(), SPEC, Inputs(do="die"), tmp_path / "work")
+
+
+def test_a_child_that_ends_without_a_word_is_a_bug_with_its_last_lines(
+    supervisor: supervise.Supervisor, tmp_path: Path
+) -> None:
+    with pytest.raises(errors.Bug, match="Segmentation fault, probably"):
+        supervisor.run_stage(module(), SPEC, Inputs(do="vanish"), tmp_path / "work")
+
+
+def test_a_signal_reaches_the_child_and_ends_the_parents_wait(supervisor: supervise.Supervisor, tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    supervisor.install()
+    try:
+        started = time.monotonic()
+        with pytest.raises(supervise.Terminated):
+            supervisor.run_stage(
+                module(),
+                SPEC,
+                Inputs(do="wait"),
+                tmp_path / "work",
+                on_event=lambda _: threading.Timer(0.1, os.kill, [os.getpid(), signal.SIGTERM]).start(),
+            )
+        assert time.monotonic() - started < 20
+    finally:
+        signal.signal(signal.SIGTERM, before[0])
+        signal.signal(signal.SIGINT, before[1])
+
+
+def test_every_error_can_be_rebuilt_from_its_name() -> None:
+    for kind in errors.every_error():
+        rebuilt = supervise._rebuilt({"error": kind.__name__, "message": "m", "hint": "h"})
+        assert type(rebuilt) is kind
+        assert isinstance(rebuilt, JobError)

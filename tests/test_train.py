@@ -1,0 +1,271 @@
+"""The train stage: every way to load, adapt and stop."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from job.errors import DataInvalid, EnvironmentUnfit, QualityRejected, SpecInvalid
+from job.spec import JobSpec
+from job.stages import train
+from job.training import precision, rows
+
+pytestmark = pytest.mark.slow
+
+
+def write(path: Path, found: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in found))
+    return path
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    words = ["time", "life", "love", "truth", "hope", "work", "art", "mind", "soul", "sea"]
+    text = [{"text": f"Of {a} and {words[n % 7]}, {a} is the greater, said {n}."} for n, a in enumerate(words * 2)]
+    pairs = [{"prompt": f"What is {word}? ", "completion": f"{word} is {word}."} for word in words * 2]
+    chats = [
+        {"messages": [{"role": "user", "content": f"{w}?"}, {"role": "assistant", "content": f"Yes, {w}."}]}
+        for w in words * 2
+    ]
+    for kind, found in (("text", text), ("prompt_completion", pairs), ("messages", chats)):
+        write(folder / f"{kind}.jsonl", found[:16])
+        write(folder / f"{kind}-eval.jsonl", found[16:])
+    return folder
+
+
+def spec_of(model: Path, **sections: Any) -> JobSpec:
+    training = {
+        "max_steps": 2,
+        "max_length": 48,
+        "per_device_train_batch_size": 2,
+        "save_steps": 100,
+        "logging_steps": 1,
+    } | sections.pop("training", {})
+    base = {"model": {"id": str(model)}, "dataset": {"id": "./rows.jsonl"}, "evaluation": {"samples": 0}}
+    return JobSpec.model_validate(base | {"training": training} | sections)
+
+
+def inputs_of(model: Path, data: Path, kind: Any = "text", **more: Any) -> train.Inputs:
+    return train.Inputs(model=model, train=data / f"{kind}.jsonl", eval=data / f"{kind}-eval.jsonl", kind=kind, **more)
+
+
+def adapter_of(result: train.Result) -> dict[str, Any]:
+    from safetensors.torch import load_file
+
+    weights: dict[str, Any] = load_file(result.adapter / "adapter_model.safetensors")
+    return weights
+
+
+WAYS = {
+    "nf4 with double quantization": {"load": {"double_quant": True}},
+    "fp4": {"load": {"quant_type": "fp4"}},
+    "8 bits": {"load": {"bits": 8}},
+    "16 bits": {"load": {"bits": 16}},
+    "32 bits": {"load": {"bits": 32}},
+    "rsLoRA on all linear layers": {"lora": {"use_rslora": True, "target_modules": "all-linear"}},
+    "DoRA": {"lora": {"use_dora": True}},
+    "saved modules": {"lora": {"modules_to_save": ["lm_head"]}},
+    "packing": {"training": {"packing": True}},
+    "left padding": {"training": {"padding_side": "left", "pad_token": "<unk>"}},
+    "without gradient checkpointing": {"training": {"gradient_checkpointing": False}},
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_each_way_to_train_moves_float32_adapters(tiny_model: Path, data: Path, tmp_path: Path, way: str) -> None:
+    import torch
+
+    result = train.run(spec_of(tiny_model, **WAYS[way]), inputs_of(tiny_model, data), tmp_path)
+    weights = adapter_of(result)
+    moved = [name for name, weight in weights.items() if "lora_B" in name and weight.abs().max() > 0]
+    assert moved
+    assert {weight.dtype for name, weight in weights.items() if "lora_" in name} == {torch.float32}
+    config = json.loads((result.adapter / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == tiny_model.name
+    assert result.loss_before is not None and result.loss_after is not None
+    assert list(result.logs.rglob("events.out.tfevents.*"))
+
+
+@pytest.mark.parametrize("kind", ["prompt_completion", "messages"])
+def test_pairs_and_chats_train_and_show_samples(tiny_model: Path, data: Path, tmp_path: Path, kind: str) -> None:
+    spec = spec_of(tiny_model, evaluation={"samples": 2, "max_new_tokens": 3})
+    result = train.run(spec, inputs_of(tiny_model, data, kind), tmp_path)
+    assert len(result.samples) == 2
+    assert all(set(sample) == {"prompt", "before", "after", "reference"} for sample in result.samples)
+
+
+def test_the_same_spec_gives_the_same_adapter_and_starting_from_one_continues(
+    tiny_model: Path, data: Path, tmp_path: Path
+) -> None:
+    first = train.run(spec_of(tiny_model), inputs_of(tiny_model, data), tmp_path / "a")
+    second = train.run(spec_of(tiny_model), inputs_of(tiny_model, data), tmp_path / "b")
+    name = "adapter_model.safetensors"
+    assert (first.adapter / name).read_bytes() == (second.adapter / name).read_bytes()
+    third = train.run(spec_of(tiny_model), inputs_of(tiny_model, data, adapter=first.adapter), tmp_path / "c")
+    assert third.loss_before == pytest.approx(first.loss_after, abs=1e-5)
+
+
+def test_a_resumed_training_has_the_losses_of_an_undisturbed_one(tiny_model: Path, data: Path, tmp_path: Path) -> None:
+    def spec(**more: Any) -> JobSpec:
+        return spec_of(tiny_model, training={"max_steps": 20, "save_steps": 4, "save_total_limit": 9} | more)
+
+    whole = train.run(spec(), inputs_of(tiny_model, data), tmp_path / "whole")
+    for step in (8, 12):  # the end of an epoch, and the middle of the second
+        kept = tmp_path / f"checkpoint-{step}"
+        shutil.copytree(tmp_path / "whole" / "checkpoints" / kept.name, kept)
+        resumed = train.run(spec(), inputs_of(tiny_model, data, resume_from=kept), tmp_path / "resumed")
+        assert resumed.losses == whole.losses
+        assert resumed.loss_after == whole.loss_after
+
+
+def test_a_checkpoint_of_the_last_step_needs_no_more_training(tiny_model: Path, data: Path, tmp_path: Path) -> None:
+    spec = spec_of(tiny_model, training={"max_steps": 4, "save_steps": 2})
+    whole = train.run(spec, inputs_of(tiny_model, data), tmp_path / "whole")
+    kept = shutil.copytree(tmp_path / "whole" / "checkpoints" / "checkpoint-4", tmp_path / "kept")
+    again = train.run(spec, inputs_of(tiny_model, data, resume_from=kept), tmp_path / "again")
+    assert again.losses == whole.losses
+    name = "adapter_model.safetensors"
+    assert (again.adapter / name).read_bytes() == (whole.adapter / name).read_bytes()
+
+
+def test_the_best_checkpoint_travels_with_later_ones(tiny_model: Path, data: Path, tmp_path: Path) -> None:
+    training = {"max_steps": 8, "save_steps": 2, "eval_steps": 2, "load_best_model_at_end": True, "save_total_limit": 9}
+    spec = spec_of(tiny_model, training=training | {"learning_rate": 1.0, "lr_scheduler_type": "constant"})
+    strange = write(tmp_path / "strange.jsonl", [{"text": "ζξ§ ψω ¶¤ ξξζ"}])  # gets worse as the model learns English
+    inputs = inputs_of(tiny_model, data).model_copy(update={"eval": strange})
+    whole = train.run(spec, inputs, tmp_path / "whole")
+    kept = shutil.copytree(tmp_path / "whole" / "checkpoints" / "checkpoint-6", tmp_path / "kept")
+    shutil.rmtree(tmp_path / "whole" / "checkpoints")
+    resumed = train.run(spec, inputs.model_copy(update={"resume_from": kept}), tmp_path / "elsewhere")
+    assert resumed.loss_after == whole.loss_after
+    assert whole.loss_after == pytest.approx(min(one["eval_loss"] for one in whole.evals), abs=1e-5)
+
+
+def test_half_the_micro_batch_keeps_the_effective_batch(tiny_model: Path, data: Path, tmp_path: Path) -> None:
+    spec = spec_of(tiny_model, lora={"dropout": 0.0}, training={"group_by_length": False})
+    whole = train.run(spec, inputs_of(tiny_model, data), tmp_path / "a")
+    halved = train.run(spec, inputs_of(tiny_model, data, micro_batch=1), tmp_path / "b")
+    assert [one["loss"] for one in halved.losses] == pytest.approx([one["loss"] for one in whole.losses], abs=1e-4)
+
+
+def test_the_best_checkpoint_is_taken_and_patience_ends(tiny_model: Path, data: Path, tmp_path: Path) -> None:
+    training = {
+        "max_steps": 12,
+        "save_steps": 2,
+        "eval_steps": 2,
+        "learning_rate": 1.0,
+        "max_grad_norm": 0,
+        "lr_scheduler_type": "constant",
+        "load_best_model_at_end": True,
+        "early_stopping_patience": 2,
+    }
+    strange = write(tmp_path / "strange.jsonl", [{"text": "ζξ§ ψω ¶¤ ξξζ"}])  # gets worse as the model learns English
+    inputs = inputs_of(tiny_model, data).model_copy(update={"eval": strange})
+    result = train.run(spec_of(tiny_model, training=training), inputs, tmp_path / "work")
+    assert result.steps < 12
+    assert result.loss_after == pytest.approx(min(one["eval_loss"] for one in result.evals), abs=1e-5)
+
+
+def test_a_loss_that_is_no_number_ends_the_run(tiny_model: Path, data: Path, tmp_path: Path) -> None:
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    broken = shutil.copytree(tiny_model, tmp_path / "broken")
+    weights = load_file(broken / "model.safetensors")
+    weights["model.norm.weight"] = torch.full_like(weights["model.norm.weight"], torch.nan)
+    save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(QualityRejected, match="nan at step 1"):
+        train.run(spec_of(broken), inputs_of(broken, data), tmp_path / "work")
+
+
+def test_unknown_modules_are_named_with_those_that_exist(tiny_model: Path, data: Path, tmp_path: Path) -> None:
+    with pytest.raises(SpecInvalid, match=r"query_key_value(.|\n)*k_proj, o_proj, q_proj"):
+        spec = spec_of(tiny_model, lora={"target_modules": ["query_key_value"]})
+        train.run(spec, inputs_of(tiny_model, data), tmp_path)
+
+
+def test_chats_without_a_template_say_what_to_set(tiny_model: Path, data: Path, tmp_path: Path) -> None:
+    bare = shutil.copytree(tiny_model, tmp_path / "bare")
+    (bare / "chat_template.jinja").unlink(missing_ok=True)
+    path = bare / "tokenizer_config.json"
+    config = json.loads(path.read_text())
+    config.pop("chat_template", None)
+    path.write_text(json.dumps(config))
+    with pytest.raises(SpecInvalid, match=r"chat\.template"):
+        train.run(spec_of(bare), inputs_of(bare, data, "messages"), tmp_path / "work")
+    template = "{% for m in messages %}{{ m['content'] + eos_token }}{% endfor %}"
+    result = train.run(spec_of(bare, chat={"template": template}), inputs_of(bare, data, "messages"), tmp_path / "work")
+    assert result.steps == 2
+    spec = spec_of(bare, chat={"template": template}, training={"assistant_only_loss": True})
+    with pytest.raises(DataInvalid, match="does not mark"):
+        train.run(spec, inputs_of(bare, data, "messages"), tmp_path / "work")
+
+
+def test_the_loss_is_on_the_assistants_turns_where_the_template_marks_them(tiny_model: Path) -> None:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    assert rows.marks_assistant(spec_of(tiny_model), tokenizer, "messages")
+    assert not rows.marks_assistant(spec_of(tiny_model, training={"assistant_only_loss": False}), tokenizer, "messages")
+    assert not rows.marks_assistant(spec_of(tiny_model), tokenizer, "text")
+
+
+@pytest.mark.parametrize(
+    ("capability", "training", "load", "expected"),
+    [
+        (None, {}, {}, ("float32", False, False)),
+        ((7, 5), {}, {}, ("float16", True, False)),
+        ((8, 0), {}, {}, ("bfloat16", False, True)),
+        ((8, 9), {"fp16": True}, {"compute_dtype": "float16"}, ("float16", True, False)),
+        ((7, 5), {"fp16": False, "bf16": False}, {}, ("float16", False, False)),
+        ((7, 5), {"bf16": True}, {}, None),
+        ((7, 5), {}, {"compute_dtype": "bfloat16"}, None),
+        (None, {"fp16": True}, {}, None),
+    ],
+)
+def test_precision_is_what_the_device_can_do_and_the_spec_says(
+    monkeypatch: pytest.MonkeyPatch, tiny_model: Path, capability: Any, training: Any, load: Any, expected: Any
+) -> None:
+    monkeypatch.setattr(precision, "_capability", lambda: capability)
+    spec = spec_of(tiny_model, training=training, load=load)
+    if expected is None:
+        with pytest.raises(EnvironmentUnfit):
+            precision.choose(spec)
+        return
+    chosen = precision.choose(spec)
+    assert (chosen.compute, chosen.fp16, chosen.bf16) == expected
+
+
+@pytest.mark.parametrize("when", ["loading", "training"])
+def test_sigterm_saves_a_checkpoint_or_says_that_there_is_none(
+    tiny_model: Path, data: Path, tmp_path: Path, when: str
+) -> None:
+    spec = spec_of(tiny_model, training={"max_steps": 5000, "save_steps": 4000})
+    inputs = inputs_of(tiny_model, data)
+    given = {"spec": spec.model_dump(mode="json"), "inputs": inputs.model_dump(mode="json")}
+    (tmp_path / "inputs.json").write_text(json.dumps(given))
+    child = subprocess.Popen(
+        [sys.executable, "-m", "job", "stage", "train", str(tmp_path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    assert child.stdout
+    wanted = '"train.log"' if when == "training" else '"train.loading_model"'
+    for line in child.stdout:
+        if wanted in line:
+            child.send_signal(signal.SIGTERM)
+            break
+    rest = child.stdout.read()
+    child.stdout.close()
+    assert child.wait() == (75 if when == "training" else 76), rest
+    assert not (tmp_path / "result.json").exists()
+    assert bool(list((tmp_path / "checkpoints").glob("checkpoint-*"))) == (when == "training")
