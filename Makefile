@@ -31,10 +31,10 @@ system: ## the system packages that building needs (Debian; named where it may n
 setup: .venv/installed ## the Python environment, from hash-locked requirements
 
 llama: .venv/installed ## the bundled llama.cpp, built from its pinned source
-	@PYTHON=$(PYTHON) scripts/build-llama.sh .venv/llama.cpp >/dev/null
+	@PYTHON=$(BIN)/python scripts/build-llama.sh .venv/llama.cpp >/dev/null
 
 versitygw: .venv/installed ## the S3 server that the demo and the tests publish to
-	@scripts/build-versitygw.sh .venv/bin/versitygw >/dev/null
+	@PYTHON=$(BIN)/python scripts/build-versitygw.sh .venv/bin/versitygw >/dev/null
 
 smollm2: .venv/installed ## the demo's base model, as a Hugging Face folder in the cache
 	@$(BIN)/python scripts/smollm2.py >/dev/null

@@ -79,7 +79,9 @@ mkdir -p "$cache"
 if [ ! -f "$out/VERSION" ]; then
     exec 9>"$cache/$key.lock"
     flock 9
-    [ -f "$out/VERSION" ] || build
+    if [ ! -f "$out/VERSION" ]; then
+        build # not behind `||`: there bash would go on after an error
+    fi
 fi
 [ -z "$link" ] || ln -sfn "$out" "$link"
 echo "$out"

@@ -219,9 +219,9 @@ def test_a_model_trained_with_eos_stops_at_eos(tmp_path: Path) -> None:
     )  # fmt: skip
     gguf = exported(base, adapter, tmp_path / "out").gguf
     generation = ["-n", "12", "--temp", "0", "-t", "1", "-c", "256", "--no-warmup", "--no-display-prompt"]
-    prompt = "<|user|>Is it?<|end|><|assistant|>"
+    chat = [{"role": "user", "content": "Is it?"}]
+    prompt = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+    assert prompt.endswith("<|assistant|>")
     assert llama_cpp("llama-completion", "-m", gguf, "-no-cnv", "-p", prompt, *generation).split() == [
         "is", "[end", "of", "text]",
     ]  # fmt: skip
-    chat = llama_cpp("llama-completion", "-m", gguf, "-cnv", "-st", "--jinja", "-p", "Is it?", *generation)
-    assert chat.split("assistant")[-1].split() in (["is"], ["is", "[end", "of", "text]"])
