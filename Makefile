@@ -25,7 +25,7 @@ system: ## the system packages that building needs (Debian; named where it may n
 	@[ -x $(BIN)/python ] || $(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements/uv.txt
 	@$(BIN)/uv pip sync --quiet --require-hashes --compile-bytecode --python $(BIN)/python requirements/dev.txt
-	@$(BIN)/python -m compileall -q job 2>/dev/null || true
+	@$(BIN)/uv pip install --quiet --no-deps --no-build-isolation --python $(BIN)/python --editable .
 	@touch $@
 
 setup: .venv/installed ## the Python environment, from hash-locked requirements

@@ -24,11 +24,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from job import llama
+
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-from job import llama  # noqa: E402
-
 MIB = 1 << 20
 VOCAB, HIDDEN, INTERMEDIATE = 32000, 2048, 5632
 

@@ -16,12 +16,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from job.manifest import Manifest, read_manifest
 from rich.console import Console
 from rich.markup import escape
 from rich.panel import Panel
 
 from job import active_run, console
+from job.manifest import Manifest, read_manifest
 from job.spec_file import load
 from job.store import open_store
 

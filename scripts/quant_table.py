@@ -16,12 +16,10 @@ from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from job import llama
+from job.quants import EVERY_TYPE, NEEDS_IMATRIX
+
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from job import llama  # noqa: E402
-from job.quants import EVERY_TYPE, NEEDS_IMATRIX  # noqa: E402
-
 PAGE = ROOT / "docs" / "quantization.md"
 BEGIN, END = "<!-- begin: scripts/quant_table.py -->\n", "<!-- end: scripts/quant_table.py -->\n"
 _LINE = re.compile(r"^\[ *\d+/ *\d+\] (?:blk\.\d+\.)?(\w+)\.weight +- .*?(?:\((\w+)\))?$", re.M)

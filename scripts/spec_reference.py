@@ -11,11 +11,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from job.spec_file import accepted, alternatives, schema
+
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from job.spec_file import accepted, alternatives, schema  # noqa: E402
-
 PAGE = ROOT / "docs" / "spec.md"
 NOBODY_MEETS = 2**31  # a bound from here on only keeps numbers within what the libraries can hold
 HEAD = """\

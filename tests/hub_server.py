@@ -4,7 +4,7 @@ Downloads of LFS files are redirected to a second port, as the Hub redirects to 
 arrives there is noted in `leaks`. Xet is not offered, so the client uploads by the LFS protocol, which it
 does where HF_HUB_DISABLE_XET is set.
 
-`python tests/hub_server.py --port 8080 --root DIR` serves it by itself, with the token of --token.
+`python -m tests.hub_server --port 8080 --root DIR` serves it by itself, with the token of --token.
 """
 
 import base64
@@ -23,9 +23,6 @@ from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 import pytest
-
-if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from tests.hub_repos import Account, Kind, Repo, Repos, Role
 
