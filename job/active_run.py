@@ -19,6 +19,7 @@ from job.errors import Bug, JobError, PeerActive, SpecInvalid, StoppedSaved, Sto
 from job.eventlog import EventLog
 from job.logs import Progress, log
 from job.manifest import StageRecord, read_stage, write_stage
+from job.sources import local_state
 from job.spec import JobSpec
 from job.store import Conflict, Store, open_store
 from job.supervise import Supervisor, Terminated
@@ -110,8 +111,10 @@ def _parsed(data: bytes) -> dict[str, Any]:
 
 
 def run_id(spec: JobSpec) -> str:
-    """run.id, else the Job's name (FINETUNE_JOB_NAME), else the hash of the resolved spec."""
-    return spec.run.id or os.environ.get("FINETUNE_JOB_NAME") or digest_of(spec.model_dump(mode="json"))[:16]
+    """run.id, else the Job's name (FINETUNE_JOB_NAME), else the hash of the resolved spec and of the state of the
+    folders and files that it names. Raises NotFound where one of these is missing."""
+    given = spec.run.id or os.environ.get("FINETUNE_JOB_NAME")
+    return given or digest_of([spec.model_dump(mode="json"), local_state(spec)])[:16]
 
 
 def work_folder() -> Path:

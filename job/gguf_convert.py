@@ -10,6 +10,7 @@ import difflib
 import importlib
 import logging
 import math
+import re
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ MakePlan = Callable[[Shapes, dict[str, Any]], Plan]
 """Gets the shapes of the base's tensors and its config."""
 
 _COMMON = ("Llama", "Mistral", "Mixtral", "Qwen2", "Qwen3", "Gemma", "Phi3", "Olmo", "Granite", "Falcon")
+_GENERATION = re.compile(r"(\{%[-+]?)\s*(end)?generation\s*([-+]?%\})")
 _FILE_TYPES = {"f32": "ALL_F32", "f16": "MOSTLY_F16", "bf16": "MOSTLY_BF16"}
 
 
@@ -151,6 +153,15 @@ def _prepare(model: Any) -> None:
     """The converter's own steps before writing: tensors by name and dtype, then metadata and vocabulary."""
     model.prepare_tensors()
     model.prepare_metadata(vocab_only=False)
+    for key, field in model.gguf_writer.kv_data[0].items():
+        if key.startswith("tokenizer.chat_template") and isinstance(field.value, str):
+            field.value = portable_template(field.value)
+
+
+def portable_template(template: str) -> str:
+    """The chat template without `{% generation %}`, which marks answers for training and which only transformers
+    knows; it renders the same."""
+    return _GENERATION.sub(lambda mark: f"{mark[1]} {'endif' if mark[2] else 'if true'} {mark[3]}", template)
 
 
 def _write(writer: Any, path: Path) -> None:

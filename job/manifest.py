@@ -83,7 +83,8 @@ def read_stage(store: Store, stage: str, key: str) -> StageRecord | None:
             f"{store.url}/{prefix}/stage.json is no stage record", hint="Delete it, and the stage is made again."
         ) from error
     for item in record.artifacts:
-        if store.head(f"{prefix}/{item.path}") != item.size:
+        held = store.head(f"{prefix}/{item.path}")
+        if held is None or held.size != item.size:
             log.warning("stage.damaged", stage=stage, key=key, file=item.path)
             store.delete(f"{prefix}/stage.json")
             return None

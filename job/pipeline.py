@@ -8,7 +8,7 @@ itself is never kept: it is fetched again, by its pinned commit, when a stage th
 import shutil
 from collections.abc import Callable
 
-from job import attempts, manifest, preflight, supervise
+from job import attempts, manifest, preflight, sources, supervise
 from job.active_run import opened
 from job.artifacts import Artifact, digest_of
 from job.logs import log, span
@@ -30,7 +30,7 @@ def fetch_rows(state: State) -> None:
         "sources": state.sources.model_dump(mode="json"),
         "system": spec.chat.system,
         "seed": spec.run.seed,
-    } | fetch.local_state(spec)
+    } | sources.local_state(spec)
     key = digest_of(depends)
     record = state.run.record("fetch", key)
     if record is None:
@@ -76,8 +76,8 @@ def publish_files(state: State) -> None:
                 items.append(_item(made, one, name, made.stage))
     records = state.records | {f"quantize/{kind}": record for kind, record in state.quants.items()}
     with span("publish"):
-        sources = state.sources.model_dump(mode="json")
-        state.manifest = state.publisher.publish(state.run.store, state.run.work / "publish", items, records, sources)
+        pinned = state.sources.model_dump(mode="json")
+        state.manifest = state.publisher.publish(state.run.store, state.run.work / "publish", items, records, pinned)
 
 
 def _item(record: StageRecord, one: Artifact, name: str, kind: str) -> publish.Item:
@@ -107,8 +107,9 @@ def run(spec: JobSpec) -> Manifest:
         with span("preflight"):
             publisher = publish.Publisher(spec, active.id)
             preflight.check_access(publisher)
-            sources = fetch.Sources.model_validate(active.pin(fetch.resolve(spec).model_dump(mode="json")))
-        state = State(active, sources, publisher)
+            pinned = sources.Sources.model_validate(active.pin(sources.resolve(spec).model_dump(mode="json")))
+            preflight.check_disk(spec, active.work, sources.model_bytes(spec, pinned))
+        state = State(active, pinned, publisher)
         for name, stage in STAGES:
             active.attempt.doing(name, name)
             stage(state)

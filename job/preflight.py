@@ -6,6 +6,7 @@ from pathlib import Path
 from job import llama
 from job.errors import EnvironmentUnfit
 from job.logs import log
+from job.naming import is_hub_id
 from job.quants import UNQUANTIZED
 from job.spec import JobSpec
 from job.stages.publish import Publisher
@@ -17,7 +18,7 @@ def check_access(publisher: Publisher) -> None:
     publisher.check_write()
 
 
-def check_disk(spec: JobSpec, work: Path, model_bytes: int, *, download: bool) -> None:
+def check_disk(spec: JobSpec, work: Path, model_bytes: int) -> None:
     """Raises EnvironmentUnfit where the files that lie on this disk at one time do not fit.
 
     `model_bytes` is the size of the base model's weights. First there are the model (where it is
@@ -27,8 +28,10 @@ def check_disk(spec: JobSpec, work: Path, model_bytes: int, *, download: bool) -
     unquantized = model_bytes * (2 if spec.export.dtype == "f32" else 1)
     largest = max((1.0 if kind in UNQUANTIZED else 0.55) for kind in spec.export.types)
     extra = model_bytes * spec.export.merged
+    download = is_hub_id(spec.model.id) or spec.model.id.startswith("s3://")
     needed = int(unquantized + extra + max(model_bytes * download, unquantized * 2 * largest))
-    free = shutil.disk_usage(work).free
+    there = sum(path.stat().st_size for path in work.rglob("*") if path.is_file())
+    free = shutil.disk_usage(work).free + there
     log.info("preflight.disk", needed=needed, free=free, folder=str(work))
     if needed > free:
         raise EnvironmentUnfit(

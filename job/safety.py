@@ -51,7 +51,7 @@ def check_folder(folder: Path, where: str, *, adapter: bool = False) -> None:
 
     Raises IntegrityViolated, DataInvalid (already quantized, a broken config.json) and NotFound.
     """
-    files = [path for path in folder.rglob("*") if not path.is_dir() and ".cache" not in path.parts]
+    files = [path for path in folder.rglob("*") if not path.is_dir() and ".cache" not in path.relative_to(folder).parts]
     check_names((path.relative_to(folder).as_posix() for path in files), where)
     for path in files:
         if path.is_symlink() and not _stays(path, folder):

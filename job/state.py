@@ -12,8 +12,10 @@ from typing import Any
 from job import llama
 from job.active_run import ActiveRun
 from job.artifacts import Frozen
+from job.errors import IntegrityViolated
 from job.manifest import Manifest, StageRecord
 from job.naming import run_name
+from job.sources import Sources
 from job.spec import JobSpec
 from job.stages import export, fetch, publish
 
@@ -23,7 +25,7 @@ class State:
     """What the stages so far have made: their records, and what is on this node's disk."""
 
     run: ActiveRun
-    sources: fetch.Sources
+    sources: Sources
     publisher: publish.Publisher
     records: dict[str, StageRecord] = field(default_factory=dict)
     quants: dict[str, StageRecord] = field(default_factory=dict)
@@ -38,6 +40,12 @@ class State:
         """The base model (and the adapter to start from) on this disk."""
         inputs = fetch.Inputs(sources=self.sources, want_data=False)
         result: fetch.Result = self.child(fetch, inputs, "model")
+        if result.model_digest != (first := self.records["fetch"].metrics["model_digest"]):
+            raise IntegrityViolated(
+                f"{self.spec.model.id} has changed since this run began: its digest was {first[:16]} and is now "
+                f"{result.model_digest[:16]}",
+                hint="Start another run (another run.id), or put the first model back.",
+            )
         return result
 
     @cached_property

@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Protocol, Self
+from typing import NamedTuple, Protocol, Self
 
 from job.artifacts import Artifact, sha256_of
 from job.errors import Bug, IntegrityViolated, SpecInvalid, StorageFailed
@@ -24,6 +24,13 @@ BLOCK = 1 << 22
 
 class Conflict(Exception):
     """The condition of a write does not hold: someone else has written there."""
+
+
+class Head(NamedTuple):
+    """`size` in bytes; `tag` changes whenever the object does."""
+
+    size: int
+    tag: str
 
 
 class Store(Protocol):
@@ -66,8 +73,8 @@ class Store(Protocol):
     def measure(self, key: str, progress: Progress | None = None) -> Artifact | None:
         """Reads all of an object to find its size and SHA-256; None where there is none."""
 
-    def head(self, key: str) -> int | None:
-        """An object's size in bytes, or None where there is none."""
+    def head(self, key: str) -> Head | None:
+        """An object's size and version tag, or None where there is none."""
 
     def list(self, prefix: str = "") -> Iterator[str]:
         """The keys that begin with a prefix, in order."""

@@ -22,7 +22,7 @@ from typing import IO, Self
 
 from job.artifacts import Artifact, sha256_of
 from job.errors import Bug, CredentialsRejected, IntegrityViolated, NotFound, StorageFailed
-from job.store import BLOCK, Conflict, Progress, check_condition, checked, received
+from job.store import BLOCK, Conflict, Head, Progress, check_condition, checked, received
 
 _HIDDEN = re.compile(r"\..+\.([0-9a-f]{16}\.tmp|lock)$")
 _NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
@@ -97,10 +97,13 @@ class FolderStore:
         with _translated(path):
             return Artifact(path=key, sha256=sha256_of(path, progress), size=path.stat().st_size)
 
-    def head(self, key: str) -> int | None:
+    def head(self, key: str) -> Head | None:
         path = self._path(key)
         with _translated(path):
-            return path.stat().st_size if path.is_file() else None
+            if not path.is_file():
+                return None
+            found = path.stat()
+            return Head(found.st_size, f"{found.st_mtime_ns}-{found.st_ino}")
 
     def list(self, prefix: str = "") -> Iterator[str]:
         if prefix:

@@ -21,7 +21,7 @@ from job.errors import Bug, IntegrityViolated, JobError, NotFound, RemoteUnavail
 from job.logs import log
 from job.s3_calls import Calls, status_of
 from job.s3_multipart import PART_SIZE, Hashes, hashes_of, upload
-from job.store import BLOCK, Conflict, Progress, check_condition, checked, received
+from job.store import BLOCK, Conflict, Head, Progress, check_condition, checked, received
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -76,7 +76,7 @@ class S3Store:
 
         def read(s3: "S3Client") -> tuple[bytes, str]:
             reply = s3.get_object(Bucket=self._bucket, Key=full)
-            with reply["Body"] as body:
+            with closing(reply["Body"]) as body:
                 return body.read(), reply["ETag"]
 
         try:
@@ -125,11 +125,11 @@ class S3Store:
         received(lambda start: self._blocks(key, start), path, expected, progress)
 
     def measure(self, key: str, progress: Progress | None = None) -> Artifact | None:
-        size = self.head(key)
-        if size is None:
+        found = self.head(key)
+        if found is None:
             return None
         digest, done = hashlib.sha256(), 0
-        for block in self._blocks(key, 0) if size else ():
+        for block in self._blocks(key, 0) if found.size else ():
             digest.update(block)
             done += len(block)
             if progress:
@@ -166,9 +166,9 @@ class S3Store:
                 log.warning("s3.reading_again", key=full, at=done)
                 time.sleep(0.2)
 
-    def head(self, key: str) -> int | None:
+    def head(self, key: str) -> Head | None:
         found = self._head(key)
-        return None if found is None else found["ContentLength"]
+        return None if found is None else Head(found["ContentLength"], found["ETag"])
 
     def _head(self, key: str) -> "HeadObjectOutputTypeDef | None":
         from botocore.exceptions import ClientError

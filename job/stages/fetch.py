@@ -17,6 +17,7 @@ from job.errors import NotFound
 from job.hub.download import remove_others
 from job.logs import Progress, log
 from job.naming import is_hub_id
+from job.sources import Sources, is_hub_data, objects_at
 from job.spec import Dataset, JobSpec
 from job.store import open_store
 
@@ -25,14 +26,6 @@ _WANTED = (
     "tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab*", "merges.txt", "*.jinja", "LICENSE*",
 )  # fmt: skip
 _CARD = ("license", "license_name", "license_link", "language")
-
-
-class Sources(Frozen):
-    """What the spec's names stand for: commits on the Hub; elsewhere a digest of names, sizes and times or tags."""
-
-    model: str
-    adapter: str | None = None
-    datasets: list[str] = []
 
 
 class Inputs(Frozen):
@@ -52,67 +45,6 @@ class Result(Frozen):
     adapter_digest: str | None
     data: Prepared | None
     card: dict[str, Any]
-
-
-def resolve(spec: JobSpec) -> Sources:
-    """Pins every name, checks that it may be read, and refuses unsafe repositories by their listing."""
-    model = spec.model
-    adapter = None
-    if model.adapter:
-        adapter = _pin_model(model.adapter, "main")
-    pinned = _pin_model(model.id, model.revision)
-    return Sources(model=pinned, adapter=adapter, datasets=[_pin_data(one) for one in spec.datasets])
-
-
-def _pin_model(place: str, revision: str) -> str:
-    if not is_hub_id(place):
-        return fingerprint(place)
-    commit = hub.commit_of(place, revision)
-    hub.may_read(place)
-    safety.check_names((file.path for file in hub.list_files(place, commit)), place)
-    log.info("fetch.pinned", repo=place, revision=revision, commit=commit)
-    return commit
-
-
-def _pin_data(one: Dataset) -> str:
-    if one.id.startswith(("http://", "https://")):
-        return digest_of(one.id)
-    if not _is_hub_data(one.id):
-        return fingerprint(one.id)
-    commit = hub.commit_of(one.id, one.revision, "dataset")
-    hub.may_read(one.id, "dataset")
-    log.info("fetch.pinned", repo=one.id, revision=one.revision, commit=commit)
-    return commit
-
-
-def _is_hub_data(place: str) -> bool:
-    return is_hub_id(place) and not Path(place).suffix.lower().startswith((".json", ".csv", ".parquet", ".txt", ".gz"))
-
-
-def fingerprint(place: str) -> str:
-    """A digest that changes when a folder, a file or an S3 prefix does: names with sizes and times, or sizes.
-
-    Raises NotFound where there is nothing.
-    """
-    if place.startswith("s3://"):
-        store, names = _s3(place)
-        found = [(name, store.head(name)) for name in names]
-        return digest_of(found)
-    path = Path(place).expanduser()
-    if not path.exists():
-        raise NotFound(
-            f"there is no {path}", hint="A Hub id is owner/name; a path that begins with . / or ~ is one here."
-        )
-    files = sorted(path.rglob("*")) if path.is_dir() else [path]
-    stats = [(str(file.relative_to(path)), file.stat()) for file in files if file.is_file()]
-    return digest_of([(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats])
-
-
-def local_state(spec: JobSpec) -> dict[str, str]:
-    """The fingerprints of what lies on this machine: part of the run's identity, since a path can change."""
-    places = [spec.model.id, spec.model.adapter, *(one.id for one in spec.datasets)]
-    local = [p for p in places if p and "://" not in p and (not _is_hub_data(p) or p.startswith((".", "/", "~")))]
-    return {place: fingerprint(place) for place in local}
 
 
 def run(spec: JobSpec, inputs: Inputs, workdir: Path) -> Result:
@@ -148,7 +80,7 @@ def run(spec: JobSpec, inputs: Inputs, workdir: Path) -> Result:
 def _bring(place: str, pin: str, folder: Path) -> Path:
     """A model or adapter as a folder: downloaded, or where it lies."""
     if place.startswith("s3://"):
-        _, names = _s3(place)
+        _, names = objects_at(place)
         safety.check_names(names, place)
         _from_s3(place, [name for name in names if _matters(name) or name == "README.md"], folder)
         return folder
@@ -182,13 +114,13 @@ def _bring_data(one: Dataset, pin: str, folder: Path) -> Path:
         web.download(one.id, path)
         return path
     if one.id.startswith("s3://"):
-        _, names = _s3(one.id)
+        _, names = objects_at(one.id)
         if names == [""]:
             _from_s3(one.id, names, folder)
             return folder / one.id.rsplit("/", 1)[-1]
         _from_s3(one.id, [*files_wanted(names, one), *(n for n in names if n == "README.md")], folder)
         return folder
-    if not _is_hub_data(one.id):
+    if not is_hub_data(one.id):
         return Path(one.id).expanduser().resolve()
     files = hub.list_files(one.id, pin, "dataset")
     readme = next((file for file in files if file.path == "README.md"), None)
@@ -196,18 +128,6 @@ def _bring_data(one: Dataset, pin: str, folder: Path) -> Path:
     wanted = set(files_wanted([file.path for file in files], one, text))
     hub.download(one.id, pin, [file for file in files if file.path in wanted], folder, "dataset")
     return folder
-
-
-def _s3(place: str) -> tuple[Any, list[str]]:
-    """A prefix as a store, with the names below it; a single object as [""] ."""
-    store = open_store(place)
-    names = list(store.list())
-    if names:
-        return store, names
-    parent, _, name = place.rpartition("/")
-    if parent != "s3:/" and open_store(parent).head(name) is not None:
-        return open_store(parent), [""]
-    raise NotFound(f"there is nothing at {place}")
 
 
 def _from_s3(place: str, names: list[str], folder: Path) -> None:
