@@ -81,7 +81,7 @@ def schema() -> None:
     """Print the spec's JSON Schema."""
     import json
 
-    from job.spec_file import schema as schema_of_spec
+    from job.spec_schema import schema as schema_of_spec
 
     typer.echo(json.dumps(schema_of_spec(), indent=2))
 

@@ -49,5 +49,5 @@ def converter_path() -> Path:
 
 @cache
 def version() -> str:
-    """What was built, e.g. `llama.cpp 0.5.0-dev, llama-cpp-python==0.3.36`."""
+    """What was built, e.g. `llama.cpp 0.5.0-dev, llama-cpp-python==0.3.36, patches 5f1a2b3c`."""
     return ", ".join((home() / "VERSION").read_text().split("\n")).strip(", ")

@@ -5,6 +5,7 @@ adds `run`, `attempt` and `seq` to its own records and to those it reads from it
 to its sinks (the run store, the console) and writes it to stdout. Children write plain lines to stdout.
 """
 
+import logging
 import sys
 import time
 from collections.abc import Callable, Iterator, MutableMapping
@@ -68,6 +69,25 @@ def span(stage: str, **fields: Any) -> Iterator[None]:
             log.error("stage.error", seconds=round(time.monotonic() - started, 1), error=str(error)[:2000])
             raise
         log.info("stage.end", seconds=round(time.monotonic() - started, 1))
+
+
+class ForwardedWarnings(logging.Handler):
+    """Hands the warnings that a library logs with the standard library to this log, as events of one name."""
+
+    def __init__(self, event: str) -> None:
+        super().__init__(logging.WARNING)
+        self.event = event
+
+    @classmethod
+    def of(cls, logger: str, event: str) -> None:
+        """Forwards a logger, once however often it is called; the library writes nothing itself any more."""
+        source = logging.getLogger(logger)
+        source.propagate = False
+        source.handlers = [cls(event)]
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if message := record.getMessage().strip(" *\n"):
+            log.info(self.event, message=message)
 
 
 class Progress:

@@ -39,7 +39,7 @@ _PASSING = {
 }  # fmt: skip
 _CREDENTIALS = {
     "ExpiredToken", "ExpiredTokenException", "InvalidToken", "InvalidAccessKeyId", "SignatureDoesNotMatch",
-    "AccessDenied", "AccountProblem", "AllAccessDisabled", "InvalidSecurity", "NotSignedUp",
+    "AccessDenied", "AccountProblem", "AllAccessDisabled", "InvalidSecurity", "NotSignedUp", "XAdminUserNotFound",
 }  # fmt: skip
 _REGION = {"PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"}
 _FULL = {"QuotaExceeded", "XMinioStorageFull", "EntityTooLarge"}
@@ -167,14 +167,14 @@ class Calls:
             return _Passing(text.removeprefix(f"{where}: "))
         if code == "NoSuchBucket":
             return NotFound(text, hint=f"Make the bucket {self.bucket!r}, or correct its name and the endpoint.")
-        if status in (404, 412, 501):
-            return None
         if code in _DAMAGED:
             return StorageFailed(text, hint="What arrived is not what was sent. The next attempt sends it again.")
         if code in _REGION or status == 301:
             return EnvironmentUnfit(text, hint="Set AWS_DEFAULT_REGION to the bucket's region.")
         if code == "RequestTimeTooSkewed":
             return EnvironmentUnfit(text, hint="This machine's clock is wrong: S3 refuses more than 15 minutes.")
+        if status in (404, 412, 501) and code not in _CREDENTIALS:
+            return None
         if code in _CREDENTIALS or status in (401, 403):
             if self.proven:
                 return RemoteUnavailable(text, hint="The credentials have worked before: they may have expired.")

@@ -1,6 +1,7 @@
 """What the spec's names stand for: a commit on the Hub, the state of a folder, a file or an S3 prefix."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 from job import hub, safety
 from job.artifacts import Frozen, digest_of
@@ -62,9 +63,8 @@ def fingerprint(place: str) -> str:
     Raises NotFound where there is nothing.
     """
     if place.startswith("s3://"):
-        store, names = objects_at(place)
-        found = [(name, store.head(name)) for name in names]
-        return digest_of(found)
+        store, names, _ = objects_at(place)
+        return digest_of([(name, store.head(name)) for name in names])
     path = Path(place).expanduser()
     if not path.exists():
         raise NotFound(
@@ -89,7 +89,7 @@ def model_bytes(spec: JobSpec, sources: Sources) -> int:
     """The size of the base model's weights, from its listing alone."""
     place = spec.model.id
     if place.startswith("s3://"):
-        store, names = objects_at(place)
+        store, names, _ = objects_at(place)
         sizes = {name: found.size for name in names if (found := store.head(name))}
     elif is_hub_id(place):
         sizes = {file.path: file.size for file in hub.list_files(place, sources.model)}
@@ -98,13 +98,20 @@ def model_bytes(spec: JobSpec, sources: Sources) -> int:
     return sum(size for name, size in sizes.items() if name.endswith(".safetensors"))
 
 
-def objects_at(place: str) -> tuple[Store, list[str]]:
-    """A prefix as a store, with the names below it; a single object as [""] ."""
+class Objects(NamedTuple):
+    """What is at an S3 address: the objects below a prefix, or a single one, as its folder's store and its name."""
+
+    store: Store
+    names: list[str]
+    single: bool
+
+
+def objects_at(place: str) -> Objects:
+    """Raises NotFound where there is nothing."""
     store = open_store(place)
-    names = [*store.list()]
-    if names:
-        return store, names
+    if names := [*store.list()]:
+        return Objects(store, names, single=False)
     parent, _, name = place.rpartition("/")
-    if parent != "s3:/" and open_store(parent).head(name) is not None:
-        return open_store(parent), [""]
+    if parent != "s3:/" and name and (folder := open_store(parent)).head(name) is not None:
+        return Objects(folder, [name], single=True)
     raise NotFound(f"there is nothing at {place}")

@@ -12,6 +12,7 @@ from job.logs import Progress
 
 SIZE_LIMIT = 200 << 30  # bytes
 REDIRECTS = 5
+FIRST_WAIT_S = 0.5
 _PASSING = (429, 500, 502, 503, 504)
 
 
@@ -31,7 +32,7 @@ def download(url: str, path: Path) -> None:
     try:
         for attempt in tenacity.Retrying(
             stop=tenacity.stop_after_attempt(5),
-            wait=tenacity.wait_exponential(multiplier=0.5, max=30),
+            wait=tenacity.wait_exponential(multiplier=FIRST_WAIT_S, max=30),
             retry=tenacity.retry_if_exception_type((_Again, urllib3.exceptions.HTTPError)),
             reraise=True,
         ):

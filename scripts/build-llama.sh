@@ -9,7 +9,8 @@
 #
 #   <cache>/llama.cpp/<key>/bin/      the programs
 #                           convert/  the converters, conversion/ and gguf-py/
-#                           VERSION   llama.cpp's version and where its source came from
+#                           vocab/    vocabularies that the tests make tokenizers of
+#                           VERSION   llama.cpp's version, where its source came from, a hash of the patches
 #
 # Environment:
 #   FINETUNE_CACHE        the cache (default: $XDG_CACHE_HOME/finetune-run or ~/.cache/finetune-run)
@@ -36,11 +37,13 @@ if [ -n "${CUDA_ARCHITECTURES:-}" ]; then
     options+=(-DGGML_CUDA=ON "-DCMAKE_CUDA_ARCHITECTURES=$CUDA_ARCHITECTURES")
 fi
 
+patches() { cat "$root"/scripts/llama-patches/*.patch 2>/dev/null || true; }
+
 # A native build runs only where the CPU has the same features, so these are part of its key.
 cpu=$([ -n "${LLAMA_PORTABLE:-}" ] || grep -m1 '^flags' /proc/cpuinfo || true)
 key=$({
     cat "$lock" "$0" && printf '%s\n' "${options[@]}" "$cpu"
-    cat "$root"/scripts/llama-patches/*.patch 2>/dev/null || true
+    patches
 } | sha256sum | cut -c1-16)
 out=$cache/$key
 
@@ -68,9 +71,12 @@ build() {
     mkdir "$work/done/convert"
     cp -r "$src"/convert_hf_to_gguf.py "$src"/convert_lora_to_gguf.py "$src"/conversion \
         "$src"/gguf-py "$work/done/convert/"
+    mkdir "$work/done/vocab"
+    cp "$src"/models/ggml-vocab-{llama-bpe,qwen2}.gguf "$work/done/vocab/"
     {
         echo "llama.cpp $(sed -n 's/^llama.cpp version: *//p; s/^-- llama.cpp version: *//p' "$work/cmake.log" | head -1)"
         grep -o '^llama-cpp-python==[^ ]*' "$lock"
+        echo "patches $(patches | sha256sum | cut -c1-8)"
     } >"$work/done/VERSION"
     mv -T "$work/done" "$out" 2>/dev/null || [ -f "$out/VERSION" ]
 }

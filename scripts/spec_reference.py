@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from job.spec_file import accepted, alternatives, schema
+from job.spec_schema import accepted, alternatives, schema
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "spec.md"

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from job import llama
+from job.merging.gguf_convert import portable_template
 from job.spec import JobSpec
 from job.stages import export
 from tests.gguf_file import read_gguf
@@ -81,6 +82,13 @@ def tensors(gguf: Path) -> dict[str, tuple[str, tuple[int, ...], bytes]]:
 
 def metadata(gguf: Path) -> dict[str, Any]:
     return read_gguf(gguf).metadata
+
+
+def job_metadata(reference: Path, name: str = "tiny") -> dict[str, Any]:
+    """What the job writes where the converter itself wrote `reference`: another name, a portable chat template."""
+    found = metadata(reference)
+    template = portable_template(found["tokenizer.chat_template"])
+    return found | {"general.name": name, "tokenizer.chat_template": template}
 
 
 def llama_cpp(program: str, *arguments: str | Path) -> str:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from job.errors import SpecInvalid
+from job.merging.gguf_convert import portable_template
 from job.stages import export
 from tests.export_reference import (
     exported,
@@ -151,7 +152,7 @@ CONTROL, USER_DEFINED, BYTE = 3, 4, 6
 
 def test_the_chat_template_and_the_special_tokens_are_the_models(base: Path, adapter: Path, tmp_path: Path) -> None:
     gguf = metadata(exported(base, adapter, tmp_path / "out").gguf)
-    assert gguf["tokenizer.chat_template"] == CHAT_TEMPLATE
+    assert gguf["tokenizer.chat_template"] == portable_template(CHAT_TEMPLATE)
     assert (gguf["tokenizer.ggml.bos_token_id"], gguf["tokenizer.ggml.eos_token_id"]) == (1, 2)
     assert gguf["tokenizer.ggml.add_bos_token"] is True
     assert gguf["general.name"] == "tiny"

@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 
 from job import imatrix, llama
 from job.errors import DataInvalid, NotFound, SpecInvalid
+from job.logs import Progress
 
 pytestmark = pytest.mark.slow
 
@@ -51,8 +52,9 @@ def matrix(gguf: Path, text: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 def test_making_a_matrix_shows_its_progress_in_chunks_and_leaves_nothing_else(
-    gguf: Path, text: Path, tmp_path: Path
+    gguf: Path, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(Progress.__init__, "__kwdefaults__", {"every_s": 0.0})
     with capture_logs() as events:
         made = imatrix.make_imatrix(gguf, text, tmp_path / "imatrix.gguf", context=100)
     last = [event for event in events if event["event"] == "progress"][-1]

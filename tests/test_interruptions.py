@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -116,10 +115,9 @@ def test_a_stopped_run_says_so_and_the_next_attempt_completes(
 
 
 def test_of_two_attempts_at_once_one_wins(tmp_path: Path, tiny_model: Path, quotes: Path) -> None:
-    spec = _spec(tmp_path, tiny_model, quotes)
-    with started(spec, tmp_path / "one") as first:
-        time.sleep(0.01)
-        second = run_job(copy.deepcopy(spec), tmp_path / "two")
+    spec, lease = _spec(tmp_path, tiny_model, quotes), {"FINETUNE_LEASE_TTL_S": "12"}
+    with started(spec, tmp_path / "one", lease) as first:
+        second = run_job(copy.deepcopy(spec), tmp_path / "two", lease)
         ended = follow(first)
     assert sorted((ended.code, second.code)) == [0, 83], ended.output + second.output
     _losses(spec, ended if ended.code == 0 else second)

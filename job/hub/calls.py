@@ -21,7 +21,7 @@ from job.errors import (
     RemoteUnavailable,
     StorageFailed,
 )
-from job.logs import log
+from job.logs import ForwardedWarnings, log
 from job.redaction import redact
 
 if TYPE_CHECKING:
@@ -78,13 +78,14 @@ def token() -> str | None:
 
 
 def api() -> "HfApi":
-    """The real client, told where and who; silent, because progress and retries are told as events."""
+    """The real client, told where and who. It waits and tries again by itself too, and says so in events."""
     from huggingface_hub import HfApi
     from huggingface_hub.utils import logging
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
     disable_progress_bars()
-    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    logging.set_verbosity_warning()  # type: ignore[no-untyped-call]
+    ForwardedWarnings.of("huggingface_hub", "hub.client")
     return HfApi(endpoint=endpoint(), token=token() or False)
 
 
@@ -152,7 +153,7 @@ def _pause(state: tenacity.RetryCallState) -> float:
     asked = _retry_after(state.outcome.exception() if state.outcome else None)
     if asked is not None:
         return asked
-    return tenacity.wait_exponential_jitter(FIRST_WAIT_S, LONGEST_WAIT_S, jitter=FIRST_WAIT_S)(state)
+    return tenacity.wait_exponential_jitter(multiplier=FIRST_WAIT_S, max=LONGEST_WAIT_S, jitter=FIRST_WAIT_S)(state)
 
 
 def _tell(what: str, repo: Repo, state: tenacity.RetryCallState) -> None:

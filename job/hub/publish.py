@@ -52,7 +52,8 @@ class HubPublisher:
                 f"publish.hub: the token of {who.get('name')} may only read; {self.repo_id} cannot be written with it",
                 hint=f"Make a token with write access at {endpoint()}/settings/tokens.",
             )
-        call("create", self._repo, lambda: api().create_repo(self.repo_id, private=self._private, exist_ok=True))
+        if not call("look for", self._repo, lambda: api().repo_exists(self.repo_id)):
+            call("create", self._repo, lambda: api().create_repo(self.repo_id, private=self._private, exist_ok=True))
         if self._revision != "main":
             branch = self._revision
             call(

@@ -13,15 +13,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from job.adapter_gguf import check_representable, write_adapter_gguf
 from job.artifacts import Frozen
 from job.errors import SpecInvalid
-from job.gguf_convert import write_gguf
-from job.merge import Requantized
-from job.merge_plan import EMPTY, Plan, Shapes, plan
-from job.merged_folder import write_merged
-from job.model_view import make_view
-from job.peft_adapter import PeftAdapter
+from job.merging.adapter_gguf import check_representable, write_adapter_gguf
+from job.merging.gguf_convert import write_gguf
+from job.merging.merge import Requantized
+from job.merging.merge_plan import EMPTY, Plan, Shapes, plan
+from job.merging.merged_folder import write_merged
+from job.merging.model_view import make_view
+from job.merging.peft_adapter import PeftAdapter
 from job.spec import JobSpec
 
 M_MMAP_THRESHOLD = -3  # malloc.h

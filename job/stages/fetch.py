@@ -19,7 +19,7 @@ from job.logs import Progress, log
 from job.naming import is_hub_id
 from job.sources import Sources, is_hub_data, objects_at
 from job.spec import Dataset, JobSpec
-from job.store import open_store
+from job.store import Store
 
 _WANTED = (
     "*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json", "adapter_config.json",
@@ -80,9 +80,9 @@ def run(spec: JobSpec, inputs: Inputs, workdir: Path) -> Result:
 def _bring(place: str, pin: str, folder: Path) -> Path:
     """A model or adapter as a folder: downloaded, or where it lies."""
     if place.startswith("s3://"):
-        _, names = objects_at(place)
+        store, names, _ = objects_at(place)
         safety.check_names(names, place)
-        _from_s3(place, [name for name in names if _matters(name) or name == "README.md"], folder)
+        _from_s3(store, [name for name in names if _matters(name) or name == "README.md"], folder)
         return folder
     if not is_hub_id(place):
         return Path(place).expanduser().resolve()
@@ -114,12 +114,11 @@ def _bring_data(one: Dataset, pin: str, folder: Path) -> Path:
         web.download(one.id, path)
         return path
     if one.id.startswith("s3://"):
-        _, names = objects_at(one.id)
-        if names == [""]:
-            _from_s3(one.id, names, folder)
-            return folder / one.id.rsplit("/", 1)[-1]
-        _from_s3(one.id, [*files_wanted(names, one), *(n for n in names if n == "README.md")], folder)
-        return folder
+        store, names, single = objects_at(one.id)
+        if not single:
+            names = [*files_wanted(names, one), *(name for name in names if name == "README.md")]
+        _from_s3(store, names, folder)
+        return folder / names[0] if single else folder
     if not is_hub_data(one.id):
         return Path(one.id).expanduser().resolve()
     files = hub.list_files(one.id, pin, "dataset")
@@ -130,11 +129,9 @@ def _bring_data(one: Dataset, pin: str, folder: Path) -> Path:
     return folder
 
 
-def _from_s3(place: str, names: list[str], folder: Path) -> None:
+def _from_s3(store: Store, names: list[str], folder: Path) -> None:
     """Downloads objects; each is read once to learn its hash and once to be written, verified."""
-    single = names == [""]
-    store = open_store(place.rpartition("/")[0] if single else place)
-    for name in [place.rsplit("/", 1)[-1]] if single else names:
+    for name in names:
         expected = store.measure(name)
         if expected is None:
             raise NotFound(f"{store.url}/{name} is gone")

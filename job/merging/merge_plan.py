@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from job.errors import IntegrityViolated
-from job.merge import Change, LowRank, Replace, Requantized, Rows
-from job.peft_adapter import PeftAdapter
+from job.merging.merge import Change, LowRank, Replace, Requantized, Rows
+from job.merging.peft_adapter import PeftAdapter
 
 Shapes = Mapping[str, tuple[int, ...]]
 

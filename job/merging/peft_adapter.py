@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from job.errors import IntegrityViolated, NotFound, SpecInvalid
-from job.merge import AddVector, Change, LowRank, Replace, Rows
+from job.merging.merge import AddVector, Change, LowRank, Replace, Rows
 
 if TYPE_CHECKING:
     from torch import Tensor

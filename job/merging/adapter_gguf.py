@@ -16,7 +16,7 @@ from typing import Any
 from job import llama
 from job.artifacts import written_whole
 from job.errors import SpecInvalid
-from job.peft_adapter import CONFIG, WEIGHTS, PeftAdapter
+from job.merging.peft_adapter import CONFIG, WEIGHTS, PeftAdapter
 
 
 def write_adapter_gguf(adapter: PeftAdapter, model: Path, target: Path, *, tied: bool) -> Path:

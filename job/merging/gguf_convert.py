@@ -8,7 +8,6 @@ own work. Tensors are computed, written and dropped one by one: peak memory depe
 import contextlib
 import difflib
 import importlib
-import logging
 import math
 import re
 import sys
@@ -20,10 +19,10 @@ from typing import Any
 from job import llama
 from job.artifacts import written_whole
 from job.errors import IntegrityViolated, JobError, SpecInvalid
-from job.gguf_stream import streamed
-from job.logs import log
-from job.merge import apply
-from job.merge_plan import Plan, Shapes
+from job.logs import ForwardedWarnings
+from job.merging.gguf_stream import streamed
+from job.merging.merge import apply
+from job.merging.merge_plan import Plan, Shapes
 
 MakePlan = Callable[[Shapes, dict[str, Any]], Plan]
 """Gets the shapes of the base's tensors and its config."""
@@ -43,25 +42,13 @@ class Written:
     changed: int
 
 
-class _Forward(logging.Handler):
-    """Hands the converter's warnings to the job's log."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        message = record.getMessage().strip(" *\n")
-        if message:
-            log.info("export.converter", message=message)
-
-
 def _converter() -> Any:
     folder = str(llama.converter_path())
     if folder not in sys.path:
         sys.path.insert(0, folder)
     module = importlib.import_module("conversion")
     for name in ("hf-to-gguf", "gguf"):
-        logger = logging.getLogger(name)
-        if not any(isinstance(handler, _Forward) for handler in logger.handlers):
-            logger.addHandler(_Forward(logging.WARNING))
-            logger.propagate = False
+        ForwardedWarnings.of(name, "export.converter")
     return module
 
 

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from job.artifacts import write_json, written_whole
 from job.errors import IntegrityViolated
 from job.logs import Progress
-from job.merge import apply
-from job.merge_plan import Plan, Shapes
-from job.model_view import tokenizer_files
+from job.merging.merge import apply
+from job.merging.merge_plan import Plan, Shapes
+from job.merging.model_view import tokenizer_files
 
 if TYPE_CHECKING:
     from torch import Tensor
