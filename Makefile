@@ -58,8 +58,8 @@ lock: setup ## compile requirements/*.in again
 	@PATH=$(CURDIR)/$(BIN):$$PATH scripts/lock.sh
 
 bench: llama ## speed and memory, side by side with what users would use instead
-	@$(BIN)/python bench/export.py
-	@$(BIN)/python bench/train.py
+	@$(BIN)/python -m bench.export
+	@$(BIN)/python -m bench.train
 
 clean: ## the environment and what runs left behind; the cache stays
 	rm -rf .venv build .pytest_cache .mypy_cache .ruff_cache

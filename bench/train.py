@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Tokens per second of this job's train stage against the plain SFTTrainer script with the same settings.
 
-    .venv/bin/python bench/train.py [--model FOLDER] [--steps 12] [--rounds 3]
+    python -m bench.train [--model FOLDER] [--steps 12] [--rounds 3]
 
 Both run in one process each, alternating; the ratio of the medians is what counts. Without --model, the demo's
 SmolLM2-135M from the cache. Target: at least 0.98.
@@ -39,9 +39,9 @@ def main() -> int:
         found: dict[str, list[float]] = {"plain": [], "job": []}
         for _ in range(options.rounds):
             for kind in found:
-                command = [sys.executable, __file__, "--one", kind, "--model", model, "--rows", rows]
+                command = [sys.executable, "-m", "bench.train", "--one", kind, "--model", model, "--rows", rows]
                 command += ["--steps", str(options.steps)]
-                said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+                said = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT).stdout
                 found[kind].append(json.loads(said.splitlines()[-1]))
                 print(f"{kind:6} {found[kind][-1]:8.1f} tokens/s", flush=True)
     ratio = statistics.median(found["job"]) / statistics.median(found["plain"])

@@ -59,8 +59,11 @@ class LowRank:
 
         low, high = self.a().float(), self.b().float()
         merged = torch.empty_like(weight)
-        for rows in _blocks(*weight.shape):
-            block = (high[rows] @ low).mul_(self.scale).add_(weight[rows].float())
+        spans = list(_blocks(*weight.shape))
+        buffer = torch.empty(max(rows.stop - rows.start for rows in spans), weight.shape[1])
+        for rows in spans:
+            block = torch.mm(high[rows], low, out=buffer[: rows.stop - rows.start])
+            block.mul_(self.scale).add_(weight[rows])
             if self.magnitude is not None:
                 norm = torch.linalg.norm(block, dim=1)
                 block.mul_((self.magnitude().float().reshape(-1)[rows] / norm).unsqueeze(1))
