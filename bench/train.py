@@ -3,8 +3,8 @@
 
     python -m bench.train [--model FOLDER] [--steps 12] [--rounds 3]
 
-Both run in one process each, alternating in who is first; the ratio of the medians is what counts. Without --model, the demo's
-SmolLM2-135M from the cache. Target: at least 0.98.
+Both run in one process each, alternating in who is first; the ratio of the medians is what counts. Without --model,
+the demo's SmolLM2-135M from the cache. Target: at least 0.98.
 """
 
 import argparse

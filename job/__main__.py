@@ -68,12 +68,19 @@ def check(spec: SpecPath = None) -> None:
 
 
 @app.command()
-def plan(spec: SpecPath = None) -> None:
-    """Show the resolved spec and what a run would do."""
+def plan(
+    spec: SpecPath = None,
+    gpu: Annotated[str | None, typer.Option(help="Whether it fits this GPU: t4, l4, a100-40, …")] = None,
+    price: Annotated[float | None, typer.Option(help="What the GPU costs an hour, for an estimate.")] = None,
+) -> None:
+    """Show the resolved spec, what a run would do, and what it would need.
+
+    Example: `python -m job plan examples/recipe.yaml --gpu t4 --price 0.35`
+    """
     from job.plan import describe
     from job.spec_file import load
 
-    typer.echo(describe(load(spec, os.environ)))
+    typer.echo(describe(load(spec, os.environ), gpu, price))
 
 
 @app.command()

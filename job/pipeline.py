@@ -8,7 +8,7 @@ itself is never kept: it is fetched again, by its pinned commit, when a stage th
 import shutil
 from collections.abc import Callable
 
-from job import attempts, manifest, preflight, sources, supervise
+from job import attempts, gate, manifest, preflight, sources, supervise
 from job.active_run import opened
 from job.artifacts import Artifact, digest_of
 from job.logs import log, span
@@ -75,6 +75,8 @@ def publish_files(state: State) -> None:
                 assert made
                 items.append(_item(made, one, name, made.stage))
     records = state.records | {f"quantize/{kind}": record for kind, record in state.quants.items()}
+    records |= {f"evaluate/{kind}": record for kind, record in state.judged.items()}
+    gate.check(spec, records)
     with span("publish"):
         pinned = state.sources.model_dump(mode="json")
         state.manifest = state.publisher.publish(state.run.store, state.run.work / "publish", items, records, pinned)

@@ -1,10 +1,11 @@
 """The quantize stage over all its types: each is uploaded while the next is made, and deleted when verified."""
 
+import shutil
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from job import imatrix
+from job import evaluating, imatrix
 from job.artifacts import digest_of
 from job.logs import span
 from job.manifest import StageRecord
@@ -32,10 +33,12 @@ def quantize_each(state: State) -> None:
             record = state.run.record("quantize", key)
             if record:
                 state.quants[kind] = record
+                _judge_again(state, kind, record)
                 continue
             for earlier in list(waiting.values())[:-1]:
                 earlier.result()  # one file is being uploaded and one being made, never more
             result = _quantize(state, kind, matrix)
+            evaluating.judge(state, kind, result.files[0], key)
             waiting[kind] = uploads.submit(_keep_quant, state, kind, key, depends, result)
         state.quants |= {kind: future.result() for kind, future in waiting.items()}
     finally:
@@ -53,6 +56,16 @@ def _quantize(state: State, kind: str, matrix: StageRecord | None) -> quantize.R
     inputs = quantize.Inputs(gguf=state.gguf, type=kind, imatrix=file, name=run_name(state.spec))
     with span("quantize", type=kind):
         return quantize.run(state.spec, inputs, folder)
+
+
+def _judge_again(state: State, kind: str, record: StageRecord) -> None:
+    """A file that an earlier run has made is brought back where its judgement is missing."""
+    if evaluating.is_judged(state, kind, record.key):
+        return
+    folder = state.run.work / "quantize" / kind
+    state.run.bring(record, folder)
+    evaluating.judge(state, kind, folder / record.artifacts[0].path, record.key)
+    shutil.rmtree(folder)
 
 
 def _keep_quant(state: State, kind: str, key: str, depends: Any, result: quantize.Result) -> StageRecord:

@@ -1,11 +1,13 @@
 """What the spec's names stand for: a commit on the Hub, the state of a folder, a file or an S3 prefix."""
 
+import json
+import tempfile
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from job import hub, safety
 from job.artifacts import Frozen, digest_of
-from job.errors import NotFound
+from job.errors import DataInvalid, NotFound
 from job.logs import log
 from job.naming import is_hub_id
 from job.spec import Dataset, JobSpec
@@ -96,6 +98,29 @@ def model_bytes(spec: JobSpec, sources: Sources) -> int:
     else:
         sizes = {path.name: path.stat().st_size for path in Path(place).expanduser().glob("*.safetensors")}
     return sum(size for name, size in sizes.items() if name.endswith(".safetensors"))
+
+
+def config_of(spec: JobSpec) -> dict[str, Any]:
+    """The model's config.json, and nothing else of it. Raises NotFound, DataInvalid and those of its place."""
+    place = spec.model.id
+    if place.startswith("s3://"):
+        found = open_store(place).get("config.json")
+        text = found[0].decode() if found else None
+    elif is_hub_id(place):
+        commit = hub.commit_of(place, spec.model.revision)
+        file = next((one for one in hub.list_files(place, commit) if one.path == "config.json"), None)
+        with tempfile.TemporaryDirectory() as folder:
+            text = hub.read_small(place, commit, file, Path(folder)) if file else None
+    else:
+        path = Path(place).expanduser() / "config.json"
+        text = path.read_text(encoding="utf-8") if path.is_file() else None
+    if text is None:
+        raise NotFound(f"{place} has no config.json", hint="Is this a model's folder or repository?")
+    try:
+        config: dict[str, Any] = json.loads(text)
+    except ValueError as error:
+        raise DataInvalid(f"{place}: config.json is not JSON: {error}") from error
+    return config
 
 
 class Objects(NamedTuple):

@@ -213,11 +213,29 @@ class Export(Section):
     """Split each GGUF into files of at most this size, e.g. 4G."""
 
 
+class Gate(Section):
+    """From where on a result is too much worse to be published, beyond twice the reported standard error."""
+
+    action: Literal["fail", "warn"] = "fail"
+    """fail: nothing is published, exit code 81. warn: a line in the log."""
+    max_tuned_ratio: PositiveNumber = 1.05
+    """Perplexity of the tuned model over the base model's, on the held-out rows."""
+    max_ratio: PositiveNumber | None = None
+    """Perplexity of a quantized file over the unquantized one's. Unset: 1.3 from 4 bits per weight on, 3 from 3 bits,
+    100 below."""
+    max_kld: PositiveNumber | None = None
+    """KL divergence from the unquantized file, in nats per token. Unset: 0.3, 1 and 10 for the same bits."""
+
+
 class Evaluation(Section):
     """How the result is looked at."""
 
+    judge: bool = True
+    """Judge each file on the held-out rows: perplexity, KL divergence from the unquantized file, speed."""
     context: Count = 512
     """Tokens of context for perplexity."""
+    max_tokens: Count = 32_768
+    """Judge on at most so many tokens of the held-out rows."""
     threads: Annotated[list[Annotated[int, Field(gt=0, le=1024), NUMBER]], AfterValidator(each_once)] = Field(
         default=[4, 8], min_length=1
     )
@@ -226,6 +244,7 @@ class Evaluation(Section):
     """Held-out prompts that the base and the tuned model answer."""
     max_new_tokens: Count = 64
     """Length of a sample."""
+    gate: Gate = Gate()
 
 
 class Hub(Section):

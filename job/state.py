@@ -13,11 +13,12 @@ from job import llama
 from job.active_run import ActiveRun
 from job.artifacts import Frozen
 from job.errors import IntegrityViolated
+from job.judging import Perplexity
 from job.manifest import Manifest, StageRecord
 from job.naming import run_name
 from job.sources import Sources
 from job.spec import JobSpec
-from job.stages import export, fetch, publish
+from job.stages import export, fetch, publish, tokens
 
 
 @dataclass
@@ -29,6 +30,8 @@ class State:
     publisher: publish.Publisher
     records: dict[str, StageRecord] = field(default_factory=dict)
     quants: dict[str, StageRecord] = field(default_factory=dict)
+    judged: dict[str, StageRecord] = field(default_factory=dict)
+    unquantized: Perplexity | None = None
     manifest: Manifest | None = None
 
     @property
@@ -76,6 +79,15 @@ class State:
         for path in self.run.work.glob("*/model/**/*.safetensors"):
             path.unlink()  # a downloaded base has served; the disk is for the quantized files now
         return result.gguf
+
+    @cached_property
+    def held_out(self) -> tokens.Result:
+        """The held-out rows as token ids."""
+        inputs = tokens.Inputs(
+            model=self.model.model, rows=self.data / "eval.jsonl", kind=self.records["fetch"].metrics["data"]["kind"]
+        )
+        result: tokens.Result = self.child(tokens, inputs, "tokens")
+        return result
 
     def child(self, module: ModuleType, inputs: Frozen, folder: str) -> Any:
         """Runs a stage in a child process, in a folder of the work directory."""

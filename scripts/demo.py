@@ -22,6 +22,7 @@ from rich.panel import Panel
 
 from job import active_run, console
 from job.manifest import Manifest, read_manifest
+from job.report import table
 from job.spec_file import load
 from job.store import open_store
 
@@ -113,14 +114,9 @@ def show(manifest: Manifest, store: str, seconds: float) -> None:
             f"[dim]before[/]  {escape(sample['before'].strip())}\n[green]after[/]   {escape(sample['after'].strip())}"
         )
         screen.print(Panel(text, title="a held-out row", title_align="left", border_style="dim"))
-    rows = []
-    for record in manifest.stages.values():
-        if record.stage == "quantize":
-            size = sum(item.size for item in record.artifacts)
-            metrics = record.metrics
-            name = next(f.name for f in manifest.files if f.type == metrics["type"])
-            rows.append((name, metrics["type"].upper(), f"{size / 1e6:,.1f} MB", f"{metrics['bits_per_weight']:.2f}"))
-    screen.print(console.result_table(rows, ("file", "type", "size", "bits per weight"), manifest.name))
+    files = {one.type: one.name for one in manifest.files if f"quantize/{one.type}" in manifest.stages}
+    rows = [row[1:] for row in table.cells([(name, kind) for kind, name in files.items()], manifest.stages)]
+    screen.print(console.result_table(rows, table.headings(manifest.stages)[1:], f"{manifest.name}-<type>.gguf"))
     if train.get("loss_before") is not None and train.get("loss_after") is not None:
         screen.print(
             f"held-out loss [bold]{train['loss_before']:.3f}[/] before, [bold]{train['loss_after']:.3f}[/] after "

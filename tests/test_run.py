@@ -34,7 +34,7 @@ def test_a_spec_becomes_verified_files_and_later_runs_reuse_the_work(
 ) -> None:
     first = run_job(small_spec, tmp_path / "work")
     assert first.code == 0, first.output
-    assert {"fetch", "train", "export", "quantize", "publish"} <= first.stages_run()
+    assert {"fetch", "train", "export", "quantize", "evaluate", "publish"} <= first.stages_run()
 
     manifest = manifest_of(small_spec, run_of(first))
     verify_manifest(open_store(small_spec["run"]["store"]), manifest)
@@ -50,6 +50,9 @@ def test_a_spec_becomes_verified_files_and_later_runs_reuse_the_work(
         "tiny-lora/adapter_model.safetensors",
     } <= names
     assert json.loads((published / "manifest.json").read_text())["run"] == manifest.run
+    judged = manifest.stages["evaluate/q8_0"].metrics
+    assert 0 <= judged["distance"]["kld"] < 0.1 and [one["threads"] for one in judged["speeds"]] == [4, 8]
+    assert "| `tiny-Q8_0.gguf` | Q8_0 |" in (published / "README.md").read_text()
 
     again = run_job(small_spec, tmp_path / "work")
     assert again.code == 0
@@ -61,7 +64,8 @@ def test_a_spec_becomes_verified_files_and_later_runs_reuse_the_work(
     more = run_job(other, tmp_path / "work")
     assert more.code == 0, more.output
     assert "train" not in more.stages_run()
-    assert [one["type"] for one in more.named("stage.start") if one["stage"] == "quantize"] == ["q5_k_m"]
+    for stage in ("quantize", "evaluate"):
+        assert [one["type"] for one in more.named("stage.start") if one["stage"] == stage] == ["q5_k_m"]
 
     events = [event for event in first.events if "seq" in event]
     assert [event["seq"] for event in events] == sorted({event["seq"] for event in events})

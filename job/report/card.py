@@ -10,6 +10,7 @@ from job import llama
 from job.artifacts import Artifact
 from job.manifest import StageRecord
 from job.naming import is_hub_id, public_name, run_name
+from job.report import table
 from job.spec import JobSpec
 from job.versions import versions
 
@@ -21,10 +22,11 @@ _CARD = """---
 
 {{ base }}{% if tuned %}, fine-tuned{% if data %} on {{ data }}{% endif %} and{% else %},{% endif %} quantized to GGUF.
 
-| file | type | size | bits per weight |
-| --- | --- | ---: | ---: |
-{% for row in rows %}| `{{ row.file }}` | {{ row.type }} | {{ row.size }} | {{ row.bpw }} |
-{% endfor %}
+{{ table }}
+{% if judged %}
+
+{{ judged }}
+{% endif %}
 
 ## Run it
 
@@ -67,15 +69,6 @@ def _card(
 ) -> str:
     train = records["train"].metrics if "train" in records else {}
     training = spec.training
-    rows = [
-        {
-            "file": name,
-            "type": kind.upper(),
-            "size": f"{item.size / 1e6:,.0f} MB",
-            "bpw": f"{records[f'quantize/{kind}'].metrics['bits_per_weight']:.2f}",
-        }
-        for name, kind, item in quants
-    ]
     return (
         Environment(undefined=StrictUndefined, autoescape=False, trim_blocks=True)
         .from_string(_CARD)
@@ -92,11 +85,35 @@ def _card(
             batch=training.per_device_train_batch_size * training.gradient_accumulation_steps if training else 0,
             loss_before=train.get("loss_before"),
             loss_after=train.get("loss_after"),
-            rows=rows,
+            table=_table(quants, records),
+            judged=_judged(records),
             first=first,
             versions=", ".join([*(f"{k} {v}" for k, v in versions().items()), llama.version()]),
         )
     )
+
+
+def _table(quants: list[tuple[str, str, Artifact]], records: Mapping[str, StageRecord]) -> str:
+    headings = table.headings(records)
+    lines = [headings, tuple("---" if n < 2 else "---:" for n in range(len(headings)))]
+    lines += table.cells([(f"`{name}`", kind) for name, kind, _ in quants], records)
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _judged(records: Mapping[str, StageRecord]) -> str:
+    """How the numbers of the table came about."""
+    for record in records.values():
+        metrics = record.metrics
+        if "chunks" in metrics:
+            base, speed = metrics["unquantized"], metrics["speeds"][0]
+            return (
+                f"Judged on {metrics['chunks'] * metrics['context']:,} tokens of rows that training never saw, in "
+                f"windows of {metrics['context']}: the unquantized model's perplexity there is {base['value']:.3f} ± "
+                f"{base['error']:.3f}. KLD (KL divergence, nats per token) and the share of tokens for which both find "
+                "the same one likeliest are against the unquantized model. ms/token: generation on "
+                f"{speed['device']}."
+            )
+    return ""
 
 
 def _metadata(spec: JobSpec, records: Mapping[str, StageRecord]) -> str:

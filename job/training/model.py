@@ -16,7 +16,6 @@ def load_tokenizer(spec: JobSpec, folder: Path, kind: str) -> Any:
     without a chat template."""
     from transformers import AutoTokenizer
 
-    assert spec.training
     tokenizer = AutoTokenizer.from_pretrained(folder)
     if spec.chat.template is not None:
         tokenizer.chat_template = spec.chat.template
@@ -27,6 +26,8 @@ def load_tokenizer(spec: JobSpec, folder: Path, kind: str) -> Any:
         )
     if tokenizer.eos_token is None:
         raise DataInvalid(f"the tokenizer of {spec.model.id} has no EOS token", hint="Is this a causal language model?")
+    if spec.training is None:
+        return tokenizer
     pad = spec.training.pad_token or tokenizer.eos_token
     if pad not in tokenizer.get_vocab():
         raise SpecInvalid(f"training.pad_token: {pad!r} is not in the vocabulary of {spec.model.id}")

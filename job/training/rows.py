@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,21 @@ def tokenized(rows: Any, tokenizer: Any, max_length: int) -> Any:
         return {"input_ids": ids["input_ids"], "attention_mask": ids["attention_mask"]}
 
     return rows.map(tokenize, remove_columns=rows.column_names)
+
+
+def ids_of(path: Path, tokenizer: Any, spec: JobSpec) -> Iterator[list[int]]:
+    """Each row's token ids as training saw them: a chat template writes its own special tokens; to text the tokenizer
+    adds its own, and TRL the end of the sequence; what is longer than max_length is cut."""
+    length = spec.training.max_length if spec.training else None
+    ends = spec.training is None or spec.training.trainer == "trl"
+    with path.open(encoding="utf-8") as file:
+        for line in file:
+            row = json.loads(line)
+            special = "messages" not in row
+            ids = tokenizer(as_text(row, tokenizer), add_special_tokens=special)["input_ids"]
+            if special and ends and ids[-1:] != [tokenizer.eos_token_id]:
+                ids.append(tokenizer.eos_token_id)
+            yield ids[:length]
 
 
 def prompts(path: Path, tokenizer: Any, count: int) -> list[tuple[str, str, bool]]:

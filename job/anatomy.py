@@ -1,0 +1,101 @@
+"""A model's tensors from its config.json alone: what memory, disk and file sizes are predicted from.
+
+For decoders built like Llama: attention of `heads` queries over `kv_heads` keys and values, a gated feed-forward.
+Source: the modeling files of transformers for each model_type in KNOWN.
+"""
+
+from collections.abc import Mapping
+from math import prod
+from typing import Any
+
+from job.artifacts import Frozen
+from job.errors import SpecInvalid
+
+KNOWN = ("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text", "phi3")
+_FOUR_NORMS = ("gemma2", "gemma3_text")
+_HEAD_NORMS = ("qwen3", "gemma3_text")
+_TIED = ("gemma", "gemma2", "gemma3_text")
+
+Shape = tuple[int, int]
+"""Rows (outputs) and columns (inputs)."""
+
+
+class Anatomy(Frozen):
+    """The sizes of a model. `head` is the width of one attention head."""
+
+    model_type: str
+    layers: int
+    width: int
+    feed_forward: int
+    heads: int
+    kv_heads: int
+    head: int
+    vocabulary: int
+    tied: bool
+    attention_bias: bool
+
+    @property
+    def linear(self) -> dict[str, Shape]:
+        """The linear layers of one block, by the names that LoRA's target_modules use."""
+        queries, keys = self.heads * self.head, self.kv_heads * self.head
+        if self.model_type == "phi3":
+            found = {"qkv_proj": (queries + 2 * keys, self.width), "gate_up_proj": (2 * self.feed_forward, self.width)}
+        else:
+            found = dict.fromkeys(("k_proj", "v_proj"), (keys, self.width))
+            found |= {"q_proj": (queries, self.width)}
+            found |= dict.fromkeys(("gate_proj", "up_proj"), (self.feed_forward, self.width))
+        return found | {"o_proj": (self.width, queries), "down_proj": (self.width, self.feed_forward)}
+
+    @property
+    def linear_parameters(self) -> int:
+        """All linear layers but the head: what 4-bit loading quantizes."""
+        return self.layers * sum(map(prod, self.linear.values()))
+
+    @property
+    def embedding_parameters(self) -> int:
+        """The input embedding, and the output where it is not the same."""
+        return self.vocabulary * self.width * (1 if self.tied else 2)
+
+    @property
+    def small_parameters(self) -> int:
+        """Norms and biases."""
+        block = self.width * (4 if self.model_type in _FOUR_NORMS else 2)
+        if self.model_type in _HEAD_NORMS:
+            block += 2 * self.head
+        if self.attention_bias:
+            block += (self.heads + 2 * self.kv_heads) * self.head
+        return self.layers * block + self.width
+
+    @property
+    def parameters(self) -> int:
+        """Of the whole model."""
+        return self.linear_parameters + self.embedding_parameters + self.small_parameters
+
+    @property
+    def largest_linear(self) -> int:
+        """Elements of the largest linear layer of a block."""
+        return max(map(prod, self.linear.values()))
+
+
+def anatomy_of(config: Mapping[str, Any], name: str) -> Anatomy:
+    """Reads a config.json. Raises SpecInvalid for a model type that is not in KNOWN, or sizes that are missing."""
+    kind = str(config.get("model_type"))
+    if kind not in KNOWN:
+        raise SpecInvalid(f"{name}: nothing can be predicted for model_type {kind}", hint=f"Known: {', '.join(KNOWN)}.")
+    try:
+        heads, width = int(config["num_attention_heads"]), int(config["hidden_size"])
+        tied = config.get("tie_word_embeddings")
+        return Anatomy(
+            model_type=kind,
+            layers=config["num_hidden_layers"],
+            width=width,
+            feed_forward=config["intermediate_size"],
+            heads=heads,
+            kv_heads=config.get("num_key_value_heads") or heads,
+            head=config.get("head_dim") or width // heads,
+            vocabulary=config["vocab_size"],
+            tied=kind in _TIED if tied is None else bool(tied),
+            attention_bias=kind == "qwen2" or bool(config.get("attention_bias")),
+        )
+    except KeyError as error:
+        raise SpecInvalid(f"{name}: its config.json has no {error.args[0]}") from error

@@ -1,0 +1,100 @@
+"""The estimate behind `plan`: parameters, VRAM, RAM and disk from the spec and the model's config.json alone.
+
+docs/prediction.md shows the formulas.
+"""
+
+from math import ceil
+
+from job.anatomy import Anatomy
+from job.artifacts import Frozen
+from job.spec import JobSpec
+
+GB = 1_000_000_000
+CUDA_CONTEXT = 0.6 * GB
+"""Context, kernels and cuBLAS workspaces of one process: from 0.4 to 0.8 GB by GPU and driver."""
+BITS_OF_4 = 4 + 32 / 64
+"""bitsandbytes' 4 bits with a float32 constant for each 64 weights (arXiv:2305.14314)."""
+BITS_OF_DOUBLE = 4 + 8 / 64 + 32 / (64 * 256)
+OPTIMIZER_BYTES = {"paged_adamw_8bit": 2, "adamw_8bit": 2, "sgd": 0}
+"""Of state per trained parameter; 8 for AdamW in 32 bits."""
+EXPORT_START = 0.45 * GB
+"""torch, transformers and the converter without any weight."""
+
+
+class Vram(Frozen):
+    """Bytes on the GPU while training, by part."""
+
+    weights: int
+    adapter: int
+    optimizer: int
+    activations: int
+    logits: int
+    buffers: int
+    context: int
+
+    @property
+    def total(self) -> int:
+        return sum(self.model_dump().values())
+
+
+def trainable(spec: JobSpec, model: Anatomy) -> int:
+    """LoRA's parameters: r * (inputs + outputs) for each target layer, and one per output with DoRA."""
+    wanted = spec.lora.target_modules
+    found = 0
+    for name, (rows, columns) in model.linear.items():
+        if wanted == "all-linear" or name in wanted:
+            found += model.layers * (spec.lora.r * (rows + columns) + rows * spec.lora.use_dora)
+    for name in spec.lora.modules_to_save:
+        if name in ("embed_tokens", "lm_head"):
+            found += model.vocabulary * model.width
+    return found
+
+
+def vram(spec: JobSpec, model: Anatomy) -> Vram:
+    """While training, with checkpointed activations where the spec says so, and memory-efficient attention."""
+    training = spec.training
+    assert training
+    trained = trainable(spec, model)
+    tokens = training.per_device_train_batch_size * training.max_length
+    attention, width = (model.heads + 2 * model.kv_heads) * model.head, model.width
+    block = tokens * (6 * width + 2 * attention + 4 * model.feed_forward) * 2
+    kept = model.layers * tokens * width * 4
+    activations = block + kept if training.gradient_checkpointing else model.layers * block
+    return Vram(
+        weights=weight_bytes(spec, model),
+        adapter=trained * 8,
+        optimizer=trained * OPTIMIZER_BYTES.get(training.optim, 8),
+        activations=activations,
+        logits=tokens * model.vocabulary * 10,
+        buffers=model.largest_linear * 2 if spec.load.bits in (4, 8) else 0,
+        context=int(CUDA_CONTEXT),
+    )
+
+
+def weight_bytes(spec: JobSpec, model: Anatomy) -> int:
+    """The loaded base. For 4 and 8 bits the rest is float32: prepare_model_for_kbit_training casts it."""
+    bits = {4: BITS_OF_DOUBLE if spec.load.double_quant else BITS_OF_4, 8: 8.0}.get(spec.load.bits)
+    if bits is None:
+        return model.parameters * spec.load.bits // 8
+    return int(model.linear_parameters * bits / 8) + (model.embedding_parameters + model.small_parameters) * 4
+
+
+def steps(spec: JobSpec, rows: int) -> int:
+    """Optimizer steps over so many rows."""
+    training = spec.training
+    assert training
+    if training.max_steps > 0:
+        return training.max_steps
+    micro = ceil(rows / training.per_device_train_batch_size)
+    return ceil(ceil(micro / training.gradient_accumulation_steps) * training.num_train_epochs)
+
+
+def export_bytes(model: Anatomy, dtype: str) -> int:
+    """The unquantized GGUF's tensors: matrices in `dtype`, norms and biases in float32."""
+    matrices = model.linear_parameters + model.embedding_parameters
+    return matrices * (4 if dtype == "f32" else 2) + model.small_parameters * 4
+
+
+def export_ram(model: Anatomy) -> int:
+    """Anonymous memory of the export: 6 bytes per element of the largest tensor (job/merging)."""
+    return int(EXPORT_START + 6 * max(model.largest_linear, model.vocabulary * model.width))
