@@ -83,5 +83,5 @@ def windows(held_out: tokens.Result, context: int, max_tokens: int) -> tuple[int
     context = min(context, held_out.count // 2)
     if context < SHORTEST:
         return context, 0
-    per_chunk = judging.logits_bytes(held_out.vocabulary, context, 1)
+    per_chunk = judging.logits_bytes(held_out.size, context, 1)
     return context, max(1, min(held_out.count, max_tokens, LOGITS_LIMIT // per_chunk * context) // context)

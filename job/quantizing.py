@@ -5,7 +5,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from job import evaluating, imatrix
+from job import evaluating, imatrix, vocabulary
 from job.artifacts import digest_of
 from job.logs import span
 from job.manifest import StageRecord
@@ -55,7 +55,9 @@ def _quantize(state: State, kind: str, matrix: StageRecord | None) -> quantize.R
         file = state.run.work / "imatrix" / matrix.artifacts[0].path
     inputs = quantize.Inputs(gguf=state.gguf, type=kind, imatrix=file, name=run_name(state.spec))
     with span("quantize", type=kind):
-        return quantize.run(state.spec, inputs, folder)
+        made = quantize.run(state.spec, inputs, folder)
+        vocabulary.check(made.files[0], state.held_out.vocabulary)
+        return made
 
 
 def _judge_again(state: State, kind: str, record: StageRecord) -> None:

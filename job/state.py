@@ -82,10 +82,10 @@ class State:
 
     @cached_property
     def held_out(self) -> tokens.Result:
-        """The held-out rows as token ids."""
-        inputs = tokens.Inputs(
-            model=self.model.model, rows=self.data / "eval.jsonl", kind=self.records["fetch"].metrics["data"]["kind"]
-        )
+        """What the model's tokenizer says, of the held-out rows above all."""
+        data = self.records["fetch"].metrics.get("data")
+        rows = self.data / "eval.jsonl" if data and data["eval_rows"] else None
+        inputs = tokens.Inputs(model=self.model.model, rows=rows, kind=data["kind"] if data else "text")
         result: tokens.Result = self.child(tokens, inputs, "tokens")
         return result
 

@@ -3,13 +3,12 @@
 The format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 """
 
-import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-_SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
-_STRING, _ARRAY = 8, 9
+from job.gguf_header import Cursor
+
 _TYPES = {0: ("F32", 4), 1: ("F16", 2), 30: ("BF16", 2)}
 
 
@@ -20,40 +19,9 @@ class GgufFile:
     """Name -> type, shape (fastest dimension first), bytes."""
 
 
-class _Cursor:
-    def __init__(self, data: bytes) -> None:
-        self.data, self.at = data, 0
-
-    def scalar(self, code: str) -> Any:
-        (value,) = struct.unpack_from(f"<{code}", self.data, self.at)
-        self.at += struct.calcsize(f"<{code}")
-        return value
-
-    def text(self) -> str:
-        length = self.scalar("Q")
-        self.at += length
-        return self.data[self.at - length : self.at].decode()
-
-    def value(self, kind: int) -> Any:
-        if kind == _STRING:
-            return self.text()
-        if kind != _ARRAY:
-            return self.scalar(_SCALARS[kind])
-        inner, count = self.scalar("I"), self.scalar("Q")
-        if inner == _STRING:
-            return [self.text() for _ in range(count)]
-        code = f"<{count}{_SCALARS[inner]}"
-        self.at += struct.calcsize(code)
-        return list(struct.unpack_from(code, self.data, self.at - struct.calcsize(code)))
-
-
 def read_gguf(path: Path) -> GgufFile:
-    cursor = _Cursor(path.read_bytes())
-    assert cursor.data[:4] == b"GGUF"
-    cursor.at = 4
-    assert cursor.scalar("I") == 3
-    tensor_count, pair_count = cursor.scalar("Q"), cursor.scalar("Q")
-    metadata = {cursor.text(): cursor.value(cursor.scalar("I")) for _ in range(pair_count)}
+    cursor = Cursor(path.read_bytes())
+    metadata, tensor_count = cursor.metadata()
     infos = []
     for _ in range(tensor_count):
         name, dimensions = cursor.text(), cursor.scalar("I")

@@ -91,7 +91,7 @@ def test_a_file_is_compared_with_the_unquantized_one(gguf: Path, ids: tokens.Res
     chunks = ids.count // CONTEXT
     whole = judging.perplexity(gguf, ids.ids, context=CONTEXT, chunks=chunks, logits=tmp_path / "logits.bin")
     size = (tmp_path / "logits.bin").stat().st_size
-    expected = judging.logits_bytes(ids.vocabulary, CONTEXT, chunks)
+    expected = judging.logits_bytes(ids.size, CONTEXT, chunks)
     assert expected <= size <= expected + chunks * CONTEXT * 4 + 100
     found = {}
     for kind in ("q8_0", "q2_k"):

@@ -1,0 +1,89 @@
+"""A GGUF that has lost its end, its template or its words is not published."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from job import vocabulary
+from job.errors import IntegrityViolated, QualityRejected
+from job.gguf_header import read_metadata
+from job.spec import JobSpec
+from job.stages import tokens
+from tests.export_reference import exported
+from tests.tiny_families import make_family
+from tests.tiny_models import make_llama
+
+pytestmark = pytest.mark.slow
+SPEC = JobSpec.model_validate({"model": {"id": "a/b"}, "dataset": {"id": "a/b"}})
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_llama(tmp_path_factory.mktemp("model") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def expected(base: Path, tmp_path_factory: pytest.TempPathFactory) -> vocabulary.Vocabulary:
+    folder = tmp_path_factory.mktemp("tokens")
+    rows = folder / "eval.jsonl"
+    chat = [{"role": "user", "content": "Is it ½ or not?"}, {"role": "assistant", "content": "It is."}]
+    rows.write_text(json.dumps({"messages": chat}) + "\n")
+    return tokens.run(SPEC, tokens.Inputs(model=base, rows=rows, kind="messages"), folder).vocabulary
+
+
+def changed(base: Path, folder: Path, **settings: Any) -> Path:
+    """The model, exported with a tokenizer_config.json that says something else."""
+    shutil.copytree(base, folder / "model")
+    path = folder / "model" / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | settings))
+    return exported(folder / "model", None, folder / "out").gguf
+
+
+def test_a_sound_file_reads_as_the_models_tokenizer_does(
+    base: Path, expected: vocabulary.Vocabulary, tmp_path: Path
+) -> None:
+    vocabulary.check(exported(base, None, tmp_path).gguf, expected)
+
+
+@pytest.mark.parametrize("family", ["Llama 3", "Qwen 3", "Gemma 3", "Phi-3"])
+def test_the_files_of_every_family_pass(family: str, tmp_path: Path) -> None:
+    folder = make_family(tmp_path / "model", family)
+    gguf = exported(folder, None, tmp_path / "out").gguf
+    (tmp_path / "tokens").mkdir()
+    vocabulary.check(gguf, tokens.run(SPEC, tokens.Inputs(model=folder), tmp_path / "tokens").vocabulary)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"chat_template": "{{ messages }}"}, "the chat template is another one"),
+        ({"chat_template": None}, "the chat template is not there"),
+        ({"eos_token": "<|end|>"}, "it would not stop"),
+    ],
+)
+def test_what_a_file_has_lost_is_named(
+    base: Path, expected: vocabulary.Vocabulary, tmp_path: Path, settings: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(QualityRejected, match="is not published") as caught:
+        vocabulary.check(changed(base, tmp_path, **settings), expected)
+    assert said in caught.value.message and caught.value.code == 81
+
+
+def test_words_that_are_read_differently_are_named_with_their_place(
+    base: Path, expected: vocabulary.Vocabulary, tmp_path: Path
+) -> None:
+    other = expected.model_copy(update={"ids": [*expected.ids[:7], 999, *expected.ids[8:]], "control": [400]})
+    with pytest.raises(QualityRejected) as caught:
+        vocabulary.check(exported(base, None, tmp_path).gguf, other)
+    assert "differ from token 7 on" in caught.value.message
+    assert "control tokens are ordinary text there: [400]" in caught.value.message
+
+
+@pytest.mark.parametrize("content", [b"", b"GG", b"no GGUF at all", b"GGUF\x03\0\0\0" + b"\xff" * 16])
+def test_a_file_that_is_no_gguf_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "model.gguf").write_bytes(content)
+    with pytest.raises(IntegrityViolated, match="no whole GGUF"):
+        read_metadata(tmp_path / "model.gguf")
