@@ -1,21 +1,69 @@
 """What can be known before any GPU time: the tools, write access to each place, and the disk."""
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from job import llama
-from job.errors import EnvironmentUnfit
+from job import llama, memory
+from job.anatomy import Anatomy, anatomy_of
+from job.errors import EnvironmentUnfit, SpecInvalid
 from job.logs import log
 from job.naming import is_hub_id
+from job.node import GpuHere, gpu_here, memory_bytes
 from job.quants import UNQUANTIZED
 from job.spec import JobSpec
 from job.stages.publish import Publisher
+
+DRIVER = 580
+"""The major version that wheels built for CUDA 13 need (CUDA Toolkit release notes)."""
 
 
 def check_access(publisher: Publisher) -> None:
     """Raises EnvironmentUnfit without llama.cpp, and what the places raise when they refuse a write."""
     log.info("preflight.llama", version=llama.version())
     publisher.check_write()
+
+
+def check_memory(spec: JobSpec, config: Mapping[str, Any]) -> None:
+    """Raises EnvironmentUnfit where what is predicted from the model's config.json cannot fit into this machine.
+
+    The sum of the GPU's parts is an estimate: where only that is too much, it is a warning.
+    """
+    gpu = gpu_here()
+    if gpu and int(gpu.driver.split(".")[0]) < DRIVER:
+        raise EnvironmentUnfit(
+            f"the driver of {gpu.name} is {gpu.driver}, and this torch needs {DRIVER} or newer",
+            hint="Choose nodes with a newer driver, or update it there.",
+        )
+    try:
+        model = anatomy_of(config, spec.model.id)
+    except SpecInvalid as error:
+        log.info("preflight.not_predicted", why=error.message)
+        return
+    has, needs = memory_bytes(), memory.export_ram(model)
+    log.info("preflight.memory", needed=needs, has=has)
+    if needs > has:
+        raise EnvironmentUnfit(
+            f"this node has {has / 1e9:.1f} GB of memory, and the export needs {needs / 1e9:.1f} GB",
+            hint="Raise the memory limit, or choose a larger node.",
+        )
+    if gpu and spec.training:
+        _check_vram(spec, model, gpu)
+
+
+def _check_vram(spec: JobSpec, model: Anatomy, gpu: GpuHere) -> None:
+    needed = memory.vram(spec, model)
+    log.info("preflight.vram", needed=needed.total, has=gpu.memory, gpu=gpu.name, parts=needed.model_dump())
+    advice = "Try `python -m job plan SPEC --gpu ...`: it says what would fit."
+    if needed.weights + needed.context > gpu.memory:
+        raise EnvironmentUnfit(
+            f"{gpu.name} has {gpu.memory / 1e9:.1f} GB, and the model's weights alone need "
+            f"{needed.weights / 1e9:.1f} GB",
+            hint=advice,
+        )
+    if needed.total > gpu.memory:
+        log.warning("preflight.vram_is_short", needed=needed.total, has=gpu.memory, what=advice)
 
 
 def check_disk(spec: JobSpec, work: Path, model_bytes: int) -> None:

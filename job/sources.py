@@ -100,14 +100,14 @@ def model_bytes(spec: JobSpec, sources: Sources) -> int:
     return sum(size for name, size in sizes.items() if name.endswith(".safetensors"))
 
 
-def config_of(spec: JobSpec) -> dict[str, Any]:
+def config_of(spec: JobSpec, pinned: Sources | None = None) -> dict[str, Any]:
     """The model's config.json, and nothing else of it. Raises NotFound, DataInvalid and those of its place."""
     place = spec.model.id
     if place.startswith("s3://"):
         found = open_store(place).get("config.json")
         text = found[0].decode() if found else None
     elif is_hub_id(place):
-        commit = hub.commit_of(place, spec.model.revision)
+        commit = pinned.model if pinned else hub.commit_of(place, spec.model.revision)
         file = next((one for one in hub.list_files(place, commit) if one.path == "config.json"), None)
         with tempfile.TemporaryDirectory() as folder:
             text = hub.read_small(place, commit, file, Path(folder)) if file else None

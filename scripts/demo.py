@@ -21,6 +21,7 @@ from rich.markup import escape
 from rich.panel import Panel
 
 from job import active_run, console
+from job.errors import JobError
 from job.manifest import Manifest, read_manifest
 from job.report import table
 from job.spec_file import load
@@ -129,4 +130,8 @@ def show(manifest: Manifest, store: str, seconds: float) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except JobError as error:
+        Console(stderr=True, highlight=False).print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)
+        sys.exit(error.code)

@@ -14,9 +14,6 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 pytest_plugins = ["tests.s3_server", "tests.hub_server"]
 
 
-SHORT = {"max_length": 48, "save_steps": 2, "logging_steps": 1, "per_device_train_batch_size": 2}
-
-
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Llama of width 256 with two layers, as a Hugging Face folder."""

@@ -1,0 +1,42 @@
+"""What this machine has: memory, and the GPU as its driver names it. No torch is needed for that."""
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import NamedTuple
+
+CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+
+
+class GpuHere(NamedTuple):
+    """`memory` in bytes; `driver` e.g. `580.65.06`."""
+
+    name: str
+    memory: int
+    driver: str
+
+
+def memory_bytes() -> int:
+    """The memory that this process may use: the machine's, cut by the cgroup's limit (v2, then v1)."""
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    total = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemTotal:"))
+    for place in CGROUP_LIMITS:
+        try:
+            limit = Path(place).read_text().strip()
+        except OSError:
+            continue
+        return min(total, int(limit)) if limit.isdigit() else total
+    return total
+
+
+def gpu_here() -> GpuHere | None:
+    """The first GPU, or None where there is no driver."""
+    if shutil.which("nvidia-smi") is None:
+        return None
+    query = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader,nounits"]
+    done = subprocess.run(query, capture_output=True, text=True, check=False, timeout=60)
+    lines = done.stdout.strip().splitlines()
+    if done.returncode or not lines:
+        return None
+    name, mebibytes, driver = (part.strip() for part in lines[0].split(","))
+    return GpuHere(name, int(mebibytes) << 20, driver)

@@ -1,0 +1,62 @@
+"""What cannot fit is refused before anything is fetched, with what it has and what it needs."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from job import node, preflight
+from job.errors import EnvironmentUnfit
+from job.spec import JobSpec
+from tests.test_prediction import SIZES
+
+SPEC = JobSpec.model_validate({"model": {"id": "a/b"}, "dataset": {"id": "a/b"}})
+
+
+@pytest.fixture
+def gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Puts an nvidia-smi on the path that says what the real one would."""
+
+    def say(line: str, status: int = 0) -> None:
+        program = tmp_path / "nvidia-smi"
+        program.write_text(f"#!/bin/sh\necho '{line}'\nexit {status}\n")
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+
+    return say
+
+
+def test_the_memory_is_the_machines_cut_by_the_cgroup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(node, "CGROUP_LIMITS", (str(tmp_path / "none"),))
+    whole = node.memory_bytes()
+    limit = tmp_path / "memory.max"
+    monkeypatch.setattr(node, "CGROUP_LIMITS", (str(tmp_path / "none"), str(limit)))
+    limit.write_text("max\n")
+    assert node.memory_bytes() == whole
+    limit.write_text("1000000\n")
+    assert node.memory_bytes() == 1_000_000
+
+
+def test_a_node_whose_memory_the_export_exceeds_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preflight, "memory_bytes", lambda: 800_000_000)
+    with pytest.raises(EnvironmentUnfit, match=r"has 0\.8 GB of memory, and the export needs 1\.2 GB"):
+        preflight.check_memory(SPEC, SIZES["7B"][0])
+
+
+def test_an_old_driver_is_refused_with_both_versions(gpu: Any) -> None:
+    gpu("Tesla T4, 15360, 535.104.05")
+    with pytest.raises(EnvironmentUnfit, match=r"535\.104\.05, and this torch needs 580"):
+        preflight.check_memory(SPEC, SIZES["7B"][0])
+
+
+def test_a_gpu_that_cannot_hold_the_weights_is_refused_and_a_short_one_is_told(gpu: Any) -> None:
+    gpu("Tesla T4, 15360, 580.65.06")
+    preflight.check_memory(SPEC, SIZES["7B"][0])
+    with pytest.raises(EnvironmentUnfit, match=r"Tesla T4 has 16\.1 GB, and the model's weights alone need"):
+        preflight.check_memory(SPEC, SIZES["65B"][0])
+
+
+def test_without_a_gpu_or_with_a_model_of_another_kind_nothing_is_refused(gpu: Any) -> None:
+    gpu("NVIDIA-SMI has failed", 9)
+    preflight.check_memory(SPEC, SIZES["7B"][0])
+    preflight.check_memory(SPEC, {"model_type": "mamba"})
