@@ -8,12 +8,13 @@ itself is never kept: it is fetched again, by its pinned commit, when a stage th
 import shutil
 from collections.abc import Callable
 
-from job import attempts, gate, manifest, preflight, sources, supervise
-from job.active_run import opened
+from job import attempts, gate, manifest, preflight, sources, supervise, webhook
+from job.active_run import ActiveRun, opened
 from job.artifacts import Artifact, digest_of
+from job.errors import JobError
 from job.logs import log, span
 from job.manifest import Manifest, StageRecord
-from job.naming import extra_name, file_names, lora_name
+from job.naming import extra_name, file_names, lora_name, run_name
 from job.quantizing import quantize_each
 from job.spec import JobSpec
 from job.stages import fetch, publish
@@ -100,23 +101,35 @@ def run(spec: JobSpec) -> Manifest:
     supervisor = supervise.Supervisor()
     supervisor.install()
     with opened(spec, supervisor) as active:
+        where = f"{active.store.url}/runs/{active.id}/manifest.json"
         finished = manifest.read_manifest(active.store, active.id)
         if finished:
             manifest.verify_manifest(active.store, finished)
-            log.info("run.already_done", manifest=f"{active.store.url}/runs/{active.id}/manifest.json")
+            log.info("run.already_done", manifest=where)
             return finished
-        attempts.judge(active.store, active.id, active.attempt)
-        with span("preflight"):
-            publisher = publish.Publisher(spec, active.id)
-            preflight.check_access(publisher)
-            pinned = sources.Sources.model_validate(active.pin(sources.resolve(spec).model_dump(mode="json")))
-            preflight.check_memory(spec, sources.config_of(spec, pinned))
-            preflight.check_disk(spec, active.work, sources.model_bytes(spec, pinned))
-        state = State(active, pinned, publisher)
-        for name, stage in STAGES:
-            active.attempt.doing(name, name)
-            stage(state)
-        assert state.manifest
+        try:
+            made = _run(spec, active)
+        except JobError as error:
+            if error.kubernetes != "Ignore":
+                webhook.tell_failed(run_name(spec), active.id, error)
+            raise
+        webhook.tell_done(made, where)
         shutil.rmtree(active.work, ignore_errors=True)
-        log.info("run.end", manifest=f"{active.store.url}/runs/{active.id}/manifest.json")
-        return state.manifest
+        log.info("run.end", manifest=where)
+        return made
+
+
+def _run(spec: JobSpec, active: ActiveRun) -> Manifest:
+    attempts.judge(active.store, active.id, active.attempt)
+    with span("preflight"):
+        publisher = publish.Publisher(spec, active.id)
+        preflight.check_access(publisher)
+        pinned = sources.Sources.model_validate(active.pin(sources.resolve(spec).model_dump(mode="json")))
+        preflight.check_memory(spec, sources.config_of(spec, pinned))
+        preflight.check_disk(spec, active.work, sources.model_bytes(spec, pinned))
+    state = State(active, pinned, publisher)
+    for name, stage in STAGES:
+        active.attempt.doing(name, name)
+        stage(state)
+    assert state.manifest
+    return state.manifest
