@@ -91,6 +91,7 @@ class State:
 
     def child(self, module: ModuleType, inputs: Frozen, folder: str) -> Any:
         """Runs a stage in a child process, in a folder of the work directory."""
+        self.run.attempt.doing(self.run.attempt.stage, folder)
         return self.run.supervisor.run_stage(module, self.spec, inputs, self.run.work / folder)
 
     def exported(self) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from job.errors import DiedSilently
 from job.manifest import read_manifest, verify_manifest
 from job.store import open_store
 from tests.job_process import Ended, Event, follow, kill, run_job, started
@@ -70,10 +71,12 @@ def test_a_run_killed_at_random_points_ends_like_an_undisturbed_one(
         lag = chance.random() * 0.3
         with started(spec, tmp_path / "work") as process:
             ended = follow(process, _killer(process, after, lag))
-        assert ended.code in (0, -signal.SIGKILL), ended.output
+        assert ended.code in (0, -signal.SIGKILL, DiedSilently.code), ended.output
         if chance.random() < 0.4:
             shutil.rmtree(tmp_path / "work", ignore_errors=True)
     ended = run_job(spec, tmp_path / "work")
+    if ended.code == DiedSilently.code:  # two kills at one point; whoever starts it once more is believed
+        ended = run_job(spec, tmp_path / "work")
     assert ended.code == 0, ended.output
     assert [round(x, 4) for x in _losses(spec, ended)] == [round(x, 4) for x in undisturbed[1]]
 
@@ -105,6 +108,8 @@ def test_a_stopped_run_says_so_and_the_next_attempt_completes(
     assert stopped.events[-1]["event"] == "run.failed"
     shutil.rmtree(tmp_path / "work")
     ended = run_job(spec, tmp_path / "work")
+    if ended.code == DiedSilently.code:  # two kills at one point; whoever starts it once more is believed
+        ended = run_job(spec, tmp_path / "work")
     assert ended.code == 0, ended.output
     assert [round(x, 4) for x in _losses(spec, ended)] == [round(x, 4) for x in undisturbed[1]]
     steps = [event["step"] for event in ended.named("train.log")]
