@@ -51,7 +51,7 @@ test-fast: setup ## no training, no building: seconds
 check: setup ## types, lint, import contracts
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@$(BIN)/lint-imports --no-logo 2>/dev/null | tail -4
+	@$(BIN)/lint-imports --no-logo 2>/dev/null | tail -5
 	@$(BIN)/shellcheck -S warning scripts/*.sh entrypoint.sh .ci/run
 
 lock: setup ## compile requirements/*.in again
