@@ -15,12 +15,10 @@ SHORTEST = 32  # tokens of context, below which a perplexity says nothing
 
 
 def judge(state: State, kind: str, gguf: Path, quantized: str) -> None:
-    """Puts the judgement of one file into `state.judged`: as it was kept, else made now.
+    """Judges one file that `is_judged` knows nothing of, and keeps the judgement.
 
     `quantized` is the key of the quantize stage that made `gguf`.
     """
-    if is_judged(state, kind, quantized):
-        return
     depends = _depends(state, quantized)
     state.run.attempt.doing("evaluate", kind)
     with span("evaluate", type=kind):

@@ -33,12 +33,14 @@ def quantize_each(state: State) -> None:
             record = state.run.record("quantize", key)
             if record:
                 state.quants[kind] = record
-                _judge_again(state, kind, record)
+                if not evaluating.is_judged(state, kind, key):
+                    _judge_again(state, kind, record)
                 continue
             for earlier in list(waiting.values())[:-1]:
                 earlier.result()  # one file is being uploaded and one being made, never more
             result = _quantize(state, kind, matrix)
-            evaluating.judge(state, kind, result.files[0], key)
+            if not evaluating.is_judged(state, kind, key):
+                evaluating.judge(state, kind, result.files[0], key)
             waiting[kind] = uploads.submit(_keep_quant, state, kind, key, depends, result)
         state.quants |= {kind: future.result() for kind, future in waiting.items()}
     finally:
@@ -62,8 +64,6 @@ def _quantize(state: State, kind: str, matrix: StageRecord | None) -> quantize.R
 
 def _judge_again(state: State, kind: str, record: StageRecord) -> None:
     """A file that an earlier run has made is brought back where its judgement is missing."""
-    if evaluating.is_judged(state, kind, record.key):
-        return
     folder = state.run.work / "quantize" / kind
     state.run.bring(record, folder)
     evaluating.judge(state, kind, folder / record.artifacts[0].path, record.key)
