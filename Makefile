@@ -12,7 +12,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 WORKERS ?= $(shell nproc)
 
-.PHONY: help setup system llama versitygw smollm2 demo test test-fast check lock bench clean
+.PHONY: help setup system browser llama versitygw smollm2 demo test test-fast check lock bench clean
 
 help: ## what can be made
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -42,7 +42,10 @@ smollm2: .venv/installed ## the demo's base model, as a Hugging Face folder in t
 demo: llama versitygw smollm2 ## fine-tune SmolLM2-135M and publish GGUF files; SPEC=my.yaml runs another spec
 	@$(BIN)/python scripts/demo.py $(SPEC)
 
-test: llama versitygw check ## everything that must hold
+browser: ## Chromium, in which the report is tested
+	@scripts/system.sh chromium
+
+test: llama versitygw browser check ## everything that must hold
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal tests
 
 test-fast: setup ## no training, no building: seconds

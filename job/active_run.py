@@ -23,6 +23,7 @@ from job.sources import local_state
 from job.spec import JobSpec
 from job.store import Conflict, Store, open_store
 from job.supervise import Supervisor, Terminated
+from job.usage import UsageLog
 from job.versions import versions
 
 
@@ -36,6 +37,8 @@ class ActiveRun:
     store: Store
     attempt: attempts.Attempt
     supervisor: Supervisor
+    events: EventLog
+    usage: UsageLog
     saved: bool = field(default=False)
 
     def record(self, stage: str, key: str) -> StageRecord | None:
@@ -152,9 +155,10 @@ def opened(spec: JobSpec, supervisor: Supervisor) -> Iterator[ActiveRun]:
             attempt = attempts.begin(store, identity)
             events = EventLog(store, identity, attempt.n)
             logs.configure(events, *sinks, to_stdout=screen is None)
-            run = ActiveRun(spec, identity, work / identity, store, attempt, supervisor)
+            usage = UsageLog(store, identity, attempt.n, lambda: attempt.stage)
+            run = ActiveRun(spec, identity, work / identity, store, attempt, supervisor, events, usage)
             run.work.mkdir(exist_ok=True)
-            with _ends_on_record(run, events):
+            with _ends_on_record(run):
                 log.info("run.start", store=store.url, work=str(run.work), attempt_number=attempt.n)
                 yield run
         finally:
@@ -165,7 +169,7 @@ def opened(spec: JobSpec, supervisor: Supervisor) -> Iterator[ActiveRun]:
 
 
 @contextmanager
-def _ends_on_record(run: ActiveRun, events: EventLog) -> Iterator[None]:
+def _ends_on_record(run: ActiveRun) -> Iterator[None]:
     code = Bug.code
     try:
         with _terminated_is_a_fault(run):
@@ -176,8 +180,9 @@ def _ends_on_record(run: ActiveRun, events: EventLog) -> Iterator[None]:
         log.error("run.failed", code=error.code, error=type(error).__name__, message=error.message, hint=error.hint)
         raise
     finally:
+        run.usage.close()
         run.attempt.end(code)
-        events.close()
+        run.events.close()
 
 
 @contextmanager

@@ -86,7 +86,7 @@ def result_table(rows: list[tuple[str, ...]], columns: tuple[str, ...], title: s
     """A table for the end of a run."""
     table = Table(title=title, title_justify="left", title_style="bold")
     for number, column in enumerate(columns):
-        table.add_column(column, justify="left" if number == 0 else "right")
+        table.add_column(column, justify="left" if number == 0 else "right", no_wrap=True)
     for row in rows:
         table.add_row(*(escape(cell) for cell in row))
     return table

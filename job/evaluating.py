@@ -1,17 +1,38 @@
-"""The evaluate stage: each file is judged while it is on this disk, and what was found is kept for later runs."""
+"""The evaluate stage: each file is judged while it is on this disk, and what was found is kept for later runs.
+
+The unquantized file comes first: its logits on the held-out rows are computed once, and every type is compared with
+them.
+"""
 
 from pathlib import Path
 from typing import Any
 
-from job import judging
+from job import generate, judging
 from job.artifacts import digest_of
-from job.logs import log, span
-from job.quants import UNQUANTIZED
+from job.judging import Perplexity, windows
+from job.logs import Progress, log, span
 from job.stages import tokens
 from job.state import State
 
-LOGITS_LIMIT = 4 << 30  # bytes
-SHORTEST = 32  # tokens of context, below which a perplexity says nothing
+
+def judge_unquantized(state: State) -> None:
+    """The file that the types are made from, published or not."""
+    if not can_judge(state):
+        return
+    depends = _depends(state, digest_of(state.exported()))
+    kind = state.spec.export.dtype
+    if record := state.run.record("evaluate", digest_of(depends)):
+        state.judged[kind] = record
+        return
+    with _evaluating(state, kind):
+        size = state.gguf.stat().st_size
+        metrics: dict[str, Any] = {"type": kind, "size": size, "bits_per_weight": 32.0 if kind == "f32" else 16.0}
+        if windows_of(state.held_out.held_out, state)[1]:
+            _logits(state)
+            assert state.unquantized
+            metrics["perplexity"] = state.unquantized.model_dump()
+        metrics |= _looked_at(state, kind, state.gguf)
+    state.judged[kind] = state.run.keep("evaluate", digest_of(depends), state.run.work, [], metrics, depends)
 
 
 def judge(state: State, kind: str, gguf: Path, quantized: str) -> None:
@@ -20,15 +41,19 @@ def judge(state: State, kind: str, gguf: Path, quantized: str) -> None:
     `quantized` is the key of the quantize stage that made `gguf`.
     """
     depends = _depends(state, quantized)
-    state.run.attempt.doing("evaluate", kind)
-    with span("evaluate", type=kind):
-        metrics = {"type": kind, **_measured(state, kind, gguf)}
+    with _evaluating(state, kind):
+        metrics: dict[str, Any] = {"type": kind}
+        context, chunks = windows_of(state.held_out.held_out, state)
+        if chunks:
+            found = judging.distance(gguf, _logits(state), context=context).model_dump()
+            metrics |= {"perplexity": found.pop("perplexity"), "distance": found}
+        metrics |= _looked_at(state, kind, gguf)
     state.judged[kind] = state.run.keep("evaluate", digest_of(depends), state.run.work, [], metrics, depends)
 
 
 def is_judged(state: State, kind: str, quantized: str) -> bool:
     """Whether there is nothing left to find out: the judgement was kept, or there is nothing to judge the file on."""
-    if not can_judge(state):
+    if not can_judge(state) or kind == state.spec.export.dtype:
         return True
     if record := state.run.record("evaluate", digest_of(_depends(state, quantized))):
         state.judged[kind] = record
@@ -36,50 +61,72 @@ def is_judged(state: State, kind: str, quantized: str) -> bool:
 
 
 def can_judge(state: State) -> bool:
-    """Whether the spec asks for it and there are held-out rows."""
+    """Whether the spec asks for it and there is a text to judge on."""
     data = state.records["fetch"].metrics.get("data")
-    return bool(state.spec.evaluation.judge and data and data["eval_rows"])
+    return state.spec.evaluation.judge and bool(state.spec.evaluation.text or (data and data["eval_rows"]))
+
+
+def windows_of(stream: tokens.Stream | None, state: State) -> tuple[int, int]:
+    """The context and the number of windows of a stream of tokens; none where there is too little."""
+    if stream is None:
+        return 0, 0
+    evaluation = state.spec.evaluation
+    found = windows(stream.count, state.held_out.size, evaluation.context, evaluation.max_tokens)
+    if not found[1]:
+        log.warning("evaluate.too_little_text", tokens=stream.count, what="no perplexity can be computed")
+    return found
+
+
+def _evaluating(state: State, kind: str) -> Any:
+    state.run.attempt.doing("evaluate", kind)
+    (state.run.work / "evaluate").mkdir(exist_ok=True)
+    return span("evaluate", type=kind)
 
 
 def _depends(state: State, quantized: str) -> dict[str, Any]:
-    evaluation, chat = state.spec.evaluation, state.spec.chat
-    return {
-        "quantize": quantized,
-        "data": state.records["fetch"].metrics["data"]["digest"],
-        "template": chat.template,
-        "max_length": state.spec.training.max_length if state.spec.training else None,
-        "settings": [evaluation.context, evaluation.max_tokens, evaluation.threads],
-    }
+    evaluation = state.spec.evaluation
+    settings = [evaluation.context, evaluation.max_tokens, evaluation.threads, evaluation.max_new_tokens]
+    return {"quantize": quantized, "tokens": state.held_out_key, "settings": settings}
 
 
-def _measured(state: State, kind: str, gguf: Path) -> dict[str, Any]:
-    """Compares a quantized file with the unquantized one, whose logits are computed once for all types."""
-    evaluation, work = state.spec.evaluation, state.run.work / "evaluate"
-    work.mkdir(exist_ok=True)
-    held_out = state.held_out
-    context, chunks = windows(held_out, evaluation.context, evaluation.max_tokens)
-    if not chunks:
-        log.warning("evaluate.too_little_text", tokens=held_out.count, what="no perplexity can be computed")
-        return {"speeds": [one.model_dump() for one in judging.speeds(gguf, evaluation.threads)]}
-    logits = work / "logits.bin"
+def _logits(state: State) -> Path:
+    """The unquantized file's logits on the held-out rows, on this disk."""
+    logits = state.run.work / "evaluate" / "logits.bin"
     if state.unquantized is None or not logits.is_file():
-        unfinished = work / "logits.part"
+        held_out = state.held_out.held_out
+        assert held_out
+        context, chunks = windows_of(held_out, state)
+        unfinished = logits.with_suffix(".part")
         state.unquantized = judging.perplexity(
             state.gguf, held_out.ids, context=context, chunks=chunks, logits=unfinished
         )
         unfinished.rename(logits)
-    found: dict[str, Any] = {"context": context, "chunks": chunks, "unquantized": state.unquantized.model_dump()}
-    if kind not in UNQUANTIZED:
-        found["distance"] = judging.distance(gguf, logits, context=context).model_dump()
-    found["speeds"] = [one.model_dump() for one in judging.speeds(gguf, evaluation.threads)]
+    return logits
+
+
+def _looked_at(state: State, kind: str, gguf: Path) -> dict[str, Any]:
+    """What needs no comparison: the windows, the perplexity on the user's own text, speeds, answers."""
+    found: dict[str, Any] = {}
+    context, chunks = windows_of(state.held_out.held_out, state)
+    if chunks:
+        found |= {"context": context, "chunks": chunks}
+    text = state.held_out.text
+    context, chunks = windows_of(text, state)
+    if text and chunks:
+        perplexity: Perplexity = judging.perplexity(gguf, text.ids, context=context, chunks=chunks)
+        found["text"] = {"context": context, "chunks": chunks, "perplexity": perplexity.model_dump()}
+    found["speeds"] = [one.model_dump() for one in judging.speeds(gguf, state.spec.evaluation.threads)]
+    found["answers"] = _answers(state, kind, gguf)
     return found
 
 
-def windows(held_out: tokens.Result, context: int, max_tokens: int) -> tuple[int, int]:
-    """The context and the number of windows: llama-perplexity wants two windows of text at least, and the logits of
-    the unquantized file must fit on the disk beside everything else (LOGITS_LIMIT)."""
-    context = min(context, held_out.count // 2)
-    if context < SHORTEST:
-        return context, 0
-    per_chunk = judging.logits_bytes(held_out.size, context, 1)
-    return context, max(1, min(held_out.count, max_tokens, LOGITS_LIMIT // per_chunk * context) // context)
+def _answers(state: State, kind: str, gguf: Path) -> list[str]:
+    """What the file says to the held-out prompts that training was sampled with."""
+    prompts, found = state.held_out.prompts, []
+    bar = Progress(f"sampling {kind}", len(prompts), "samples")
+    for number, prompt in enumerate(prompts, 1):
+        path = state.run.work / "evaluate" / "prompt.txt"
+        path.write_bytes(prompt.text.encode())
+        found.append(generate.answer(gguf, path, context=prompt.size, tokens=state.spec.evaluation.max_new_tokens))
+        bar.update(number)
+    return found

@@ -43,10 +43,12 @@ def _tuned(limit: float, records: Mapping[str, StageRecord]) -> Iterator[str]:
     if before is None or after is None:
         return
     ratio = math.exp(after - before) if math.isfinite(after) else math.inf
-    if not ratio <= limit:
+    error = (metrics.get("trace") or {}).get("ratio_error", 0.0)
+    within = f" ± {ratio * error:.2g}" if error else ""
+    if not ratio * (1 - ERRORS * error) <= limit:
         yield (
-            f"the tuned model: perplexity on the held-out rows is {ratio:.3g} times the base model's (loss {after:.3f} "
-            f"after {before:.3f}); {limit:g} is allowed"
+            f"the tuned model: perplexity on the held-out rows is {ratio:.3g}{within} times the base model's "
+            f"(loss {after:.3f} after {before:.3f}); {limit:g} is allowed"
         )
 
 

@@ -8,6 +8,7 @@ from job import llama, proc
 from job.errors import Bug, EnvironmentUnfit, IntegrityViolated
 
 TIMEOUT_S = 1800.0  # a 70B model from a network disk takes minutes to read, and says its first word after it
+_QUIET = ("-no-cnv", "--no-display-prompt", "--no-warmup", "--offline")
 # More than 64 tokens in any tokenizer: llama-perplexity wants twice its context.
 _TEXT = (
     "A model that has been quantized must still count. One, two, three, four, five, six, seven, eight, nine and ten. "
@@ -39,9 +40,25 @@ def generate(gguf: Path, prompt: str, *, tokens: int, seed: int = 0, timeout_s: 
     does not load or llama.cpp dies of it.
     """
     options = ["-p", prompt, "-n", str(tokens), "-c", "512", "-s", str(seed), "--temp", "0"]
-    options += ["-no-cnv", "--no-display-prompt", "--no-warmup", "--offline", "--check-tensors"]
-    said = _run("llama-completion", gguf, options, timeout_s)
-    return said.removesuffix("\n").removesuffix("[end of text]").rstrip()
+    options += [*_QUIET, "--check-tensors"]
+    return _said(_run("llama-completion", gguf, options, timeout_s))
+
+
+def answer(gguf: Path, prompt: Path, *, context: int, tokens: int, timeout_s: float = TIMEOUT_S) -> str:
+    """What the model says to the prompt in a file, of `context` tokens, greedy; special tokens in it count as such."""
+    options = ["-bf", str(prompt), "--no-escape", "-n", str(tokens), "-c", str(context + tokens + 8), "--temp", "0"]
+    return _said(_run("llama-completion", gguf, [*options, *_QUIET], timeout_s))
+
+
+def _said(output: str) -> str:
+    return output.rstrip().removesuffix("[end of text]").rstrip()
+
+
+def stops_at(gguf: Path, eos: int, *, timeout_s: float = TIMEOUT_S) -> bool:
+    """Whether generation ends when the model says `eos`: with a bias it says nothing else."""
+    options = ["-p", "The", "-n", "4", "-c", "64", "--temp", "0", "--logit-bias", f"{eos}+1000000"]
+    options += _QUIET
+    return "[end of text]" in _run("llama-completion", gguf, options, timeout_s)
 
 
 def check_numbers(gguf: Path, *, timeout_s: float = TIMEOUT_S) -> None:

@@ -60,3 +60,18 @@ def read_metadata(path: Path) -> dict[str, Any]:
             return Cursor(data).metadata()[0]
     except (ValueError, struct.error, KeyError, IndexError) as error:
         raise IntegrityViolated(f"{path.name} is no whole GGUF file: {error}") from error
+
+
+def cache_bytes(metadata: dict[str, Any]) -> int:
+    """Bytes of keys and values for one token of context, in 16 bits; the names are those of llama.cpp's
+    `gguf-py/gguf/constants.py`."""
+    kind = metadata.get("general.architecture")
+
+    def value(name: str, default: Any = 0) -> Any:
+        return metadata.get(f"{kind}.{name}", default)
+
+    blocks, heads = value("block_count"), value("attention.head_count")
+    shared = value("attention.head_count_kv", heads)
+    total = sum(shared) if isinstance(shared, list) else shared * blocks
+    width = value("embedding_length") // (max(heads) if isinstance(heads, list) else heads or 1)
+    return int(total * (value("attention.key_length", width) + value("attention.value_length", width)) * 2)

@@ -2,18 +2,17 @@
 
 import subprocess
 import sys
-from collections import Counter, defaultdict
 from pathlib import Path
-from re import M, compile
+from re import compile
 from typing import Any
 
 from job import llama
 from job.anatomy import Anatomy
 from job.artifacts import Frozen
 from job.errors import Bug
+from job.quant_mix import mix_of
 from job.quants import NEEDS_IMATRIX
 
-_LINE = compile(r"^\[ *\d+/ *\d+\] (?:blk\.\d+\.)?(\w+)\.(?:weight|bias) +- .*?(?:\((\w+)\))?$", M)
 _AFTER = compile(r"quant size\s*=\s*([\d.]+) MiB \(([\d.]+) BPW\)")
 _ARCHITECTURES = {"mistral": "llama", "gemma3_text": "gemma3"}
 
@@ -113,10 +112,4 @@ def _asked(model: Path, kind: str, matrix: Path | None) -> Planned:
     after = _AFTER.search(said)
     if after is None:
         raise Bug(f"llama-quantize does not say how large {kind} would be: {said[-300:]}")
-    found: dict[str, Counter[str]] = defaultdict(Counter)
-    for tensor, target in _LINE.findall(said):
-        if not tensor.endswith("_norm"):
-            found[tensor][target or "f16"] += 1
-    return Planned(
-        size=round(float(after[1]) * 2**20), bits=float(after[2]), tensors={name: dict(n) for name, n in found.items()}
-    )
+    return Planned(size=round(float(after[1]) * 2**20), bits=float(after[2]), tensors=mix_of(said))

@@ -18,8 +18,8 @@ from job.errors import Bug, DataInvalid, IntegrityViolated, NotFound, SpecInvali
 from job.logs import Progress, log
 
 FEW_CHUNKS = 10  # below, many columns have hardly been seen
-MOST_CHUNKS = 128  # above, a matrix changes little; 65,000 tokens are an hour for a 7B model on four CPUs
-TEXT_LIMIT = 500_000  # bytes: what MOST_CHUNKS of 512 tokens need, at less than 8 bytes a token
+MOST_CHUNKS = 64  # above, a matrix changes little; 33,000 tokens are half an hour for a 7B model on four CPUs
+TEXT_LIMIT = 250_000  # bytes: what MOST_CHUNKS of 512 tokens need, at less than 8 bytes a token
 _CHUNKS = re.compile(r"computing over (\d+) chunks")
 _CHUNK = re.compile(r"\[(\d+)\]")
 _TOO_SHORT = re.compile(r"tokenizes to only (\d+) tokens")

@@ -12,9 +12,11 @@ from pathlib import Path
 
 from job import generate, llama, proc
 from job.artifacts import Frozen
-from job.errors import Bug, IntegrityViolated, QualityRejected
+from job.errors import Bug, IntegrityViolated, QualityRejected, StorageFailed
 from job.logs import Progress
 
+LOGITS_LIMIT = 4 << 30  # bytes
+SHORTEST = 32  # tokens of context, below which a perplexity says nothing
 PROMPT_TOKENS, GENERATED_TOKENS, REPETITIONS = 64, 16, 2
 _ESTIMATE = re.compile(r"Final estimate: PPL = (\S+) \+/- (\S+)")
 _CHUNKS = re.compile(r"over (\d+) chunks")
@@ -56,6 +58,17 @@ def logits_bytes(vocabulary: int, context: int, chunks: int) -> int:
     return chunks * (context - 1 - context // 2) * 2 * (2 * ((vocabulary + 1) // 2) + 4)
 
 
+def windows(tokens: int, vocabulary: int, context: int, max_tokens: int) -> tuple[int, int]:
+    """The context and the number of windows, of so many tokens: llama-perplexity wants two windows of text at least,
+    and the logits of the unquantized file must fit on the disk beside everything else (LOGITS_LIMIT). No window where
+    there is less than twice SHORTEST."""
+    context = min(context, tokens // 2)
+    if context < SHORTEST:
+        return context, 0
+    fitting = LOGITS_LIMIT // logits_bytes(vocabulary, context, 1) * context
+    return context, max(1, min(tokens, max_tokens, fitting) // context)
+
+
 def perplexity(gguf: Path, ids: Path, *, context: int, chunks: int, logits: Path | None = None) -> Perplexity:
     """Over the token ids in the file `ids` (decimal); writes the logits where asked.
 
@@ -65,10 +78,27 @@ def perplexity(gguf: Path, ids: Path, *, context: int, chunks: int, logits: Path
     if logits:
         options += ["--kl-divergence-base", logits]
     said = _judged(gguf, options, f"judging {gguf.name}", ids=True)
+    if logits:
+        _check_whole(logits, context, chunks)
     found = _ESTIMATE.search(said)
     if found is None:
         raise Bug(f"llama-perplexity gives no estimate for {gguf.name}: {said[-300:]}")
     return Perplexity(value=_number(found[1], gguf), error=_number(found[2], gguf))
+
+
+def _check_whole(logits: Path, context: int, chunks: int) -> None:
+    """llama-perplexity does not notice a full disk. The file begins with `_logits_`, the context, the size of the
+    vocabulary, the number of chunks, and their tokens."""
+    with logits.open("rb") as file:
+        head = file.read(20)
+    vocabulary = int.from_bytes(head[12:16], "little")
+    expected = 20 + 4 * context * chunks + logits_bytes(vocabulary, context, chunks)
+    if len(head) < 20 or logits.stat().st_size < expected:
+        raise StorageFailed(
+            f"{logits.parent} is full: the logits need {expected / 1e9:.2f} GB, and {logits.stat().st_size / 1e9:.2f} "
+            "GB were written",
+            hint="Give the work directory (FINETUNE_WORK) more disk, or set a smaller evaluation.max_tokens.",
+        )
 
 
 def distance(gguf: Path, logits: Path, *, context: int) -> Distance:
@@ -115,14 +145,17 @@ def _judged(gguf: Path, options: list[str | Path], what: str, *, ids: bool = Fal
     """Everything that llama-perplexity says."""
     lines: list[str] = []
     bar: Progress | None = None
+    done = 0
 
     def on_line(line: str) -> None:
-        nonlocal bar
+        nonlocal bar, done
         lines.append(line)
         if bar is None and (total := _CHUNKS.search(line)):
             bar = Progress(what, int(total[1]), "chunks")
-        elif bar and (chunk := _CHUNK.match(line)):
-            bar.update(int(chunk[1]))
+        elif bar and (chunk := _CHUNK.match(line)) and int(chunk[1]) == done + 1 <= (bar.total or 0):
+            # The comparison with `done`: a line of statistics may begin with a number too.
+            done += 1
+            bar.update(done)
 
     environment = os.environ | ({"LLAMA_PROMPT_IDS": "1"} if ids else {})
     command = [llama.program("llama-perplexity"), "-m", gguf, "-t", str(generate.threads()), *options]

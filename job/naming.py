@@ -5,6 +5,7 @@ import re
 from job.artifacts import Artifact
 from job.spec import JobSpec
 
+IMATRIX = "imatrix.gguf"
 _PART = re.compile(r"-(\d{5}-of-\d{5})\.gguf$")
 
 
@@ -36,11 +37,14 @@ def lora_name(spec: JobSpec) -> str:
 def extra_name(spec: JobSpec, path: str) -> str | None:
     """The published name of what is made beside the quantized files, or None for what stays in the store.
 
-    `adapter/…` (PEFT's files) becomes `<name>-lora/…` and `merged/…` (safetensors) `<name>-merged/…`.
+    `adapter/…` (PEFT's files) becomes `<name>-lora/…`, `merged/…` (safetensors) `<name>-merged/…`, and the importance
+    matrix `<name>-imatrix.gguf`.
     """
     name = run_name(spec)
     if path == lora_name(spec):
         return path
+    if path == IMATRIX:
+        return f"{name}-{IMATRIX}"
     for folder, title in (("adapter/", "lora"), ("merged/", "merged")):
         if path.startswith(folder):
             return f"{name}-{title}/{path.removeprefix(folder)}"

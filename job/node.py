@@ -31,12 +31,21 @@ def memory_bytes() -> int:
 
 def gpu_here() -> GpuHere | None:
     """The first GPU, or None where there is no driver."""
+    found = _asked("name,memory.total,driver_version")
+    return GpuHere(found[0], int(found[1]) << 20, found[2]) if found else None
+
+
+def gpu_memory_used() -> int | None:
+    """Bytes in use on the first GPU, or None where there is no driver."""
+    found = _asked("memory.used")
+    return int(found[0]) << 20 if found else None
+
+
+def _asked(fields: str) -> list[str] | None:
+    """What nvidia-smi says of the first GPU."""
     if shutil.which("nvidia-smi") is None:
         return None
-    query = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader,nounits"]
+    query = ["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader,nounits"]
     done = subprocess.run(query, capture_output=True, text=True, check=False, timeout=60)
     lines = done.stdout.strip().splitlines()
-    if done.returncode or not lines:
-        return None
-    name, mebibytes, driver = (part.strip() for part in lines[0].split(","))
-    return GpuHere(name, int(mebibytes) << 20, driver)
+    return None if done.returncode or not lines else [part.strip() for part in lines[0].split(",")]

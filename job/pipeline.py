@@ -12,6 +12,7 @@ from job import attempts, gate, manifest, preflight, sources, supervise, webhook
 from job.active_run import ActiveRun, opened
 from job.artifacts import Artifact, digest_of
 from job.errors import JobError
+from job.gguf_header import cache_bytes, read_metadata
 from job.logs import log, span
 from job.manifest import Manifest, StageRecord
 from job.naming import extra_name, file_names, lora_name, run_name
@@ -28,10 +29,10 @@ def fetch_rows(state: State) -> None:
     depends = {
         "model": spec.model.model_dump(mode="json"),
         "dataset": [one.model_dump(mode="json") for one in spec.datasets],
-        "sources": state.sources.model_dump(mode="json"),
+        "sources": state.sources.model_dump(mode="json", exclude={"text"}),
         "system": spec.chat.system,
         "seed": spec.run.seed,
-    } | sources.local_state(spec)
+    } | sources.local_state(spec, text=False)
     key = digest_of(depends)
     record = state.run.record("fetch", key)
     if record is None:
@@ -59,7 +60,8 @@ def export_files(state: State) -> None:
         folder = gguf.parent
         found = [path for path in (folder / lora_name(state.spec), *folder.glob("merged/**/*")) if path.is_file()]
         names = sorted(path.relative_to(folder).as_posix() for path in found)
-        record = state.run.keep("export", key, folder, names, {"size": gguf.stat().st_size}, depends)
+        metrics = {"size": gguf.stat().st_size, "cache_bytes_per_token": cache_bytes(read_metadata(gguf))}
+        record = state.run.keep("export", key, folder, names, metrics, depends)
     state.records["export"] = record
 
 
@@ -70,14 +72,16 @@ def publish_files(state: State) -> None:
     for kind, record in state.quants.items():
         names = file_names(spec, kind, record.artifacts)
         items += [_item(record, one, names[one.path], kind) for one in record.artifacts]
-    for made in (state.records.get("train"), state.records["export"]):
+    for made in (state.records.get("train"), state.records["export"], state.records.get("imatrix")):
         for one in made.artifacts if made else []:
             if name := extra_name(spec, one.path):
                 assert made
                 items.append(_item(made, one, name, made.stage))
+    assert state.held_out
     records = state.records | {f"quantize/{kind}": record for kind, record in state.quants.items()}
     records |= {f"evaluate/{kind}": record for kind, record in state.judged.items()}
     gate.check(spec, records)
+    state.run.usage.flush()
     with span("publish"):
         pinned = state.sources.model_dump(mode="json")
         state.manifest = state.publisher.publish(state.run.store, state.run.work / "publish", items, records, pinned)
@@ -122,6 +126,7 @@ def run(spec: JobSpec) -> Manifest:
 def _run(spec: JobSpec, active: ActiveRun) -> Manifest:
     attempts.judge(active.store, active.id, active.attempt)
     with span("preflight"):
+        preflight.check_trackers(spec)
         publisher = publish.Publisher(spec, active.id)
         preflight.check_access(publisher)
         pinned = sources.Sources.model_validate(active.pin(sources.resolve(spec).model_dump(mode="json")))

@@ -1,5 +1,6 @@
 """What can be known before any GPU time: the tools, write access to each place, and the disk."""
 
+import importlib.util
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,6 +24,17 @@ def check_access(publisher: Publisher) -> None:
     """Raises EnvironmentUnfit without llama.cpp, and what the places raise when they refuse a write."""
     log.info("preflight.llama", version=llama.version())
     publisher.check_write()
+
+
+def check_trackers(spec: JobSpec) -> None:
+    """Raises EnvironmentUnfit where training is to report to something that is not installed."""
+    names = spec.training.report_to if spec.training else []
+    missing = [name for name in names if importlib.util.find_spec(name) is None]
+    if missing:
+        raise EnvironmentUnfit(
+            f"training.report_to: {', '.join(missing)} is not installed here",
+            hint="Install it into the image (pip install), or take it out of the list.",
+        )
 
 
 def check_memory(spec: JobSpec, config: Mapping[str, Any]) -> None:

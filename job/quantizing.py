@@ -7,10 +7,11 @@ from typing import Any
 
 from job import evaluating, imatrix, vocabulary
 from job.artifacts import digest_of
-from job.logs import span
+from job.errors import DataInvalid
+from job.logs import log, span
 from job.manifest import StageRecord
-from job.naming import file_names, run_name
-from job.quants import NEEDS_IMATRIX, UNQUANTIZED
+from job.naming import IMATRIX, file_names, run_name
+from job.quants import HELPED_BY_IMATRIX, NEEDS_IMATRIX
 from job.stages import quantize
 from job.state import State
 
@@ -19,6 +20,7 @@ def quantize_each(state: State) -> None:
     """Makes each type that the store does not have."""
     made = digest_of(state.exported())
     matrix = _importance_matrix(state, made)
+    evaluating.judge_unquantized(state)
     uploads = ThreadPoolExecutor(1, thread_name_prefix="upload")
     waiting: dict[str, Future[StageRecord]] = {}
     try:
@@ -26,7 +28,7 @@ def quantize_each(state: State) -> None:
             depends = {
                 "export": made,
                 "type": kind,
-                "imatrix": matrix.artifacts[0].sha256 if matrix and kind not in UNQUANTIZED else None,
+                "imatrix": matrix.artifacts[0].sha256 if matrix and kind in HELPED_BY_IMATRIX else None,
                 "split": state.spec.export.split_max_size,
             }
             key = digest_of(depends)
@@ -52,7 +54,7 @@ def _quantize(state: State, kind: str, matrix: StageRecord | None) -> quantize.R
     folder = state.run.work / "quantize" / kind
     folder.mkdir(parents=True, exist_ok=True)
     file = None
-    if matrix and kind not in UNQUANTIZED:
+    if matrix and kind in HELPED_BY_IMATRIX:
         state.run.bring(matrix, state.run.work / "imatrix")
         file = state.run.work / "imatrix" / matrix.artifacts[0].path
     inputs = quantize.Inputs(gguf=state.gguf, type=kind, imatrix=file, name=run_name(state.spec))
@@ -81,32 +83,47 @@ def _keep_quant(state: State, kind: str, key: str, depends: Any, result: quantiz
 
 
 def _importance_matrix(state: State, made: str) -> StageRecord | None:
-    """The matrix where a type needs one (`auto`) or the user's own file, kept like a stage's work."""
-    spec = state.spec
-    if spec.export.imatrix == "none":
+    """The matrix from the training rows (`auto`), where a type needs one or gains by it, or the user's own file; kept
+    like a stage's work."""
+    wanted, types = state.spec.export.imatrix, set(state.spec.export.types)
+    if wanted == "none" or not types & HELPED_BY_IMATRIX:
         return None
-    if spec.export.imatrix == "auto" and not NEEDS_IMATRIX.intersection(spec.export.types):
+    own = None if wanted == "auto" else Path(wanted).expanduser()
+    data = state.records["fetch"].metrics.get("data") or {}
+    if own is None and not data:
         return None
-    own = None if spec.export.imatrix == "auto" else Path(spec.export.imatrix).expanduser()
-    fetched = state.records["fetch"].metrics
     depends = {
         "export": made,
-        "data": imatrix.digest_of_file(own) if own else fetched["data"]["digest"],
-        "context": spec.evaluation.context,
+        "data": imatrix.digest_of_file(own) if own else data["digest"],
+        "template": state.spec.chat.template,
+        "size": [state.spec.evaluation.context, imatrix.MOST_CHUNKS],
     }
     key = digest_of(depends)
     record = state.run.record("imatrix", key)
-    if record:
-        return record
-    folder = state.run.work / "imatrix"
-    folder.mkdir(parents=True, exist_ok=True)
-    with span("imatrix"):
-        if own:
-            imatrix.copy_checked(own, folder / "imatrix.gguf")
-        else:
-            rows, kind = state.data / "train.jsonl", fetched["data"]["kind"]
-            text = imatrix.render_text(
-                rows, kind, state.model.model, folder / "calibration.txt", template=spec.chat.template
-            )
-            imatrix.make_imatrix(state.gguf, text, folder / "imatrix.gguf", context=spec.evaluation.context)
-    return state.run.keep("imatrix", key, folder, ["imatrix.gguf"], {}, depends)
+    if record is None:
+        folder = state.run.work / "imatrix"
+        folder.mkdir(parents=True, exist_ok=True)
+        state.run.attempt.doing("imatrix", "imatrix")
+        with span("imatrix"):
+            if own:
+                imatrix.copy_checked(own, folder / IMATRIX)
+            elif not _computed(state, folder, needed=bool(types & NEEDS_IMATRIX)):
+                return None
+        record = state.run.keep("imatrix", key, folder, [IMATRIX], {"own": own is not None}, depends)
+    state.records["imatrix"] = record
+    return record
+
+
+def _computed(state: State, folder: Path, *, needed: bool) -> bool:
+    """Computes it from the training rows. Where no type needs one, rows that are too few are no fault."""
+    spec, kind = state.spec, state.records["fetch"].metrics["data"]["kind"]
+    rows = state.data / "train.jsonl"
+    text = imatrix.render_text(rows, kind, state.model.model, folder / "calibration.txt", template=spec.chat.template)
+    try:
+        imatrix.make_imatrix(state.gguf, text, folder / IMATRIX, context=spec.evaluation.context)
+    except DataInvalid as error:
+        if needed:
+            raise
+        log.warning("imatrix.none", why=error.message, what="the types are made without one")
+        return False
+    return True

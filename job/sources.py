@@ -22,6 +22,8 @@ class Sources(Frozen):
     model: str
     adapter: str | None = None
     datasets: list[str] = []
+    text: str | None = None
+    """Of `evaluation.text`."""
 
 
 def resolve(spec: JobSpec) -> Sources:
@@ -31,7 +33,13 @@ def resolve(spec: JobSpec) -> Sources:
     if model.adapter:
         adapter = _pin_model(model.adapter, "main")
     pinned = _pin_model(model.id, model.revision)
-    return Sources(model=pinned, adapter=adapter, datasets=[_pin_data(one) for one in spec.datasets])
+    text = spec.evaluation.text if spec.evaluation.judge else None
+    return Sources(
+        model=pinned,
+        adapter=adapter,
+        datasets=[_pin_data(one) for one in spec.datasets],
+        text=_pin_data(text.dataset) if text else None,
+    )
 
 
 def _pin_model(place: str, revision: str) -> str:
@@ -77,13 +85,16 @@ def fingerprint(place: str) -> str:
     return digest_of([(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats])
 
 
-def local_state(spec: JobSpec) -> dict[str, str]:
-    """The fingerprints of what lies on this machine: part of the run's identity, since a path can change.
+def local_state(spec: JobSpec, *, text: bool = True) -> dict[str, str]:
+    """The fingerprints of what lies on this machine: part of the run's identity, since a path can change. `text`: that
+    of `evaluation.text` too.
 
     Raises NotFound where there is nothing.
     """
     places = [place for place in (spec.model.id, spec.model.adapter) if place and not is_hub_id(place)]
     places += [one.id for one in spec.datasets if not is_hub_data(one.id)]
+    if text and spec.evaluation.text and spec.evaluation.judge and not is_hub_data(spec.evaluation.text.id):
+        places.append(spec.evaluation.text.id)
     return {place: fingerprint(place) for place in places if "://" not in place}
 
 

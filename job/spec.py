@@ -8,10 +8,11 @@ disk is asked only whether a relative path exists, where a name could be nothing
 
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from job.spec_rules import cross_faults
+from job.spec_training import Load, Lora, Training
 from job.spec_types import (
     NUMBER,
     Count,
@@ -23,20 +24,15 @@ from job.spec_types import (
     From0,
     Imatrix,
     ModelId,
-    Names,
-    NonNegativeNumber,
     Place,
     PositiveNumber,
     QuantType,
-    Rate,
     RepoId,
     Revision,
     RunId,
     S3Url,
     Section,
-    Switch,
     Text,
-    digits,
     each_once,
 )
 
@@ -92,106 +88,6 @@ class Chat(Section):
     """A system prompt put before each conversation that has none."""
 
 
-class Load(Section):
-    """How the base model is loaded for training."""
-
-    bits: Annotated[Literal[4, 8, 16, 32], BeforeValidator(digits)] = 4
-    """4 and 8: bitsandbytes; 16: the compute dtype; 32: float32."""
-    quant_type: Literal["nf4", "fp4"] = "nf4"
-    """The 4-bit type."""
-    double_quant: bool = False
-    """Quantize the quantization constants too: 0.4 bits per parameter less."""
-    compute_dtype: Literal["auto", "float16", "bfloat16", "float32"] = "auto"
-    """auto: bfloat16 from compute capability 8.0 on, float16 below (a T4), float32 without a GPU."""
-
-
-class Lora(Section):
-    """The adapter."""
-
-    r: Annotated[int, Field(gt=0, le=4096), NUMBER] = 8
-    """Rank."""
-    alpha: PositiveNumber = 32
-    """The adapter is scaled by alpha / r (rsLoRA: alpha / sqrt(r))."""
-    dropout: Fraction = 0.1
-    """Dropout before the adapter."""
-    target_modules: Literal["all-linear"] | Annotated[Names, Field(min_length=1)] = ["q_proj", "v_proj"]
-    """Names of the linear layers that get an adapter, or `all-linear`."""
-    use_rslora: bool = False
-    """Rank-stabilized scaling (arXiv:2312.03732)."""
-    use_dora: bool = False
-    """Weight-decomposed LoRA (arXiv:2402.09353)."""
-    modules_to_save: Names = []
-    """Modules trained whole and saved with the adapter, e.g. embed_tokens and lm_head."""
-
-
-class Training(Section):
-    """What transformers.TrainingArguments and trl.SFTConfig take, under the names that users know."""
-
-    trainer: Literal["trl", "transformers"] = "trl"
-    """trl: SFTTrainer, which appends EOS and trains it. transformers: Trainer with
-    DataCollatorForLanguageModeling(mlm=False), which masks padding, and with it EOS where pad is EOS."""
-    num_train_epochs: PositiveNumber = 1
-    """Passes over the data."""
-    max_steps: Annotated[int, Field(ge=-1, lt=2**31), NUMBER] = -1
-    """Optimizer steps; above 0 it overrides num_train_epochs."""
-    max_length: Count = 1024
-    """Tokens per row; what is longer is cut."""
-    per_device_train_batch_size: Count = 4
-    """Rows per forward pass."""
-    per_device_eval_batch_size: Count = 4
-    """Rows per forward pass in evaluation."""
-    gradient_accumulation_steps: Count = 1
-    """Forward passes per optimizer step."""
-    gradient_checkpointing: bool = True
-    """Compute activations again in the backward pass instead of keeping them."""
-    learning_rate: Rate = 2.0e-4
-    """The peak learning rate."""
-    lr_scheduler_type: Literal[
-        "linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup", "inverse_sqrt"
-    ] = "cosine"
-    """The learning rate's course."""
-    warmup_ratio: Fraction = 0.03
-    """The share of the steps in which the learning rate rises."""
-    weight_decay: NonNegativeNumber = 0.001
-    """AdamW's weight decay."""
-    max_grad_norm: NonNegativeNumber = 0.3
-    """Gradients are clipped to this norm; 0: not clipped."""
-    optim: Literal[
-        "paged_adamw_8bit", "paged_adamw_32bit", "adamw_8bit", "adamw_torch", "adamw_torch_fused", "adafactor", "sgd"
-    ] = "paged_adamw_8bit"
-    """The optimizer. Without a GPU a paged or 8-bit one becomes adamw_torch, and an event says so."""
-    group_by_length: bool = True
-    """Batches of rows of like length: less padding."""
-    packing: bool = False
-    """Several rows in one sequence (trl only)."""
-    fp16: Switch = "auto"
-    """Mixed precision in float16. auto: on a GPU below compute capability 8.0."""
-    bf16: Switch = "auto"
-    """Mixed precision in bfloat16. auto: on a GPU from compute capability 8.0 on. Never below."""
-    padding_side: Literal["right", "left"] = "right"
-    """Where a shorter row is padded."""
-    pad_token: Annotated[str, Field(min_length=1)] | None = None
-    """The padding token. Unset: EOS, as in the recipe."""
-    completion_only_loss: bool | None = None
-    """Loss on the completion alone. Unset: for prompt/completion rows, yes (trl only)."""
-    assistant_only_loss: bool | None = None
-    """Loss on the assistant's turns alone. Unset: for chat rows whose template can mark them (trl only)."""
-    logging_steps: Count = 25
-    """A log line every so many steps."""
-    eval_steps: Count | None = None
-    """Evaluate every so many steps. Unset: at each checkpoint and at the end."""
-    save_steps: Count = 100
-    """A checkpoint every so many steps: what a killed node costs at most."""
-    save_total_limit: Count = 2
-    """How many checkpoints are kept."""
-    load_best_model_at_end: bool = False
-    """Take the checkpoint with the lowest held-out loss instead of the last one."""
-    early_stopping_patience: Count | None = None
-    """Stop after so many evaluations without a lower held-out loss."""
-    report_to: Annotated[list[Literal["tensorboard"]], AfterValidator(each_once)] = ["tensorboard"]
-    """tensorboard writes its event files into the run; an empty list writes none."""
-
-
 class Export(Section):
     """Which GGUF files are made, and how."""
 
@@ -204,7 +100,8 @@ class Export(Section):
     merge_base: Literal["original", "quantized"] = "original"
     """What the adapter is merged into: the original weights, or what the 4-bit ones stand for."""
     imatrix: Imatrix = "auto"
-    """auto: an importance matrix from the training rows where a type needs one; none; or a file."""
+    """auto: an importance matrix from the training rows, for the types that need one or gain by it; none; or a
+    file."""
     adapter: bool = False
     """Publish the adapter as GGUF too (llama.cpp's --lora)."""
     merged: bool = False
@@ -227,21 +124,46 @@ class Gate(Section):
     """KL divergence from the unquantized file, in nats per token. Unset: 0.3, 1 and 10 for the same bits."""
 
 
+class PlainText(Section):
+    """A text that files are judged on beside the held-out rows, e.g. `{id: Salesforce/wikitext, config:
+    wikitext-2-raw-v1}`. Rows are its lines; a file that ends in .txt is taken as it is."""
+
+    id: DataId
+    """A Hub id, `s3://…`, a folder or a file, as in `dataset.id`."""
+    revision: Revision = "main"
+    """Branch, tag or commit on the Hub."""
+    config: Text | None = None
+    """The configuration's name, where a Hub data set has several."""
+    split: Text = "test"
+    """The split that is read."""
+    column: Text | None = None
+    """The column of text. Unset: found by looking."""
+
+    @property
+    def dataset(self) -> Dataset:
+        """The same as a data set, for what reads those."""
+        return Dataset(
+            id=self.id, revision=self.revision, config=self.config, split=self.split, text=self.column, format="text"
+        )
+
+
 class Evaluation(Section):
     """How the result is looked at."""
 
     judge: bool = True
-    """Judge each file on the held-out rows: perplexity, KL divergence from the unquantized file, speed."""
+    """Judge each file on the held-out rows: perplexity, KL divergence from the unquantized file, speed, samples."""
+    text: PlainText | None = None
+    """A text to compute each file's perplexity on too."""
     context: Count = 512
     """Tokens of context for perplexity."""
     max_tokens: Count = 32_768
-    """Judge on at most so many tokens of the held-out rows."""
+    """Judge on at most so many tokens, of the held-out rows and of `text` each."""
     threads: Annotated[list[Annotated[int, Field(gt=0, le=1024), NUMBER]], AfterValidator(each_once)] = Field(
         default=[4, 8], min_length=1
     )
     """Thread counts for the speed measurement."""
     samples: From0 = 3
-    """Held-out prompts that the base and the tuned model answer."""
+    """Held-out prompts that the base model, the tuned model and each file answer."""
     max_new_tokens: Count = 64
     """Length of a sample."""
     gate: Gate = Gate()

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from job.quants import NEEDS_IMATRIX
 
 if TYPE_CHECKING:
-    from job.spec import JobSpec, Training
+    from job.spec import JobSpec
+    from job.spec_training import Training
 
 
 class CrossFault(NamedTuple):

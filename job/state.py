@@ -11,7 +11,7 @@ from typing import Any
 
 from job import llama
 from job.active_run import ActiveRun
-from job.artifacts import Frozen
+from job.artifacts import Frozen, digest_of
 from job.errors import IntegrityViolated
 from job.judging import Perplexity
 from job.manifest import Manifest, StageRecord
@@ -82,12 +82,46 @@ class State:
 
     @cached_property
     def held_out(self) -> tokens.Result:
-        """What the model's tokenizer says, of the held-out rows above all."""
+        """What the model's tokenizer says, of the held-out rows above all: as it was kept, else found out now."""
+        folder = self.run.work / "tokens"
+        if record := self.run.record("tokens", self.held_out_key):
+            self.records["tokens"] = record
+            self.run.bring(record, folder)
+            return tokens.Result.model_validate(record.metrics).moved(folder)
         data = self.records["fetch"].metrics.get("data")
         rows = self.data / "eval.jsonl" if data and data["eval_rows"] else None
-        inputs = tokens.Inputs(model=self.model.model, rows=rows, kind=data["kind"] if data else "text")
+        kind = data["kind"] if data else "text"
+        inputs = tokens.Inputs(model=self.model.model, rows=rows, kind=kind, text=self._text())
         result: tokens.Result = self.child(tokens, inputs, "tokens")
+        names = [path.name for path in result.files()]
+        metrics = result.moved(Path()).model_dump(mode="json")
+        self.records["tokens"] = self.run.keep("tokens", self.held_out_key, folder, names, metrics, self._words())
         return result
+
+    @property
+    def held_out_key(self) -> str:
+        """The key of what `held_out` depends on."""
+        return digest_of(self._words())
+
+    def _words(self) -> dict[str, Any]:
+        spec, fetched = self.spec, self.records["fetch"].metrics
+        training, text = spec.training, spec.evaluation.text
+        return {
+            "model": fetched["model_digest"],
+            "data": fetched["data"]["digest"] if fetched.get("data") else None,
+            "text": [self.sources.text, text.model_dump(mode="json"), spec.evaluation.max_tokens] if text else None,
+            "template": spec.chat.template,
+            "rows": [training.max_length, training.trainer, training.pad_token] if training else None,
+            "samples": spec.evaluation.samples,
+            "llama": llama.version(),
+        }
+
+    def _text(self) -> Path | None:
+        if self.sources.text is None:
+            return None
+        inputs = fetch.Inputs(sources=self.sources, want_model=False, want_data=False, want_text=True)
+        result: fetch.Result = self.child(fetch, inputs, "text")
+        return result.text
 
     def child(self, module: ModuleType, inputs: Frozen, folder: str) -> Any:
         """Runs a stage in a child process, in a folder of the work directory."""

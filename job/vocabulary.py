@@ -19,12 +19,12 @@ UNKNOWN, CONTROL = 2, 3  # llama.h, llama_token_type
 class Vocabulary(Frozen):
     """What the model's tokenizer makes of a text, and its special tokens.
 
-    `text`: a file, `ids`: its token ids, with what the tokenizer itself puts around them. `control`: ids that never
-    stand for text.
+    `text`: a file, `ids`: a file of its token ids in decimal, with what the tokenizer itself puts around them.
+    `control`: ids that never stand for text.
     """
 
     text: Path
-    ids: list[int]
+    ids: Path
     eos: int
     control: list[int]
     template: str | None
@@ -34,23 +34,18 @@ def check(gguf: Path, expected: Vocabulary) -> None:
     """Raises QualityRejected with everything that the file has lost."""
     metadata = read_metadata(gguf)
     faults = [*_lost(metadata, expected)]
-    command: list[str | Path] = [
-        llama.program("llama-tokenize"),
-        "-m",
-        gguf,
-        "-f",
-        expected.text,
-        "--no-escape",
-        "--ids",
-    ]
-    said = proc.run([*command, "--log-disable"], error=IntegrityViolated, timeout_s=generate.TIMEOUT_S)
+    faults += [] if generate.stops_at(gguf, expected.eos) else [f"a text does not end at token {expected.eos}"]
+    command: list[str | Path] = [llama.program("llama-tokenize"), "-m", gguf, "-f", expected.text]
+    command += ["--no-escape", "--ids", "--log-disable"]
+    said = proc.run(command, error=IntegrityViolated, timeout_s=generate.TIMEOUT_S)
     ids: list[int] = json.loads(said)
-    if ids != expected.ids:
-        pairs = enumerate(zip(ids, expected.ids, strict=False))
-        at = next((n for n, (got, wanted) in pairs if got != wanted), min(len(ids), len(expected.ids)))
+    wanted = [int(word) for word in expected.ids.read_text().split()]
+    if ids != wanted:
+        pairs = enumerate(zip(ids, wanted, strict=False))
+        at = next((n for n, (one, other) in pairs if one != other), min(len(ids), len(wanted)))
         faults.append(
-            f"llama.cpp reads the held-out text as {len(ids)} tokens and the model's tokenizer as {len(expected.ids)}; "
-            f"they differ from token {at} on ({ids[at : at + 5]} and {expected.ids[at : at + 5]})"
+            f"llama.cpp reads the held-out text as {len(ids)} tokens and the model's tokenizer as {len(wanted)}; "
+            f"they differ from token {at} on ({ids[at : at + 5]} and {wanted[at : at + 5]})"
         )
     if faults:
         raise QualityRejected(

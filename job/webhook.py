@@ -22,15 +22,14 @@ TIMEOUT_S = 10.0
 def tell_done(manifest: Manifest, where: str) -> None:
     """The result, the table of files, and where they are."""
     files = {one.type: one.name for one in manifest.files if f"quantize/{one.type}" in manifest.stages}
-    rows = table.cells([(name, kind) for kind, name in files.items()], manifest.stages)
-    headings = table.headings(manifest.stages)
     lines = [f"{manifest.name}: done (run {manifest.run})"]
     train = manifest.stages["train"].metrics if "train" in manifest.stages else {}
     if train.get("loss_before") is not None and train.get("loss_after") is not None:
         lines.append(f"held-out loss {train['loss_before']:.3f} before, {train['loss_after']:.3f} after")
-    for row in rows:
-        told = [f"{heading} {cell}" for heading, cell in zip(headings[2:], row[2:], strict=True) if cell]
-        lines.append(f"{row[0]}: {', '.join(told)}")
+    for line in table.lines([(name, kind) for kind, name in files.items()], manifest.stages):
+        told = [f"{column.heading} {text}" for column in table.COLUMNS[2:] if (text := column.shown(line))]
+        if line.name in files.values():
+            lines.append(f"{line.name}: {', '.join(told)}")
     _send("\n".join([*lines, *manifest.places, where]))
 
 

@@ -23,7 +23,7 @@ from rich.panel import Panel
 from job import active_run, console
 from job.errors import JobError
 from job.manifest import Manifest, read_manifest
-from job.report import table
+from job.report import documents, table
 from job.spec_file import load
 from job.store import open_store
 
@@ -116,17 +116,23 @@ def show(manifest: Manifest, store: str, seconds: float) -> None:
         )
         screen.print(Panel(text, title="a held-out row", title_align="left", border_style="dim"))
     files = {one.type: one.name for one in manifest.files if f"quantize/{one.type}" in manifest.stages}
-    rows = [row[1:] for row in table.cells([(name, kind) for kind, name in files.items()], manifest.stages)]
-    screen.print(console.result_table(rows, table.headings(manifest.stages)[1:], f"{manifest.name}-<type>.gguf"))
+    lines = table.lines([(name, kind) for kind, name in files.items()], manifest.stages)
+    columns = table.columns(lines)[1:]
+    cells = [tuple(column.shown(line) for column in columns) for line in lines]
+    headings = tuple(column.heading for column in columns)
+    screen.print(console.result_table(cells, headings, f"{manifest.name}-<type>.gguf"))
     if train.get("loss_before") is not None and train.get("loss_after") is not None:
         screen.print(
             f"held-out loss [bold]{train['loss_before']:.3f}[/] before, [bold]{train['loss_after']:.3f}[/] after "
             f"{train['steps']} steps"
         )
-    screen.print(f"run {manifest.run} in {seconds:.0f} s; manifest: {store}/runs/{manifest.run}/manifest.json")
+    screen.print(
+        f"run {manifest.run} in {seconds:.0f} s; manifest: {store}/runs/{manifest.run}/manifest.json", soft_wrap=True
+    )
     for place in manifest.places:
         local = DEMO / "s3" / place.removeprefix("s3://")
-        screen.print(f"files: {place}" + (f"  (on this disk: {local})" if local.is_dir() else ""))
+        screen.print(f"files: {place}" + (f"  (on this disk: {local})" if local.is_dir() else ""), soft_wrap=True)
+    screen.print(f"report: {store}/runs/{manifest.run}/{documents.PAGE}", soft_wrap=True)
 
 
 if __name__ == "__main__":

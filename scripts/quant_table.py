@@ -10,11 +10,11 @@ models of any size will do that are nothing but a header and a hole in the file:
 
 import sys
 import tempfile
-from collections import Counter, defaultdict
 from pathlib import Path
 
 from job.anatomy import Anatomy
-from job.hollow import Planned, planned
+from job.hollow import planned
+from job.quant_mix import described
 from job.quants import EVERY_TYPE, NEEDS_IMATRIX
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -54,22 +54,9 @@ def table(folder: Path) -> list[str]:
         first = models["7B"][kind]
         cells = [f"`{kind}`{'*' if kind in NEEDS_IMATRIX else ''}", f"{first.bits:.2f}"]
         cells += [f"{one.size / 1e9:.1f} GB" for one in (model[kind] for model in models.values())]
-        rows.append((first.bits, f"| {' | '.join([*cells, described(first)])} |"))
+        rows.append((first.bits, f"| {' | '.join([*cells, described(first.tensors)])} |"))
     titles = ["type", "bits per weight", *(f"{name} file" for name in MODELS), "which tensors get what"]
     return [f"| {' | '.join(titles)} |", "| --- | ---: | ---: | ---: | --- |", *(row for _, row in sorted(rows))]
-
-
-def described(file: Planned) -> str:
-    """`q4_K; attn_v: q6_K in 16 of 32 layers; …`: the type that most have, then who gets another."""
-    ((base, _),) = sum(map(Counter, file.tensors.values()), Counter[str]()).most_common(1)
-    parts: dict[str, list[str]] = defaultdict(list)
-    for tensor, types in file.tensors.items():
-        for target, count in types.items():
-            if target != base:
-                total = sum(types.values())
-                share = "" if count == total else f" in {count} of {total} layers"
-                parts[f"{target}{share}"].append(tensor)
-    return "; ".join([base, *(f"{' and '.join(sorted(who))}: {what}" for what, who in sorted(parts.items()))])
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 # Makes sure that the system packages that building needs are there. As root on Debian or Ubuntu it
 # installs what is missing; elsewhere it names it in one line and exits 1. Instant when all is there.
 #
+#   scripts/system.sh [PROGRAM[:PACKAGE]…]    these too; the package has the program's name where it has no own
+#
 # Environment:
 #   PYTHON    the Python that the environment is made with (default: python3)
 set -euo pipefail
@@ -21,6 +23,7 @@ if command -v "$python" >/dev/null; then
 else
     missing+=(python3 python3-venv)
 fi
+for one in "$@"; do needs "${one%%:*}" "${one##*:}"; done
 [ -e /etc/ssl/certs/ca-certificates.crt ] || [ -n "${SSL_CERT_FILE:-}" ] || missing+=(ca-certificates)
 
 [ ${#missing[@]} -eq 0 ] && exit 0

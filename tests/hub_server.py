@@ -24,6 +24,7 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 import pytest
 
+from tests.hub_card_rules import faults_of
 from tests.hub_repos import Account, Kind, Repo, Repos, Role
 
 VERBS = "revision|tree|preupload|commits|commit|refs|branch|auth-check"
@@ -234,7 +235,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif route == "/api/repos/create":
             self._create()
         elif route == "/api/validate-yaml":
-            self._json({"errors": [], "warnings": []})
+            self._validate()
         elif found := re.fullmatch(rf"/api/(model|dataset)s/(.+?)(?:/({VERBS})(?:/(.*))?)?", route):
             repo = self._repo(found[1], found[2], listing=found[3] != "auth-check")
             getattr(self, "_" + (found[3] or "revision").replace("-", "_"))(repo, found[4] or "main")
@@ -245,6 +246,11 @@ class _Handler(BaseHTTPRequestHandler):
             self._resolve(self._repo("dataset" if found[1] else "model", found[2], listing=False), found[3], found[4])
         else:
             raise _Refused(404, f"the local Hub knows no {self.command} {route}")
+
+    def _validate(self) -> None:
+        faults = faults_of(json.loads(self.body)["content"])
+        said = json.dumps({"errors": [{"message": fault} for fault in faults], "warnings": []})
+        self._send(said.encode(), 400 if faults else 200, {"Content-Type": "application/json"})
 
     def _account(self) -> Account | None:
         if self.token is None:

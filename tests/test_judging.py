@@ -10,7 +10,7 @@ import torch
 
 from job import gate, judging
 from job.artifacts import Artifact
-from job.errors import QualityRejected
+from job.errors import QualityRejected, StorageFailed
 from job.manifest import StageRecord
 from job.spec import JobSpec
 from job.stages import quantize, tokens
@@ -40,9 +40,15 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def ids(base: Path, rows: Path, tmp_path_factory: pytest.TempPathFactory) -> tokens.Result:
+def words(base: Path, rows: Path, tmp_path_factory: pytest.TempPathFactory) -> tokens.Result:
     inputs = tokens.Inputs(model=base, rows=rows, kind="messages")
     return tokens.run(spec(), inputs, tmp_path_factory.mktemp("ids"))
+
+
+@pytest.fixture(scope="module")
+def ids(words: tokens.Result) -> tokens.Stream:
+    assert words.held_out
+    return words.held_out
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +57,7 @@ def gguf(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-def test_the_ids_are_those_that_the_trainer_saw(base: Path, rows: Path, ids: tokens.Result, tmp_path: Path) -> None:
+def test_the_ids_are_those_that_the_trainer_saw(base: Path, rows: Path, ids: tokens.Stream, tmp_path: Path) -> None:
     from datasets import load_dataset
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from trl import SFTConfig, SFTTrainer
@@ -69,7 +75,7 @@ def test_the_ids_are_those_that_the_trainer_saw(base: Path, rows: Path, ids: tok
 
 @pytest.mark.slow
 def test_the_perplexity_is_exp_of_the_merged_models_loss_in_transformers(
-    base: Path, ids: tokens.Result, tmp_path: Path
+    base: Path, ids: tokens.Stream, tmp_path: Path
 ) -> None:
     adapter = make_adapter(base, tmp_path / "adapter")
     made = exported(base, adapter, tmp_path / "out", export={"dtype": "f32"}).gguf
@@ -87,11 +93,64 @@ def test_the_perplexity_is_exp_of_the_merged_models_loss_in_transformers(
 
 
 @pytest.mark.slow
-def test_a_file_is_compared_with_the_unquantized_one(gguf: Path, ids: tokens.Result, tmp_path: Path) -> None:
+def test_the_trace_in_transformers_meets_the_unquantized_file(
+    base: Path, rows: Path, ids: tokens.Stream, tmp_path: Path
+) -> None:
+    from peft import PeftModel
+    from transformers import AutoTokenizer
+
+    from job.training.precision import Precision
+    from job.training.windows import trace
+
+    adapter = make_adapter(base, tmp_path / "adapter")
+    model = PeftModel.from_pretrained(load(base, dtype=torch.float32), adapter)
+    asked = spec(evaluation={"context": CONTEXT})
+    precision = Precision(cuda=False, compute="float32", fp16=False, bf16=False)
+    found = trace(asked, model, AutoTokenizer.from_pretrained(base), rows, precision)
+    assert found is not None and (found.context, found.chunks) == (CONTEXT, ids.count // CONTEXT)
+    for folder, ours in ((None, found.base), (adapter, found.tuned)):
+        made = exported(base, folder, tmp_path / str(folder is None), export={"dtype": "f32"}).gguf
+        theirs = judging.perplexity(made, ids.ids, context=CONTEXT, chunks=found.chunks)
+        assert ours.value == pytest.approx(theirs.value, rel=1e-3)
+        assert ours.error == pytest.approx(theirs.error, rel=0.02)
+    assert 0 < found.ratio_error < found.base.error / found.base.value
+
+
+@pytest.mark.slow
+def test_logits_that_a_full_disk_has_cut_off_are_noticed(gguf: Path, ids: tokens.Stream, tmp_path: Path) -> None:
+    logits = tmp_path / "logits.bin"
+    judging.perplexity(gguf, ids.ids, context=CONTEXT, chunks=2, logits=logits)
+    with logits.open("r+b") as file:
+        file.truncate(logits.stat().st_size - 1)
+    with pytest.raises(StorageFailed, match="is full: the logits need"):
+        judging._check_whole(logits, CONTEXT, 2)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "context", "max_tokens", "expected"),
+    [
+        (10_000, 512, 32_768, (512, 19)),
+        (100_000, 512, 32_768, (512, 64)),
+        (600, 512, 32_768, (300, 2)),
+        (63, 512, 32_768, (31, 0)),
+        (0, 512, 32_768, (0, 0)),
+        (10**7, 512, 10**7, (512, 526)),  # of a vocabulary of 16,000, 4 GiB hold no more
+    ],
+)
+def test_as_many_windows_are_judged_as_there_are_tokens_and_disk(
+    tokens: int, context: int, max_tokens: int, expected: tuple[int, int]
+) -> None:
+    assert judging.windows(tokens, 16_000, context, max_tokens) == expected
+
+
+@pytest.mark.slow
+def test_a_file_is_compared_with_the_unquantized_one(
+    gguf: Path, ids: tokens.Stream, words: tokens.Result, tmp_path: Path
+) -> None:
     chunks = ids.count // CONTEXT
     whole = judging.perplexity(gguf, ids.ids, context=CONTEXT, chunks=chunks, logits=tmp_path / "logits.bin")
     size = (tmp_path / "logits.bin").stat().st_size
-    expected = judging.logits_bytes(ids.size, CONTEXT, chunks)
+    expected = judging.logits_bytes(words.size, CONTEXT, chunks)
     assert expected <= size <= expected + chunks * CONTEXT * 4 + 100
     found = {}
     for kind in ("q8_0", "q2_k"):
@@ -105,7 +164,7 @@ def test_a_file_is_compared_with_the_unquantized_one(gguf: Path, ids: tokens.Res
 
 
 @pytest.mark.slow
-def test_a_file_with_shuffled_tensors_does_not_pass_the_gate(gguf: Path, ids: tokens.Result, tmp_path: Path) -> None:
+def test_a_file_with_shuffled_tensors_does_not_pass_the_gate(gguf: Path, ids: tokens.Stream, tmp_path: Path) -> None:
     judging.perplexity(gguf, ids.ids, context=CONTEXT, chunks=4, logits=tmp_path / "logits.bin")
     broken = bytearray(gguf.read_bytes())
     head = read_gguf(gguf).tensors["output.weight"][2]
@@ -117,12 +176,14 @@ def test_a_file_with_shuffled_tensors_does_not_pass_the_gate(gguf: Path, ids: to
         gate.check(spec(), records(distance=distance.model_dump()))
 
 
-def records(before: float = 2.0, after: float = 1.5, bits: float = 8.5, **evaluated: Any) -> dict[str, StageRecord]:
+def records(
+    before: float = 2.0, after: float = 1.5, bits: float = 8.5, trace: Any = None, **evaluated: Any
+) -> dict[str, StageRecord]:
     def record(stage: str, **metrics: Any) -> StageRecord:
         return StageRecord(stage=stage, key="k", artifacts=list[Artifact](), metrics=metrics)
 
     return {
-        "train": record("train", loss_before=before, loss_after=after),
+        "train": record("train", loss_before=before, loss_after=after, trace=trace),
         "quantize/q8_0": record("quantize", bits_per_weight=bits),
         "evaluate/q8_0": record("evaluate", type="q8_0", **evaluated),
     }
@@ -145,6 +206,7 @@ def distance(ratio: float = 1.0, ratio_error: float = 0.01, kld: float = 0.01, k
         (records(bits=2.5, distance=distance(ratio=200.0)), "100 is allowed"),
         (records(before=1.0, after=1.5), "1.65 times the base model's"),
         (records(after=float("nan")), "the tuned model"),
+        (records(before=1.0, after=1.2, trace={"ratio_error": 0.01}), "1.22 ± 0.012 times"),
     ],
 )
 def test_what_got_worse_is_named_with_its_number_and_the_limit(found: dict[str, StageRecord], said: str) -> None:
@@ -160,6 +222,7 @@ def test_what_got_worse_is_named_with_its_number_and_the_limit(found: dict[str, 
         records(distance=distance()),
         records(distance=distance(ratio=1.35, ratio_error=0.05)),
         records(bits=2.5, distance=distance(ratio=20.0, kld=3.0)),
+        records(before=1.0, after=1.2, trace={"ratio_error": 0.1}),
         {},
     ],
 )

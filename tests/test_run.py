@@ -24,6 +24,31 @@ def manifest_of(spec: dict[str, Any], run: str) -> Any:
     return manifest
 
 
+def assert_judged(manifest: Any) -> None:
+    """The loss can be followed from the base to each type."""
+    windows = ("context", "chunks")
+    trace, first, last = (manifest.stages[name].metrics for name in ("train", "evaluate/f16", "evaluate/q8_0"))
+    trace = trace["trace"]
+    assert [trace[key] for key in windows] == [first[key] for key in windows] == [last[key] for key in windows]
+    assert trace["tuned"]["value"] == pytest.approx(first["perplexity"]["value"], rel=0.05)  # NF4 is not the original
+    assert last["perplexity"]["value"] == pytest.approx(first["perplexity"]["value"], rel=0.05)
+    assert 0 <= last["distance"]["kld"] < 0.1
+    assert [one["threads"] for one in last["speeds"]] == [4, 8]
+    assert len(first["answers"]) == len(last["answers"]) == len(manifest.stages["tokens"].metrics["prompts"]) == 1
+
+
+def assert_tensorboard_opens(store: Any, manifest: Any, folder: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    train = manifest.stages["train"]
+    (events,) = [item for item in train.artifacts if item.path.startswith("logs/") and "tfevents" in item.path]
+    store.get_file(f"stages/train/{train.key}/{events.path}", folder / "events.out.tfevents.1", events)
+    found = EventAccumulator(str(folder)).Reload()
+    losses = [(one.step, one.value) for one in found.Scalars("train/loss")]
+    expected = [(one["step"], one["loss"]) for one in train.metrics["losses"]]
+    assert losses == [(step, pytest.approx(loss, rel=1e-4)) for step, loss in expected]
+
+
 def run_of(ended: Any) -> str:
     run: str = ended.events[-1]["run"]
     return run
@@ -50,9 +75,11 @@ def test_a_spec_becomes_verified_files_and_later_runs_reuse_the_work(
         "tiny-lora/adapter_model.safetensors",
     } <= names
     assert json.loads((published / "manifest.json").read_text())["run"] == manifest.run
-    judged = manifest.stages["evaluate/q8_0"].metrics
-    assert 0 <= judged["distance"]["kld"] < 0.1 and [one["threads"] for one in judged["speeds"]] == [4, 8]
-    assert "| `tiny-Q8_0.gguf` | Q8_0 |" in (published / "README.md").read_text()
+    assert {"plot.png", "report/index.html", "tiny-imatrix.gguf"} <= names
+    assert_judged(manifest)
+    assert "| tiny-Q8_0.gguf | Q8_0 |" in (published / "README.md").read_text()
+    assert f"Run {manifest.run}" in (published / "report" / "index.html").read_text()
+    assert_tensorboard_opens(open_store(small_spec["run"]["store"]), manifest, tmp_path / "logs")
 
     again = run_job(small_spec, tmp_path / "work")
     assert again.code == 0
@@ -94,6 +121,44 @@ def test_a_run_with_s3_and_the_hub_publishes_everywhere_and_shows_no_secret(
     for text in everything:
         assert token.encode() not in text
         assert secret.encode() not in text
+
+
+def test_files_are_judged_on_a_text_of_the_users_and_made_anew_only_where_needed(
+    small_spec: dict[str, Any], tmp_path: Path
+) -> None:
+    from tests.tiny_models import training_text
+
+    text = tmp_path / "text.txt"
+    text.write_text(training_text()[:20_000])
+    evaluation = small_spec["evaluation"] | {"text": {"id": str(text)}, "context": 64, "max_tokens": 640}
+    spec = small_spec | {"training": None, "dataset": None, "evaluation": evaluation}
+    ended = run_job(spec, tmp_path / "work")
+    assert ended.code == 0, ended.output
+    stages = manifest_of(spec, run_of(ended)).stages
+    for kind in ("f16", "q4_k_m", "q8_0"):
+        found = stages[f"evaluate/{kind}"].metrics["text"]
+        assert (found["context"], found["chunks"]) == (64, 10) and 100 < found["perplexity"]["value"] < 10_000
+    assert "on text" in (tmp_path / "published" / "README.md").read_text()
+
+    text.write_text(training_text()[20_000:40_000])
+    again = run_job(spec, tmp_path / "work")
+    assert again.code == 0, again.output
+    assert [one["type"] for one in again.named("stage.start") if one["stage"] == "evaluate"] == [
+        "f16",
+        "q4_k_m",
+        "q8_0",
+    ]
+    assert "quantize" not in again.stages_run()
+
+
+def test_a_tracker_that_is_not_installed_ends_a_run_before_anything_is_fetched(
+    small_spec: dict[str, Any], tmp_path: Path
+) -> None:
+    small_spec["training"]["report_to"] = ["tensorboard", "wandb"]
+    ended = run_job(small_spec, tmp_path / "work")
+    assert ended.code == 78
+    assert "training.report_to: wandb is not installed here" in ended.output
+    assert "fetch" not in ended.stages_run()
 
 
 def test_an_existing_model_is_quantized_without_training(small_spec: dict[str, Any], tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ WRONG_FIELDS = [
     ("training: {trainer: TRL}", ['training.trainer: "TRL" -> unknown; did you mean trl?']),
     ("training: {fp16: maybe}", ['training.fp16: "maybe" ->', "write auto or true or false"]),
     ("training: {packing: 3}", ["training.packing: 3 ->", "true or false"]),
-    ("training: {report_to: [wandb]}", ['training.report_to.0: "wandb" ->', "tensorboard"]),
+    ("training: {report_to: [wandp]}", ['training.report_to.0: "wandp" ->', "wandb"]),
     ("training: {fp16: true, bf16: true}", ["training.fp16: true -> training.bf16 is true too; write auto"]),
     ("training: {trainer: transformers, packing: true}", ["training.packing: true -> only `trainer: trl`"]),
     ("training: {max_seq_length: 512}", ["training.max_seq_length: 512 ->", "did you mean training.max_length?"]),

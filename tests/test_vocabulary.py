@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from job import vocabulary
+from job import generate, vocabulary
 from job.errors import IntegrityViolated, QualityRejected
 from job.gguf_header import read_metadata
 from job.spec import JobSpec
@@ -75,11 +75,21 @@ def test_what_a_file_has_lost_is_named(
 def test_words_that_are_read_differently_are_named_with_their_place(
     base: Path, expected: vocabulary.Vocabulary, tmp_path: Path
 ) -> None:
-    other = expected.model_copy(update={"ids": [*expected.ids[:7], 999, *expected.ids[8:]], "control": [400]})
+    ids = expected.ids.read_text().split()
+    (tmp_path / "ids.txt").write_text(" ".join([*ids[:7], "999", *ids[8:]]))
+    other = expected.model_copy(update={"ids": tmp_path / "ids.txt", "control": [400]})
     with pytest.raises(QualityRejected) as caught:
         vocabulary.check(exported(base, None, tmp_path).gguf, other)
     assert "differ from token 7 on" in caught.value.message
     assert "control tokens are ordinary text there: [400]" in caught.value.message
+
+
+def test_a_text_ends_at_its_end_and_at_nothing_else(
+    base: Path, expected: vocabulary.Vocabulary, tmp_path: Path
+) -> None:
+    gguf = exported(base, None, tmp_path).gguf
+    assert generate.stops_at(gguf, expected.eos)
+    assert not generate.stops_at(gguf, 400)
 
 
 @pytest.mark.parametrize("content", [b"", b"GG", b"no GGUF at all", b"GGUF\x03\0\0\0" + b"\xff" * 16])

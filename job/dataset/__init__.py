@@ -5,6 +5,7 @@
 """
 
 from job.dataset.prepare import Prepared, prepare
+from job.dataset.running_text import write_text
 from job.dataset.sources import files_wanted
 
-__all__ = ["Prepared", "files_wanted", "prepare"]
+__all__ = ["Prepared", "files_wanted", "prepare", "write_text"]

@@ -1,40 +1,133 @@
-"""The table of a run's files, as the card and the terminal show it."""
+"""The table of a run's files, as the card, the page, the terminal and the chat show it.
 
-from collections.abc import Mapping, Sequence
+It begins with the model as training saw it, without and with the adapter, and the unquantized file, so that a loss can
+be followed from the base to each type.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from job.manifest import StageRecord
 
-JUDGED = ("perplexity", "KLD", "same top", "ms/token")
+Records = Mapping[str, StageRecord]
+"""The manifest's: `train`, `quantize/<type>`, `evaluate/<type>`, …"""
 
 
-def headings(records: Mapping[str, StageRecord]) -> tuple[str, ...]:
-    """Of the columns of `cells`."""
-    return ("file", "type", "size", "bits/weight", *(JUDGED if _any_judged(records) else ()))
+class Line(NamedTuple):
+    """A file, or a model in transformers (`size` is None). Perplexities and KLD come with their standard errors; `ms`
+    per generated token, with the fewest at any number of threads."""
+
+    name: str
+    type: str
+    size: int | None = None
+    bits: float | None = None
+    perplexity: tuple[float, float] | None = None
+    kld: tuple[float, float] | None = None
+    same_top: float | None = None
+    ms: float | None = None
+    text: tuple[float, float] | None = None
 
 
-def cells(files: Sequence[tuple[str, str]], records: Mapping[str, StageRecord]) -> list[tuple[str, ...]]:
-    """One row for each published GGUF, given by its name and type. `records` are the manifest's, by stage and type."""
-    rows = []
+class Column(NamedTuple):
+    """A heading, what it means, and a cell's text."""
+
+    heading: str
+    meaning: str
+    shown: Callable[[Line], str]
+
+
+def _pair(value: tuple[float, float] | None, digits: int = 2) -> str:
+    return "" if value is None else f"{value[0]:.{digits}f} ± {value[1]:.{digits}f}"
+
+
+def megabytes(size: int | None) -> str:
+    """In millions of bytes, or thousands of millions."""
+    if size is None:
+        return ""
+    return f"{size / 1e6:,.1f} MB" if size < 1e10 else f"{size / 1e9:,.2f} GB"
+
+
+COLUMNS = (
+    Column("file", "the published name", lambda line: line.name),
+    Column("type", "llama.cpp's type; in brackets: how training loaded the model", lambda line: line.type),
+    Column("size", "millions of bytes", lambda line: megabytes(line.size)),
+    Column("bits", "per weight, of the tensors", lambda line: "" if line.bits is None else f"{line.bits:.2f}"),
+    Column(
+        "perplexity", "exp of the mean loss on held-out rows, ± standard error", lambda line: _pair(line.perplexity)
+    ),
+    Column("on text", "perplexity on evaluation.text, ± standard error", lambda line: _pair(line.text)),
+    Column(
+        "KLD",
+        "KL divergence from the unquantized file, nats per token",
+        lambda line: "" if line.kld is None else f"{line.kld[0]:.4f}",
+    ),
+    Column(
+        "same top",
+        "share of tokens for which both find the same one likeliest",
+        lambda line: "" if line.same_top is None else f"{line.same_top:.1%}",
+    ),
+    Column("ms/token", "generation, milliseconds", lambda line: "" if line.ms is None else f"{line.ms:.1f}"),
+)
+
+
+def lines(files: Sequence[tuple[str, str]], records: Records) -> list[Line]:
+    """`files`: name and type of each published GGUF."""
+    found = [*_in_transformers(records)]
+    published = {kind for _, kind in files}
+    unquantized = [record.metrics for name, record in records.items() if name.startswith("evaluate/")]
+    for metrics in unquantized:
+        if "size" in metrics and metrics["type"] not in published:
+            found.append(
+                _line("(not published)", metrics["type"], metrics["size"], metrics["bits_per_weight"], metrics)
+            )
     for name, kind in files:
         record = records[f"quantize/{kind}"]
+        judged = records.get(f"evaluate/{kind}")
         size = sum(item.size for item in record.artifacts)
-        row = (name, kind.upper(), f"{size / 1e6:,.1f} MB", f"{record.metrics['bits_per_weight']:.2f}")
-        rows.append((*row, *_judgement(records.get(f"evaluate/{kind}"))) if _any_judged(records) else row)
-    return rows
+        found.append(_line(name, kind, size, record.metrics["bits_per_weight"], judged.metrics if judged else {}))
+    return found
 
 
-def _any_judged(records: Mapping[str, StageRecord]) -> bool:
-    return any(name.startswith("evaluate/") for name in records)
+def columns(found: Sequence[Line]) -> list[Column]:
+    """Those in which a line says something."""
+    return [column for column in COLUMNS if any(column.shown(line) for line in found)]
 
 
-def _judgement(record: StageRecord | None) -> tuple[str, ...]:
-    metrics = record.metrics if record else {}
-    distance, base = metrics.get("distance"), metrics.get("unquantized")
-    perplexity, kld, same = "", "", ""
-    if distance:
-        perplexity = f"{distance['perplexity']['value']:.2f} ± {distance['perplexity']['error']:.2f}"
-        kld, same = f"{distance['kld']:.4f}", f"{distance['same_top']:.1%}"
-    elif base:
-        perplexity = f"{base['value']:.2f} ± {base['error']:.2f}"
-    fastest = min((speed["generation_ms"] for speed in metrics.get("speeds", ())), default=None)
-    return perplexity, kld, same, "" if fastest is None else f"{fastest:.1f}"
+def judged_on(records: Records) -> dict[str, Any] | None:
+    """`context` and `chunks` of the windows that the files were judged on."""
+    found = (record.metrics for name, record in records.items() if name.startswith("evaluate/"))
+    return next(
+        ({key: metrics[key] for key in ("context", "chunks")} for metrics in found if "chunks" in metrics), None
+    )
+
+
+def _in_transformers(records: Records) -> Iterator[Line]:
+    """The base and the tuned model, if they were judged on the same windows as the files."""
+    train = records.get("train")
+    trace = train.metrics.get("trace") if train else None
+    windows = judged_on(records)
+    if not train or not trace or not windows or any(trace[key] != windows[key] for key in windows):
+        return
+    load = (train.inputs or {}).get("load", {})
+    how = load.get("quant_type") if load.get("bits") == 4 else f"{load.get('bits')} bits"
+    for name in ("base", "tuned"):
+        yield Line(f"({name} model)", f"{name} ({how})", perplexity=(trace[name]["value"], trace[name]["error"]))
+
+
+def _line(name: str, kind: str, size: int, bits: float, metrics: Mapping[str, Any]) -> Line:
+    distance = metrics.get("distance") or {}
+
+    def pair(found: Mapping[str, Any] | None) -> tuple[float, float] | None:
+        return (found["value"], found["error"]) if found else None
+
+    return Line(
+        name,
+        kind.upper(),
+        size,
+        bits,
+        perplexity=pair(metrics.get("perplexity")),
+        kld=(distance["kld"], distance["kld_error"]) if distance else None,
+        same_top=distance.get("same_top"),
+        ms=min((speed["generation_ms"] for speed in metrics.get("speeds", ())), default=None),
+        text=pair((metrics.get("text") or {}).get("perplexity")),
+    )

@@ -4,6 +4,7 @@
           adapter/    the same for `model.adapter`
           sources/    data sets as they came
           data/       train.jsonl, eval.jsonl
+          text.txt    `evaluation.text`
 """
 
 import fnmatch
@@ -12,7 +13,7 @@ from typing import Any
 
 from job import hub, safety, web
 from job.artifacts import Frozen, digest_of, sha256_of
-from job.dataset import Prepared, files_wanted, prepare
+from job.dataset import Prepared, files_wanted, prepare, write_text
 from job.errors import NotFound
 from job.hub.download import remove_others
 from job.logs import Progress, log
@@ -29,11 +30,12 @@ _CARD = ("license", "license_name", "license_link", "language")
 
 
 class Inputs(Frozen):
-    """`want_model` and `want_data`: a later attempt often needs only one of them."""
+    """What is wanted: a later attempt often needs only one of them."""
 
     sources: Sources
     want_model: bool = True
     want_data: bool = True
+    want_text: bool = False
 
 
 class Result(Frozen):
@@ -45,6 +47,7 @@ class Result(Frozen):
     adapter_digest: str | None
     data: Prepared | None
     card: dict[str, Any]
+    text: Path | None = None
 
 
 def run(spec: JobSpec, inputs: Inputs, workdir: Path) -> Result:
@@ -67,6 +70,12 @@ def run(spec: JobSpec, inputs: Inputs, workdir: Path) -> Result:
         ]
         data = prepare(sets, seed=spec.run.seed, system=spec.chat.system, out=workdir / "data")
         log.info("fetch.rows", train=data.rows, held_out=data.eval_rows, broken=data.broken, kind=data.kind)
+    text = None
+    if inputs.want_text and spec.evaluation.text and sources.text:
+        dataset = spec.evaluation.text.dataset
+        text = write_text(
+            dataset, _bring_data(dataset, sources.text, workdir / "sources" / "text"), workdir / "text.txt"
+        )
     return Result(
         model=model or workdir,
         model_digest=model_digest or "",
@@ -74,6 +83,7 @@ def run(spec: JobSpec, inputs: Inputs, workdir: Path) -> Result:
         adapter_digest=adapter_digest,
         data=data,
         card=_card(model) if model else {},
+        text=text,
     )
 
 

@@ -15,9 +15,11 @@ from job.hub import HubPublisher
 from job.logs import Progress, log
 from job.manifest import Manifest, PublishedFile, StageRecord, write_manifest
 from job.naming import run_name
-from job.report import card
+from job.report.documents import documents
+from job.report.facts import Facts
 from job.spec import JobSpec
 from job.store import Store, open_store
+from job.usage import read_usage
 from job.versions import versions
 
 
@@ -59,7 +61,7 @@ class Publisher:
         """Everything to every place. Gives the manifest that is in the store at the end."""
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
-        items = [*items, *self._documents(store, work, items, records)]
+        items = [*items, *self._documents(store, work, items, records, sources)]
         for place in self._places:
             self._fill(place, store, work, items)
         manifest = self._manifest(items, records, sources)
@@ -88,12 +90,16 @@ class Publisher:
             versions=versions(),
         )
 
-    def _documents(self, store: Store, work: Path, items: list[Item], records: dict[str, StageRecord]) -> list[Item]:
-        """The card and the Modelfile: made here, kept in the store beside the run."""
+    def _documents(
+        self, store: Store, work: Path, items: list[Item], records: dict[str, StageRecord], sources: dict[str, Any]
+    ) -> list[Item]:
+        """The card, the Modelfile and the report: made here, kept in the store beside the run."""
         files = [(item.name, item.kind, item.artifact) for item in items]
+        facts = Facts(self._spec, self._run, files, records, read_usage(store, self._run), sources)
         found = []
-        for name, text in card.documents(self._spec, files, records).items():
-            (work / name).write_text(text)
+        for name, content in documents(facts).items():
+            (work / name).parent.mkdir(exist_ok=True)
+            (work / name).write_bytes(content)
             key = f"runs/{self._run}/{name}"
             store.put_file(key, work / name)
             found.append(Item(name=name, key=key, artifact=artifact(work, name), kind="document"))

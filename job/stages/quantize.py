@@ -12,6 +12,7 @@ from job.artifacts import Frozen, written_whole
 from job.errors import Bug, IntegrityViolated, SpecInvalid, StorageFailed
 from job.generate import check_numbers, generate, threads
 from job.logs import Progress, log
+from job.quant_mix import mix_of
 from job.quants import NEEDS_IMATRIX, UNQUANTIZED
 from job.spec import JobSpec
 
@@ -36,12 +37,14 @@ class Inputs(Frozen):
 
 class Result(Frozen):
     """The file (or its parts) and its size in bytes. `bits_per_weight` counts the tensors, as llama.cpp prints it;
-    `fallbacks` the tensors whose width is no multiple of the type's block, and which got another type."""
+    `fallbacks` the tensors whose width is no multiple of the type's block, and which got another type; `tensors` how
+    many of each kind got which type."""
 
     files: list[Path]
     size: int
     bits_per_weight: float
     fallbacks: int
+    tensors: dict[str, dict[str, int]]
     generated: str
     seconds: float
 
@@ -52,6 +55,7 @@ class Forecast(Frozen):
     size: int
     bits_per_weight: float
     fallbacks: int
+    tensors: dict[str, dict[str, int]]
 
 
 def run(spec: JobSpec, inputs: Inputs, workdir: Path) -> Result:
@@ -77,6 +81,7 @@ def run(spec: JobSpec, inputs: Inputs, workdir: Path) -> Result:
         size=size,
         bits_per_weight=expected.bits_per_weight,
         fallbacks=expected.fallbacks,
+        tensors=expected.tensors,
         generated=said,
         seconds=round(time.monotonic() - started, 1),
     )
@@ -101,7 +106,12 @@ def forecast(inputs: Inputs) -> Forecast:
     if fallbacks:
         log.info("quantize.fallbacks", type=inputs.type, tensors=int(fallbacks[1]))
     size = inputs.gguf.stat().st_size + int((float(after[1]) - float(before[1])) * _MIB)
-    return Forecast(size=size, bits_per_weight=float(after[2]), fallbacks=int(fallbacks[1]) if fallbacks else 0)
+    return Forecast(
+        size=size,
+        bits_per_weight=float(after[2]),
+        fallbacks=int(fallbacks[1]) if fallbacks else 0,
+        tensors=mix_of(said),
+    )
 
 
 def _clear(out: Path) -> None:

@@ -14,6 +14,7 @@ from job.artifacts import Frozen
 from job.errors import Bug, CudaOutOfMemory, DataInvalid, StoppedSaved
 from job.logs import log
 from job.spec import JobSpec
+from job.training.windows import Trace
 
 
 class Inputs(Frozen):
@@ -45,6 +46,7 @@ class Result(Frozen):
     tokens: int
     tokens_per_second: float | None
     memory: dict[str, int]
+    trace: Trace | None = None
 
 
 def run(spec: JobSpec, inputs: Inputs, workdir: Path) -> Result:
@@ -68,10 +70,12 @@ def _run(spec: JobSpec, inputs: Inputs, workdir: Path, stop: Any) -> Result:
     from transformers import set_seed
 
     from job.training import resume
+    from job.training.callbacks import Events
     from job.training.memory import peak_memory
     from job.training.model import load_base, load_tokenizer, save_adapter, with_adapter
     from job.training.precision import choose
     from job.training.samples import compare
+    from job.training.windows import trace
 
     assert spec.training
     _fresh(workdir)
@@ -95,7 +99,7 @@ def _run(spec: JobSpec, inputs: Inputs, workdir: Path, stop: Any) -> Result:
     save_adapter(spec, model, workdir / "adapter")
     history = trainer.state.log_history
     losses = [_numbers(entry, "step", "loss", "learning_rate", "grad_norm") for entry in history if "loss" in entry]
-    seconds = next((entry["train_runtime"] for entry in history if "train_runtime" in entry), None)
+    events = next(one for one in trainer.callback_handler.callbacks if isinstance(one, Events))
     trainable, total = model.get_nb_trainable_parameters()
     (workdir / "logs").mkdir(exist_ok=True)
     return Result(
@@ -109,8 +113,9 @@ def _run(spec: JobSpec, inputs: Inputs, workdir: Path, stop: Any) -> Result:
         trainable=trainable,
         total=total,
         samples=compare(spec, model, tokenizer, inputs.eval),
+        trace=trace(spec, model, tokenizer, inputs.eval, precision),
         tokens=int(trainer.state.num_input_tokens_seen),
-        tokens_per_second=round(trainer.state.num_input_tokens_seen / seconds, 1) if seconds else None,
+        tokens_per_second=events.tokens_per_second,
         memory=peak_memory(),
     )
 

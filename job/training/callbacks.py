@@ -43,8 +43,24 @@ class Events(TrainerCallback):  # type: ignore[misc]
         self._losses: list[float] = []
         self._since = (time.monotonic(), 0)
         self._first: tuple[float, int] | None = None
+        self._seen_before = self._seen = 0
+        self._step_began = self._seconds = 0.0
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """In the steps themselves, without evaluations and checkpoints. The Trainer's own train_runtime is less than
+        the training took where it has evaluated."""
+        return round((self._seen - self._seen_before) / self._seconds, 1) if self._seconds else None
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._seen_before = self._seen = state.num_input_tokens_seen
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._step_began = time.monotonic()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._seconds += time.monotonic() - self._step_began
+        self._seen = state.num_input_tokens_seen
         if self._stop.asked:
             control.should_save = True
             control.should_training_stop = True

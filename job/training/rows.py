@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -82,22 +83,25 @@ def ids_of(path: Path, tokenizer: Any, spec: JobSpec) -> Iterator[list[int]]:
             yield ids[:length]
 
 
+LONGEST_PROMPT = 8_000
+"""Characters: a longer row makes no sample that somebody would read."""
+
+
 def prompts(path: Path, tokenizer: Any, count: int) -> list[tuple[str, str, bool]]:
-    """The first held-out rows: a prompt, what the row says next, and whether the tokenizer adds its own special
-    tokens (a chat template writes them). Of plain text the first third is the prompt."""
-    found = []
+    """The first held-out rows that are not too long: a prompt, what the row says next, and whether the tokenizer adds
+    its own special tokens (a chat template writes them). Of plain text the first third is the prompt."""
     with path.open(encoding="utf-8") as file:
-        for line, _ in zip(file, range(count), strict=False):
-            row = json.loads(line)
-            if "messages" in row:
-                last = max(n for n, turn in enumerate(row["messages"]) if turn["role"] == "assistant")
-                before = row["messages"][:last]
-                prompt = tokenizer.apply_chat_template(before, tokenize=False, add_generation_prompt=True)
-                found.append((str(prompt), str(row["messages"][last]["content"]), False))
-            elif "prompt" in row:
-                found.append((row["prompt"], row["completion"], True))
-            else:
-                words = row["text"].split(" ")
-                cut = max(1, len(words) // 3)
-                found.append((" ".join(words[:cut]), " " + " ".join(words[cut:]), True))
-    return found
+        found = (_prompt(json.loads(line), tokenizer) for line in file)
+        return list(islice((one for one in found if len(one[0]) <= LONGEST_PROMPT), count))
+
+
+def _prompt(row: dict[str, Any], tokenizer: Any) -> tuple[str, str, bool]:
+    if "messages" in row:
+        last = max(n for n, turn in enumerate(row["messages"]) if turn["role"] == "assistant")
+        prompt = tokenizer.apply_chat_template(row["messages"][:last], tokenize=False, add_generation_prompt=True)
+        return str(prompt), str(row["messages"][last]["content"]), False
+    if "prompt" in row:
+        return row["prompt"], row["completion"], True
+    words = row["text"].split(" ")
+    cut = max(1, len(words) // 3)
+    return " ".join(words[:cut]), " " + " ".join(words[cut:]), True

@@ -1,0 +1,60 @@
+"""A data set as one running text: what perplexity is computed on, as it was written."""
+
+from contextlib import closing
+from itertools import chain, islice
+from pathlib import Path
+from typing import TypeVar
+
+from job.artifacts import written_whole
+from job.dataset.layouts import find_layout
+from job.dataset.opening import decoded, lines, opened
+from job.dataset.readers import read_rows, suffix_format
+from job.dataset.rows import Broken
+from job.dataset.sources import local_files, shown_id
+from job.errors import DataInvalid
+from job.spec import Dataset
+
+_HEAD = 20
+T = TypeVar("T")
+
+
+def write_text(dataset: Dataset, path: Path, out: Path) -> Path:
+    """Each row becomes a line: so the text from which the rows were made is there again, with its empty lines. A plain
+    text file is taken as it is.
+
+    Raises DataInvalid for a row that cannot be read or no text at all, NotFound for a split that does not exist.
+    """
+    with written_whole(out) as temporary, temporary.open("w", encoding="utf-8") as text:
+        for file in local_files(dataset, path, dataset.split):
+            for line in _plain(file) if suffix_format(file.name) == "txt" else _column(dataset, file):
+                text.write(line + "\n")
+    if not out.read_text(encoding="utf-8").strip():
+        raise DataInvalid(f"evaluation.text: {shown_id(dataset)} holds no text")
+    return out
+
+
+def _plain(path: Path) -> list[str]:
+    with opened(path) as file:
+        return [decoded(_whole(line, path.name, number)).rstrip("\r\n") for number, line in lines(file, path.name)]
+
+
+def _column(dataset: Dataset, path: Path) -> list[str]:
+    with closing(read_rows(path)) as rows:
+        head = list(islice(rows, _HEAD))
+        good = [row for _, row in head if isinstance(row, dict)]
+        if not good:
+            raise DataInvalid(f"evaluation.text: {path.name} has no row that can be read")
+        column = find_layout(dataset, good, shown_id(dataset)).columns["text"]
+        found = []
+        for number, row in chain(head, rows):
+            value = _whole(row, path.name, number).get(column)
+            if value is not None and not isinstance(value, str):
+                raise DataInvalid(f"evaluation.text: {path.name}, row {number}: {column} is no text")
+            found.append((value or "").removesuffix("\n"))
+        return found
+
+
+def _whole(row: T | Broken, name: str, number: int) -> T:
+    if isinstance(row, Broken):
+        raise DataInvalid(f"evaluation.text: {name}, line {number}: {row.why}")
+    return row

@@ -1,0 +1,62 @@
+"""Which file to take: for how much memory, and which is enough."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from job.report.table import Line
+
+BUDGETS_GB = (2, 4, 6, 8, 12, 16, 24, 32, 48, 64, 80)
+CONTEXT = 4096
+WORKING = 400_000_000
+"""Bytes of llama.cpp's own buffers for a batch of 512 tokens: an estimate."""
+ENOUGH = 1.02
+"""Of the unquantized file's perplexity: what nobody notices."""
+
+
+class Choice(NamedTuple):
+    """With `gigabytes` of memory `line` is the most faithful file that fits; it needs `needed` bytes."""
+
+    gigabytes: int
+    line: Line
+    needed: int
+
+
+def choices(lines: Sequence[Line], cache_per_token: int) -> list[Choice]:
+    """From the least memory in which a file fits on, where another one becomes the best; `cache_per_token`: bytes of
+    keys and values."""
+    files = [line for line in lines if line.size and not line.name.startswith("(")]
+    found: list[Choice] = []
+    for gigabytes in BUDGETS_GB:
+        fitting = [(line, needed(line, cache_per_token)) for line in files]
+        fitting = [one for one in fitting if one[1] <= gigabytes * 1e9]
+        if not fitting:
+            continue
+        best, size = min(fitting, key=lambda one: _loss(one[0]))
+        if not found or found[-1].line != best:
+            found.append(Choice(gigabytes, best, size))
+    return found
+
+
+def needed(line: Line, cache_per_token: int) -> int:
+    """Bytes to run a file with CONTEXT tokens."""
+    return (line.size or 0) + cache_per_token * CONTEXT + WORKING
+
+
+def enough(lines: Sequence[Line]) -> Line | None:
+    """The smallest published file whose perplexity is at most ENOUGH times the unquantized one's."""
+    whole = next((line for line in lines if line.size and line.perplexity and line.kld is None), None)
+    if whole is None or whole.perplexity is None:
+        return None
+    limit = whole.perplexity[0] * ENOUGH
+    files = [line for line in lines if line.perplexity and line.perplexity[0] <= limit and _published(line)]
+    return min(files, key=lambda line: line.size or 0, default=None)
+
+
+def _published(line: Line) -> bool:
+    return bool(line.size) and not line.name.startswith("(")
+
+
+def _loss(line: Line) -> tuple[float, float]:
+    """By KL divergence; where nothing was judged, by bits."""
+    kld = line.kld[0] if line.kld else 0.0 if line.perplexity else 1e9
+    return (kld, -(line.bits or 0.0))

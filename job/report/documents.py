@@ -1,0 +1,18 @@
+"""The texts and pictures that are published beside the files."""
+
+from job.report import card, page, plots
+from job.report.facts import Facts
+from job.report.modelfile import modelfile
+
+PLOT, PAGE = "plot.png", "report/index.html"
+
+
+def documents(facts: Facts) -> dict[str, bytes]:
+    """By their published name: the model card, Ollama's Modelfile, the plot of the card and the report."""
+    found = {}
+    if any(line.perplexity for line in facts.lines if line.size):
+        found[PLOT] = plots.png(plots.sizes(facts.lines))
+    found["README.md"] = card.card(facts, plot=PLOT if PLOT in found else None).encode()
+    found["Modelfile"] = modelfile(facts.recommended[0], facts.form).encode()
+    found[PAGE] = page.page(facts).encode()
+    return found

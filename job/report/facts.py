@@ -1,0 +1,99 @@
+"""Everything that the card and the page tell, from one place."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from job import llama
+from job.artifacts import Artifact
+from job.naming import public_name, run_name
+from job.prompt_format import PromptFormat
+from job.report import table
+from job.report.choice import enough
+from job.report.table import Line, Records
+from job.spec import JobSpec
+from job.usage import Usage
+from job.versions import versions
+
+
+@dataclass(frozen=True)
+class Facts:
+    """`files`: name, type and artifact of what is published. `sources`: what the spec's names were pinned to."""
+
+    spec: JobSpec
+    run: str
+    files: Sequence[tuple[str, str, Artifact]]
+    records: Records
+    usage: Sequence[Usage] = ()
+    sources: dict[str, Any] | None = None
+
+    @property
+    def name(self) -> str:
+        return run_name(self.spec)
+
+    @property
+    def base(self) -> str:
+        return public_name(self.spec.model.id)
+
+    @property
+    def data(self) -> list[str]:
+        return [public_name(one.id) for one in self.spec.datasets]
+
+    @cached_property
+    def quants(self) -> list[tuple[str, str]]:
+        """Name and type of each GGUF; of one in parts only the first."""
+        found: dict[str, str] = {}
+        for name, kind, _ in self.files:
+            if f"quantize/{kind}" in self.records:
+                found.setdefault(kind, name)
+        return [(name, kind) for kind, name in found.items()]
+
+    @cached_property
+    def lines(self) -> list[Line]:
+        return table.lines(self.quants, self.records)
+
+    @property
+    def recommended(self) -> tuple[str, str]:
+        """Name and type of the smallest file that is nearly as good as the unquantized one, else of the first."""
+        best = enough(self.lines)
+        return next((quant for quant in self.quants if best and quant[0] == best.name), self.quants[0])
+
+    @property
+    def train(self) -> dict[str, Any]:
+        """The training's metrics, or nothing."""
+        return self.records["train"].metrics if "train" in self.records else {}
+
+    @property
+    def tuned(self) -> bool:
+        return self.spec.training is not None or self.spec.model.adapter is not None
+
+    @property
+    def form(self) -> PromptFormat | None:
+        found = self.records["tokens"].metrics.get("format") if "tokens" in self.records else None
+        return PromptFormat.model_validate(found) if found else None
+
+    @property
+    def judged(self) -> str:
+        """How the table's numbers came about, or an empty text."""
+        windows = table.judged_on(self.records)
+        if not windows:
+            return ""
+        tokens = windows["context"] * windows["chunks"]
+        said = (
+            f"Judged on {tokens:,} tokens of rows that training never saw, in windows of {windows['context']}. KLD (KL "
+            "divergence, nats per token) and same top (the share of tokens for which both find the same one likeliest) "
+            "are against the unquantized file."
+        )
+        metrics = [record.metrics for name, record in self.records.items() if name.startswith("evaluate/")]
+        text = next((one["text"] for one in metrics if "text" in one), None)
+        if text and self.spec.evaluation.text:
+            name = public_name(self.spec.evaluation.text.id)
+            said += f" On text: {text['context'] * text['chunks']:,} tokens of {name}, in windows of {text['context']}."
+        if device := next((speed["device"] for one in metrics for speed in one.get("speeds", ())), None):
+            said += f" ms/token: generation on {device}."
+        return said
+
+    @property
+    def versions(self) -> dict[str, str]:
+        return versions() | {"llama.cpp": llama.version().removeprefix("llama.cpp ")}

@@ -1,0 +1,32 @@
+"""Ollama's Modelfile: the file, the chat template in Ollama's language, and what ends an answer.
+
+The language: https://github.com/ollama/ollama/blob/main/docs/template.md (Go's text/template).
+"""
+
+from job.prompt_format import PromptFormat
+
+_QUOTES = '"""'
+
+
+def modelfile(gguf: str, form: PromptFormat | None) -> str:
+    """The text for one GGUF. Where the template's parts are not known, Ollama is left to look into the GGUF."""
+    lines = [f"FROM ./{gguf}"]
+    template = form and go_template(form)
+    if template is not None:
+        lines.append(f"TEMPLATE {_QUOTES}{template}{_QUOTES}")
+    lines += [f'PARAMETER stop "{stop}"' for stop in (form.stops if form else []) if '"' not in stop]
+    return "\n".join(lines) + "\n"
+
+
+def go_template(form: PromptFormat) -> str | None:
+    """One turn of a conversation; Ollama repeats it. None for a text that would be read as an instruction."""
+    parts = [form.system or "", form.system_end, form.user, form.assistant, form.end]
+    if any("{{" in part or _QUOTES in part for part in parts):
+        return None
+    start = form.user
+    if form.system is not None:
+        start = (
+            f"{{{{ if .System }}}}{form.system}{{{{ .System }}}}{form.system_end}{{{{ else }}}}{form.user}{{{{ end }}}}"
+        )
+    gap = f"{{{{ if .Response }}}}{form.gap}{{{{ end }}}}" if form.gap else ""
+    return f"{start}{{{{ .Prompt }}}}{form.assistant}{gap}{{{{ .Response }}}}{form.end}"

@@ -1,0 +1,132 @@
+"""The report: one HTML file that opens without a network, with everything about a run.
+
+Its Content-Security-Policy forbids every request, so what a model has said can do nothing here.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from io import StringIO
+from typing import Any, NamedTuple
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from ruamel.yaml import YAML
+
+from job.quant_mix import described
+from job.report import plots, table
+from job.report.choice import CONTEXT, choices, enough
+from job.report.facts import Facts
+from job.report.plots import stage_bands
+
+
+class Answer(NamedTuple):
+    """Who says what."""
+
+    who: str
+    text: str
+
+
+class Sample(NamedTuple):
+    """A held-out prompt, how its row goes on, and the answers."""
+
+    prompt: str
+    reference: str
+    answers: list[Answer]
+
+
+class Cell(NamedTuple):
+    """A cell's text, and the number that it is sorted by, where it is one."""
+
+    text: str
+    number: float | None
+
+
+def page(facts: Facts) -> str:
+    """The HTML."""
+    template = Environment(
+        loader=PackageLoader("job.report", "."),
+        undefined=StrictUndefined,
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    ).get_template("page.html")
+    cache = facts.records["export"].metrics.get("cache_bytes_per_token", 0)
+    return template.render(
+        facts=facts,
+        train=facts.train,
+        columns=table.columns(facts.lines),
+        rows=[_cells(facts, line) for line in facts.lines],
+        plots=_plots(facts),
+        choices=choices(facts.lines, cache),
+        enough=enough(facts.lines),
+        context=CONTEXT,
+        megabytes=table.megabytes,
+        mixes=_mixes(facts),
+        samples=list(_samples(facts)),
+        times=_times(facts),
+        files=[(name, item.size, item.sha256) for name, _, item in facts.files],
+        spec=_yaml(facts.spec.model_dump(mode="json")),
+        sources=_yaml(facts.sources or {}),
+    )
+
+
+def _cells(facts: Facts, line: table.Line) -> list[Cell]:
+    found = []
+    for column in table.columns(facts.lines):
+        value: Any = {
+            "size": line.size, "bits": line.bits, "perplexity": line.perplexity, "on text": line.text,
+            "KLD": line.kld, "same top": line.same_top, "ms/token": line.ms,
+        }.get(column.heading)  # fmt: skip
+        found.append(Cell(column.shown(line), value[0] if isinstance(value, tuple) else value))
+    return found
+
+
+def _plots(facts: Facts) -> dict[str, str | None]:
+    """SVG by what it shows, or None where there is nothing to show."""
+    found: dict[str, str | None] = dict.fromkeys(("losses", "sizes", "memory"))
+    if facts.train.get("losses"):
+        found["losses"] = plots.svg(plots.losses(facts.train["losses"], facts.train.get("evals", [])))
+    if any(line.perplexity for line in facts.lines if line.size):
+        found["sizes"] = plots.svg(plots.sizes(facts.lines))
+    if any(usage.seconds for usage in facts.usage):
+        found["memory"] = plots.svg(plots.memory(facts.usage))
+    return found
+
+
+def _mixes(facts: Facts) -> list[tuple[str, str, int]]:
+    """Of each type: which tensors get what, and how many could not get the type."""
+    found = []
+    for _, kind in facts.quants:
+        metrics = facts.records[f"quantize/{kind}"].metrics
+        found.append((kind.upper(), described(metrics.get("tensors", {})), metrics.get("fallbacks", 0)))
+    return found
+
+
+def _samples(facts: Facts) -> Iterator[Sample]:
+    tokens = facts.records.get("tokens")
+    trained = facts.train.get("samples", [])
+    for number, prompt in enumerate(tokens.metrics.get("prompts", []) if tokens else []):
+        answers = []
+        if number < len(trained):
+            answers += [Answer("base", trained[number]["before"]), Answer("tuned", trained[number]["after"])]
+        for name, record in facts.records.items():
+            said = record.metrics.get("answers", []) if name.startswith("evaluate/") else []
+            if number < len(said):
+                answers.append(Answer(record.metrics["type"].upper(), said[number]))
+        yield Sample(prompt["text"].strip(), prompt["reference"].strip(), answers)
+
+
+def _times(facts: Facts) -> list[tuple[str, float]]:
+    """Seconds by stage, over all attempts, to the second."""
+    found: Counter[str] = Counter()
+    for usage in facts.usage:
+        for stage, begin, end in stage_bands(usage):
+            found[stage] += round(end - begin)
+    return [(stage, seconds) for stage, seconds in found.items() if seconds]
+
+
+def _yaml(value: Any) -> str:
+    text = StringIO()
+    yaml = YAML()
+    yaml.default_flow_style = False
+    yaml.dump(value, text)
+    return text.getvalue()
