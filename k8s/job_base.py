@@ -20,17 +20,14 @@ def failure_policy(wrong: str) -> dict[str, Any]:
 
     Disruptions come first: a pod that is evicted or preempted counts for nothing, whatever its exit code.
     """
-    codes = {action: [error.code for error in every_error() if error.kubernetes == action] for action in _ACTIONS}
     rules: list[dict[str, Any]] = [
         {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
     ]
     for action, name in (("FailJob", wrong), ("Ignore", "Ignore")):
-        on = {"containerName": CONTAINER, "operator": "In", "values": codes[action]}
+        codes = [error.code for error in every_error() if error.kubernetes == action]
+        on = {"containerName": CONTAINER, "operator": "In", "values": codes}
         rules.append({"action": name, "onExitCodes": on})
     return {"rules": rules}
-
-
-_ACTIONS = ("FailJob", "Ignore")
 
 
 def _env(**values: str) -> list[dict[str, Any]]:
@@ -40,6 +37,8 @@ def _env(**values: str) -> list[dict[str, Any]]:
 def _field(name: str, path: str) -> dict[str, Any]:
     return {"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}}
 
+
+_CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "AWS_CA_BUNDLE", "CURL_CA_BUNDLE")
 
 BASE: dict[str, Any] = {
     "labels": {"app.kubernetes.io/name": "finetune-run", "app.kubernetes.io/component": "run"},

@@ -6,7 +6,6 @@ Job's creation, since only the API server knows its uid.
 
 import json
 from collections.abc import Sequence
-from copy import deepcopy
 from math import ceil
 from typing import Any, NamedTuple
 
@@ -53,7 +52,13 @@ def render(settings: Settings, spec: JobSpec, sweep: Sequence[Index] = ()) -> Ma
         metadata["labels"] = labels | {QUEUE_LABEL: settings.queue}
     metadata["annotations"] = settings.annotations | _about(settings, spec, sweep)
     job: Object = {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata}
-    return Manifest(config_map, job | {"spec": _job_spec(settings, spec, config, sweep)})
+    return Manifest(_plain(config_map), _plain(job | {"spec": _job_spec(settings, spec, config, sweep)}))
+
+
+def _plain(value: Object) -> Object:
+    """A copy that shares nothing with the constants, and repeats no part by reference (YAML would write aliases)."""
+    copy: Object = json.loads(json.dumps(value))
+    return copy
 
 
 def _data(spec: JobSpec, sweep: Sequence[Index]) -> dict[str, str]:
@@ -71,7 +76,8 @@ def _data(spec: JobSpec, sweep: Sequence[Index]) -> dict[str, str]:
 
 
 def _labels(settings: Settings) -> dict[str, str]:
-    return settings.labels | BASE["labels"] | {"app.kubernetes.io/instance": settings.name}
+    base: dict[str, str] = BASE["labels"]
+    return settings.labels | base | {"app.kubernetes.io/instance": settings.name}
 
 
 def _about(settings: Settings, spec: JobSpec, sweep: Sequence[Index]) -> dict[str, str]:
@@ -85,7 +91,7 @@ def _about(settings: Settings, spec: JobSpec, sweep: Sequence[Index]) -> dict[st
 
 
 def _job_spec(settings: Settings, spec: JobSpec, config: str, sweep: Sequence[Index]) -> Object:
-    found: Object = deepcopy(BASE["job"]) | deepcopy(BASE["sweep" if sweep else "single"])
+    found: Object = BASE["job"] | BASE["sweep" if sweep else "single"]
     found["activeDeadlineSeconds"] = settings.deadline_s
     if sweep:
         found |= {"completions": len(sweep), "parallelism": min(settings.parallel, len(sweep))}
@@ -99,12 +105,12 @@ def _job_spec(settings: Settings, spec: JobSpec, config: str, sweep: Sequence[In
 
 
 def _pod(settings: Settings, spec: JobSpec, config: str, is_sweep: bool) -> Object:
-    pod: Object = deepcopy(BASE["pod"])
+    pod: Object = dict(BASE["pod"])
     pod["terminationGracePeriodSeconds"] = settings.grace_s
     if settings.user is not None:
         user = settings.user
-        pod["securityContext"] |= {"runAsUser": user, "runAsGroup": user, "fsGroup": user}
-    pod["tolerations"] += [one.manifest() for one in settings.placement.tolerations]
+        pod["securityContext"] = pod["securityContext"] | {"runAsUser": user, "runAsGroup": user, "fsGroup": user}
+    pod["tolerations"] = pod["tolerations"] + [one.manifest() for one in settings.placement.tolerations]
     if affinity := settings.placement.affinity():
         pod["affinity"] = affinity
     if settings.pull_secrets:
@@ -116,12 +122,15 @@ def _pod(settings: Settings, spec: JobSpec, config: str, is_sweep: bool) -> Obje
     }
     pod |= {key: name for key, name in named.items() if name}
     volumes, mounts = _volumes(settings, config)
-    container: Object = deepcopy(BASE["container"])
-    container |= {"image": settings.image, "imagePullPolicy": settings.pull_policy, "resources": _resources(settings)}
+    container: Object = BASE["container"] | {
+        "image": settings.image,
+        "imagePullPolicy": settings.pull_policy,
+        "resources": _resources(settings),
+    }
     container["env"] = _env(settings, spec, is_sweep)
     if settings.env_secrets:
         container["envFrom"] = [{"secretRef": {"name": name}} for name in settings.env_secrets]
-    container["volumeMounts"] += mounts
+    container["volumeMounts"] = container["volumeMounts"] + mounts
     return pod | {"containers": [container], "volumes": volumes}
 
 
@@ -135,7 +144,7 @@ def _env(settings: Settings, spec: JobSpec, is_sweep: bool) -> list[Object]:
     parts.append([{"name": name, "value": value} for name, value in (settings.proxies | settings.env).items()])
     for name, one in settings.secret_env.items():
         parts.append([{"name": name, "valueFrom": {"secretKeyRef": {"name": one.name, "key": one.key}}}])
-    return list({one["name"]: deepcopy(one) for part in parts for one in part}.values())
+    return list({one["name"]: one for part in parts for one in part}.values())
 
 
 def _resources(settings: Settings) -> Object:
@@ -144,7 +153,7 @@ def _resources(settings: Settings) -> Object:
     bounded: Object = {"memory": amount(settings.resources.memory), "ephemeral-storage": amount(disk)}
     if settings.placement.resource:
         bounded[settings.placement.resource] = 1
-    return {"requests": {"cpu": f"{ceil(settings.resources.cpu * 1000)}m"} | bounded, "limits": bounded}
+    return {"requests": {"cpu": f"{settings.resources.cpu:g}"} | bounded, "limits": bounded}
 
 
 BESIDE_SCRATCH = 16 << 30
@@ -179,7 +188,7 @@ def _volumes(settings: Settings, config: str) -> tuple[list[Object], list[Object
     for number, (name, path) in enumerate(settings.secret_files.items()):
         volumes.append({"name": f"secret-{number}", "secret": {"secretName": name}})
         mounts.append({"name": f"secret-{number}", "mountPath": path, "readOnly": True})
-    return deepcopy(volumes), mounts
+    return volumes, mounts
 
 
 def _claim(name: str | None) -> Object:

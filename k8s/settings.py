@@ -64,7 +64,7 @@ class Resources(Frozen):
 
     cpu: Annotated[float, Field(gt=0, le=1024)] = 2
     memory: Annotated[int, Field(ge=GIB)] = 10 * GIB
-    disk: Annotated[int, Field(ge=GIB)] = 60 * GIB
+    disk: Annotated[int, Field(ge=GIB)] = 40 * GIB
     """The work directory, the cache and /tmp together."""
     shm: Annotated[int, Field(ge=1 << 20)] = GIB
     """/dev/shm, which counts as memory."""
@@ -144,7 +144,7 @@ class Settings(Frozen):
 
     @model_validator(mode="after")
     def _sound(self) -> Self:
-        given = self.env | {name: value for name, value in self.proxies.items()}
+        given = self.env | self.proxies
         if secret_values(given) or any(SECRET_SHAPES.search(one) for one in [*given.values(), *self._metadata]):
             raise ValueError("a secret is written out; put it into a Secret and name that (env_secrets, secret_env)")
         for name in (*self.env, *self.secret_env):
