@@ -16,7 +16,7 @@ from job.gpus import GPUS
 from k8s import inventory, platforms
 from k8s.errors import GpuUnavailable, SettingsInvalid
 from k8s.gpu_names import GPU_NAMES
-from k8s.nodes import Expression, Node, Taint, Term, Toleration
+from k8s.nodes import Node, Taint, Term, Toleration
 from k8s.platforms import INSTANCE_TYPE, PROVIDERS, Kind, Platform
 from k8s.wish import Wish, check, memory_of, suits, too_small
 
@@ -101,17 +101,12 @@ class _Search:
             schemes = tuple(platform for platform in schemes if platform != "gfd")
         found: dict[Term, Platform] = {}
         for platform in schemes:
-            for same in self._one_scheme(platform, gpus, kind):
-                found[same] = platform
+            on_spot = platforms.spot(platform) if self.wish.spot else ()
+            if self.wish.spot and not on_spot:
+                continue
+            each = (platforms.term(platform, gpu, kind, self.wish.named) for gpu in gpus)
+            found |= {one + on_spot: platform for one in each if one}
         return found
-
-    def _one_scheme(self, platform: Platform, gpus: Iterable[str], kind: Kind) -> list[Term]:
-        """One term for all the cards whose names are values of the same labels, else one for each."""
-        on_spot = platforms.spot(platform) if self.wish.spot else ()
-        if self.wish.spot and not on_spot:
-            return []
-        each = [platforms.term(platform, gpu, kind, self.wish.named) for gpu in gpus]
-        return [one + on_spot for one in _joined([one for one in each if one])]
 
     def there(self, gpus: Sequence[str], kind: Kind) -> list[Node]:
         """The nodes that such a pod can run on, once they are free."""
@@ -193,26 +188,6 @@ class _Search:
                 yield f"Node {node.name} has {_or(gpus, kind, False)}, but its taint {taint} keeps pods off; {what}."
             if not node.ready:
                 yield f"Node {node.name} has {_or(gpus, kind, False)}, but is not ready or cordoned."
-
-
-def _joined(terms: list[Term]) -> list[Term]:
-    """Terms that differ in the values of one `In` become one, so that a list of GPUs stays readable. (Where two
-    differ, their values would cross. `NotIn` only shuts out more shares.)"""
-    groups: dict[tuple[tuple[str, str], ...], list[Term]] = {}
-    for term in terms:
-        groups.setdefault(tuple((one.key, one.operator) for one in term), []).append(term)
-    found: list[Term] = []
-    for group in groups.values():
-        columns = [tuple(column) for column in zip(*group, strict=True)]
-        if sum(column[0].operator == "In" and len(set(column)) > 1 for column in columns) > 1:
-            found += group
-        else:
-            found.append(tuple(_united(column) for column in columns))
-    return found
-
-
-def _united(column: Sequence[Expression]) -> Expression:
-    return column[0]._replace(values=tuple(dict.fromkeys(value for one in column for value in one.values)))
 
 
 def _needed(terms: dict[Term, Platform], there: list[Node]) -> dict[Term, Platform]:

@@ -92,7 +92,7 @@ def whole(platform: str, gpu: str, name: str = "", **extra: str) -> Node:
 
 
 def relabelled(node: Node, name: str, gpus: Mapping[str, int], **labels: str) -> Node:
-    return replace(node, name=name, gpus=gpus, labels=node.labels | labels)
+    return replace(node, name=name, gpus=gpus, labels={**node.labels, **labels})
 
 
 def shared(platform: str, gpu: str, renamed: bool = False) -> Node:
