@@ -146,13 +146,13 @@ class _Search:
         wanted = _or(gpus, kind, self.wish.spot)
         if not there and self.nodes:
             yield (
-                f"No node has {wanted} now. If a pool of such nodes is scaled to zero, the autoscaler adds one; if "
-                f"there is no such pool, the run stays pending. Here now: {inventory.said(self.nodes)}."
+                f"There is no node with {wanted} now. If a pool of such nodes is scaled to zero, the autoscaler adds "
+                f"one; if there is no such pool, the run stays pending. Here now: {inventory.said(self.nodes)}."
             )
         elif not there:
-            yield f"The nodes cannot be seen from here: whether there is {wanted} shows when the pod is scheduled."
+            yield f"The nodes cannot be seen from here: the pod shows whether there is one with {wanted}."
         elif not any(node.free(kind.resource) for node in there):
-            yield f"Each {wanted} here is in use by other pods; the run waits until one is free."
+            yield f"All {wanted} here are in use by other pods; the run waits until one is free."
         if not there:
             yield from self.blocked(gpus, kind)
         yield from self._unlabelled(gpus, kind, there)
@@ -191,26 +191,24 @@ class _Search:
 
 
 def _needed(terms: dict[Term, Platform], there: list[Node]) -> dict[Term, Platform]:
-    """The terms under which a node is there; GFD's only where no other term finds that node."""
+    """The terms of the platforms under which a node is there; GFD's only where no other term finds that node."""
     clouds = {term: platform for term, platform in terms.items() if platform != "gfd"}
-    seen: dict[Term, Platform] = {}
-    seen |= {term: platform for term, platform in clouds.items() if any(node.satisfies([term]) for node in there)}
-    if all(node.satisfies(seen) for node in there):
-        return seen
-    return seen | {term: platform for term, platform in terms.items() if platform == "gfd"}
+    seen = {platform for term, platform in clouds.items() if any(node.satisfies([term]) for node in there)}
+    if not all(node.satisfies(clouds) for node in there):
+        seen.add("gfd")
+    return {term: platform for term, platform in terms.items() if platform in seen}
 
 
 def _or(gpus: Sequence[str], kind: Kind, spot: bool) -> str:
-    what = f"{' or '.join(gpus)} {kind}".strip()
-    return f"a {what} on a spot node" if spot else f"a {what}"
+    what = f"{kind} {' or '.join(gpus)}".strip()
+    return f"{what} on spot" if spot else what
 
 
 def _not_here(wish: Wish, names: list[str], search: _Search) -> GpuUnavailable:
     kind = wish.kinds[0]
-    wanted = f"a GPU with {(wish.needs or 0) / 1e9:.1f} GB" if wish.is_auto else _or(names, kind, False)
+    wanted = f"GPU with {(wish.needs or 0) / 1e9:.1f} GB" if wish.is_auto else _or(names, kind, wish.spot)
     blocked = [one for kind in wish.kinds for one in search.blocked(names, kind)]
-    where = " on a spot node" if wish.spot else ""
-    return GpuUnavailable(
-        f"this cluster has no {wanted.removeprefix('a ')}{where} for this run",
-        hint=" ".join([f"It has: {inventory.said(search.nodes)}.", *dict.fromkeys(blocked)]),
-    )
+    has = f"It has: {inventory.said(search.nodes)}."
+    if not search.nodes:
+        has = "It has no node at all now. If pools are scaled to zero, say whose they are: --platform gke, eks, aks, …"
+    return GpuUnavailable(f"this cluster has no {wanted} for this run", hint=" ".join([has, *dict.fromkeys(blocked)]))

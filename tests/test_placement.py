@@ -129,6 +129,7 @@ def test_a_list_takes_whichever_is_there() -> None:
     nodes = [whole("gke", "l4"), whole("gke", "a100-40")]
     found = place(Wish.of("t4,l4,a10"), nodes)
     assert lands_on(found, nodes) == {"l4-whole"} and found.memory == GPUS["t4"].memory
+    assert whole("gke", "t4").satisfies(found.terms), "a pool of the other card may be scaled to zero"
 
 
 def test_a100_means_both_and_their_memory_is_not_mixed_up() -> None:
@@ -251,6 +252,13 @@ def test_a_refusal_says_what_there_is_instead() -> None:
     with pytest.raises(GpuUnavailable) as refusal:
         place(Wish.of("t4"), [*nodes, odd])
     assert refusal.value.hint == "It has: 1 x l4, 7 x h100 MIG 1g.10gb, 4 x a10 shared, 2 x Tesla-V100-SXM2-16GB."
+
+
+def test_an_empty_cluster_asks_for_the_platform() -> None:
+    with pytest.raises(GpuUnavailable) as refusal:
+        place(Wish.of("t4"), [])
+    assert "--platform" in refusal.value.hint
+    assert place(Wish.of("t4", platform="gke"), []).gpus == ("t4",)
 
 
 def test_a_card_that_the_cloud_does_not_have_is_refused() -> None:
