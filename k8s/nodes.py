@@ -101,7 +101,7 @@ class Node:
 
 def quantity(text: str | int | float) -> Decimal:
     """A Kubernetes quantity (`15Gi`, `3920m`, `1e3`) as a number. Raises ValueError where it is none."""
-    found = re.fullmatch(r"([0-9.]+(?:[eE][+-]?[0-9]+)?)([A-Za-z]{0,2})", str(text))
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?)([A-Za-z]{0,2})", str(text))
     if found is None or found[2] not in _SUFFIXES:
         raise ValueError(f"{text!r} is no quantity")
     return Decimal(found[1]) * _SUFFIXES[found[2]]

@@ -193,7 +193,9 @@ class _Search:
 def _needed(terms: dict[Term, Platform], there: list[Node]) -> dict[Term, Platform]:
     """The terms of the platforms under which a node is there; GFD's only where no other term finds that node."""
     clouds = {term: platform for term, platform in terms.items() if platform != "gfd"}
-    seen = {platform for term, platform in clouds.items() if any(node.satisfies([term]) for node in there)}
+    seen: set[Platform] = {
+        platform for term, platform in clouds.items() if any(node.satisfies([term]) for node in there)
+    }
     if not all(node.satisfies(clouds) for node in there):
         seen.add("gfd")
     return {term: platform for term, platform in terms.items() if platform in seen}

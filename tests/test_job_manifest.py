@@ -1,76 +1,27 @@
 """The Job and its ConfigMap: what every run has, what settings change, and what never gets in."""
 
 import json
-import re
 from typing import Any
 
 import kubernetes_validate
 import pytest
 import yaml
-from hypothesis import example, given
-from hypothesis import strategies as st
 
 from job.errors import every_error
-from job.spec import JobSpec
 from job.spec_file import load
 from k8s.errors import SettingsInvalid
 from k8s.job_base import BASE
-from k8s.manifest import MOST_INDEXES, Manifest, amount, render
-from k8s.names import LONGEST, job_name, slug
+from k8s.manifest import Manifest, render
 from k8s.placement import place
-from k8s.settings import GIB, Reference, Resources, Scratch, Settings
+from k8s.settings import Settings
 from k8s.sweep import Index
 from k8s.wish import Wish
 from k8s.yaml_text import text_of
 from tests.clusters import whole
+from tests.job_settings import EVERYTHING, pod_of, runs, settings, spec, variables
 
-DNS_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 RELEASES = ("1.29", "1.34", "1.37")
 """The oldest that has all fields in use, the one of the tests' cluster, the newest that is known."""
-
-
-def spec(**sections: Any) -> JobSpec:
-    return JobSpec.model_validate({"model": {"id": "owner/model"}, "dataset": {"id": "owner/rows"}, **sections})
-
-
-def settings(**values: Any) -> Settings:
-    return Settings.of(**{"image": "registry.example/finetune-run:1", "name": "quotes-12345678"} | values)
-
-
-EVERYTHING: dict[str, Any] = {
-    "image": f"registry.example:5000/team/finetune-run@sha256:{'a' * 64}",
-    "namespace": "training",
-    "placement": place(Wish.of("t4", spot=True, platform="aks"), None),
-    "resources": Resources(cpu=3.5, memory=11 * GIB, disk=50 * GIB + 1),
-    "pull_policy": "Always",
-    "pull_secrets": ("registry",),
-    "env": {"AWS_ENDPOINT_URL": "https://s3.example", "HF_HOME": "/cache/elsewhere"},
-    "env_secrets": ("s3-keys",),
-    "secret_env": {"HF_TOKEN": Reference(name="hub", key="token")},
-    "secret_files": {"aws-profile": "/secrets/aws"},
-    "store_pvc": "runs",
-    "cache_pvc": "models",
-    "scratch": Scratch(size=200 * GIB, storage_class="fast"),
-    "service_account": "trainer",
-    "priority_class": "batch",
-    "runtime_class": "nvidia",
-    "queue": "team-a",
-    "suspend": True,
-    "labels": {"team": "nlp", "app.kubernetes.io/name": "mine"},
-    "annotations": {"example.com/owner": "nlp"},
-    "https_proxy": "http://proxy.example:3128",
-    "no_proxy": "10.0.0.0/8",
-    "ca": Reference(name="company-ca", key="bundle.pem"),
-    "user": None,
-    "grace_s": 25,
-    "deadline_s": 3600,
-    "ttl_s": 600,
-}
-"""Every setting off its default (but the name, and `parallel`, which is a sweep's)."""
-
-
-def runs(number: int) -> tuple[Index, ...]:
-    return tuple(Index(changes={"lora.r": n + 1}, spec=spec(lora={"r": n + 1})) for n in range(number))
 
 
 def valid(found: Manifest) -> None:
@@ -78,34 +29,6 @@ def valid(found: Manifest) -> None:
         for release in RELEASES:
             kubernetes_validate.validate(one, release, strict=True)
 
-
-def pod_of(found: Manifest) -> dict[str, Any]:
-    pod: dict[str, Any] = found.job["spec"]["template"]["spec"]
-    return pod
-
-
-def variables(found: Manifest) -> dict[str, Any]:
-    return {one["name"]: one.get("value", one.get("valueFrom")) for one in pod_of(found)["containers"][0]["env"]}
-
-
-TWISTED = (
-    "y",
-    "off",
-    "012",
-    "0o12",
-    "1e3",
-    "2e-4",
-    "~",
-    "null",
-    "<<",
-    "=",
-    "2026-01-01",
-    "1_000",
-    "0x1f",
-    ".inf",
-    "1:30",
-)
-"""Texts that one of YAML 1.1, 1.2 and the readers in Go takes for something else where they are not quoted."""
 
 VARIANTS = {
     "plain": render(settings(), spec()),
@@ -249,56 +172,10 @@ def test_labels_of_the_run_win_over_the_users() -> None:
     assert VARIANTS["everything"].job["spec"]["suspend"] is True
 
 
-SECRET = "hf_" + "A1b2C3d4" * 4
-
-
-@pytest.mark.parametrize(
-    "values",
-    [
-        {"env": {"SOMETHING": SECRET}},
-        {"env": {"HF_TOKEN": "not-shaped-like-one"}},
-        {"env": {"AWS_SECRET_ACCESS_KEY": "abcdefgh12345678"}},
-        {"https_proxy": "http://user:secretword@proxy.example:3128"},
-        {"annotations": {"note": SECRET}},
-    ],
-)
-def test_a_secret_in_the_settings_is_refused_and_not_repeated(values: dict[str, Any]) -> None:
-    with pytest.raises(SettingsInvalid) as refusal:
-        settings(**values)
-    text = str(refusal.value)
-    assert not any(word in text for word in (SECRET, "not-shaped", "abcdefgh", "secretword"))
-
-
-def test_a_secret_in_the_spec_is_refused() -> None:
-    with pytest.raises(SettingsInvalid, match="secret"):
-        render(settings(), spec(chat={"system": SECRET}))
-
-
 def test_secrets_are_only_named() -> None:
     found = variables(VARIANTS["everything"])
     assert found["HF_TOKEN"] == {"secretKeyRef": {"name": "hub", "key": "token"}}
     assert pod_of(VARIANTS["everything"])["containers"][0]["envFrom"] == [{"secretRef": {"name": "s3-keys"}}]
-
-
-@pytest.mark.parametrize(
-    "values",
-    [
-        {"image": "has blanks"},
-        {"name": "Upper"},
-        {"name": "a" * (LONGEST + 1)},
-        {"labels": {"team": "white space"}},
-        {"labels": {"-bad": "x"}},
-        {"secret_files": {"s": "/work/x"}},
-        {"secret_files": {"s": "relative"}},
-        {"env": {"A B": "x"}},
-        {"env": {"HF_X": "x"}, "secret_env": {"HF_X": {"name": "a", "key": "b"}}},
-        {"resources": {"memory": 5}},
-        {"unknown": 1},
-    ],
-)
-def test_settings_that_the_cluster_would_refuse_are_refused_here(values: dict[str, Any]) -> None:
-    with pytest.raises(SettingsInvalid):
-        settings(**values)
 
 
 def test_a_sweep_that_does_not_fit_into_a_config_map_is_refused() -> None:
@@ -311,66 +188,6 @@ def test_rendering_leaves_the_constants_as_they_are() -> None:
     before = json.dumps(BASE)
     render(settings(**EVERYTHING), spec(), runs(2))
     assert json.dumps(BASE) == before
-
-
-@given(title=st.text(max_size=200), salt=st.text(max_size=5))
-def test_any_title_gives_a_name_that_leaves_room_for_the_index(title: str, salt: str) -> None:
-    name = job_name(title, [spec()], salt)
-    assert len(name) <= LONGEST and re.match("[a-z]", name)
-    assert DNS_LABEL.fullmatch(f"{name}-{MOST_INDEXES - 1}-xxxxx")
-
-
-def test_the_same_run_has_the_same_name_and_another_spec_another() -> None:
-    assert job_name("Quotes", [spec()]) == job_name("Quotes", [spec(run={"seed": 42})])
-    assert len({job_name("Quotes", [spec()], salt) for salt in ("", "1", "2")}) == 3
-    assert job_name("Quotes", [spec()]) != job_name("Quotes", [spec(run={"seed": 7})])
-
-
-@given(text=st.text(max_size=80), longest=st.integers(4, 60))
-def test_a_slug_is_a_name_for_kubernetes(text: str, longest: int) -> None:
-    found = slug(text, longest)
-    assert DNS_LABEL.fullmatch(found) and len(found) <= longest
-
-
-WORDS = st.from_regex(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,70}[A-Za-z0-9])?", fullmatch=True) | st.text(max_size=8)
-
-
-@given(
-    labels=st.dictionaries(st.from_regex(r"[a-z]{1,10}/[A-Za-z0-9]{1,20}", fullmatch=True) | WORDS, WORDS, max_size=2),
-    annotations=st.dictionaries(WORDS, st.text(max_size=20), max_size=2),
-    env=st.dictionaries(st.from_regex(r"[A-Z_]{1,10}", fullmatch=True) | WORDS, st.text(max_size=10), max_size=2),
-)
-@example(labels={"team": "nlp"}, annotations={"a/b": "off"}, env={"A": "y"})
-def test_settings_are_refused_or_give_objects_that_kubernetes_knows(
-    labels: dict[str, str], annotations: dict[str, str], env: dict[str, str]
-) -> None:
-    try:
-        chosen = settings(labels=labels, annotations=annotations, env=env)
-    except SettingsInvalid:
-        return
-    found = render(chosen, spec())
-    kubernetes_validate.validate(found.job, RELEASES[1], strict=True)
-    metadata = found.job["spec"]["template"]["metadata"]
-    for key in (*metadata["labels"], *metadata["annotations"]):
-        assert re.fullmatch(r"[A-Za-z0-9]([\w.-]{0,61}[A-Za-z0-9])?", key.rpartition("/")[2], re.ASCII)
-    for value in metadata["labels"].values():
-        assert value == "" or re.fullmatch(r"[A-Za-z0-9]([\w.-]{0,61}[A-Za-z0-9])?", value, re.ASCII)
-    assert tuple(yaml.safe_load_all(text_of(found))) == tuple(found)
-
-
-@pytest.mark.parametrize("text", TWISTED)
-def test_words_that_yaml_1_1_twists_arrive_as_they_are(text: str) -> None:
-    found = render(settings(env={"A": text}, annotations={"a/b": text}), spec())
-    written = text_of(found)
-    assert tuple(yaml.safe_load_all(written)) == tuple(found)
-    assert f'value: "{text}"' in written
-
-
-@given(st.integers(1, 1 << 50))
-def test_amounts_are_never_less_than_what_is_needed(count: int) -> None:
-    text = amount(count)
-    given_bytes = int(text[:-2]) << {"Mi": 20, "Gi": 30}[text[-2:]]
-    assert count <= given_bytes < count + (1 << 20)
 
 
 def test_a_sweeps_runs_can_be_read_back_from_the_job() -> None:
