@@ -17,7 +17,7 @@ from k8s.settings import Settings
 from k8s.sweep import Index
 from k8s.wish import Wish
 from k8s.yaml_text import text_of
-from tests.clusters import whole
+from tests.gpu_nodes import whole
 from tests.job_settings import EVERYTHING, pod_of, runs, settings, spec, variables
 
 RELEASES = ("1.29", "1.34", "1.37")

@@ -11,7 +11,7 @@ from k8s.gpu_names import GPU_NAMES
 from k8s.nodes import Node, Taint, Toleration
 from k8s.placement import Placement, place
 from k8s.wish import Wish
-from tests.clusters import CARDS, PRODUCT, PRODUCTS, PROFILES, crowd, relabelled, shared, sliced, whole
+from tests.gpu_nodes import CARDS, PRODUCT, PRODUCTS, PROFILES, crowd, relabelled, shared, sliced, whole
 
 EACH = [(platform, gpu) for platform, cards in CARDS.items() for gpu in cards]
 CUT = [(platform, gpu) for platform, gpu in EACH if gpu in PROFILES]
