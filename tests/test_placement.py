@@ -97,6 +97,13 @@ def test_old_feature_discovery_in_a_cloud_does_not_pass_shares_off_as_cards(plat
     assert lands_on(place(Wish.of("t4"), [node]), [node]) == set()
 
 
+@pytest.mark.parametrize("platform", CARDS)
+@pytest.mark.parametrize("strategy", ["time-slicing", "mps"])
+def test_a_sharing_strategy_alone_says_that_a_card_is_shared(platform: str, strategy: str) -> None:
+    node = whole(platform, "t4", **{"nvidia.com/gpu.sharing-strategy": strategy})
+    assert not node.satisfies(place(Wish.of("t4", platform=platform), None).terms)
+
+
 @pytest.mark.parametrize("product", ["A100-SXM4-40GB", "NVIDIA-A100-PCIE-40GB"])
 def test_old_and_other_names_of_a_card_are_known(product: str) -> None:
     node = Node("n", {PRODUCT: product}, gpus={"nvidia.com/gpu": 1})
