@@ -12,7 +12,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 WORKERS ?= $(shell nproc)
 
-.PHONY: help setup system browser llama versitygw smollm2 demo test test-fast check lock bench clean
+.PHONY: help setup system browser llama versitygw kubernetes smollm2 demo test test-fast check lock bench clean
 
 help: ## what can be made
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -36,6 +36,10 @@ llama: .venv/installed ## the bundled llama.cpp, built from its pinned source
 versitygw: .venv/installed ## the S3 server that the demo and the tests publish to
 	@PYTHON=$(BIN)/python scripts/build-versitygw.sh .venv/bin/versitygw >/dev/null
 
+kubernetes: .venv/installed ## the control plane that the launcher is tested against
+	@scripts/system.sh etcd:etcd-server
+	@PYTHON=$(BIN)/python scripts/build-kubernetes.sh .venv/kubernetes >/dev/null
+
 smollm2: .venv/installed ## the demo's base model, as a Hugging Face folder in the cache
 	@$(BIN)/python scripts/smollm2.py >/dev/null
 
@@ -45,7 +49,7 @@ demo: llama versitygw smollm2 ## fine-tune SmolLM2-135M and publish GGUF files; 
 browser: ## Chromium, in which the report is tested
 	@scripts/system.sh chromium
 
-test: llama versitygw browser check ## everything that must hold
+test: llama versitygw kubernetes browser check ## everything that must hold
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal tests
 
 test-fast: setup ## no training, no building: seconds

@@ -11,7 +11,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
-pytest_plugins = ["tests.s3_server", "tests.hub_server"]
+pytest_plugins = ["tests.s3_server", "tests.hub_server", "tests.cluster.fixtures"]
 
 
 @pytest.fixture(scope="session")

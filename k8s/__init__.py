@@ -1,0 +1,1 @@
+"""The launcher: finds where a GPU is, submits a run as a Kubernetes Job, and follows it."""

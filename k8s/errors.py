@@ -1,0 +1,83 @@
+"""The launcher's own faults, codes 10 to 19; a run's codes (job/errors.py) begin at 64, so the two never mix."""
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+
+class LauncherError(Exception):
+    """A fault that the launcher names. `hint` says what to do next, in one or two sentences."""
+
+    code: ClassVar[int] = 19
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\n{self.hint}" if self.hint else self.message
+
+
+class ClusterUnreachable(LauncherError):
+    """No cluster: no kubeconfig, no such context, or an API server that does not answer."""
+
+    code = 10
+
+
+class AccessDenied(LauncherError):
+    """The API server does not know this user, or does not allow a verb on a resource."""
+
+    code = 11
+
+
+class ObjectNotFound(LauncherError):
+    """A run, a namespace, a queue or a Secret does not exist."""
+
+    code = 12
+
+
+class AlreadyThere(LauncherError):
+    """The same run is there already, or something was changed meanwhile."""
+
+    code = 13
+
+
+class AdmissionRefused(LauncherError):
+    """A quota or an admission rule of the cluster refuses the Job or its pods."""
+
+    code = 14
+
+
+class GpuUnavailable(LauncherError):
+    """This cluster has no such GPU, or none that the run fits on."""
+
+    code = 15
+
+
+class SettingsInvalid(LauncherError):
+    """The deployment settings cannot be used as they are (a wrong spec is 64, as in the run)."""
+
+    code = 16
+
+
+class WaitedTooLong(LauncherError):
+    """--timeout is over; the run itself goes on."""
+
+    code = 17
+
+
+class RunAborted(LauncherError):
+    """The run ended without an exit code of its own: cancelled, past its deadline, its pods lost."""
+
+    code = 18
+
+
+class LauncherBug(LauncherError):
+    """An error that nobody foresaw."""
+
+    code = 19
+
+
+def every_error() -> Iterator[type[LauncherError]]:
+    """Each fault that has an exit code of its own, by code."""
+    return iter(sorted(LauncherError.__subclasses__(), key=lambda error: error.code))

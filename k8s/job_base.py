@@ -1,0 +1,126 @@
+"""What every run's Job has, whatever its settings: one constant, of which the chart reads a copy.
+
+Sources: the Job's documentation (pod failure policy, backoff limit per index, pod replacement policy) and the Pod
+Security Standards, profile `restricted`.
+"""
+
+from typing import Any
+
+from job.errors import every_error
+
+CONTAINER = "finetune"
+SPEC_FOLDER, WORK, CACHE, STORE, CA_FOLDER = "/etc/finetune-run", "/work", "/cache", "/store", "/etc/finetune-run-ca"
+RETRIES = 3
+NODE_LOST_S = 60
+"""How long a pod stays bound to a node that does not answer; Kubernetes would take 300."""
+
+
+def failure_policy(wrong: str) -> dict[str, Any]:
+    """What an end means, from the table of faults. `wrong` (FailJob or FailIndex): another try cannot help.
+
+    Disruptions come first: a pod that is evicted or preempted counts for nothing, whatever its exit code.
+    """
+    rules: list[dict[str, Any]] = [
+        {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
+    ]
+    for action, name in (("FailJob", wrong), ("Ignore", "Ignore")):
+        codes = [error.code for error in every_error() if error.kubernetes == action]
+        on = {"containerName": CONTAINER, "operator": "In", "values": codes}
+        rules.append({"action": name, "onExitCodes": on})
+    return {"rules": rules}
+
+
+def _env(**values: str) -> list[dict[str, Any]]:
+    return [{"name": name, "value": value} for name, value in values.items()]
+
+
+def _field(name: str, path: str) -> dict[str, Any]:
+    return {"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}}
+
+
+_CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "AWS_CA_BUNDLE", "CURL_CA_BUNDLE")
+
+BASE: dict[str, Any] = {
+    "labels": {"app.kubernetes.io/name": "finetune-run", "app.kubernetes.io/component": "run"},
+    # Cluster autoscaler and Karpenter leave the node alone while the run is on it.
+    "podAnnotations": {
+        "cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
+        "karpenter.sh/do-not-disrupt": "true",
+    },
+    "job": {"podReplacementPolicy": "Failed"},
+    "single": {"backoffLimit": RETRIES, "podFailurePolicy": failure_policy("FailJob")},
+    # Neither backoffLimit nor maxFailedIndexes: failed indexes would count towards them and end the others.
+    "sweep": {
+        "completionMode": "Indexed",
+        "backoffLimitPerIndex": RETRIES,
+        "podFailurePolicy": failure_policy("FailIndex"),
+    },
+    "pod": {
+        "restartPolicy": "Never",
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "fsGroupChangePolicy": "OnRootMismatch",
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "tolerations": [
+            {
+                "key": f"node.kubernetes.io/{state}",
+                "operator": "Exists",
+                "effect": "NoExecute",
+                "tolerationSeconds": NODE_LOST_S,
+            }
+            for state in ("not-ready", "unreachable")
+        ],
+    },
+    "container": {
+        "name": CONTAINER,
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": True,
+            "runAsNonRoot": True,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "volumeMounts": [
+            {"name": "spec", "mountPath": SPEC_FOLDER, "readOnly": True},
+            {"name": "work", "mountPath": WORK},
+            {"name": "cache", "mountPath": CACHE},
+            {"name": "tmp", "mountPath": "/tmp"},
+            {"name": "shm", "mountPath": "/dev/shm"},
+        ],
+    },
+    "env": _env(
+        FINETUNE_WORK=WORK,
+        HOME=f"{WORK}/home",
+        USER="finetune",
+        LOGNAME="finetune",
+        XDG_CACHE_HOME=CACHE,
+        HF_HOME=f"{CACHE}/huggingface",
+        TRITON_CACHE_DIR=f"{CACHE}/triton",
+        TORCHINDUCTOR_CACHE_DIR=f"{CACHE}/torchinductor",
+        HF_HUB_DISABLE_TELEMETRY="1",
+    ),
+    "singleEnv": [
+        *_env(FINETUNE_SPEC=f"{SPEC_FOLDER}/spec.json"),
+        _field("FINETUNE_JOB_NAME", "metadata.labels['batch.kubernetes.io/job-name']"),
+    ],
+    # An expansion sees only what stands before it, so the index comes first; the Job controller leaves it as it is.
+    "sweepEnv": [
+        _field("JOB_COMPLETION_INDEX", "metadata.annotations['batch.kubernetes.io/job-completion-index']"),
+        _field("JOB_NAME", "metadata.labels['batch.kubernetes.io/job-name']"),
+        *_env(
+            FINETUNE_SPEC=f"{SPEC_FOLDER}/spec-$(JOB_COMPLETION_INDEX).json",
+            FINETUNE_JOB_NAME="$(JOB_NAME)-$(JOB_COMPLETION_INDEX)",
+        ),
+    ],
+    "storeEnv": _env(FINETUNE__RUN__STORE=STORE),
+    "caEnv": _env(
+        **dict.fromkeys(
+            ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "AWS_CA_BUNDLE", "CURL_CA_BUNDLE"), f"{CA_FOLDER}/ca.crt"
+        )
+    ),
+}
+"""`single` and `sweep` are laid over `job`; `env` with `singleEnv` or `sweepEnv`, and the others where they apply."""

@@ -1,0 +1,130 @@
+"""A cluster's nodes as plain data, and what the scheduler would say of them.
+
+Only what the scheduler looks at is here: labels, taints, allocatable resources
+(https://kubernetes.io/docs/concepts/scheduling-eviction/assign-pod-node/).
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, Literal, NamedTuple
+
+GPU_RESOURCES = "nvidia.com/"
+_SUFFIXES = {"": Decimal(1), "m": Decimal("0.001")}
+_SUFFIXES |= {letter: Decimal(1000) ** n for n, letter in enumerate(("k", "M", "G", "T", "P", "E"), 1)}
+_SUFFIXES |= {f"{letter}i": Decimal(1024) ** n for n, letter in enumerate(("K", "M", "G", "T", "P", "E"), 1)}
+
+
+class Expression(NamedTuple):
+    """One requirement on a node's labels (core/v1 NodeSelectorRequirement)."""
+
+    key: str
+    operator: Literal["In", "NotIn", "Exists", "DoesNotExist"]
+    values: tuple[str, ...] = ()
+
+    def matches(self, labels: Mapping[str, str]) -> bool:
+        """As the scheduler has it: NotIn is also true where the label is missing."""
+        value = labels.get(self.key)
+        if self.operator in ("Exists", "DoesNotExist"):
+            return (value is not None) == (self.operator == "Exists")
+        return (value in self.values) == (self.operator == "In")
+
+    def manifest(self) -> dict[str, Any]:
+        found: dict[str, Any] = {"key": self.key, "operator": self.operator}
+        return found | ({"values": list(self.values)} if self.values else {})
+
+
+Term = tuple[Expression, ...]
+"""Requirements that all hold; several terms are alternatives."""
+
+
+class Taint(NamedTuple):
+    """Keeps pods away that do not tolerate it."""
+
+    key: str
+    value: str
+    effect: str
+
+    def __str__(self) -> str:
+        return f"{self.key}{'=' + self.value if self.value else ''}:{self.effect}"
+
+
+class Toleration(NamedTuple):
+    """Lets a pod onto nodes with a taint; without an effect, any effect."""
+
+    key: str
+    value: str | None = None
+    effect: str | None = "NoSchedule"
+
+    def covers(self, taint: Taint) -> bool:
+        same = self.key == taint.key and self.value in (None, taint.value)
+        return same and self.effect in (None, taint.effect)
+
+    def manifest(self) -> dict[str, str]:
+        found = {"key": self.key, "operator": "Exists" if self.value is None else "Equal"}
+        found |= {} if self.value is None else {"value": self.value}
+        return found | ({"effect": self.effect} if self.effect else {})
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node. `gpus`: allocatable units by resource name; `used`: of these, what running pods hold.
+
+    `memory` and `disk` (ephemeral storage) in bytes and `cpu` in cores are what pods may have in all.
+    """
+
+    name: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+    taints: tuple[Taint, ...] = ()
+    gpus: Mapping[str, int] = field(default_factory=dict)
+    used: Mapping[str, int] = field(default_factory=dict)
+    provider_id: str = ""
+    ready: bool = True
+    cpu: float = 0
+    memory: int = 0
+    disk: int = 0
+
+    def satisfies(self, terms: Iterable[Term]) -> bool:
+        """Whether one of the alternatives holds here."""
+        return any(all(one.matches(self.labels) for one in term) for term in terms)
+
+    def barriers(self, tolerations: Iterable[Toleration]) -> list[Taint]:
+        """The taints that would keep a pod with these tolerations off."""
+        known = tuple(tolerations)
+        hard = (taint for taint in self.taints if taint.effect != "PreferNoSchedule")
+        return [taint for taint in hard if not any(one.covers(taint) for one in known)]
+
+    def free(self, resource: str) -> int:
+        return max(0, self.gpus.get(resource, 0) - self.used.get(resource, 0))
+
+
+def quantity(text: str | int | float) -> Decimal:
+    """A Kubernetes quantity (`15Gi`, `3920m`, `1e3`) as a number. Raises ValueError where it is none."""
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?)([A-Za-z]{0,2})", str(text))
+    if found is None or found[2] not in _SUFFIXES:
+        raise ValueError(f"{text!r} is no quantity")
+    return Decimal(found[1]) * _SUFFIXES[found[2]]
+
+
+def node_of(item: Mapping[str, Any], used: Mapping[str, int] | None = None) -> Node:
+    """A node from the API's JSON (camelCase). A cordoned node counts as not ready."""
+    metadata, spec, status = item["metadata"], item.get("spec", {}), item.get("status", {})
+    has = status.get("allocatable") or status.get("capacity") or {}
+    conditions = {one["type"]: one["status"] for one in status.get("conditions") or ()}
+    return Node(
+        name=metadata["name"],
+        labels=metadata.get("labels") or {},
+        taints=tuple(
+            Taint(one["key"], one.get("value") or "", one["effect"])
+            for one in spec.get("taints") or ()
+            if not one["key"].startswith("node.kubernetes.io/")
+        ),
+        gpus={name: int(quantity(count)) for name, count in has.items() if name.startswith(GPU_RESOURCES)},
+        used=used or {},
+        provider_id=spec.get("providerID") or "",
+        ready=conditions.get("Ready", "True") == "True" and not spec.get("unschedulable"),
+        cpu=float(quantity(has.get("cpu", 0))),
+        memory=int(quantity(has.get("memory", 0))),
+        disk=int(quantity(has.get("ephemeral-storage", 0))),
+    )

@@ -1,0 +1,142 @@
+"""A real Kubernetes control plane on loopback, without root: etcd, API server, controller manager, scheduler.
+
+No kubelet runs: nodes are objects whose heartbeats are renewed here (tests/cluster/nodes.py), and a test says how a
+pod ends by writing its status as a kubelet does.
+"""
+
+import ctypes
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from tests.cluster.pki import Authority, by_certificate, kubeconfig
+
+ROOT = Path(__file__).resolve().parents[2]
+PROGRAMS = ROOT / ".venv" / "kubernetes"
+START_S = 90
+GRACE_S = 6
+"""After so long without a heartbeat a node is not ready: short, so that a test can see it."""
+
+
+def free_ports(count: int) -> list[int]:
+    probes = [socket.socket() for _ in range(count)]
+    for probe in probes:
+        probe.bind(("127.0.0.1", 0))
+    ports = [int(probe.getsockname()[1]) for probe in probes]
+    for probe in probes:
+        probe.close()
+    return ports
+
+
+def _dies_with_parent() -> None:
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG, linux/prctl.h
+
+
+class ControlPlane:
+    """`start` takes some eight seconds; `admin` is then the kubeconfig of a cluster administrator."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.pki = folder, folder / "pki"
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self._etcd, self._peer, self._port, *self._others = free_ports(5)
+        self.server = f"https://127.0.0.1:{self._port}"
+        self.admin = folder / "admin.conf"
+
+    def start(self) -> "ControlPlane":
+        authority = Authority(self.pki)
+        authority.issue("apiserver", "kube-apiserver")
+        authority.issue("admin", "admin", "system:masters")
+        for name in ("controller-manager", "scheduler"):
+            authority.issue(name, f"system:kube-{name}")
+            kubeconfig(self.folder / f"{name}.conf", self.server, self.pki, by_certificate(self.pki, name))
+        kubeconfig(self.admin, self.server, self.pki, by_certificate(self.pki, "admin"))
+        self._run_etcd()
+        self._run_api_server()
+        self._wait_ready()
+        manager, scheduler = self._others
+        self._run(
+            "kube-controller-manager", kubeconfig=self.folder / "controller-manager.conf",
+            root_ca_file=self.pki / "ca.crt", service_account_private_key_file=self.pki / "sa.key",
+            use_service_account_credentials="true", leader_elect="false", bind_address="127.0.0.1",
+            secure_port=manager, node_monitor_grace_period=f"{GRACE_S}s", node_monitor_period="1s",
+        )  # fmt: skip
+        self._run(
+            "kube-scheduler", kubeconfig=self.folder / "scheduler.conf", leader_elect="false",
+            bind_address="127.0.0.1", secure_port=scheduler,
+        )  # fmt: skip
+        return self
+
+    def stop(self) -> None:
+        for process in reversed(self._processes):
+            process.terminate()
+        for process in self._processes:
+            try:
+                process.wait(5)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        shutil.rmtree(self.folder / "etcd", ignore_errors=True)
+
+    def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
+        """What kubectl prints as the administrator. Raises CalledProcessError."""
+        command = [PROGRAMS / "kubectl", f"--kubeconfig={self.admin}", *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True, input=stdin).stdout
+
+    def _run_etcd(self) -> None:
+        client, peer = f"http://127.0.0.1:{self._etcd}", f"http://127.0.0.1:{self._peer}"
+        self._run(
+            "etcd", data_dir=self.folder / "etcd", unsafe_no_fsync="", listen_client_urls=client,
+            advertise_client_urls=client, listen_peer_urls=peer, initial_advertise_peer_urls=peer,
+            initial_cluster=f"default={peer}", log_level="error",
+        )  # fmt: skip
+
+    def _run_api_server(self) -> None:
+        self._run(
+            "kube-apiserver", etcd_servers=f"http://127.0.0.1:{self._etcd}", bind_address="127.0.0.1",
+            secure_port=self._port, tls_cert_file=self.pki / "apiserver.crt",
+            tls_private_key_file=self.pki / "apiserver.key", client_ca_file=self.pki / "ca.crt",
+            service_account_key_file=self.pki / "sa.key", service_account_signing_key_file=self.pki / "sa.key",
+            service_account_issuer="https://kubernetes.default.svc", authorization_mode="Node,RBAC",
+            enable_admission_plugins="NodeRestriction,ExtendedResourceToleration",
+            service_cluster_ip_range="10.96.0.0/16", endpoint_reconciler_type="none",
+        )  # fmt: skip
+
+    def _run(self, program: str, **options: Any) -> None:
+        binary = shutil.which(program) if program == "etcd" else str(PROGRAMS / program)
+        assert binary, f"{program} is not installed: make kubernetes"
+        flags = [
+            f"--{name.replace('_', '-')}" + (f"={value}" if value != "" else "") for name, value in options.items()
+        ]
+        with (self.folder / f"{program}.log").open("wb") as log:
+            self._processes.append(
+                subprocess.Popen(
+                    [binary, *flags], stdout=log, stderr=log, preexec_fn=_dies_with_parent, cwd=self.folder
+                )
+            )
+
+    def _wait_ready(self) -> None:
+        import ssl
+
+        context = ssl.create_default_context(cafile=str(self.pki / "ca.crt"))
+        context.load_cert_chain(self.pki / "admin.crt", self.pki / "admin.key")
+        until = time.monotonic() + START_S
+        while time.monotonic() < until:
+            for process in self._processes:
+                assert process.poll() is None, self._said(process)
+            try:
+                with urllib.request.urlopen(f"{self.server}/readyz", context=context, timeout=5) as reply:
+                    if reply.status == 200:
+                        return
+            except OSError:
+                time.sleep(0.2)
+        raise TimeoutError(f"the API server was not ready in {START_S} s: {self._said(self._processes[-1])}")
+
+    def _said(self, process: subprocess.Popen[bytes]) -> str:
+        program = os.path.basename(str(process.args[0]))  # type: ignore[index]  # noqa: PTH119
+        return (self.folder / f"{program}.log").read_text(errors="replace")[-2000:]

@@ -1,0 +1,54 @@
+"""What a pod asks for, against the prediction."""
+
+from typing import Any
+
+from job import memory
+from job.anatomy import Anatomy, anatomy_of
+from job.spec import JobSpec
+from k8s.resources import resources_of
+from k8s.settings import GIB, Resources
+
+
+def spec(**sections: Any) -> JobSpec:
+    return JobSpec.model_validate({"model": {"id": "a/b"}, "dataset": {"id": "a/b"}, **sections})
+
+
+def llama(width: int, layers: int, feed_forward: int, heads: int, vocabulary: int = 32_000) -> Anatomy:
+    config = {
+        "model_type": "llama", "hidden_size": width, "num_hidden_layers": layers, "intermediate_size": feed_forward,
+        "num_attention_heads": heads, "vocab_size": vocabulary, "tie_word_embeddings": False,
+    }  # fmt: skip
+    return anatomy_of(config, "llama")
+
+
+SEVEN = llama(4096, 32, 11008, 32)
+
+
+def test_the_recipe_fits_a_node_with_15_gb_and_the_disk_that_clouds_give() -> None:
+    found = resources_of(spec(), SEVEN, on_gpu=True)
+    assert found.memory <= 12 * GIB and found.disk <= 47 * GIB
+
+
+def test_the_disk_holds_the_base_and_the_unquantized_file_at_once() -> None:
+    both = 2 * memory.export_bytes(SEVEN, "f16")
+    assert both < resources_of(spec(), SEVEN, on_gpu=True).disk < 2 * both
+
+
+def test_a_base_from_a_mounted_volume_and_no_judging_need_less_disk() -> None:
+    most = resources_of(spec(export={"types": ["q4_k_m"]}), SEVEN, on_gpu=True).disk
+    no_judge = spec(export={"types": ["q4_k_m"]}, evaluation={"judge": False})
+    assert resources_of(no_judge, SEVEN, on_gpu=True, downloads=False).disk < most
+
+
+def test_on_the_cpu_the_weights_are_in_memory() -> None:
+    found = resources_of(spec(load={"bits": 32}), SEVEN, on_gpu=False)
+    assert found.memory > SEVEN.parameters * 4 > resources_of(spec(load={"bits": 32}), SEVEN, on_gpu=True).memory
+
+
+def test_a_family_that_is_not_known_gets_the_defaults() -> None:
+    assert resources_of(spec(), None, on_gpu=True) == Resources()
+
+
+def test_a_large_vocabulary_needs_more_memory() -> None:
+    wide = llama(5120, 48, 14336, 40, vocabulary=262_144)
+    assert resources_of(spec(), wide, on_gpu=True).memory > memory.export_ram(wide)

@@ -1,0 +1,80 @@
+"""A sweep's combinations, and that its runs keep apart."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from job.errors import SpecInvalid
+from job.spec import JobSpec
+from job.spec_file import load
+from k8s.errors import SettingsInvalid
+from k8s.sweep import apart, combinations, indexes
+
+BASE = {"FINETUNE__MODEL__ID": "owner/model", "FINETUNE__DATASET__ID": "owner/rows"}
+
+
+def read(extra: Mapping[str, str]) -> JobSpec:
+    return load(None, BASE | dict(extra))
+
+
+def spec(**sections: Any) -> JobSpec:
+    return JobSpec.model_validate({"model": {"id": "owner/model"}, "dataset": {"id": "owner/rows"}, **sections})
+
+
+def test_each_combination_is_a_run() -> None:
+    found = indexes(read, ["training.learning_rate=1e-4,2e-4", "lora.r=8,16"])
+    assert [(one.spec.training.learning_rate, one.spec.lora.r) for one in found if one.spec.training] == [
+        (1e-4, 8),
+        (1e-4, 16),
+        (2e-4, 8),
+        (2e-4, 16),
+    ]
+    assert found[1].changes == {"training.learning_rate": 1e-4, "lora.r": 16}
+
+
+def test_lists_are_values_too() -> None:
+    found = indexes(read, ['lora.target_modules=["q_proj"],["q_proj","v_proj"]'])
+    assert [one.spec.lora.target_modules for one in found] == [["q_proj"], ["q_proj", "v_proj"]]
+
+
+def test_words_are_values_too_and_the_same_twice_is_one() -> None:
+    assert [one.spec.lora.target_modules for one in indexes(read, ["lora.target_modules=all-linear,all-linear"])] == [
+        "all-linear"
+    ]
+
+
+def test_a_value_that_the_spec_does_not_take_names_its_combination() -> None:
+    with pytest.raises(SpecInvalid, match=r"lora\.r=0"):
+        indexes(read, ["lora.r=8,0"])
+
+
+@pytest.mark.parametrize("option", ["lora.r", "r=1", "=1", "lora..r=1"])
+def test_an_option_that_names_no_field_is_refused(option: str) -> None:
+    with pytest.raises(SettingsInvalid, match="--sweep"):
+        combinations([option])
+
+
+def test_a_field_that_is_there_twice_is_refused() -> None:
+    with pytest.raises(SettingsInvalid, match="twice"):
+        combinations(["lora.r=8", "lora.r=16"])
+
+
+def test_no_two_runs_publish_to_one_place_or_share_an_id() -> None:
+    whole = spec(
+        publish={"folder": "/published", "s3": "s3://bucket/models/", "hub": {"repo_id": "me/quotes-gguf"}},
+        run={"id": "quotes"},
+    )
+    found = [apart(whole, number) for number in range(3)]
+    assert [one.publish.s3 for one in found] == [f"s3://bucket/models/{n}" for n in range(3)]
+    assert [one.publish.folder for one in found] == [f"/published/{n}" for n in range(3)]
+    assert [one.publish.hub.repo_id for one in found if one.publish.hub] == [f"me/quotes-{n}-gguf" for n in range(3)]
+    assert [one.run.id for one in found] == [f"quotes-{n}" for n in range(3)]
+
+
+def test_a_spec_that_publishes_nowhere_stays_as_it_is() -> None:
+    assert apart(spec(), 3) == spec()
+
+
+def test_ids_stay_within_what_kubernetes_takes() -> None:
+    assert len(apart(spec(run={"id": "a" * 63}), 9999).run.id or "") <= 63
