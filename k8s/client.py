@@ -63,6 +63,14 @@ class Cluster:
         finally:
             reply.close()
 
+    def blocks(self, path: str, size: int) -> Iterator[bytes]:
+        """A reply's bytes, at most `size` at a time."""
+        reply = self._request("GET", path, None, {}, timeout=(ANSWERS_S, TIMEOUT_S))
+        try:
+            yield from client_errors.translated_parts(reply, self.server, size)
+        finally:
+            reply.close()
+
     def _request(self, verb: str, path: str, body: Any, query: Mapping[str, Any], timeout: Any) -> Any:
         headers = {"Accept": "application/json"}
         if body is not None:

@@ -37,12 +37,12 @@ def translated(server: str) -> Iterator[None]:
         raise unreachable(server, error) from error
 
 
-def translated_parts(reply: Any, server: str) -> Iterator[bytes]:
+def translated_parts(reply: Any, server: str, size: int | None = None) -> Iterator[bytes]:
     """The parts of a streamed reply; a connection that breaks is ClusterUnreachable."""
     from urllib3.exceptions import HTTPError
 
     try:
-        yield from reply.stream(amt=None, decode_content=False)
+        yield from reply.stream(amt=size, decode_content=False)
     except (HTTPError, OSError) as error:
         raise unreachable(server, error) from error
 

@@ -83,6 +83,7 @@ def _labels(settings: Settings) -> dict[str, str]:
 def _about(settings: Settings, spec: JobSpec, sweep: Sequence[Index]) -> dict[str, str]:
     """What `list` shows without reading anything else."""
     found = {"finetune-run/model": spec.model.id, "finetune-run/gpu": ",".join(settings.placement.gpus) or "none"}
+    found["finetune-run/run"] = spec.run.id or settings.name
     if store := spec.run.store or (STORE if settings.store_pvc else None):
         found["finetune-run/store"] = store
     if sweep:

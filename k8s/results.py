@@ -2,29 +2,42 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, Protocol
 
-from job.artifacts import Artifact, verify
-from job.errors import IntegrityViolated
-from job.manifest import Manifest, PublishedFile, read_manifest
+from job.artifacts import Artifact
+from job.manifest import Manifest, PublishedFile
 from job.store import Store, open_store
 from k8s.errors import ObjectNotFound
+from k8s.runs import Run
 
 OnProgress = Callable[[str, int, int], None]
 """Name of a file, bytes done, bytes in all."""
 
 
-def manifest_of(store: Store, run: str) -> Manifest:
+class Readable(Protocol):
+    """What of a run store is needed to read results."""
+
+    url: str
+
+    def get(self, key: str) -> tuple[bytes, str] | None:
+        """An object, or None."""
+
+    def get_file(self, key: str, path: Path, expected: Artifact, progress: Any = None) -> None:
+        """A file, verified and whole."""
+
+
+def manifest_of(store: Readable, run: str) -> Manifest:
     """Raises ObjectNotFound where the run has not finished."""
-    found = read_manifest(store, run)
+    found = store.get(f"runs/{run}/manifest.json")
     if found is None:
         raise ObjectNotFound(
             f"{run} has no results in {store.url} yet", hint=f"`finetune-run status {run}` shows how far it is."
         )
-    return found
+    return Manifest.model_validate_json(found[0])
 
 
 def wanted(manifest: Manifest, types: Sequence[str]) -> list[PublishedFile]:
-    """The files of these types (q4_k_m, lora, …), or all. Raises ObjectNotFound with what there is."""
+    """The files of these types (q4_k_m, document, …), or all. Raises ObjectNotFound with what there is."""
     if not types:
         return list(manifest.files)
     found = [one for one in manifest.files if one.type in {kind.lower() for kind in types}]
@@ -34,32 +47,26 @@ def wanted(manifest: Manifest, types: Sequence[str]) -> list[PublishedFile]:
     return found
 
 
-def download(store: Store, files: Sequence[PublishedFile], folder: Path, on_progress: OnProgress) -> list[Path]:
+def download(store: Readable, files: Sequence[PublishedFile], folder: Path, on_progress: OnProgress) -> None:
     """Each file under its published name; what is there and whole stays. Raises IntegrityViolated and the store's."""
-    paths = []
     for file in files:
-        path = folder / file.name
         item = Artifact(path=file.name, sha256=file.sha256, size=file.size)
-        if not _is_whole(folder, item):
-            store.get_file(file.key, path, item, progress=lambda done, f=file: on_progress(f.name, int(done), f.size))  # type: ignore[misc]
+
+        def said(done: int, file: PublishedFile = file) -> None:
+            on_progress(file.name, done, file.size)
+
+        store.get_file(file.key, folder / file.name, item, progress=said)
         on_progress(file.name, file.size, file.size)
-        paths.append(path)
-    return paths
 
 
-def _is_whole(folder: Path, item: Artifact) -> bool:
-    try:
-        verify(folder, item)
-    except (IntegrityViolated, FileNotFoundError):
-        return False
-    return True
+def store_of(run: Run, folder: str | None = None) -> Store:
+    """The run's store, with this user's own credentials. `folder`: where its volume is mounted here.
 
-
-def store_of(url: str | None, run: str) -> Store:
-    """The run's store, with this user's own credentials. Raises ObjectNotFound for one that only the pod can see."""
-    if url is None or not url.startswith("s3://"):
-        where = f"in {url}, which only a pod can read" if url else "only in the pod, and went with it"
-        raise ObjectNotFound(
-            f"the results of {run} are {where}", hint="Name the volume with --pvc, or set run.store to s3://…."
-        )
-    return open_store(url)
+    Raises ObjectNotFound for one that only a pod can see.
+    """
+    if folder:
+        return open_store(folder)
+    if run.store is None or not run.store.startswith("s3://"):
+        where = f"in {run.store}, on a volume" if run.store else "only in its pod, and went with it"
+        raise ObjectNotFound(f"what {run.name} has made is {where}", hint="Name the volume's claim: --store-pvc NAME.")
+    return open_store(run.store)

@@ -27,6 +27,8 @@ class Run(Frozen):
     model: str = ""
     gpu: str = ""
     store: str | None = None
+    id: str
+    """Of the run in its store; in a sweep each index has its number behind it."""
     created: str
     started: str | None = None
     ended: str | None = None
@@ -39,6 +41,11 @@ class Run(Frozen):
     @property
     def is_over(self) -> bool:
         return self.state in ("complete", "failed")
+
+    @property
+    def ids(self) -> list[str]:
+        """Of each index of a sweep, else the one."""
+        return [f"{self.id[:57].rstrip('.-')}-{n}" for n in range(self.indexes)] if self.indexes else [self.id]
 
     @property
     def seconds(self) -> float | None:
@@ -64,6 +71,7 @@ def run_of(job: Object, pods: Sequence[Object] = ()) -> Run:
         model=notes.get("finetune-run/model", ""),
         gpu=notes.get("finetune-run/gpu", ""),
         store=notes.get("finetune-run/store"),
+        id=notes.get("finetune-run/run") or metadata["name"],
         created=metadata["creationTimestamp"],
         started=status.get("startTime"),
         ended=status.get("completionTime") or (over["lastTransitionTime"] if over else None),

@@ -49,7 +49,7 @@ def waiting_for(job: Object, pods: Sequence[Object], said: Sequence[Object]) -> 
     if not alive:
         refused = _last(said, "FailedCreate")
         return [f"its pod is refused: {refused[0]}"] if refused else _between(pods)
-    return _of_pod(alive[-1], said)
+    return waiting_for_pod(alive[-1], said)
 
 
 def _between(pods: Sequence[Object]) -> list[str]:
@@ -61,7 +61,8 @@ def _between(pods: Sequence[Object]) -> list[str]:
     return [f"waiting for a new pod{how}; the pauses grow from 10 seconds to 10 minutes"]
 
 
-def _of_pod(pod: Object, said: Sequence[Object]) -> list[str]:
+def waiting_for_pod(pod: Object, said: Sequence[Object]) -> list[str]:
+    """Why a pod does not run yet. `said`: the events about it."""
     status = pod["status"]
     for container in status.get("containerStatuses") or ():
         waiting = container.get("state", {}).get("waiting") or {}

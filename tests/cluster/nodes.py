@@ -56,6 +56,7 @@ class Nodes:
         for name in list(self._names):
             self._names.discard(name)
             self._core.delete_node(name)
+            self._leases.delete_namespaced_lease(name, "kube-node-lease")
 
     def fall_silent(self, name: str) -> None:
         """No more heartbeats, as of a machine that was switched off."""
@@ -79,7 +80,7 @@ class Nodes:
                         raise
 
     def _lease(self, name: str, *, create: bool = False) -> None:
-        spec = {"holderIdentity": name, "leaseDurationSeconds": 40, "renewTime": f"{now()[:-1]}.000000Z"}
+        spec = {"holderIdentity": name, "leaseDurationSeconds": 40, "renewTime": datetime.now(UTC).replace(microsecond=1)}
         body = {"metadata": {"name": name, "namespace": "kube-node-lease"}, "spec": spec}
         if create:
             self._leases.create_namespaced_lease("kube-node-lease", body)

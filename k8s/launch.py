@@ -1,0 +1,70 @@
+"""The launcher's command line, and the only place that catches everything: an exit code for each end.
+
+`python k8s/launch.py --gpu t4 --model M --dataset D`, installed as `finetune-run`. Without a command it launches. Exit
+codes: the run's own (job/errors.py) where it was waited for, 10 to 19 (k8s/errors.py) for the launcher's own faults.
+"""
+
+import sys
+from pathlib import Path
+
+if not __package__:  # run as a script: this folder's modules are no top-level ones
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+import typer
+
+from k8s import command_launch, command_manage, command_results
+from k8s.shown import say
+
+app = typer.Typer(
+    name="finetune-run",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,  # its tracebacks show local variables, and with them secrets
+    rich_markup_mode="markdown",
+    help="Launches fine-tuning runs on Kubernetes, follows and manages them.\n\n"
+    "`finetune-run --gpu t4 --model NousResearch/Llama-2-7b-hf --dataset Abirate/english_quotes` is `launch`.",
+    epilog="Exit codes: the run's own where it was waited for (docs: exit codes); 10 to 19 for the launcher's faults.",
+)
+command_launch.register(app)
+command_manage.register(app)
+command_results.register(app)
+
+COMMANDS = {
+    "launch", "plan", "status", "list", "logs", "wait", "cancel", "resume", "results", "gpus",
+}  # fmt: skip
+_OWN = {"--help", "--version", "--install-completion", "--show-completion"}
+
+
+@app.callback()
+def _options(
+    version: bool = typer.Option(False, "--version", is_eager=True, help="The version."),
+) -> None:
+    if version:
+        from job import __version__
+
+        typer.echo(f"finetune-run {__version__}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Runs a command, and turns what it raises into one message and an exit code."""
+    from job.errors import JobError
+    from job.redaction import redact
+    from k8s.errors import LauncherBug, LauncherError
+
+    given = sys.argv[1:]
+    if given and given[0].startswith("-") and given[0] not in _OWN:
+        given = ["launch", *given]
+    try:
+        app(given, prog_name="finetune-run")
+    except (LauncherError, JobError) as error:
+        say(f"error: {redact(str(error))}", style="bad")
+        sys.exit(error.code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as error:  # noqa: BLE001
+        say(f"error: {redact(f'{type(error).__name__}: {error}')}\nThis is a bug in the launcher.", style="bad")
+        sys.exit(LauncherBug.code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,30 @@
+"""Options that several commands share."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from k8s.shown import Output
+
+_WHERE, _RUN = "Where", "What"
+Context = Annotated[str | None, typer.Option(help="A context of the kubeconfig.", rich_help_panel=_WHERE)]
+Namespace = Annotated[str | None, typer.Option("--namespace", "-n", help="A namespace.", rich_help_panel=_WHERE)]
+Shown = Annotated[Output, typer.Option("--output", "-o", help="How results are printed.")]
+Name = Annotated[str, typer.Argument(help="The run's name, as `list` shows it.", show_default=False)]
+Timeout = Annotated[float | None, typer.Option(help="Seconds to wait at most; the run goes on.", show_default=False)]
+SpecFile = Annotated[
+    Path | None,
+    typer.Option("--spec", help="The job spec: a YAML or JSON file.", rich_help_panel=_RUN, show_default=False),
+]
+Model = Annotated[str | None, typer.Option(help="model.id", rich_help_panel=_RUN, show_default=False)]
+Dataset = Annotated[str | None, typer.Option(help="dataset.id", rich_help_panel=_RUN, show_default=False)]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="A field of the spec: training.learning_rate=1e-4", rich_help_panel=_RUN),
+]
+Sweeps = Annotated[
+    list[str] | None,
+    typer.Option("--sweep", help="Values to try, a run each: lora.r=8,16", rich_help_panel=_RUN),
+]
+Gpu = Annotated[str, typer.Option(help="t4, l4, a100, …; several: t4,l4; auto: the smallest that fits; none: the CPU")]

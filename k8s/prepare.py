@@ -1,0 +1,169 @@
+"""From what stands on the command line to what is sent: spec, placement, settings, manifest, and what to tell."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from job import __version__
+from job.artifacts import Frozen
+from job.naming import run_name
+from job.spec import JobSpec
+from job.spec_file import load
+from k8s.client import Cluster
+from k8s.errors import ClusterUnreachable, GpuUnavailable, ObjectNotFound, SettingsInvalid
+from k8s.manifest import Manifest, render
+from k8s.names import job_name
+from k8s.nodes import Node
+from k8s.placement import Placement, place
+from k8s.prediction import anatomy_here, vram_needed
+from k8s.resources import resources_of
+from k8s.settings import Resources, Settings
+from k8s.sweep import Index, indexes, variable
+from k8s.wish import Wish
+
+IMAGE = f"finetune-run:{__version__}"
+
+
+class Prepared(Frozen):
+    """A run that could be sent. `notes`: what the user should know, a sentence or two each."""
+
+    spec: JobSpec
+    sweep: tuple[Index, ...]
+    placement: Placement
+    settings: Settings
+    manifest: Manifest
+    vram: int | None
+    notes: tuple[str, ...]
+
+
+def spec_from(path: Path | None, model: str | None, dataset: str | None, sets: Sequence[str]) -> Any:
+    """Reads the spec: file, then the environment, then flags. A function of further variables, for sweeps."""
+    given = dict(_assignments(sets))
+    for name, value in (("model.id", model), ("dataset.id", dataset)):
+        if value is not None:
+            given[variable(name)] = value
+
+    def read(more: Mapping[str, str]) -> JobSpec:
+        return load(path, {**os.environ, **given, **more})
+
+    return read
+
+
+def _assignments(sets: Sequence[str]) -> list[tuple[str, str]]:
+    """`--set training.learning_rate=1e-4` as variables. Raises SettingsInvalid."""
+    found = []
+    for one in sets:
+        path, equals, value = one.partition("=")
+        if not equals or not path.strip():
+            raise SettingsInvalid(f"--set: {one[:80]!r}", hint="Write section.field=value.")
+        found.append((variable(path), value))
+    return found
+
+
+def pairs(options: Sequence[str], flag: str) -> dict[str, str]:
+    """`NAME=value` options as a dict. Raises SettingsInvalid."""
+    found = {}
+    for one in options:
+        name, equals, value = one.partition("=")
+        if not equals or not name:
+            raise SettingsInvalid(f"{flag}: {one[:40]!r}", hint=f"Write {flag} NAME=value.")
+        found[name] = value
+    return found
+
+
+def prepare(
+    cluster: Cluster | None,
+    wish_of: Any,
+    read: Any,
+    *,
+    sweeps: Sequence[str] = (),
+    title: str | None = None,
+    salt: str = "",
+    resources: Mapping[str, Any] = {},
+    **settings: Any,
+) -> Prepared:
+    """Decides everything that can be decided before anything is sent.
+
+    `wish_of(needs)` gives the Wish; `resources` replaces single figures of the prediction. `cluster` is None where
+    nothing may be asked (`--dry-run` with `--platform` and no cluster). Raises the launcher's faults and SpecInvalid.
+    """
+    spec: JobSpec = read({})
+    sweep = indexes(read, sweeps)
+    specs = [one.spec for one in sweep] or [spec]
+    model, unknown = anatomy_here(spec)
+    needs = [vram_needed(one, model) for one in specs]
+    vram = None if None in needs else max(one or 0 for one in needs)
+    wish: Wish = wish_of(vram)
+    nodes = cluster.nodes() if cluster and wish.gpus != ("none",) else None
+    placement = place(wish, nodes)
+    on_gpu = bool(placement.resource)
+    asked = [resources_of(one, model, on_gpu=on_gpu) for one in specs]
+    largest = {name: max(getattr(one, name) for one in asked) for name in Resources.model_fields}
+    size = Resources(**(largest | dict(resources)))
+    made = Settings.of(
+        name=job_name(title or run_name(spec), specs, salt), placement=placement, resources=size, **settings
+    )
+    notes = [
+        *([unknown] if unknown else []),
+        *placement.notes,
+        *_storeless(specs, made),
+    ]
+    _check_room(size, placement, nodes)
+    return Prepared(
+        spec=spec, sweep=sweep, placement=placement, settings=made, manifest=render(made, spec, sweep), vram=vram,
+        notes=tuple(notes),
+    )  # fmt: skip
+
+
+def _storeless(specs: Sequence[JobSpec], settings: Settings) -> list[str]:
+    if all(one.run.store for one in specs) or settings.store_pvc:
+        return []
+    return ["no store outlives the pod: a pod that is lost starts again (--store-pvc NAME, or --set run.store=s3://…)"]
+
+
+def _check_room(size: Resources, placement: Placement, nodes: Sequence[Node] | None) -> None:
+    """Raises GpuUnavailable where every node that has the GPU is too small for the rest."""
+    fitting = [node for node in nodes or () if node.name in placement.nodes and node.memory]
+    small = [node for node in fitting if size.memory > node.memory or size.disk > (node.disk or size.disk)]
+    if not fitting or len(small) < len(fitting):
+        return
+    node = max(fitting, key=lambda one: one.memory)
+    raise GpuUnavailable(
+        f"the run asks for {size.memory / 2**30:.0f} GiB of memory and {size.disk / 2**30:.0f} GiB of disk, and the "
+        f"largest node with this GPU ({node.name}) has {node.memory / 2**30:.1f} and {node.disk / 2**30:.0f} GiB",
+        hint="Take a larger node, or say what is enough: --memory and --disk; --scratch puts the work on a volume.",
+    )
+
+
+def check_references(cluster: Cluster, settings: Settings) -> None:
+    """What is named and not there, before anything is sent. Raises ObjectNotFound."""
+    named = [("secrets", name) for name in (*settings.env_secrets, *settings.pull_secrets, *settings.secret_files)]
+    named += [("secrets", one.name) for one in settings.secret_env.values()]
+    named += [("persistentvolumeclaims", name) for name in (settings.store_pvc, settings.cache_pvc) if name]
+    named += [("configmaps", settings.ca.name)] if settings.ca else []
+    named += [("serviceaccounts", settings.service_account)] if settings.service_account else []
+    for kind, name in dict.fromkeys(named):
+        if cluster.exists(kind, name) is False:
+            raise ObjectNotFound(
+                f"there is no {kind.removesuffix('s')} {name} in namespace {cluster.namespace}",
+                hint="Create it first, or name another one.",
+            )
+    if settings.queue:
+        try:
+            cluster.local_queue(settings.queue)
+        except ObjectNotFound as error:
+            raise ObjectNotFound(
+                f"there is no LocalQueue {settings.queue} in namespace {cluster.namespace}",
+                hint="Is Kueue installed? `kubectl get localqueues` lists the queues.",
+            ) from error
+
+
+def cluster_or_none(context: str | None, namespace: str | None, *, needed: bool) -> Cluster | None:
+    """The cluster; None where there is none and it is not needed."""
+    try:
+        return Cluster(context, namespace)
+    except ClusterUnreachable:
+        if needed:
+            raise
+        return None
