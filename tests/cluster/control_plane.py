@@ -5,6 +5,7 @@ pod ends by writing its status as a kubelet does.
 """
 
 import ctypes
+import json
 import os
 import shutil
 import signal
@@ -105,7 +106,28 @@ class ControlPlane:
             service_account_issuer="https://kubernetes.default.svc", authorization_mode="Node,RBAC",
             enable_admission_plugins="NodeRestriction,ExtendedResourceToleration",
             service_cluster_ip_range="10.96.0.0/16", endpoint_reconciler_type="none",
+            kubelet_preferred_address_types="InternalIP", audit_log_path=self.folder / "audit.log",
+            audit_policy_file=self._audit_policy(),
         )  # fmt: skip
+
+    def _audit_policy(self) -> Path:
+        """Who asked for what is written down, once the answer is sent."""
+        path = self.folder / "audit.yaml"
+        rules = [{"level": "None", "userGroups": ["system:masters", "system:nodes"]}, {"level": "Metadata"}]
+        policy = {"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"], "rules": rules}
+        path.write_text(json.dumps(policy))
+        return path
+
+    def asked_by(self, user: str) -> set[tuple[str, str]]:
+        """Verb and resource (with its subresource) of every request of a user."""
+        found = set()
+        for line in (self.folder / "audit.log").read_text().splitlines():
+            entry = json.loads(line)
+            what = entry.get("objectRef")
+            if entry["user"]["username"] == user and what:
+                resource = "/".join(part for part in (what["resource"], what.get("subresource")) if part)
+                found.add((entry["verb"], resource))
+        return found
 
     def _run(self, program: str, **options: Any) -> None:
         binary = shutil.which(program) if program == "etcd" else str(PROGRAMS / program)

@@ -9,6 +9,7 @@ import pytest
 from kubernetes import client, config
 
 from tests.cluster.control_plane import ControlPlane
+from tests.cluster.kubelet import Kubelet
 from tests.cluster.nodes import Nodes
 
 _numbers = itertools.count(1)
@@ -21,7 +22,8 @@ class Cluster:
         self.plane = plane
         self.api = config.new_client_from_config(str(plane.admin))
         self.core, self.batch = client.CoreV1Api(self.api), client.BatchV1Api(self.api)
-        self.nodes = Nodes(self.api)
+        self.kubelet = Kubelet(plane.pki, self.core)
+        self.nodes = Nodes(self.api, self.kubelet.port)
 
     def namespace(self, *, restricted: bool = False) -> str:
         """A new one. `restricted`: it enforces that Pod Security profile."""
@@ -74,6 +76,7 @@ def shared_cluster(control_plane: ControlPlane) -> Iterator[Cluster]:
     cluster = Cluster(control_plane)
     yield cluster
     cluster.nodes.stop()
+    cluster.kubelet.stop()
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Nodes without a kubelet, and what a kubelet would write: heartbeats, and how pods go on."""
+"""Nodes without a machine, and what a kubelet would write: heartbeats, and how pods go on."""
 
 import threading
 import time
@@ -20,7 +20,8 @@ def now() -> str:
 class Nodes:
     """The nodes of one control plane. `stop` ends their heartbeats."""
 
-    def __init__(self, api: client.ApiClient) -> None:
+    def __init__(self, api: client.ApiClient, kubelet_port: int) -> None:
+        self._port = kubelet_port
         self._core, self._leases = client.CoreV1Api(api), client.CoordinationV1Api(api)
         self._names: set[str] = set()
         self._stopped = threading.Event()
@@ -48,6 +49,8 @@ class Nodes:
         self._core.create_node({"metadata": metadata, "spec": spec})
         self._lease(name, create=True)
         status = {"capacity": has, "allocatable": has, "conditions": [_ready()]}
+        status["addresses"] = [{"type": "InternalIP", "address": "127.0.0.1"}]
+        status["daemonEndpoints"] = {"kubeletEndpoint": {"Port": self._port}}
         self._core.patch_node_status(name, {"status": status})
         self._names.add(name)
         self._until(lambda: not self._tainted_by_controller(name), f"node {name} is not ready")
@@ -80,7 +83,11 @@ class Nodes:
                         raise
 
     def _lease(self, name: str, *, create: bool = False) -> None:
-        spec = {"holderIdentity": name, "leaseDurationSeconds": 40, "renewTime": datetime.now(UTC).replace(microsecond=1)}
+        spec = {
+            "holderIdentity": name,
+            "leaseDurationSeconds": 40,
+            "renewTime": datetime.now(UTC).replace(microsecond=1),
+        }
         body = {"metadata": {"name": name, "namespace": "kube-node-lease"}, "spec": spec}
         if create:
             self._leases.create_namespaced_lease("kube-node-lease", body)

@@ -1,0 +1,120 @@
+"""The two things of a kubelet that the launcher's tests need beside heartbeats: logs, and the end of deleted pods.
+
+The API server asks it for logs as it asks a real one, over TLS. A stream can be cut off, as API servers and load
+balancers do.
+"""
+
+import ssl
+import threading
+import time
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from kubernetes import client
+from kubernetes.client.exceptions import ApiException
+
+
+class Log:
+    """What a container has written. `open`: more may come; `cut_after`: lines after which each stream breaks off."""
+
+    def __init__(self) -> None:
+        self.lines: list[tuple[datetime, str]] = []
+        self.open = True
+        self.cut_after: int | None = None
+        self.changed = threading.Condition()
+
+    def write(self, *texts: str) -> None:
+        with self.changed:
+            self.lines += [(datetime.now(UTC), text) for text in texts]
+            self.changed.notify_all()
+
+    def close(self) -> None:
+        with self.changed:
+            self.open = False
+            self.changed.notify_all()
+
+
+class Kubelet:
+    """Serves the logs of every pod (`log(name)`), and lets pods go that are being deleted."""
+
+    def __init__(self, pki: Path, core: client.CoreV1Api) -> None:
+        self._core, self._logs = core, dict[str, Log]()
+        self.streams = 0
+        kubelet = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                kubelet.serve(self)
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(pki / "apiserver.crt", pki / "apiserver.key")
+        self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+        self.port = self._server.server_address[1]
+        self._stopped = threading.Event()
+        for work in (self._server.serve_forever, self._let_go):
+            threading.Thread(target=work, daemon=True).start()
+
+    def log(self, pod: str) -> Log:
+        return self._logs.setdefault(pod, Log())
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self._server.shutdown()
+        self._server.server_close()
+
+    def serve(self, request: BaseHTTPRequestHandler) -> None:
+        """/containerLogs/<namespace>/<pod>/<container>?follow=true&timestamps=true&sinceTime=…"""
+        url = urlsplit(request.path)
+        asked = {key: values[0] for key, values in parse_qs(url.query).items()}
+        log = self.log(url.path.split("/")[3])
+        since = datetime.fromisoformat(asked["sinceTime"].replace("Z", "+00:00")) if "sinceTime" in asked else None
+        self.streams += 1
+        request.send_response(200)
+        request.send_header("Content-Type", "text/plain")
+        request.send_header("Transfer-Encoding", "chunked")
+        request.end_headers()
+        sent = at = 0
+        while True:
+            with log.changed:
+                while asked.get("follow") == "true" and log.open and at >= len(log.lines):
+                    log.changed.wait(0.5)
+                    if self._stopped.is_set():
+                        return
+                new, at, over = log.lines[at:], len(log.lines), not log.open
+            for when, text in new:
+                if since is not None and when < since:
+                    continue
+                line = f"{when.strftime('%Y-%m-%dT%H:%M:%S.%fZ')} {text}\n".encode()
+                request.wfile.write(b"%x\r\n%s\r\n" % (len(line), line))
+                request.wfile.flush()
+                sent += 1
+                if log.cut_after is not None and sent >= log.cut_after:
+                    request.close_connection = True
+                    request.connection.close()
+                    return
+            if asked.get("follow") != "true" or (over and at == len(log.lines)):
+                request.wfile.write(b"0\r\n\r\n")
+                return
+
+    def _let_go(self) -> None:
+        """A pod that is being deleted stays until its kubelet says that its containers have ended."""
+        while not self._stopped.wait(0.3):
+            try:
+                for pod in self._core.list_pod_for_all_namespaces().items:
+                    if pod.metadata.deletion_timestamp and pod.spec.node_name:
+                        name, space = pod.metadata.name, pod.metadata.namespace
+                        self._core.delete_namespaced_pod(name, space, grace_period_seconds=0)
+            except ApiException as error:
+                if error.status != 404:
+                    raise
+            time.sleep(0)
