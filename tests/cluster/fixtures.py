@@ -22,6 +22,7 @@ class Cluster:
         self.plane = plane
         self.api = config.new_client_from_config(str(plane.admin))
         self.core, self.batch = client.CoreV1Api(self.api), client.BatchV1Api(self.api)
+        self._namespaces: list[str] = []
         self.kubelet = Kubelet(plane.pki, self.core)
         self.nodes = Nodes(self.api, self.kubelet.port)
 
@@ -30,8 +31,19 @@ class Cluster:
         name = f"test-{next(_numbers)}"
         labels = {"pod-security.kubernetes.io/enforce": "restricted"} if restricted else {}
         self.core.create_namespace({"metadata": {"name": name, "labels": labels}})
+        self._namespaces.append(name)
         eventually(lambda: self.core.list_namespaced_service_account(name).items, "a service account")
         return name
+
+    def clear(self) -> None:
+        """Neither Jobs nor pods nor nodes are left: a pod would go on to hold what a node of the same name has."""
+        for name in self._namespaces:
+            self.batch.delete_collection_namespaced_job(name, propagation_policy="Background")
+            self.core.delete_collection_namespaced_pod(name, grace_period_seconds=0)
+        for name in self._namespaces:
+            eventually(lambda name=name: not self.core.list_namespaced_pod(name).items, "the pods to go")
+        self._namespaces.clear()
+        self.nodes.remove_all()
 
     def pods(self, namespace: str, phase: str | None = None) -> list[Any]:
         """By age; of one phase, and not being deleted."""
@@ -83,4 +95,4 @@ def shared_cluster(control_plane: ControlPlane) -> Iterator[Cluster]:
 def cluster(shared_cluster: Cluster) -> Iterator[Cluster]:
     """With no node in the beginning."""
     yield shared_cluster
-    shared_cluster.nodes.remove_all()
+    shared_cluster.clear()
