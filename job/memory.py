@@ -8,7 +8,7 @@ from math import ceil
 
 from job.anatomy import Anatomy
 from job.artifacts import Frozen
-from job.quants import UNQUANTIZED
+from job.quants import HELPED_BY_IMATRIX, UNQUANTIZED
 from job.spec import JobSpec
 
 GB = 1_000_000_000
@@ -22,8 +22,8 @@ OPTIMIZER_BYTES = {"paged_adamw_8bit": 2, "adamw_8bit": 2, "sgd": 0}
 EXPORT_START = 0.45 * GB
 """torch, transformers and the converter without any weight."""
 
-TRAIN_START = 620_000_000
-"""torch, transformers, peft, trl and datasets, imported."""
+LOGITS_LIMIT = 4 << 30
+"""Bytes of the unquantized file's logits that judging keeps at most (job/judging.py)."""
 LLAMA_START = 10_000_000
 """A program of llama.cpp that computes, without weights and vocabulary."""
 WORD = 350
@@ -156,19 +156,27 @@ def _graph(model: Anatomy, tokens: int) -> int:
     return tokens * 4 * max(model.vocabulary, 2 * model.feed_forward + 3 * model.width)
 
 
-def train_ram(spec: JobSpec, model: Anatomy, *, on_gpu: bool) -> int:
-    """Host memory of the training process. Without a GPU the weights and everything that training needs are here, in
-    float32."""
-    training = spec.training
-    assert training
-    if on_gpu:
-        return TRAIN_START
-    trained = trainable(spec, model)
-    tokens = training.per_device_train_batch_size * training.max_length
-    attention, width = (model.heads + 2 * model.kv_heads) * model.head, model.width
-    block = tokens * (6 * width + 2 * attention + 4 * model.feed_forward) * 4
-    kept = model.layers * tokens * width * 4
-    activations = block + kept if training.gradient_checkpointing else model.layers * block
-    logits = tokens * model.vocabulary * 12
-    dequantized = model.largest_linear * 4 if spec.load.bits in (4, 8) else 0
-    return int(TRAIN_START + weight_bytes(spec, model) + trained * 16 + activations + logits + dequantized)
+def disk(spec: JobSpec, model: Anatomy, downloaded: int | None = None) -> int:
+    """The most that lies in the work directory at one time. `downloaded`: bytes of the base's weights, where they are
+    known and downloaded (0: they lie elsewhere).
+
+    First there are the base, the unquantized GGUF and what is made of it besides; then that GGUF, the logits, one file
+    that is being quantized and one that is being uploaded.
+    """
+    base = export_bytes(model, "f16") if downloaded is None else downloaded
+    unquantized = export_bytes(model, spec.export.dtype)
+    widest = max(32 if kind == "f32" else 16 if kind in UNQUANTIZED else 8.5 for kind in spec.export.types)
+    files = 2 * model.parameters * widest / 8
+    logits = spec.evaluation.max_tokens // 2 * (2 * model.vocabulary + 8) if spec.evaluation.judge else 0
+    merged = base * spec.export.merged
+    return int(unquantized + merged + max(base, files + min(logits, LOGITS_LIMIT)))
+
+
+def ram_by_stage(spec: JobSpec, model: Anatomy) -> dict[str, int]:
+    """Anonymous memory of each stage whose need is known beforehand; that of training without a GPU is not."""
+    found = {"export": export_ram(model), "quantize": quantize_ram(model, spec.export.types)}
+    if spec.evaluation.judge:
+        found["evaluate"] = evaluate_ram(spec, model)
+    if spec.export.imatrix == "auto" and HELPED_BY_IMATRIX.intersection(spec.export.types):
+        found["imatrix"] = imatrix_ram(spec, model)
+    return found

@@ -3,20 +3,19 @@
 import tempfile
 from collections.abc import Iterator
 from io import StringIO
+from math import inf
 from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from job import llama, memory
+from job import llama, memory, timing
 from job.active_run import run_id, store_url, work_folder
-from job.anatomy import Anatomy, anatomy_of
+from job.anatomy import Anatomy
+from job.config_here import anatomy_here
 from job.errors import NotFound, SpecInvalid
 from job.gpus import GPUS, Gpu
 from job.naming import run_name
 from job.spec import JobSpec
-
-FLOPS_SHARE = 0.3
-"""Of a GPU's peak, what QLoRA with small batches reaches: an estimate."""
 
 
 def describe(spec: JobSpec, gpu: str | None = None, price: float | None = None) -> str:
@@ -47,22 +46,17 @@ def _run(spec: JobSpec) -> Iterator[str]:
 
 
 def _needs(spec: JobSpec, gpu: Gpu | None, price: float | None) -> Iterator[str]:
-    from job.sources import config_of
-
-    try:
-        model = anatomy_of(config_of(spec), spec.model.id)
-    except (NotFound, SpecInvalid) as error:
-        yield f"nothing is predicted: {error.message}"
+    model, unknown = anatomy_here(spec)
+    if model is None:
+        yield unknown
         return
     yield f"parameters                {model.parameters / 1e9:8.3f} billion"
     if spec.training:
         trained = memory.trainable(spec, model)
         yield f"trainable                 {trained / 1e6:8.3f} million ({trained / model.parameters:.3%})"
         yield from _vram(spec, model, gpu)
-        yield from _time(spec, model, gpu, price)
-    unquantized = memory.export_bytes(model, spec.export.dtype)
-    yield f"RAM, export               {_gb(memory.export_ram(model))}"
-    yield f"disk, {spec.export.dtype} GGUF           {_gb(unquantized)}"
+    yield from _stages(spec, model)
+    yield from _time(spec, model, gpu, price)
     yield from _files(spec, model)
 
 
@@ -115,24 +109,36 @@ def _changed(spec: JobSpec, model: Anatomy, change: dict[str, object]) -> int:
 
 
 def _time(spec: JobSpec, model: Anatomy, gpu: Gpu | None, price: float | None) -> Iterator[str]:
-    training = spec.training
-    assert training
-    limits = [one.limit for one in spec.datasets]
-    rows = None if None in limits else sum(limit or 0 for limit in limits)
-    if training.max_steps < 0 and rows is None:
-        yield "steps: known when the rows are read (or with dataset.limit or training.max_steps)"
+    """Estimates, and named so."""
+    if spec.training:
+        count = timing.steps(spec)
+        if count is None:
+            yield "steps: known when the rows are read (or with dataset.limit or training.max_steps)"
+        else:
+            yield f"steps                     {count:8d} at most"
+    if gpu is None and spec.training:
         return
-    steps = memory.steps(spec, rows or 0)
-    batch = training.per_device_train_batch_size * training.gradient_accumulation_steps
-    yield f"steps                     {steps:8d} at most"
-    if gpu is None:
-        return
-    # Forward and the activations' gradients are 2 operations per weight and token each; a checkpointed forward again.
-    operations = (6 if training.gradient_checkpointing else 4) * model.parameters
-    seconds = operations * steps * batch * training.max_length / (gpu.tflops * 1e12 * FLOPS_SHARE)
-    yield f"training, estimated       {seconds / 3600:8.2f} h at most on a {gpu.name}, with rows of max_length"
+    found = timing.seconds(spec, model, gpu)
+    known = {stage: taken for stage, taken in found.items() if taken != inf}
+    where = f"on a {gpu.name}" if gpu else "on 4 CPUs"
+    for stage, taken in known.items():
+        more = f" {where}, with rows of max_length" if stage == "train" else ""
+        yield f"{stage + ', estimated':<26}{taken / 3600:8.2f} h{more}"
+    total = sum(known.values()) / 3600
+    if len(known) == len(found):
+        yield f"all, estimated            {total:8.2f} h"
     if price is not None:
-        yield f"training, estimated cost  {seconds / 3600 * price:8.2f} at {price:g} an hour"
+        less = "" if len(known) == len(found) else ", without the training"
+        yield f"cost, estimated           {total * price:8.2f} at {price:g} an hour{less}"
+    yield f"deadline of the Job       {timing.deadline_s(spec, model, gpu) / 3600:8.0f} h"
+
+
+def _stages(spec: JobSpec, model: Anatomy) -> Iterator[str]:
+    """RAM of each stage but training, and the disk."""
+    for stage, count in memory.ram_by_stage(spec, model).items():
+        yield f"RAM, {stage:<20} {_gb(count)}"
+    yield f"disk, {spec.export.dtype} GGUF           {_gb(memory.export_bytes(model, spec.export.dtype))}"
+    yield f"disk in all, at most      {_gb(memory.disk(spec, model))}"
 
 
 def _files(spec: JobSpec, model: Anatomy) -> Iterator[str]:

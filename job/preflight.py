@@ -53,11 +53,12 @@ def check_memory(spec: JobSpec, config: Mapping[str, Any]) -> None:
     except SpecInvalid as error:
         log.info("preflight.not_predicted", why=error.message)
         return
-    has, needs = memory_bytes(), memory.export_ram(model)
-    log.info("preflight.memory", needed=needs, has=has)
+    has, by_stage = memory_bytes(), memory.ram_by_stage(spec, model)
+    stage, needs = max(by_stage.items(), key=lambda one: one[1])
+    log.info("preflight.memory", needed=by_stage, has=has)
     if needs > has:
         raise EnvironmentUnfit(
-            f"this node has {has / 1e9:.1f} GB of memory, and the export needs {needs / 1e9:.1f} GB",
+            f"this node has {has / 1e9:.1f} GB of memory, and {stage} needs {needs / 1e9:.1f} GB",
             hint="Raise the memory limit, or choose a larger node.",
         )
     if gpu and spec.training:
@@ -78,18 +79,20 @@ def _check_vram(spec: JobSpec, model: Anatomy, gpu: GpuHere) -> None:
         log.warning("preflight.vram_is_short", needed=needed.total, has=gpu.memory, what=advice)
 
 
-def check_disk(spec: JobSpec, work: Path, model_bytes: int) -> None:
+def check_disk(spec: JobSpec, work: Path, model_bytes: int, config: Mapping[str, Any]) -> None:
     """Raises EnvironmentUnfit where the files that lie on this disk at one time do not fit.
 
-    `model_bytes` is the size of the base model's weights. First there are the model (where it is
-    downloaded) and the unquantized GGUF, then that GGUF, one file being quantized and one being
-    uploaded. A quantized file takes at most 0.55 of a 16-bit one (q8_0: 8.5 of 16 bits).
+    `model_bytes` is the size of the base model's weights. Of a model whose sizes are not known from its config.json a
+    quantized file is taken to be at most 0.55 of a 16-bit one (q8_0: 8.5 of 16 bits).
     """
-    unquantized = model_bytes * (2 if spec.export.dtype == "f32" else 1)
-    largest = max((1.0 if kind in UNQUANTIZED else 0.55) for kind in spec.export.types)
-    extra = model_bytes * spec.export.merged
     download = is_hub_id(spec.model.id) or spec.model.id.startswith("s3://")
-    needed = int(unquantized + extra + max(model_bytes * download, unquantized * 2 * largest))
+    try:
+        needed = memory.disk(spec, anatomy_of(config, spec.model.id), model_bytes * download)
+    except SpecInvalid:
+        unquantized = model_bytes * (2 if spec.export.dtype == "f32" else 1)
+        largest = max((1.0 if kind in UNQUANTIZED else 0.55) for kind in spec.export.types)
+        extra = model_bytes * spec.export.merged
+        needed = int(unquantized + extra + max(model_bytes * download, unquantized * 2 * largest))
     there = sum(path.stat().st_size for path in work.rglob("*") if path.is_file())
     free = shutil.disk_usage(work).free + there
     log.info("preflight.disk", needed=needed, free=free, folder=str(work))

@@ -5,8 +5,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from job import __version__
+from job import __version__, memory, timing
+from job.anatomy import Anatomy
 from job.artifacts import Frozen
+from job.config_here import anatomy_here
+from job.gpus import GPUS
 from job.naming import run_name
 from job.spec import JobSpec
 from job.spec_file import load
@@ -16,7 +19,6 @@ from k8s.manifest import Manifest, render
 from k8s.names import job_name
 from k8s.nodes import Node
 from k8s.placement import Placement, place
-from k8s.prediction import anatomy_here, vram_needed
 from k8s.resources import resources_of
 from k8s.settings import Resources, Settings
 from k8s.sweep import Index, indexes, variable
@@ -101,6 +103,9 @@ def prepare(
     asked = [resources_of(one, model, on_gpu=on_gpu) for one in specs]
     largest = {name: max(getattr(one, name) for one in asked) for name in Resources.model_fields}
     size = Resources(**(largest | dict(resources)))
+    card = GPUS[placement.gpus[0]] if placement.gpus else None
+    deadline = sum(timing.deadline_s(one, model, card) for one in specs) if len(specs) > 1 else None
+    settings = {"deadline_s": deadline or timing.deadline_s(spec, model, card)} | settings
     made = Settings.of(
         name=job_name(title or run_name(spec), specs, salt), placement=placement, resources=size, **settings
     )
@@ -114,6 +119,13 @@ def prepare(
         spec=spec, sweep=sweep, placement=placement, settings=made, manifest=render(made, spec, sweep), vram=vram,
         notes=tuple(notes),
     )  # fmt: skip
+
+
+def vram_needed(spec: JobSpec, model: Anatomy | None) -> int | None:
+    """Bytes on the GPU while training; 0 where nothing is trained, None where it is not known."""
+    if spec.training is None:
+        return 0
+    return memory.vram(spec, model).total if model else None
 
 
 def _storeless(specs: Sequence[JobSpec], settings: Settings) -> list[str]:

@@ -1,11 +1,10 @@
-"""What a run will need, as far as it can be known here and now: the model's config.json, or nothing."""
+"""The model's sizes, as far as they can be known here and now: from its config.json alone, or not at all."""
 
 import json
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from job import memory
 from job.anatomy import Anatomy, anatomy_of
 from job.errors import JobError
 from job.hub.calls import endpoint, token
@@ -13,17 +12,17 @@ from job.naming import is_hub_id
 from job.spec import JobSpec
 
 TIMEOUT_S = 4.0
-"""A launcher does not wait for a Hub that is slow: the job asks it again, with patience."""
+"""Planning does not wait for a Hub that is slow: the job asks it again, with patience."""
 
 
 def anatomy_here(spec: JobSpec) -> tuple[Anatomy | None, str]:
-    """The model's sizes, or why they are not known here."""
+    """The sizes, or why they are not known. Never raises, and never waits long."""
     place = spec.model.id
     try:
         return anatomy_of(_config(place, spec.model.revision), place), ""
     except (JobError, OSError, ValueError) as error:
         said = error.message if isinstance(error, JobError) else str(error)
-        return None, f"what {place} needs is not known here ({said}); the job itself checks it before it trains"
+        return None, f"nothing is predicted for {place}: {said}; the job checks it before it trains"
 
 
 def _config(place: str, revision: str) -> Any:
@@ -58,10 +57,3 @@ def _from_hub(place: str, revision: str) -> Any:
     if reply.status != 200:
         raise ValueError(f"{endpoint()} answers {reply.status}")
     return json.loads(reply.data)
-
-
-def vram_needed(spec: JobSpec, model: Anatomy | None) -> int | None:
-    """Bytes on the GPU while training; 0 where nothing is trained, None where it is not known."""
-    if spec.training is None:
-        return 0
-    return memory.vram(spec, model).total if model else None
