@@ -22,26 +22,28 @@ class Cluster:
         self.plane = plane
         self.api = config.new_client_from_config(str(plane.admin))
         self.core, self.batch = client.CoreV1Api(self.api), client.BatchV1Api(self.api)
+        self._namespaces: list[str] = []
         self.kubelet = Kubelet(plane.pki, self.core)
         self.nodes = Nodes(self.api, self.kubelet.port)
-        self._spaces: list[str] = []
 
     def namespace(self, *, restricted: bool = False) -> str:
         """A new one. `restricted`: it enforces that Pod Security profile."""
         name = f"test-{next(_numbers)}"
         labels = {"pod-security.kubernetes.io/enforce": "restricted"} if restricted else {}
         self.core.create_namespace({"metadata": {"name": name, "labels": labels}})
-        self._spaces.append(name)
+        self._namespaces.append(name)
         eventually(lambda: self.core.list_namespaced_service_account(name).items, "a service account")
         return name
 
     def clear(self) -> None:
-        """No node is left, and no Job whose pods would take the nodes of the next test."""
-        for name in self._spaces:
-            self.core.delete_namespace(name)  # from now on nothing can be created there
+        """Neither Jobs nor pods nor nodes are left: a pod would go on to hold what a node of the same name has."""
+        for name in self._namespaces:
+            self.core.delete_namespace(name)  # from now on no controller makes a pod there
             self.batch.delete_collection_namespaced_job(name, propagation_policy="Background")
             self.core.delete_collection_namespaced_pod(name, grace_period_seconds=0)
-        self._spaces.clear()
+        for name in self._namespaces:
+            eventually(lambda name=name: not self.core.list_namespaced_pod(name).items, "the pods to go")
+        self._namespaces.clear()
         self.nodes.remove_all()
 
     def pods(self, namespace: str, phase: str | None = None) -> list[Any]:
@@ -92,7 +94,7 @@ def shared_cluster(control_plane: ControlPlane) -> Iterator[Cluster]:
 
 @pytest.fixture
 def cluster(shared_cluster: Cluster) -> Iterator[Cluster]:
-    """With no node and no Job in the beginning."""
+    """With no node and no pod in the beginning."""
     shared_cluster.plane.check()
     yield shared_cluster
     shared_cluster.clear()
