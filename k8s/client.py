@@ -5,6 +5,7 @@ JSON is what `--dry-run` prints and what k8s/manifest.py makes.
 """
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -29,10 +30,11 @@ class Cluster:
         from kubernetes.config import ConfigException
 
         load: Any = config
+        file = os.environ.get("KUBECONFIG") or None  # the library reads it when it is imported, and never again
         settings = client.Configuration()
         try:
-            load.load_kube_config(context=context, client_configuration=settings)
-            active = load.list_kube_config_contexts()
+            load.load_kube_config(config_file=file, context=context, client_configuration=settings)
+            active = load.list_kube_config_contexts(config_file=file)
             named = next(one for one in active[0] if one["name"] == context) if context else active[1]
             default = named["context"].get("namespace")
         except (ConfigException, StopIteration, FileNotFoundError) as error:

@@ -95,13 +95,19 @@ class Launcher:
             raise AssertionError(f"{error}: {why()}") from error
 
     def run_pod(self) -> str:
-        """The pod's container starts."""
+        """The newest pod's container starts."""
         name = self.pod()
-        run_pod(self.cluster.core, name, self.namespace)
+        self.start_pod(name)
         return name
 
+    def start_pod(self, name: str) -> None:
+        run_pod(self.cluster.core, name, self.namespace)
+
     def end_pod(self, code: int, **how: str) -> str:
-        """The pod's container runs, and ends."""
+        """The newest pod's container runs, and ends."""
         name = self.run_pod()
-        end_pod(self.cluster.core, name, self.namespace, code, **how)
+        self.end_pod_of(name, code, **how)
         return name
+
+    def end_pod_of(self, name: str, code: int, **how: str) -> None:
+        end_pod(self.cluster.core, name, self.namespace, code, **how)
