@@ -37,7 +37,6 @@ versitygw: .venv/installed ## the S3 server that the demo and the tests publish 
 	@PYTHON=$(BIN)/python scripts/build-versitygw.sh .venv/bin/versitygw >/dev/null
 
 kubernetes: .venv/installed ## the control plane that the launcher is tested against
-	@scripts/system.sh etcd:etcd-server
 	@PYTHON=$(BIN)/python scripts/build-kubernetes.sh .venv/kubernetes >/dev/null
 
 smollm2: .venv/installed ## the demo's base model, as a Hugging Face folder in the cache

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the Kubernetes that the tests run against, and prints the folder of its programs.
+# Builds the Kubernetes that the tests run against, and its etcd, and prints the folder of the programs.
 #
 #   scripts/build-kubernetes.sh [LINK]     LINK, if given, becomes a symbolic link to it
 #
@@ -7,7 +7,7 @@
 # staging modules by folders, so `go install …@version` refuses it; the module here replaces them by what is published.
 # 1.35 and later want cgroup v2 of their kubelet.
 #
-#   <cache>/kubernetes/<hash of what it is built from>/     kube-apiserver, kubectl, …
+#   <cache>/kubernetes/<hash of what it is built from>/     etcd, kube-apiserver, kubectl, …
 #
 # Environment:
 #   FINETUNE_CACHE    the cache (default: $XDG_CACHE_HOME/finetune-run or ~/.cache/finetune-run)
@@ -16,30 +16,37 @@ set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
 link=${1:-}
-programs=${PROGRAMS:-kube-apiserver kube-controller-manager kube-scheduler kubectl}
-key=$(cat "$here"/kubernetes/{go.mod,go.sum,tools.go} | sha256sum | cut -c1-16)
+programs=${PROGRAMS:-etcd kube-apiserver kube-controller-manager kube-scheduler kubectl}
+key=$(cat "$0" "$here"/kubernetes/{go.mod,go.sum,tools.go} | sha256sum | cut -c1-16)
 cache=${FINETUNE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/finetune-run}/kubernetes
 out=$cache/$key
 
 missing() {
-    for program in $programs; do [ -x "$out/$program" ] || echo "k8s.io/kubernetes/cmd/$program"; done
+    for program in $programs; do [ -x "$out/$program" ] || echo "$program"; done
+}
+
+package() { # PROGRAM
+    case $1 in
+    etcd) echo go.etcd.io/etcd/server/v3 ;;
+    *) echo "k8s.io/kubernetes/cmd/$1" ;;
+    esac
 }
 
 build() {
     local go version x=k8s.io/component-base/version
     go=$("$here/find-go.sh")
-    version=$(sed -n 's/^require k8s.io\/kubernetes \(v.*\)/\1/p' "$here/kubernetes/go.mod")
+    version=$(sed -n 's/^\tk8s.io\/kubernetes \(v.*\)/\1/p' "$here/kubernetes/go.mod")
     work=$(mktemp -d "$cache/.build.XXXXXX")
     trap 'rm -rf "$work"' EXIT
     echo "kubernetes: building $version with $("$go" env GOVERSION) (about 9 minutes on 2 cores)" >&2
     cp "$here"/kubernetes/{go.mod,go.sum,tools.go} "$work/"
-    mkdir "$work/bin"
-    # shellcheck disable=SC2046 # each line is a package
-    (cd "$work" && CGO_ENABLED=0 GOTOOLCHAIN=local "$go" build -trimpath -mod=readonly -o bin/ \
-        -ldflags "-s -w -X $x.gitVersion=$version -X $x.gitMajor=1 -X $x.gitMinor=$(cut -d. -f2 <<<"$version")" \
-        $(missing)) >&2
     mkdir -p "$out"
-    mv "$work"/bin/* "$out/"
+    for program in $(missing); do
+        (cd "$work" && CGO_ENABLED=0 GOTOOLCHAIN=local "$go" build -trimpath -mod=readonly -o "$program" \
+            -ldflags "-s -w -X $x.gitVersion=$version -X $x.gitMajor=1 -X $x.gitMinor=$(cut -d. -f2 <<<"$version")" \
+            "$(package "$program")") >&2
+        mv "$work/$program" "$out/"
+    done
 }
 
 mkdir -p "$cache"

@@ -6,23 +6,34 @@ pod ends by writing its status as a kubelet does.
 
 import ctypes
 import json
-import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import time
 import urllib.request
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from tests.cluster.pki import Authority, by_certificate, kubeconfig
 
 ROOT = Path(__file__).resolve().parents[2]
-PROGRAMS = ROOT / ".venv" / "kubernetes"
 START_S = 90
 GRACE_S = 6
 """After so long without a heartbeat a node is not ready: short, so that a test can see it."""
+
+
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_libc = ctypes.CDLL(None)
+
+
+@cache
+def programs() -> Path:
+    """The folder of the programs; built into the cache by the first who asks."""
+    command = [ROOT / "scripts" / "build-kubernetes.sh"]
+    return Path(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip())
 
 
 def free_ports(count: int) -> list[int]:
@@ -36,16 +47,16 @@ def free_ports(count: int) -> list[int]:
 
 
 def _dies_with_parent() -> None:
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG, linux/prctl.h
+    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class ControlPlane:
-    """`start` takes some eight seconds; `admin` is then the kubeconfig of a cluster administrator."""
+    """`start` takes some four seconds; `admin` is then the kubeconfig of a cluster administrator."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.pki = folder, folder / "pki"
-        self._processes: list[subprocess.Popen[bytes]] = []
-        self._etcd, self._peer, self._port, *self._others = free_ports(5)
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._etcd, self._peer, self._port = free_ports(3)
         self.server = f"https://127.0.0.1:{self._port}"
         self.admin = folder / "admin.conf"
 
@@ -60,23 +71,20 @@ class ControlPlane:
         self._run_etcd()
         self._run_api_server()
         self._wait_ready()
-        manager, scheduler = self._others
         self._run(
             "kube-controller-manager", kubeconfig=self.folder / "controller-manager.conf",
             root_ca_file=self.pki / "ca.crt", service_account_private_key_file=self.pki / "sa.key",
-            use_service_account_credentials="true", leader_elect="false", bind_address="127.0.0.1",
-            secure_port=manager, node_monitor_grace_period=f"{GRACE_S}s", node_monitor_period="1s",
+            use_service_account_credentials="true", leader_elect="false", secure_port=0,
+            node_monitor_grace_period=f"{GRACE_S}s", node_monitor_period="1s",
+            kube_api_qps=500, kube_api_burst=1000,  # it starts, and deletes namespaces, seconds sooner
         )  # fmt: skip
-        self._run(
-            "kube-scheduler", kubeconfig=self.folder / "scheduler.conf", leader_elect="false",
-            bind_address="127.0.0.1", secure_port=scheduler,
-        )  # fmt: skip
+        self._run("kube-scheduler", kubeconfig=self.folder / "scheduler.conf", leader_elect="false", secure_port=0)
         return self
 
     def stop(self) -> None:
-        for process in reversed(self._processes):
+        for process in reversed(self._processes.values()):
             process.terminate()
-        for process in self._processes:
+        for process in self._processes.values():
             try:
                 process.wait(5)
             except subprocess.TimeoutExpired:
@@ -84,9 +92,19 @@ class ControlPlane:
                 process.wait()
         shutil.rmtree(self.folder / "etcd", ignore_errors=True)
 
+    def check(self) -> None:
+        """Raises AssertionError with the last words of a program that has ended."""
+        for program, process in self._processes.items():
+            assert process.poll() is None, f"{program} ended with {process.returncode}: {self._said(program)}"
+
+    def account(self, namespace: str, name: str = "default") -> Path:
+        """A kubeconfig of a service account, by a token for an hour. It may do what RBAC lets it, which is little."""
+        token = self.kubectl("create", "token", name, f"--namespace={namespace}").strip()
+        return kubeconfig(self.folder / f"{namespace}-{name}.conf", self.server, self.pki, {"token": token})
+
     def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
         """What kubectl prints as the administrator. Raises CalledProcessError."""
-        command = [PROGRAMS / "kubectl", f"--kubeconfig={self.admin}", *arguments]
+        command = [programs() / "kubectl", f"--kubeconfig={self.admin}", *arguments]
         return subprocess.run(command, check=True, capture_output=True, text=True, input=stdin).stdout
 
     def _run_etcd(self) -> None:
@@ -130,35 +148,27 @@ class ControlPlane:
         return found
 
     def _run(self, program: str, **options: Any) -> None:
-        binary = shutil.which(program) if program == "etcd" else str(PROGRAMS / program)
-        assert binary, f"{program} is not installed: make kubernetes"
         flags = [
             f"--{name.replace('_', '-')}" + (f"={value}" if value != "" else "") for name, value in options.items()
         ]
         with (self.folder / f"{program}.log").open("wb") as log:
-            self._processes.append(
-                subprocess.Popen(
-                    [binary, *flags], stdout=log, stderr=log, preexec_fn=_dies_with_parent, cwd=self.folder
-                )
+            self._processes[program] = subprocess.Popen(
+                [programs() / program, *flags], stdout=log, stderr=log, preexec_fn=_dies_with_parent, cwd=self.folder
             )
 
     def _wait_ready(self) -> None:
-        import ssl
-
         context = ssl.create_default_context(cafile=str(self.pki / "ca.crt"))
         context.load_cert_chain(self.pki / "admin.crt", self.pki / "admin.key")
         until = time.monotonic() + START_S
         while time.monotonic() < until:
-            for process in self._processes:
-                assert process.poll() is None, self._said(process)
+            self.check()
             try:
                 with urllib.request.urlopen(f"{self.server}/readyz", context=context, timeout=5) as reply:
                     if reply.status == 200:
                         return
             except OSError:
                 time.sleep(0.2)
-        raise TimeoutError(f"the API server was not ready in {START_S} s: {self._said(self._processes[-1])}")
+        raise TimeoutError(f"the API server was not ready in {START_S} s: {self._said('kube-apiserver')}")
 
-    def _said(self, process: subprocess.Popen[bytes]) -> str:
-        program = os.path.basename(str(process.args[0]))  # type: ignore[index]  # noqa: PTH119
+    def _said(self, program: str) -> str:
         return (self.folder / f"{program}.log").read_text(errors="replace")[-2000:]

@@ -38,6 +38,7 @@ class Cluster:
     def clear(self) -> None:
         """Neither Jobs nor pods nor nodes are left: a pod would go on to hold what a node of the same name has."""
         for name in self._namespaces:
+            self.core.delete_namespace(name)  # from now on no controller makes a pod there
             self.batch.delete_collection_namespaced_job(name, propagation_policy="Background")
             self.core.delete_collection_namespaced_pod(name, grace_period_seconds=0)
         for name in self._namespaces:
@@ -93,6 +94,7 @@ def shared_cluster(control_plane: ControlPlane) -> Iterator[Cluster]:
 
 @pytest.fixture
 def cluster(shared_cluster: Cluster) -> Iterator[Cluster]:
-    """With no node in the beginning."""
+    """With no node and no pod in the beginning."""
+    shared_cluster.plane.check()
     yield shared_cluster
     shared_cluster.clear()

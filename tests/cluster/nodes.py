@@ -2,11 +2,13 @@
 
 import threading
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
 from kubernetes import client
 from kubernetes.client.exceptions import ApiException
+from urllib3.exceptions import HTTPError
 
 BEAT_S = 1.5
 ROOM = {"cpu": "16", "memory": "64Gi", "ephemeral-storage": "500Gi", "pods": "110"}
@@ -24,6 +26,7 @@ class Nodes:
         self._port = kubelet_port
         self._core, self._leases = client.CoreV1Api(api), client.CoordinationV1Api(api)
         self._names: set[str] = set()
+        self._silent: set[str] = set()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._beat, daemon=True)
         self._thread.start()
@@ -57,13 +60,18 @@ class Nodes:
 
     def remove_all(self) -> None:
         for name in list(self._names):
-            self._names.discard(name)
-            self._core.delete_node(name)
-            self._leases.delete_namespaced_lease(name, "kube-node-lease")
+            self.remove(name)
+
+    def remove(self, name: str) -> None:
+        """As a cloud does with the node of a machine that is gone."""
+        self._names.discard(name)
+        self._silent.discard(name)
+        self._core.delete_node(name)
+        self._leases.delete_namespaced_lease(name, "kube-node-lease")
 
     def fall_silent(self, name: str) -> None:
         """No more heartbeats, as of a machine that was switched off."""
-        self._names.discard(name)
+        self._silent.add(name)
 
     def stop(self) -> None:
         self._stopped.set()
@@ -75,12 +83,10 @@ class Nodes:
 
     def _beat(self) -> None:
         while not self._stopped.wait(BEAT_S):
-            for name in list(self._names):
-                try:
+            for name in self._names - self._silent:
+                # Removed meanwhile, or a busy server: a beat is missed, and the next one may come through.
+                with suppress(ApiException, HTTPError):
                     self._lease(name)
-                except ApiException as error:
-                    if error.status != 404:  # removed meanwhile
-                        raise
 
     def _lease(self, name: str, *, create: bool = False) -> None:
         spec = {
