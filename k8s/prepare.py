@@ -11,6 +11,7 @@ from job.artifacts import Frozen
 from job.config_here import anatomy_here
 from job.gpus import GPUS
 from job.naming import run_name
+from job.sources import is_hub_data
 from job.spec import JobSpec
 from job.spec_file import load
 from k8s.client import Cluster
@@ -113,6 +114,7 @@ def prepare(
         *([unknown] if unknown else []),
         *placement.notes,
         *_storeless(specs, made),
+        *_paths(spec),
     ]
     _check_room(size, placement, nodes)
     return Prepared(
@@ -132,6 +134,16 @@ def _storeless(specs: Sequence[JobSpec], settings: Settings) -> list[str]:
     if all(one.run.store for one in specs) or settings.store_pvc:
         return []
     return ["no store outlives the pod: a pod that is lost starts again (--store-pvc NAME, or --set run.store=s3://…)"]
+
+
+def _paths(spec: JobSpec) -> list[str]:
+    """What lies on this machine is not in the pod by itself."""
+    named = [spec.model.id, spec.model.adapter, *(one.id for one in spec.datasets)]
+    return [
+        f"{one} is a path: it has to be there in the pod, on a volume (--secret-file, --cache-pvc, or in the image)"
+        for one in named
+        if one and "://" not in one and not is_hub_data(one)
+    ]
 
 
 def _check_room(size: Resources, placement: Placement, nodes: Sequence[Node] | None) -> None:

@@ -23,6 +23,8 @@ _HINTS = (
     (r"not found|manifest unknown", "Is the image's name right, and was it pushed?"),
     (r"persistentvolumeclaim \"?([\w.-]+)\"? not found", "Create the PersistentVolumeClaim {0} in this namespace."),
 )
+_PREEMPTION = re.compile(r"(\.? no new claims to deallocate,)? preemption:.*$", re.S)
+"""The scheduler repeats itself there."""
 _SCALING = {
     "TriggeredScaleUp": "an autoscaler is adding a node",
     "Nominated": "an autoscaler is adding a node",
@@ -70,7 +72,8 @@ def waiting_for_pod(pod: Object, said: Sequence[Object]) -> list[str]:
             return [with_hint(f"{what}: {waiting.get('message') or waiting['reason']}")]
     scheduled = _condition(pod, "PodScheduled")
     if scheduled.get("status") == "False":
-        found = [f"no node for it yet: {scheduled.get('message', scheduled.get('reason', ''))}"]
+        why = _PREEMPTION.sub("", scheduled.get("message") or scheduled.get("reason", ""))
+        found = [f"no node for it yet: {why}"]
         events = {one.get("reason"): one for one in said}
         return found + [text for reason, text in _SCALING.items() if reason in events]
     where = f" on {pod['spec']['nodeName']}" if pod["spec"].get("nodeName") else ""
