@@ -1,22 +1,15 @@
 """`python -m job plan`: the resolved spec, what a run of it would do, and what it would need."""
 
-import tempfile
 from collections.abc import Iterator
 from io import StringIO
-from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from job import llama, memory
 from job.active_run import run_id, store_url, work_folder
-from job.anatomy import Anatomy, anatomy_of
 from job.errors import NotFound, SpecInvalid
-from job.gpus import GPUS, Gpu
-from job.naming import run_name
+from job.gpus import GPUS
+from job.plan_needs import needs
 from job.spec import JobSpec
-
-FLOPS_SHARE = 0.3
-"""Of a GPU's peak, what QLoRA with small batches reaches: an estimate."""
 
 
 def describe(spec: JobSpec, gpu: str | None = None, price: float | None = None) -> str:
@@ -27,7 +20,7 @@ def describe(spec: JobSpec, gpu: str | None = None, price: float | None = None) 
     yaml = YAML()
     yaml.default_flow_style = False
     yaml.dump(spec.model_dump(mode="json"), text)
-    lines = [*_run(spec), "", *_needs(spec, GPUS[gpu] if gpu else None, price)]
+    lines = [*_run(spec), "", *needs(spec, GPUS[gpu] if gpu else None, price)]
     return "\n".join([text.getvalue().rstrip(), "", *(f"# {line}".rstrip() for line in lines)])
 
 
@@ -44,104 +37,3 @@ def _run(spec: JobSpec) -> Iterator[str]:
     yield from [f"publishes to {place}" for place in places if place] or [
         "publishes nowhere: the store keeps the files"
     ]
-
-
-def _needs(spec: JobSpec, gpu: Gpu | None, price: float | None) -> Iterator[str]:
-    from job.sources import config_of
-
-    try:
-        model = anatomy_of(config_of(spec), spec.model.id)
-    except (NotFound, SpecInvalid) as error:
-        yield f"nothing is predicted: {error.message}"
-        return
-    yield f"parameters                {model.parameters / 1e9:8.3f} billion"
-    if spec.training:
-        trained = memory.trainable(spec, model)
-        yield f"trainable                 {trained / 1e6:8.3f} million ({trained / model.parameters:.3%})"
-        yield from _vram(spec, model, gpu)
-        yield from _time(spec, model, gpu, price)
-    unquantized = memory.export_bytes(model, spec.export.dtype)
-    yield f"RAM, export               {_gb(memory.export_ram(model))}"
-    yield f"disk, {spec.export.dtype} GGUF           {_gb(unquantized)}"
-    yield from _files(spec, model)
-
-
-def _gb(count: float) -> str:
-    return f"{count / memory.GB:8.2f} GB"
-
-
-def _vram(spec: JobSpec, model: Anatomy, gpu: Gpu | None) -> Iterator[str]:
-    needed = memory.vram(spec, model)
-    for part, count in needed.model_dump().items():
-        yield f"VRAM, {part:<19} {_gb(count)}"
-    yield f"VRAM in all               {_gb(needed.total)}"
-    if gpu is None:
-        return
-    if needed.total <= gpu.memory:
-        yield f"fits a {gpu.name} ({gpu.memory / memory.GB:.1f} GB)"
-        return
-    yield f"does NOT fit a {gpu.name} ({gpu.memory / memory.GB:.1f} GB)"
-    fitting = [f"{what} ({size / memory.GB:.1f} GB)" for what, size in _smaller(spec, model) if size <= gpu.memory]
-    larger = [one.name for one in GPUS.values() if one.memory >= needed.total]
-    yield f"would fit: {'; '.join([*fitting, *(f'a {name}' for name in larger[:2])]) or 'nothing that is known'}"
-
-
-def _smaller(spec: JobSpec, model: Anatomy) -> Iterator[tuple[str, int]]:
-    """Changes of the spec that save memory, each by itself, and all of them."""
-    training = spec.training
-    assert training
-    changes: dict[str, dict[str, object]] = {
-        "gradient_checkpointing: true": {"gradient_checkpointing": True},
-        "per_device_train_batch_size: 1 with gradient_accumulation_steps "
-        f"{training.per_device_train_batch_size * training.gradient_accumulation_steps}": {
-            "per_device_train_batch_size": 1,
-            "gradient_accumulation_steps": training.per_device_train_batch_size * training.gradient_accumulation_steps,
-        },
-        "max_length: 512": {"max_length": min(512, training.max_length)},
-        "optim: paged_adamw_8bit": {"optim": "paged_adamw_8bit"},
-    }
-    for what, change in changes.items():
-        yield what, _changed(spec, model, change)
-    if spec.load.bits != 4:
-        bits = spec.model_copy(update={"load": spec.load.model_copy(update={"bits": 4})})
-        yield "load.bits: 4", memory.vram(bits, model).total
-    everything = {key: value for change in changes.values() for key, value in change.items()}
-    yield "all of these", _changed(spec, model, everything)
-
-
-def _changed(spec: JobSpec, model: Anatomy, change: dict[str, object]) -> int:
-    assert spec.training
-    return memory.vram(spec.model_copy(update={"training": spec.training.model_copy(update=change)}), model).total
-
-
-def _time(spec: JobSpec, model: Anatomy, gpu: Gpu | None, price: float | None) -> Iterator[str]:
-    training = spec.training
-    assert training
-    limits = [one.limit for one in spec.datasets]
-    rows = None if None in limits else sum(limit or 0 for limit in limits)
-    if training.max_steps < 0 and rows is None:
-        yield "steps: known when the rows are read (or with dataset.limit or training.max_steps)"
-        return
-    steps = memory.steps(spec, rows or 0)
-    batch = training.per_device_train_batch_size * training.gradient_accumulation_steps
-    yield f"steps                     {steps:8d} at most"
-    if gpu is None:
-        return
-    # Forward and the activations' gradients are 2 operations per weight and token each; a checkpointed forward again.
-    operations = (6 if training.gradient_checkpointing else 4) * model.parameters
-    seconds = operations * steps * batch * training.max_length / (gpu.tflops * 1e12 * FLOPS_SHARE)
-    yield f"training, estimated       {seconds / 3600:8.2f} h at most on a {gpu.name}, with rows of max_length"
-    if price is not None:
-        yield f"training, estimated cost  {seconds / 3600 * price:8.2f} at {price:g} an hour"
-
-
-def _files(spec: JobSpec, model: Anatomy) -> Iterator[str]:
-    """The size of each file: what llama-quantize itself says of a model of these shapes."""
-    if not llama.is_built():
-        yield "file sizes: llama.cpp is not built here (make llama)"
-        return
-    from job.hollow import planned
-
-    with tempfile.TemporaryDirectory() as folder:
-        for kind, file in planned(model, spec.export.types, Path(folder)).items():
-            yield f"{run_name(spec)}-{kind.upper()}.gguf  {_gb(file.size).strip()}, {file.bits:.2f} bits per weight"
