@@ -33,12 +33,34 @@ class Anatomy(Frozen):
     vocabulary: int
     tied: bool
     attention_bias: bool
+    stored: str = "float16"
+    """The weights' dtype in the model's files."""
+
+    @property
+    def norms(self) -> int:
+        """Norms of the whole width in one block."""
+        return 4 if self.model_type in _FOUR_NORMS else 2
+
+    @property
+    def head_norms(self) -> bool:
+        """Whether queries and keys are normalized too."""
+        return self.model_type in _HEAD_NORMS
+
+    @property
+    def fused(self) -> bool:
+        """Whether queries, keys and values are one layer."""
+        return self.model_type == "phi3"
+
+    @property
+    def softcapped(self) -> bool:
+        """Whether attention's scores are capped, which no fused attention of transformers does."""
+        return self.model_type == "gemma2"
 
     @property
     def linear(self) -> dict[str, Shape]:
         """The linear layers of one block, by the names that LoRA's target_modules use."""
         queries, keys = self.heads * self.head, self.kv_heads * self.head
-        if self.model_type == "phi3":
+        if self.fused:
             found = {"qkv_proj": (queries + 2 * keys, self.width), "gate_up_proj": (2 * self.feed_forward, self.width)}
         else:
             found = dict.fromkeys(("k_proj", "v_proj"), (keys, self.width))
@@ -59,12 +81,22 @@ class Anatomy(Frozen):
     @property
     def small_parameters(self) -> int:
         """Norms and biases."""
-        block = self.width * (4 if self.model_type in _FOUR_NORMS else 2)
-        if self.model_type in _HEAD_NORMS:
+        block = self.width * self.norms
+        if self.head_norms:
             block += 2 * self.head
         if self.attention_bias:
             block += (self.heads + 2 * self.kv_heads) * self.head
         return self.layers * block + self.width
+
+    @property
+    def stored_bytes(self) -> int:
+        """Of the model's own files."""
+        return self.parameters * (4 if self.stored == "float32" else 2)
+
+    @property
+    def largest_tensor(self) -> int:
+        """Elements of the largest tensor, the embedding included."""
+        return max(self.largest_linear, self.vocabulary * self.width)
 
     @property
     def parameters(self) -> int:
@@ -96,6 +128,7 @@ def anatomy_of(config: Mapping[str, Any], name: str) -> Anatomy:
             vocabulary=config["vocab_size"],
             tied=kind in _TIED if tied is None else bool(tied),
             attention_bias=kind == "qwen2" or bool(config.get("attention_bias")),
+            stored=str(config.get("dtype") or config.get("torch_dtype") or "float16"),
         )
     except KeyError as error:
         raise SpecInvalid(f"{name}: its config.json has no {error.args[0]}") from error

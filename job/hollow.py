@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from re import compile
 from typing import Any
@@ -16,6 +17,12 @@ from job.quants import NEEDS_IMATRIX
 _AFTER = compile(r"quant size\s*=\s*([\d.]+) MiB \(([\d.]+) BPW\)")
 _ARCHITECTURES = {"mistral": "llama", "gemma3_text": "gemma3"}
 
+GGUF_NAMES = {
+    "q_proj": "attn_q", "k_proj": "attn_k", "v_proj": "attn_v", "o_proj": "attn_output", "qkv_proj": "attn_qkv",
+    "gate_proj": "ffn_gate", "up_proj": "ffn_up", "gate_up_proj": "ffn_up", "down_proj": "ffn_down",
+}  # fmt: skip
+"""llama.cpp's names of the linear layers."""
+
 
 class Planned(Frozen):
     """A type's file: the bytes of its tensors, bits per weight, and for each kind of tensor how many get which type."""
@@ -23,6 +30,14 @@ class Planned(Frozen):
     size: int
     bits: float
     tensors: dict[str, dict[str, int]]
+
+
+def planned_here(model: Anatomy, kinds: list[str]) -> dict[str, Planned]:
+    """The same in a folder of its own; nothing where llama.cpp is not built."""
+    if not llama.is_built():
+        return {}
+    with tempfile.TemporaryDirectory() as folder:
+        return planned(model, kinds, Path(folder))
 
 
 def planned(model: Anatomy, kinds: list[str], folder: Path) -> dict[str, Planned]:
@@ -65,13 +80,9 @@ def _hollow(path: Path, model: Anatomy) -> Path:
 def _tensors(model: Anatomy) -> dict[str, tuple[int, ...]]:
     """llama.cpp's name and the shape of each tensor, rows first. All that is neither a linear layer nor an embedding
     stays in float32, so one vector stands for a block's norms and biases."""
-    names = {
-        "q_proj": "attn_q", "k_proj": "attn_k", "v_proj": "attn_v", "o_proj": "attn_output", "qkv_proj": "attn_qkv",
-        "gate_proj": "ffn_gate", "up_proj": "ffn_up", "gate_up_proj": "ffn_up", "down_proj": "ffn_down",
-    }  # fmt: skip
     found: dict[str, tuple[int, ...]] = {"token_embd.weight": (model.vocabulary, model.width)}
     for number in range(model.layers):
-        found |= {f"blk.{number}.{names[name]}.weight": shape for name, shape in model.linear.items()}
+        found |= {f"blk.{number}.{GGUF_NAMES[name]}.weight": shape for name, shape in model.linear.items()}
         found[f"blk.{number}.attn_norm.weight"] = ((model.small_parameters - model.width) // model.layers,)
     found["output_norm.weight"] = (model.width,)
     return found if model.tied else found | {"output.weight": (model.vocabulary, model.width)}

@@ -14,8 +14,8 @@ from job import generate, llama, proc
 from job.artifacts import Frozen
 from job.errors import Bug, IntegrityViolated, QualityRejected, StorageFailed
 from job.logs import Progress
-from job.memory import LOGITS_LIMIT
 
+LOGITS_LIMIT = 4 << 30  # bytes
 SHORTEST = 32  # tokens of context, below which a perplexity says nothing
 PROMPT_TOKENS, GENERATED_TOKENS, REPETITIONS = 64, 16, 2
 _ESTIMATE = re.compile(r"Final estimate: PPL = (\S+) \+/- (\S+)")

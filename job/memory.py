@@ -1,14 +1,13 @@
-"""The estimate behind `plan`: parameters, VRAM, RAM and disk from the spec and the model's config.json alone.
+"""The estimate behind `plan`: parameters, VRAM and sizes from the spec and the model's config.json alone.
 
-docs/prediction.md shows the formulas.
+job/ram.py and job/disk.py have memory and disk by stage; docs/prediction.md shows the formulas.
 """
 
-from collections.abc import Sequence
 from math import ceil
 
+from job import activations
 from job.anatomy import Anatomy
 from job.artifacts import Frozen
-from job.quants import HELPED_BY_IMATRIX, UNQUANTIZED
 from job.spec import JobSpec
 
 GB = 1_000_000_000
@@ -22,42 +21,29 @@ OPTIMIZER_BYTES = {"paged_adamw_8bit": 2, "adamw_8bit": 2, "sgd": 0}
 EXPORT_START = 0.45 * GB
 """torch, transformers and the converter without any weight."""
 
-LOGITS_LIMIT = 4 << 30
-"""Bytes of the unquantized file's logits that judging keeps at most (job/judging.py)."""
-LLAMA_START = 10_000_000
-"""A program of llama.cpp that computes, without weights and vocabulary."""
-WORD = 350
-"""Bytes for each word of a vocabulary: its text, its score, its entries in two hash tables (`llama-vocab.cpp`)."""
-QUANTIZE_START = 3_000_000
-WIDEST = {"q8_0": 8.5}
-"""Bits per weight of the widest type within a type: output and embedding get q6_K (6.5625 bits) in most."""
-LLAMA_BATCH, LLAMA_MICRO_BATCH = 2048, 512
-"""llama.cpp's defaults (`common/common.h`): tokens for which memory is kept, and that are computed at a time."""
-
 
 class Vram(Frozen):
-    """Bytes on the GPU while training, by part."""
+    """Bytes on the GPU while training, by part. `block` (one block's backward pass) and `loss` come one after the
+    other, so the larger one counts."""
 
     weights: int
     adapter: int
     optimizer: int
     activations: int
-    logits: int
-    buffers: int
+    block: int
+    loss: int
     context: int
 
     @property
     def total(self) -> int:
-        return sum(self.model_dump().values())
+        return int(sum(self.model_dump().values())) - min(self.block, self.loss)
 
 
 def trainable(spec: JobSpec, model: Anatomy) -> int:
     """LoRA's parameters: r * (inputs + outputs) for each target layer, and one per output with DoRA."""
-    wanted = spec.lora.target_modules
     found = 0
-    for name, (rows, columns) in model.linear.items():
-        if wanted == "all-linear" or name in wanted:
-            found += model.layers * (spec.lora.r * (rows + columns) + rows * spec.lora.use_dora)
+    for rows, columns in activations.targets(spec, model).values():
+        found += model.layers * (spec.lora.r * (rows + columns) + rows * spec.lora.use_dora)
     for name in spec.lora.modules_to_save:
         if name in ("embed_tokens", "lm_head"):
             found += model.vocabulary * model.width
@@ -65,22 +51,17 @@ def trainable(spec: JobSpec, model: Anatomy) -> int:
 
 
 def vram(spec: JobSpec, model: Anatomy) -> Vram:
-    """While training, with checkpointed activations where the spec says so, and memory-efficient attention."""
-    training = spec.training
-    assert training
+    """While training, with memory-efficient attention."""
+    assert spec.training
     trained = trainable(spec, model)
-    tokens = training.per_device_train_batch_size * training.max_length
-    attention, width = (model.heads + 2 * model.kv_heads) * model.head, model.width
-    block = tokens * (6 * width + 2 * attention + 4 * model.feed_forward) * 2
-    kept = model.layers * tokens * width * 4
-    activations = block + kept if training.gradient_checkpointing else model.layers * block
+    size = activations.widths(spec, on_gpu=True)
     return Vram(
         weights=weight_bytes(spec, model),
         adapter=trained * 8,
-        optimizer=trained * OPTIMIZER_BYTES.get(training.optim, 8),
-        activations=activations,
-        logits=tokens * model.vocabulary * 10,
-        buffers=model.largest_linear * 2 if spec.load.bits in (4, 8) else 0,
+        optimizer=trained * OPTIMIZER_BYTES.get(spec.training.optim, 8),
+        activations=activations.kept(spec, model, size),
+        block=activations.backward(spec, model, size),
+        loss=activations.loss(spec, model, size, on_gpu=True),
         context=int(CUDA_CONTEXT),
     )
 
@@ -112,71 +93,3 @@ def export_bytes(model: Anatomy, dtype: str) -> int:
 def export_ram(model: Anatomy) -> int:
     """Anonymous memory of the export: 6 bytes per element of the largest tensor (job/merging)."""
     return int(EXPORT_START + 6 * max(model.largest_linear, model.vocabulary * model.width))
-
-
-def quantize_ram(model: Anatomy, kinds: Sequence[str]) -> int:
-    """Of llama-quantize: the largest tensor in float32, and as it is written (`llama-quant.cpp`)."""
-    bits = max((WIDEST.get(kind, 6.5625) for kind in kinds if kind not in UNQUANTIZED), default=0.0)
-    return int(QUANTIZE_START + _largest_tensor(model) * (4 + bits / 8)) if bits else 0
-
-
-def evaluate_ram(spec: JobSpec, model: Anatomy) -> int:
-    """Of llama-perplexity with its batch of LLAMA_BATCH tokens: the logits of half of them in float32 and of one window
-    in 16 bits, keys and values, the largest graph's buffers. A quantized file's weights are copied into an order of
-    their own (`repack.cpp`), those of the unquantized one are mapped."""
-    context = spec.evaluation.context
-    tokens = max(LLAMA_BATCH, context)
-    logits = tokens // 2 * model.vocabulary * 4 + context * model.vocabulary * 2
-    return int(_llama_start(model) + logits + _cache(model, tokens) + _graph(model, LLAMA_MICRO_BATCH))
-
-
-def imatrix_ram(spec: JobSpec, model: Anatomy) -> int:
-    """Of llama-imatrix: as for judging, with every token's logits, and a float32 sum for each column of each tensor."""
-    tokens = max(LLAMA_BATCH, spec.evaluation.context)
-    logits = tokens * model.vocabulary * 4
-    columns = model.layers * sum(columns for _, columns in model.linear.values()) + model.width
-    return int(_llama_start(model) + logits + columns * 8 + _cache(model, tokens) + _graph(model, LLAMA_MICRO_BATCH))
-
-
-def _llama_start(model: Anatomy) -> int:
-    return LLAMA_START + WORD * model.vocabulary
-
-
-def _largest_tensor(model: Anatomy) -> int:
-    return max(model.largest_linear, model.vocabulary * model.width)
-
-
-def _cache(model: Anatomy, tokens: int) -> int:
-    """Keys and values in 16 bits."""
-    return tokens * model.layers * 2 * model.kv_heads * model.head * 2
-
-
-def _graph(model: Anatomy, tokens: int) -> int:
-    """llama.cpp's buffer for one micro-batch: the output's logits, or the widest activations, in float32."""
-    return tokens * 4 * max(model.vocabulary, 2 * model.feed_forward + 3 * model.width)
-
-
-def disk(spec: JobSpec, model: Anatomy, downloaded: int | None = None) -> int:
-    """The most that lies in the work directory at one time. `downloaded`: bytes of the base's weights, where they are
-    known and downloaded (0: they lie elsewhere).
-
-    First there are the base, the unquantized GGUF and what is made of it besides; then that GGUF, the logits, one file
-    that is being quantized and one that is being uploaded.
-    """
-    base = export_bytes(model, "f16") if downloaded is None else downloaded
-    unquantized = export_bytes(model, spec.export.dtype)
-    widest = max(32 if kind == "f32" else 16 if kind in UNQUANTIZED else 8.5 for kind in spec.export.types)
-    files = 2 * model.parameters * widest / 8
-    logits = spec.evaluation.max_tokens // 2 * (2 * model.vocabulary + 8) if spec.evaluation.judge else 0
-    merged = base * spec.export.merged
-    return int(unquantized + merged + max(base, files + min(logits, LOGITS_LIMIT)))
-
-
-def ram_by_stage(spec: JobSpec, model: Anatomy) -> dict[str, int]:
-    """Anonymous memory of each stage whose need is known beforehand; that of training without a GPU is not."""
-    found = {"export": export_ram(model), "quantize": quantize_ram(model, spec.export.types)}
-    if spec.evaluation.judge:
-        found["evaluate"] = evaluate_ram(spec, model)
-    if spec.export.imatrix == "auto" and HELPED_BY_IMATRIX.intersection(spec.export.types):
-        found["imatrix"] = imatrix_ram(spec, model)
-    return found

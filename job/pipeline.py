@@ -132,7 +132,7 @@ def _run(spec: JobSpec, active: ActiveRun) -> Manifest:
         pinned = sources.Sources.model_validate(active.pin(sources.resolve(spec).model_dump(mode="json")))
         config = sources.config_of(spec, pinned)
         preflight.check_memory(spec, config)
-        preflight.check_disk(spec, active.work, sources.model_bytes(spec, pinned), config)
+        preflight.check_disk(spec, config, active.work, sources.model_bytes(spec, pinned))
     state = State(active, pinned, publisher)
     for name, stage in STAGES:
         active.attempt.doing(name, name)

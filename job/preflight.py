@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from job import llama, memory
+from job import disk, llama, memory, ram
 from job.anatomy import Anatomy, anatomy_of
-from job.errors import EnvironmentUnfit, SpecInvalid
+from job.errors import Bug, EnvironmentUnfit, SpecInvalid
+from job.hollow import Planned, planned_here
 from job.logs import log
-from job.naming import is_hub_id
 from job.node import GpuHere, gpu_here, memory_bytes
-from job.quants import UNQUANTIZED
 from job.spec import JobSpec
 from job.stages.publish import Publisher
 
@@ -40,7 +39,8 @@ def check_trackers(spec: JobSpec) -> None:
 def check_memory(spec: JobSpec, config: Mapping[str, Any]) -> None:
     """Raises EnvironmentUnfit where what is predicted from the model's config.json cannot fit into this machine.
 
-    The sum of the GPU's parts is an estimate: where only that is too much, it is a warning.
+    What training needs depends on how long the rows are, and is an estimate on a GPU: where only that is too much, it
+    is a warning.
     """
     gpu = gpu_here()
     if gpu and int(gpu.driver.split(".")[0]) < DRIVER:
@@ -48,21 +48,44 @@ def check_memory(spec: JobSpec, config: Mapping[str, Any]) -> None:
             f"the driver of {gpu.name} is {gpu.driver}, and this torch needs {DRIVER} or newer",
             hint="Choose nodes with a newer driver, or update it there.",
         )
-    try:
-        model = anatomy_of(config, spec.model.id)
-    except SpecInvalid as error:
-        log.info("preflight.not_predicted", why=error.message)
+    model = _anatomy(spec, config)
+    if model is None:
         return
-    has, by_stage = memory_bytes(), memory.ram_by_stage(spec, model)
-    stage, needs = max(by_stage.items(), key=lambda one: one[1])
-    log.info("preflight.memory", needed=by_stage, has=has)
-    if needs > has:
-        raise EnvironmentUnfit(
-            f"this node has {has / 1e9:.1f} GB of memory, and {stage} needs {needs / 1e9:.1f} GB",
-            hint="Raise the memory limit, or choose a larger node.",
-        )
+    _check_ram(spec, model, on_gpu=gpu is not None)
     if gpu and spec.training:
         _check_vram(spec, model, gpu)
+
+
+def _check_ram(spec: JobSpec, model: Anatomy, *, on_gpu: bool) -> None:
+    has, held = memory_bytes(), ram.by_stage(spec, model, _planned(spec, model), on_gpu=on_gpu)
+    log.info("preflight.memory", has=has, stages=held)
+    least = held | ({"train": ram.loaded(spec, model, on_gpu=on_gpu) + ram.PARENT} if spec.training else {})
+    stage, needed = disk.peak(least)
+    if needed > has:
+        raise EnvironmentUnfit(
+            f"this node has {has / 1e9:.1f} GB of memory, and the stage {stage} needs {needed / 1e9:.1f} GB",
+            hint="Raise the memory limit, or choose a larger node.",
+        )
+    if (most := held.get("train", 0)) > has:
+        advice = "Set a smaller training.per_device_train_batch_size or max_length if the rows are long."
+        log.warning("preflight.memory_is_short", needed=most, has=has, what=advice)
+
+
+def _anatomy(spec: JobSpec, config: Mapping[str, Any]) -> Anatomy | None:
+    try:
+        return anatomy_of(config, spec.model.id)
+    except SpecInvalid as error:
+        log.info("preflight.not_predicted", why=error.message)
+        return None
+
+
+def _planned(spec: JobSpec, model: Anatomy) -> dict[str, Planned]:
+    """What llama-quantize says of each type. That it cannot say it is no fault here: the stage itself will tell."""
+    try:
+        return planned_here(model, spec.export.types)
+    except Bug as error:
+        log.warning("preflight.sizes_unknown", why=error.message)
+        return {}
 
 
 def _check_vram(spec: JobSpec, model: Anatomy, gpu: GpuHere) -> None:
@@ -79,25 +102,20 @@ def _check_vram(spec: JobSpec, model: Anatomy, gpu: GpuHere) -> None:
         log.warning("preflight.vram_is_short", needed=needed.total, has=gpu.memory, what=advice)
 
 
-def check_disk(spec: JobSpec, work: Path, model_bytes: int, config: Mapping[str, Any]) -> None:
-    """Raises EnvironmentUnfit where the files that lie on this disk at one time do not fit.
+def check_disk(spec: JobSpec, config: Mapping[str, Any], work: Path, model_bytes: int) -> None:
+    """Raises EnvironmentUnfit where the files that lie on this disk at one time do not fit (job/disk.py).
 
-    `model_bytes` is the size of the base model's weights. Of a model whose sizes are not known from its config.json a
-    quantized file is taken to be at most 0.55 of a 16-bit one (q8_0: 8.5 of 16 bits).
+    `model_bytes` is the size of the base model's weights.
     """
-    download = is_hub_id(spec.model.id) or spec.model.id.startswith("s3://")
-    try:
-        needed = memory.disk(spec, anatomy_of(config, spec.model.id), model_bytes * download)
-    except SpecInvalid:
-        unquantized = model_bytes * (2 if spec.export.dtype == "f32" else 1)
-        largest = max((1.0 if kind in UNQUANTIZED else 0.55) for kind in spec.export.types)
-        extra = model_bytes * spec.export.merged
-        needed = int(unquantized + extra + max(model_bytes * download, unquantized * 2 * largest))
+    model = _anatomy(spec, config)
+    files = {kind: file.size for kind, file in _planned(spec, model).items()} if model else {}
+    lies = disk.by_stage(spec, disk.sizes(spec, model, model_bytes, files))
+    stage, needed = disk.peak(lies)
     there = sum(path.stat().st_size for path in work.rglob("*") if path.is_file())
     free = shutil.disk_usage(work).free + there
-    log.info("preflight.disk", needed=needed, free=free, folder=str(work))
+    log.info("preflight.disk", needed=needed, free=free, stage=stage, stages=lies, folder=str(work))
     if needed > free:
         raise EnvironmentUnfit(
-            f"{work} has {free / 1e9:.1f} GB free, and this run needs {needed / 1e9:.1f} GB",
+            f"{work} has {free / 1e9:.1f} GB free, and the stage {stage} needs {needed / 1e9:.1f} GB",
             hint="Give the work directory (FINETUNE_WORK) more disk, or name fewer or smaller export.types.",
         )

@@ -1,74 +1,74 @@
-"""How long each stage takes: estimates, and marked as such wherever they are shown.
+"""How long each stage takes: estimates, from the spec and the model's config.json alone, and marked as such.
 
-Throughputs are rounded figures of common machines (a cloud node with 4 CPUs, network storage): an order of magnitude,
-from which a deadline and a price can be told, not a promise.
+The assumptions are constants here; a run's own log has what it really took.
 """
 
-from math import inf
-
-from job import memory
 from job.anatomy import Anatomy
+from job.disk import Sizes, is_fetched
 from job.gpus import Gpu
-from job.quants import HELPED_BY_IMATRIX, UNQUANTIZED
+from job.imatrix import MOST_CHUNKS
+from job.quants import HELPED_BY_IMATRIX, NEEDS_IMATRIX, UNQUANTIZED
 from job.spec import JobSpec
 
+NETWORK = 100e6
+"""Bytes a second, from the Hub or S3 and back."""
+DISK = 300e6
+"""Bytes a second that the export writes, and that a model is read with."""
+CPUS = 4
+CPU_FLOPS = 60e9
+"""Of one CPU in llama.cpp: a 7B model reads 18 tokens a second on four."""
 FLOPS_SHARE = 0.3
 """Of a GPU's peak, what QLoRA with small batches reaches."""
-NETWORK, DISK = 50e6, 150e6  # bytes a second
-START_S = 30.0  # importing torch and loading, once for each stage that does
-QUANTIZED = 30e6  # weights a second, on 4 CPUs
-CPU_FLOPS = 1e11  # of llama.cpp on 4 CPUs
-GPU_JUDGING = 0.2  # of a GPU's peak, in llama.cpp with a batch of 512
+START_S = 15.0
+"""A child process that imports torch and transformers."""
+WEIGHTS_PER_S = {"quick": 35e6, "k": 8e6, "iq": 1e6}
+"""That one CPU quantizes, of q4_0 to q8_0, of k-quants, and of those that need an importance matrix."""
 WEEK_S = 7 * 24 * 3600
-DEADLINE = 3
-"""Times the estimate, and a week at least: a deadline counts the time in queues, and begins anew at each resume."""
 
 
-def steps(spec: JobSpec) -> int | None:
-    """Optimizer steps at most, where the number of rows is known from the spec."""
-    assert spec.training
-    limits = [one.limit for one in spec.datasets]
-    if spec.training.max_steps > 0:
-        return spec.training.max_steps
-    return None if None in limits else memory.steps(spec, sum(limit or 0 for limit in limits))
-
-
-def seconds(spec: JobSpec, model: Anatomy, gpu: Gpu | None) -> dict[str, float]:
-    """By stage; `train` is infinite where the number of steps is not known, and missing where nothing is trained."""
-    unquantized = memory.export_bytes(model, spec.export.dtype)
-    types = [kind for kind in spec.export.types if kind not in UNQUANTIZED]
-    judged = spec.evaluation.max_tokens * (1 + len(types)) if spec.evaluation.judge else 0
-    matrix = MATRIX_TOKENS if spec.export.imatrix == "auto" and HELPED_BY_IMATRIX.intersection(types) else 0
-    rate = gpu.tflops * 1e12 * GPU_JUDGING if gpu else CPU_FLOPS
-    found = {"fetch": START_S + memory.export_bytes(model, "f16") / NETWORK}
+def by_stage(spec: JobSpec, model: Anatomy, size: Sizes, gpu: Gpu | None, steps: int | None) -> dict[str, float | None]:
+    """Seconds of each stage. Training is None where its steps are not known, or no GPU is named."""
+    tokens = spec.evaluation.max_tokens * (1 + bool(spec.evaluation.text))
+    reading = 2 * model.parameters / (CPUS * CPU_FLOPS)
+    found: dict[str, float | None] = {"fetch": size.base / (NETWORK if is_fetched(spec) else DISK)}
     if spec.training:
-        found["train"] = START_S + _training(spec, model, gpu)
-    found["export"] = START_S + 2 * unquantized / DISK
-    found["quantize"] = len(types) * (model.parameters / QUANTIZED + unquantized / NETWORK / 2)
-    found["evaluate"] = 2 * model.parameters * (judged + matrix) / rate
-    found["publish"] = len(spec.export.types) * unquantized / NETWORK / 2
+        found["train"] = train_s(spec, model, gpu, steps) if gpu and steps is not None else None
+    found["export"] = START_S + size.unquantized / DISK
+    if spec.export.imatrix == "auto" and HELPED_BY_IMATRIX.intersection(spec.export.types):
+        found["imatrix"] = MOST_CHUNKS * spec.evaluation.context * reading
+    found["quantize"] = sum(model.parameters / (CPUS * WEIGHTS_PER_S[_kind(kind)]) for kind in _made(spec))
+    if spec.evaluation.judge:
+        found["evaluate"] = (1 + len(_made(spec))) * tokens * reading
+    found["publish"] = sum(size.files.values()) / NETWORK
     return found
 
 
-MATRIX_TOKENS = 64 * 512
-"""As job/imatrix.py takes them at most."""
-
-
-def _training(spec: JobSpec, model: Anatomy, gpu: Gpu | None) -> float:
-    """Forward and the activations' gradients are 2 operations per weight and token each; with checkpoints, the forward
-    pass again. LoRA needs no gradients of the weights."""
+def train_s(spec: JobSpec, model: Anatomy, gpu: Gpu, steps: int) -> float:
+    """The forward pass and the activations' gradients are two operations per weight and token each (LoRA needs no
+    gradients of the weights); a checkpointed forward pass is computed again. At most: with rows of max_length."""
     training = spec.training
     assert training
-    count = steps(spec)
-    if count is None:
-        return inf
-    tokens = training.per_device_train_batch_size * training.gradient_accumulation_steps * training.max_length
+    batch = training.per_device_train_batch_size * training.gradient_accumulation_steps
     operations = (6 if training.gradient_checkpointing else 4) * model.parameters
-    rate = gpu.tflops * 1e12 * FLOPS_SHARE if gpu else CPU_FLOPS
-    return operations * count * tokens / rate
+    seconds = operations * steps * batch * training.max_length / (gpu.tflops * 1e12 * FLOPS_SHARE)
+    return 2 * START_S + model.stored_bytes / DISK + seconds
 
 
-def deadline_s(spec: JobSpec, model: Anatomy | None, gpu: Gpu | None) -> int:
-    """A Job's activeDeadlineSeconds: a week at least, else DEADLINE times the estimate."""
-    total = sum(seconds(spec, model, gpu).values()) if model else inf
-    return WEEK_S if total == inf else max(WEEK_S, int(DEADLINE * total))
+def total_s(found: dict[str, float | None]) -> float | None:
+    """Of all stages, or None where one is not known."""
+    known = [seconds for seconds in found.values() if seconds is not None]
+    return sum(known) if len(known) == len(found) else None
+
+
+def deadline_s(seconds: float | None) -> int:
+    """The Job's activeDeadlineSeconds: seven days, or three times the estimate where that is more. It counts the time
+    that a pod is pending, and begins anew at each resume."""
+    return max(WEEK_S, int(3 * (seconds or 0)))
+
+
+def _made(spec: JobSpec) -> list[str]:
+    return [kind for kind in spec.export.types if kind not in UNQUANTIZED]
+
+
+def _kind(kind: str) -> str:
+    return "iq" if kind in NEEDS_IMATRIX or kind.startswith("iq") else "k" if "_k" in kind else "quick"

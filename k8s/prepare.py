@@ -5,12 +5,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from job import __version__, memory, timing
+from job import __version__, disk, memory, timing
 from job.anatomy import Anatomy
 from job.artifacts import Frozen
 from job.config_here import anatomy_here
 from job.gpus import GPUS
 from job.naming import run_name
+from job.plan_needs import known_steps
 from job.sources import is_hub_data
 from job.spec import JobSpec
 from job.spec_file import load
@@ -104,9 +105,7 @@ def prepare(
     asked = [resources_of(one, model, on_gpu=on_gpu) for one in specs]
     largest = {name: max(getattr(one, name) for one in asked) for name in Resources.model_fields}
     size = Resources(**(largest | dict(resources)))
-    card = GPUS[placement.gpus[0]] if placement.gpus else None
-    deadline = sum(timing.deadline_s(one, model, card) for one in specs) if len(specs) > 1 else None
-    settings = {"deadline_s": deadline or timing.deadline_s(spec, model, card)} | settings
+    settings = {"deadline_s": sum(deadline_s(one, model, placement) for one in specs)} | settings
     made = Settings.of(
         name=job_name(title or run_name(spec), specs, salt), placement=placement, resources=size, **settings
     )
@@ -128,6 +127,15 @@ def vram_needed(spec: JobSpec, model: Anatomy | None) -> int | None:
     if spec.training is None:
         return 0
     return memory.vram(spec, model).total if model else None
+
+
+def deadline_s(spec: JobSpec, model: Anatomy | None, placement: Placement) -> int:
+    """The Job's, from the estimate where there is one."""
+    if model is None:
+        return timing.deadline_s(None)
+    card = GPUS[placement.gpus[0]] if placement.gpus else None
+    found = timing.by_stage(spec, model, disk.sizes(spec, model), card, known_steps(spec))
+    return timing.deadline_s(timing.total_s(found))
 
 
 def _storeless(specs: Sequence[JobSpec], settings: Settings) -> list[str]:

@@ -1,0 +1,117 @@
+"""What lies in the work directory while each stage is at work: the one place for these facts (`plan`, preflight).
+
+    model     the base, where it is downloaded; gone when the GGUF is there
+    train     checkpoints (the newest ones, and one while it is written), the adapter
+    export    the unquantized GGUF, and what is published beside it; they stay until the end
+    quantize  one file that is made and one that is uploaded
+    evaluate  the unquantized file's logits, which stay
+    publish   one file at a time
+    store     everything, where the spec names no store
+
+Rows and data sets are not in it: nobody knows their size before they are fetched.
+"""
+
+from collections.abc import Mapping
+from itertools import pairwise
+
+from job import judging, memory
+from job.anatomy import Anatomy
+from job.artifacts import Frozen
+from job.naming import is_hub_id
+from job.quants import UNQUANTIZED
+from job.spec import JobSpec
+
+QUANTIZED_SHARE = 8.5 / 16
+"""Of a 16-bit file, at most: q8_0 has 8.5 bits."""
+
+
+class Sizes(Frozen):
+    """Bytes of each thing. `base`: of the model's own files; `files`: of each type; `adapter`: as it is saved."""
+
+    base: int
+    unquantized: int
+    files: dict[str, int]
+    adapter: int = 0
+    checkpoint: int = 0
+    logits: int = 0
+
+
+def sizes(spec: JobSpec, model: Anatomy | None, base: int | None = None, files: Mapping[str, int] = {}) -> Sizes:
+    """`base`: the size of the model's files where it is known; `files`: that of types, where llama-quantize was asked.
+
+    Without `model` (a family that nothing is known of) `base` says the rest: 16 bits a weight, any vocabulary.
+    """
+    if base is None:
+        base = model.stored_bytes if model else 0
+    double = 2 if spec.export.dtype == "f32" else 1
+    half = memory.export_bytes(model, "f16") if model else base
+    unquantized = memory.export_bytes(model, spec.export.dtype) if model else base * double
+    trained = memory.trainable(spec, model) if model and spec.training else 0
+    state = memory.OPTIMIZER_BYTES.get(spec.training.optim, 8) if spec.training else 0
+    guessed = {
+        kind: unquantized if kind == spec.export.dtype else half * 2 if kind == "f32" else half
+        for kind in spec.export.types if kind in UNQUANTIZED
+    } | {kind: int(half * QUANTIZED_SHARE) for kind in spec.export.types if kind not in UNQUANTIZED}  # fmt: skip
+    return Sizes(
+        base=base,
+        unquantized=unquantized,
+        files=guessed | {kind: size for kind, size in files.items() if kind in guessed},
+        adapter=trained * 4,
+        checkpoint=trained * (4 + state),
+        logits=logits(spec, model),
+    )
+
+
+def logits(spec: JobSpec, model: Anatomy | None) -> int:
+    """The file that llama-perplexity writes, at most: where there are held-out rows enough."""
+    evaluation = spec.evaluation
+    if not evaluation.judge or not (spec.datasets or evaluation.text):
+        return 0
+    if model is None:
+        return judging.LOGITS_LIMIT
+    context, chunks = judging.windows(
+        evaluation.max_tokens, model.vocabulary, evaluation.context, evaluation.max_tokens
+    )
+    return judging.logits_bytes(model.vocabulary, context, chunks) if chunks else 0
+
+
+def is_fetched(spec: JobSpec) -> bool:
+    """Whether the base model is downloaded, and not used where it lies."""
+    return is_hub_id(spec.model.id) or spec.model.id.startswith("s3://")
+
+
+def by_stage(spec: JobSpec, size: Sizes) -> dict[str, int]:
+    """Bytes in the work directory at the most, while each stage is at work."""
+    base = size.base * is_fetched(spec)
+    found = {"fetch": base}
+    if spec.training:
+        # The Trainer keeps one more than the spec says, and writes the next before it deletes the oldest.
+        found["train"] = base + size.checkpoint * (spec.training.save_total_limit + 2) + size.adapter
+    adapter = size.adapter * (1 + spec.export.adapter)
+    stays = size.unquantized + size.base * spec.export.merged + adapter
+    found["export"] = base + stays
+    # A type that is the unquantized file itself is a hard link.
+    made = [0 if kind == spec.export.dtype else count for kind, count in size.files.items()]
+    pair = max([sum(both) for both in pairwise(made)] or made)
+    parts = max(made) if spec.export.split_max_size else 0
+    found["quantize"] = stays + pair + parts
+    if spec.evaluation.judge:
+        found["evaluate"] = stays + pair + size.logits
+        found["quantize"] += size.logits
+    found["publish"] = stays + size.logits + max(size.files.values())
+    return _with_store(spec, size, found) if spec.run.store is None else found
+
+
+def _with_store(spec: JobSpec, size: Sizes, found: dict[str, int]) -> dict[str, int]:
+    """The store in the work directory keeps what each stage has made."""
+    adapter = size.adapter + size.checkpoint * (spec.training.save_total_limit if spec.training else 0)
+    files = sum(size.files.values()) + size.base * spec.export.merged
+    kept = {"train": adapter, "export": size.adapter + size.base * spec.export.merged}
+    later = size.adapter * (1 + spec.export.adapter) + files
+    return {stage: count + kept.get(stage, 0 if stage == "fetch" else later) for stage, count in found.items()}
+
+
+def peak(found: Mapping[str, int]) -> tuple[str, int]:
+    """The stage that needs most, and what it needs."""
+    stage = max(found, key=lambda name: found[name])
+    return stage, found[stage]

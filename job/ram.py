@@ -1,0 +1,128 @@
+"""The memory of each stage from the spec and the model's config.json alone: anonymous memory, which a limit counts
+and the kernel cannot take back. Mapped files (the base's shards, an unquantized GGUF) are not in it.
+
+docs/prediction.md shows the formulas, and what was measured beside them.
+"""
+
+from collections.abc import Mapping
+from math import prod
+
+from job import activations, memory
+from job.anatomy import Anatomy
+from job.hollow import GGUF_NAMES, Planned
+from job.quants import UNQUANTIZED
+from job.spec import JobSpec
+
+MB = 1_000_000
+PARENT = 45 * MB
+"""`job run` itself: the light process that every stage runs beside."""
+FETCH_START = 60 * MB
+TRAIN_START = 620 * MB
+"""torch, transformers, peft, trl, datasets and bitsandbytes, imported."""
+CUDA_START = 1_000 * MB
+"""What CUDA's libraries hold of the host's memory: an estimate."""
+TOKENIZER_WORD = 700
+"""Bytes of a word of the vocabulary in a tokenizer of Hugging Face."""
+LLAMA_START = 10 * MB
+"""A program of llama.cpp that computes, without weights and vocabulary."""
+LLAMA_WORD = 350
+"""Bytes for each word of a vocabulary: its text, its score, its entries in two hash tables (`llama-vocab.cpp`)."""
+LLAMA_BATCH, LLAMA_MICRO_BATCH = 2048, 512
+"""llama.cpp's defaults (`common/common.h`): tokens for which memory is kept, and that are computed at a time."""
+REPACKED = {"q4_0": 4.5, "q4_K": 4.5, "iq4_nl": 4.5, "q2_K": 2.625, "mxfp4": 4.25}
+"""Bits of the types that llama.cpp copies into an order of their own on x86-64 (`repack.cpp`)."""
+WIDEST = {"q8_0": 8.5}
+"""Bits per weight of the widest type within a type: output and embedding get q6_K (6.5625 bits) in most."""
+
+
+def by_stage(spec: JobSpec, model: Anatomy, planned: Mapping[str, Planned], *, on_gpu: bool) -> dict[str, int]:
+    """Bytes while each stage is at work, the parent included. `planned`: what llama-quantize says of each type."""
+    found = {"fetch": FETCH_START}
+    if spec.training:
+        found["train"] = train(spec, model, on_gpu=on_gpu)
+    found["export"] = memory.export_ram(model)
+    found["imatrix"] = imatrix(spec, model)
+    found["quantize"] = quantize(spec, model, planned)
+    if spec.evaluation.judge:
+        found["evaluate"] = evaluate(spec, model, planned)
+    found["publish"] = 0
+    return {stage: count + PARENT for stage, count in found.items()}
+
+
+def train(spec: JobSpec, model: Anatomy, *, on_gpu: bool) -> int:
+    """The training process, with rows of max_length."""
+    held = loaded(spec, model, on_gpu=on_gpu)
+    if on_gpu:
+        return held
+    size = activations.widths(spec, on_gpu=False)
+    backward = activations.backward(spec, model, size)
+    loss = activations.loss(spec, model, size, on_gpu=False)
+    return held + activations.kept(spec, model, size) + max(backward, loss)
+
+
+def loaded(spec: JobSpec, model: Anatomy, *, on_gpu: bool) -> int:
+    """The same before the first row. Without a GPU all that is trained lies here: weights, gradients, AdamW's state."""
+    start = TRAIN_START + TOKENIZER_WORD * model.vocabulary
+    return start + CUDA_START if on_gpu else start + weights(spec, model) + memory.trainable(spec, model) * 16
+
+
+def weights(spec: JobSpec, model: Anatomy) -> int:
+    """The loaded base on the CPU. What is computed in the dtype that the files have stays mapped."""
+    if spec.load.bits in (4, 8):
+        return memory.weight_bytes(spec, model)
+    size = activations.widths(spec, on_gpu=False).computed
+    same = model.stored == ("float32" if size == activations.FLOAT else spec.load.compute_dtype)
+    return 0 if same else model.parameters * size
+
+
+def quantize(spec: JobSpec, model: Anatomy, planned: Mapping[str, Planned]) -> int:
+    """llama-quantize holds the largest tensor in float32 and as it is written (`llama-quant.cpp`); then the file is
+    loaded and tried, with a cache of LLAMA_BATCH tokens."""
+    kinds = [kind for kind in spec.export.types if kind not in UNQUANTIZED]
+    bits = max((WIDEST.get(kind, 6.5625) for kind in kinds), default=0.0)
+    read = 4 if spec.export.dtype != "f32" else 0
+    made = int(model.largest_tensor * (read + bits / 8)) if kinds else 0
+    tried = _llama(model, LLAMA_BATCH) + 128 * model.vocabulary * 4
+    return LLAMA_START + max(made, tried + _largest_repack(model, planned))
+
+
+def evaluate(spec: JobSpec, model: Anatomy, planned: Mapping[str, Planned]) -> int:
+    """llama-perplexity: half of its batch's logits in float32, those of one micro-batch, and of half a window in 16
+    bits, twice."""
+    context = spec.evaluation.context
+    tokens = max(LLAMA_BATCH // context, 1) * context
+    logits = (tokens // 2 + min(LLAMA_MICRO_BATCH, tokens)) * model.vocabulary * 4 + context // 2 * model.vocabulary * 2
+    return LLAMA_START + _llama(model, tokens) + logits + _largest_repack(model, planned)
+
+
+def imatrix(spec: JobSpec, model: Anatomy) -> int:
+    """llama-imatrix: every token's logits, and a float32 sum for each column of each tensor, twice when written."""
+    context = spec.evaluation.context
+    tokens = max(LLAMA_BATCH // context, 1) * context
+    logits = (tokens + min(LLAMA_MICRO_BATCH, tokens)) * model.vocabulary * 4
+    columns = model.layers * sum(columns for _, columns in model.linear.values()) + model.width
+    return LLAMA_START + _llama(model, tokens) + logits + columns * 8
+
+
+def _llama(model: Anatomy, tokens: int) -> int:
+    """The vocabulary, keys and values in 16 bits, and the widest values of a micro-batch in float32."""
+    cache = tokens * model.layers * 2 * model.kv_heads * model.head * 2
+    graph = min(tokens, LLAMA_MICRO_BATCH) * (3 * model.feed_forward + 2 * model.width) * 4
+    return LLAMA_WORD * model.vocabulary + cache + graph
+
+
+def _largest_repack(model: Anatomy, planned: Mapping[str, Planned]) -> int:
+    return max((repacked(model, one.tensors) for one in planned.values()), default=0)
+
+
+def repacked(model: Anatomy, tensors: Mapping[str, Mapping[str, int]]) -> int:
+    """Bytes of a file's weights that llama.cpp copies. `tensors`: of each kind of tensor, how many have which type."""
+    elements = {GGUF_NAMES[name]: prod(shape) for name, shape in model.linear.items()}
+    elements["output"] = model.vocabulary * model.width
+    return int(
+        sum(
+            elements.get(name, 0) * count * REPACKED.get(kind, 0) / 8
+            for name, types in tensors.items()
+            for kind, count in types.items()
+        )
+    )
