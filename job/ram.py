@@ -36,7 +36,9 @@ WIDEST = {"q8_0": 8.5}
 
 
 def by_stage(spec: JobSpec, model: Anatomy, planned: Mapping[str, Planned], *, on_gpu: bool) -> dict[str, int]:
-    """Bytes while each stage is at work, the parent included. `planned`: what llama-quantize says of each type."""
+    """Bytes while each stage is at work, the parent included. `planned`: what llama-quantize says of each type; with a
+    GPU, their weights lie there."""
+    planned = {} if on_gpu else planned
     found = {"fetch": FETCH_START}
     if spec.training:
         found["train"] = train(spec, model, on_gpu=on_gpu)

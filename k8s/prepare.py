@@ -102,7 +102,7 @@ def prepare(
     nodes = cluster.nodes() if cluster and wish.gpus != ("none",) else None
     placement = place(wish, nodes)
     on_gpu = bool(placement.resource)
-    asked = [resources_of(one, model, on_gpu=on_gpu) for one in specs]
+    asked = [resources_of(one, model, on_gpu=on_gpu, on_volume=bool(settings.get("store_pvc"))) for one in specs]
     largest = {name: max(getattr(one, name) for one in asked) for name in Resources.model_fields}
     size = Resources(**(largest | dict(resources)))
     settings = {"deadline_s": sum(deadline_s(one, model, placement) for one in specs)} | settings

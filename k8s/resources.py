@@ -16,15 +16,21 @@ REPACKED = 4.5 / 16
 """Of a 16-bit file: what llama.cpp on a CPU copies of a 4-bit one, the only size that it does that with."""
 
 
-def resources_of(spec: JobSpec, model: Anatomy | None, *, on_gpu: bool, downloads: bool = True) -> Resources:
+def resources_of(
+    spec: JobSpec, model: Anatomy | None, *, on_gpu: bool, downloads: bool = True, on_volume: bool = False
+) -> Resources:
     """What the pod asks for. Without `model` (a family that nothing is known of): the defaults of Settings.
 
     `downloads`: whether the base lies on this disk too, which it does unless it comes from a mounted volume.
+    `on_volume`: whether the store lies on one, where the spec names none.
     """
     if model is None:
         return Resources()
+    if on_volume:
+        spec = spec.model_copy(update={"run": spec.run.model_copy(update={"store": "/store"})})
     held = ram.by_stage(spec, model, {}, on_gpu=on_gpu)
-    held["evaluate"] = held.get("evaluate", 0) + int(REPACKED * memory.export_bytes(model, "f16"))
+    if not on_gpu:
+        held["evaluate"] = held.get("evaluate", 0) + int(REPACKED * memory.export_bytes(model, "f16"))
     lies = disk.by_stage(spec, disk.sizes(spec, model, None if downloads else 0))
     return Resources(
         memory=_rounded(max(LEAST_MEMORY, disk.peak(held)[1] + HEADROOM)),

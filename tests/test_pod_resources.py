@@ -10,7 +10,9 @@ from k8s.settings import GIB, Resources
 
 
 def spec(**sections: Any) -> JobSpec:
-    return JobSpec.model_validate({"model": {"id": "a/b"}, "dataset": {"id": "a/b"}, **sections})
+    return JobSpec.model_validate(
+        {"model": {"id": "a/b"}, "dataset": {"id": "a/b"}, "run": {"store": "s3://bucket/runs"}, **sections}
+    )
 
 
 def llama(width: int, layers: int, feed_forward: int, heads: int, vocabulary: int = 32_000) -> Anatomy:
@@ -32,6 +34,12 @@ def test_the_recipe_fits_a_node_with_15_gb_and_the_disk_that_clouds_give() -> No
 def test_the_disk_holds_the_base_and_the_unquantized_file_at_once() -> None:
     both = 2 * memory.export_bytes(SEVEN, "f16")
     assert both < resources_of(spec(), SEVEN, on_gpu=True).disk < 2 * both
+
+
+def test_a_store_in_the_work_directory_needs_disk_too_and_one_on_a_volume_none() -> None:
+    kept = spec(run={"store": None})
+    most, least = (resources_of(kept, SEVEN, on_gpu=True, on_volume=volume).disk for volume in (False, True))
+    assert most > least == resources_of(spec(), SEVEN, on_gpu=True).disk
 
 
 def test_a_base_from_a_mounted_volume_and_no_judging_need_less_disk() -> None:

@@ -125,7 +125,7 @@ def test_the_plan_says_whether_it_fits_and_what_would(tmp_path: Path) -> None:
     asked = spec(model={"id": str(folder)}, training={"per_device_train_batch_size": 16, "max_steps": 10})
     said = describe(asked, "t4", 0.35)
     assert "does NOT fit a t4" in said and "all of these" in said and "; a " in said
-    assert "cost, estimated" in said and "Q4_K_M.gguf" in said
+    assert "estimated cost" in said and "Q4_K_M.gguf" in said
     assert "fits a h100" in describe(asked, "h100")
     with pytest.raises(SpecInvalid, match="--gpu"):
         describe(asked, "t5")

@@ -6,7 +6,7 @@ balancers do.
 
 import ssl
 import threading
-import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -15,6 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from kubernetes import client
 from kubernetes.client.exceptions import ApiException
+from urllib3.exceptions import HTTPError
 
 
 class Log:
@@ -109,12 +110,8 @@ class Kubelet:
     def _let_go(self) -> None:
         """A pod that is being deleted stays until its kubelet says that its containers have ended."""
         while not self._stopped.wait(0.3):
-            try:
+            with suppress(ApiException, HTTPError):  # what is gone already, or a server that is busy: next time
                 for pod in self._core.list_pod_for_all_namespaces().items:
                     if pod.metadata.deletion_timestamp and pod.spec.node_name:
                         name, space = pod.metadata.name, pod.metadata.namespace
                         self._core.delete_namespaced_pod(name, space, grace_period_seconds=0)
-            except ApiException as error:
-                if error.status != 404:
-                    raise
-            time.sleep(0)
