@@ -101,7 +101,7 @@ CASES = {
     "gemma 3": Case(
         "Gemma 3",
         shape(768, 10, 8, 1, 3072, vocab_size=64000, head_dim=128, query_pre_attn_scalar=128),
-        {"gradient_checkpointing": False, "max_length": 128, "per_device_train_batch_size": 4, "trainer": "transformers"},
+        {"gradient_checkpointing": False, "max_length": 128, "trainer": "transformers"},
         {"bits": 32},
         export={"types": ["q8_0"], "merged": True},
     ),
@@ -189,7 +189,11 @@ def on_disk(folder: Path) -> int:
 def run_measured(folder: Path) -> Measured:
     """A whole run, its stages told apart by the start and end events of its log."""
     measured, stages = Measured(), ["start"]
-    environment = os.environ | {"FINETUNE_WORK": str(folder / "work"), "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {
+        "FINETUNE_WORK": str(folder / "work"),
+        "OMP_NUM_THREADS": "1",
+        "MALLOC_MMAP_THRESHOLD_": str(MIB),
+    }
     command = [sys.executable, "-m", "job", "run", str(folder / "spec.json")]
     job = subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

@@ -36,12 +36,12 @@ class Vram(Frozen):
 
     @property
     def total(self) -> int:
-        return sum(self.model_dump().values()) - min(self.block, self.loss)
+        return sum(int(part) for part in self.model_dump().values()) - min(self.block, self.loss)
 
 
 def trainable(spec: JobSpec, model: Anatomy) -> int:
     """LoRA's parameters: r * (inputs + outputs) for each target layer, and one per output with DoRA."""
-    found = 0
+    found: int = 0
     for rows, columns in activations.targets(spec, model).values():
         found += model.layers * (spec.lora.r * (rows + columns) + rows * spec.lora.use_dora)
     for name in spec.lora.modules_to_save:

@@ -3,7 +3,6 @@
 The assumptions are constants here; a run's own log has what it really took.
 """
 
-from job import memory
 from job.anatomy import Anatomy
 from job.disk import Sizes, is_fetched
 from job.gpus import Gpu
