@@ -57,7 +57,8 @@ def block(spec: JobSpec, model: Anatomy, size: Widths) -> int:
     """Bytes that one block saves for a micro-batch.
 
     Norms save their input in float32; an adapter what its dropout lets through, the mask, and r values (DoRA both
-    outputs too, and a unit matrix); attention its queries, keys, values and result; the feed-forward three times its width.
+    outputs too, and a unit matrix); attention its queries, keys, values and result; the feed-forward three values of
+    its width.
     """
     assert spec.training
     queries, keys = model.heads * model.head, model.kv_heads * model.head

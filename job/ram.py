@@ -32,6 +32,8 @@ LLAMA_BATCH, LLAMA_MICRO_BATCH = 2048, 512
 """llama.cpp's defaults (`common/common.h`): tokens for which memory is kept, and that are computed at a time."""
 TRIED = 512
 """Tokens of context with which a file is tried."""
+TRIED_ROWS = 32
+"""Of logits, at most: a prompt's last and those of one short window."""
 REPACKED = {"q4_0": 4.5, "q4_K": 4.5, "iq4_nl": 4.5, "q2_K": 2.625, "mxfp4": 4.25}
 """Bits of the types that llama.cpp copies into an order of their own on x86-64 (`repack.cpp`)."""
 WIDEST = {"q8_0": 8.5}
@@ -85,19 +87,19 @@ def quantize(spec: JobSpec, model: Anatomy, planned: Mapping[str, Planned]) -> i
     bits = max((WIDEST.get(kind, 6.5625) for kind in kinds), default=0.0)
     read = 4 if spec.export.dtype != "f32" else 0
     made = int(model.largest_tensor * (read + bits / 8)) if kinds else 0
-    tried = _llama(model, TRIED, TRIED) + _largest_repack(model, planned)
+    tried = _llama(model, TRIED) + TRIED_ROWS * model.vocabulary * 4 + _largest_repack(model, planned)
     return LLAMA_START + max(made, tried)
 
 
 def evaluate(spec: JobSpec, model: Anatomy, planned: Mapping[str, Planned]) -> int:
-    """llama-perplexity: half of its batch's logits in float32, those of one micro-batch, and of half a window in 16
+    """llama-perplexity: half of its batch's logits in float32, as computed and as kept, and of half a window in 16
     bits."""
     context = spec.evaluation.context
     windows = max(judging.BATCH // context, 1)
-    tokens = windows * context
-    logits = (tokens // 2 + min(LLAMA_MICRO_BATCH, tokens)) * 4 + context // 2 * 2
-    held = _llama(model, windows * _cells(context), tokens) + logits * model.vocabulary
-    return LLAMA_START + held + _largest_repack(model, planned)
+    scored = windows * context // 2
+    logits = (scored * 4 + context // 2 * 2) * model.vocabulary
+    graph = _graph(model, windows * context, scored)
+    return LLAMA_START + _llama(model, windows * _cells(context)) + logits + graph + _largest_repack(model, planned)
 
 
 def imatrix(spec: JobSpec, model: Anatomy) -> int:
@@ -105,9 +107,9 @@ def imatrix(spec: JobSpec, model: Anatomy) -> int:
     context = spec.evaluation.context
     windows = max(LLAMA_BATCH // context, 1)
     tokens = windows * context
-    logits = (tokens + min(LLAMA_MICRO_BATCH, tokens)) * model.vocabulary * 4
+    logits = tokens * model.vocabulary * 4 + _graph(model, tokens, tokens)
     columns = model.layers * sum(columns for _, columns in model.linear.values()) + model.width
-    return LLAMA_START + _llama(model, windows * _cells(context), tokens) + logits + columns * 8
+    return LLAMA_START + _llama(model, windows * _cells(context)) + logits + columns * 8
 
 
 def _cells(context: int) -> int:
@@ -115,11 +117,15 @@ def _cells(context: int) -> int:
     return ceil(context / 256) * 256
 
 
-def _llama(model: Anatomy, cells: int, tokens: int) -> int:
-    """The vocabulary, keys and values in 16 bits, and the widest values of a micro-batch in float32."""
-    cache = cells * model.layers * 2 * model.kv_heads * model.head * 2
-    graph = min(tokens, LLAMA_MICRO_BATCH) * (3 * model.feed_forward + 2 * model.width) * 4
-    return LLAMA_WORD * model.vocabulary + cache + graph
+def _llama(model: Anatomy, cells: int) -> int:
+    """The vocabulary, and keys and values in 16 bits."""
+    return LLAMA_WORD * model.vocabulary + cells * model.layers * 2 * model.kv_heads * model.head * 2
+
+
+def _graph(model: Anatomy, tokens: int, outputs: int) -> int:
+    """The values of a micro-batch in float32: a feed-forward's, or the logits."""
+    widest = min(tokens, LLAMA_MICRO_BATCH) * (3 * model.feed_forward + 2 * model.width)
+    return max(widest, min(outputs, LLAMA_MICRO_BATCH) * (model.vocabulary + model.width)) * 4
 
 
 def _largest_repack(model: Anatomy, planned: Mapping[str, Planned]) -> int:
