@@ -117,15 +117,28 @@ def run_measured(folder: Path) -> Measured:
 
 
 def sample(job: subprocess.Popen[str], work: Path, stages: list[str], measured: Measured) -> None:
-    looks, pids = 0, [job.pid]
+    """A child's own stage counts before the log's: it takes a moment to end."""
+    looks, pids, stage = 0, [job.pid], stages[-1]
     while job.poll() is None:
-        if looks % 20 == 0:
+        if looks % 10 == 0 or stage != stages[-1]:
             pids = tree(job.pid)
-            measured.disk[stages[-1]] = max(measured.disk.get(stages[-1], 0), on_disk(work))
-        looks, stage = looks + 1, stages[-1]
+            stage = next(filter(None, map(stage_of, pids)), stages[-1])
+            stage = "evaluate" if stage == "tokens" else stage
+        if looks % 20 == 0:
+            measured.disk[stage] = max(measured.disk.get(stage, 0), on_disk(work))
+        looks += 1
         held = sum(map(anonymous, pids))
         measured.memory[stage] = max(measured.memory.get(stage, 0), held)
         time.sleep(EVERY_S)
+
+
+def stage_of(pid: int) -> str | None:
+    """The name of the stage that a child of the job runs."""
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+    except OSError:
+        return None
+    return words[words.index("stage") + 1] if words[1:3] == ["-m", "job"] and "stage" in words else None
 
 
 def predicted(folder: Path) -> tuple[Anatomy, dict[str, int], dict[str, int]]:
@@ -133,7 +146,7 @@ def predicted(folder: Path) -> tuple[Anatomy, dict[str, int], dict[str, int]]:
     spec = JobSpec.model_validate(json.loads((folder / "spec.json").read_text()))
     model = anatomy_of(json.loads((folder / "model" / "config.json").read_text()), "model")
     files = planned_here(model, spec.export.types)
-    size = disk.sizes(spec, model, files={kind: file.size for kind, file in files.items()})
+    size = disk.sizes(spec, model, files={kind: file.size for kind, file in files.items()}, on_gpu=False)
     return model, ram.by_stage(spec, model, files, on_gpu=False), disk.by_stage(spec, size)
 
 

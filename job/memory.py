@@ -18,8 +18,9 @@ BITS_OF_4 = 4 + 32 / 64
 BITS_OF_DOUBLE = 4 + 8 / 64 + 32 / (64 * 256)
 OPTIMIZER_BYTES = {"paged_adamw_8bit": 2, "adamw_8bit": 2, "sgd": 0}
 """Of state per trained parameter; 8 for AdamW in 32 bits."""
-EXPORT_START = 0.45 * GB
-"""torch, transformers and the converter without any weight."""
+EXPORT_IMPORTS, EXPORT_START = 0.45 * GB, 0.35 * GB
+"""torch, transformers and the converter without any weight: while they are imported and read the tokenizer, and when
+they have given back what they can."""
 
 
 class Vram(Frozen):
@@ -92,4 +93,4 @@ def export_bytes(model: Anatomy, dtype: str) -> int:
 
 def export_ram(model: Anatomy) -> int:
     """Anonymous memory of the export: 6 bytes per element of the largest tensor (job/merging)."""
-    return int(EXPORT_START + 6 * max(model.largest_linear, model.vocabulary * model.width))
+    return int(max(EXPORT_IMPORTS, EXPORT_START + 6 * model.largest_tensor))

@@ -22,6 +22,8 @@ TRAIN_START = 620 * MB
 """torch, transformers, peft, trl, datasets and bitsandbytes, imported."""
 CUDA_START = 1_000 * MB
 """What CUDA's libraries hold of the host's memory: an estimate."""
+TOKENS_START = 320 * MB
+"""transformers with a tokenizer alone."""
 TOKENIZER_WORD = 700
 """Bytes of a word of the vocabulary in a tokenizer of Hugging Face."""
 LLAMA_START = 10 * MB
@@ -49,7 +51,7 @@ def by_stage(spec: JobSpec, model: Anatomy, planned: Mapping[str, Planned], *, o
     found["imatrix"] = imatrix(spec, model)
     found["quantize"] = quantize(spec, model, planned)
     if spec.evaluation.judge:
-        found["evaluate"] = evaluate(spec, model, planned)
+        found["evaluate"] = max(evaluate(spec, model, planned), TOKENS_START + TOKENIZER_WORD * model.vocabulary)
     found["publish"] = PUBLISH_START
     return {stage: count + PARENT for stage, count in found.items()}
 

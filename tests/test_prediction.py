@@ -242,10 +242,12 @@ def test_the_disk_of_each_stage_is_what_lies_there() -> None:
     lies = disk.by_stage(asked, size)
     unquantized = memory.export_bytes(model, "f16")
     assert lies["fetch"] == model.stored_bytes
-    assert lies["export"] == model.stored_bytes + unquantized + size.adapter
+    trained = size.adapter + 3 * size.checkpoint
+    assert lies["train"] == model.stored_bytes + trained + size.checkpoint
+    assert lies["export"] == model.stored_bytes + unquantized + trained
     assert size.logits == judging.logits_bytes(32000, 512, 32768 // 512)
     # Two files at a time, and the one of the unquantized type is a link to it.
-    assert lies["evaluate"] == unquantized + size.adapter + size.logits + 11_000_000_000
+    assert lies["evaluate"] == unquantized + trained + size.logits + 11_000_000_000
     assert disk.peak(lies)[1] == max(lies.values())
 
 
