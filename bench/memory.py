@@ -4,9 +4,12 @@
     python -m bench.memory --gpu        # the train stage on a GPU against memory.vram; needs one
 
 Each configuration is a random model and a whole run of the job (`python -m job run`) on this machine, without a GPU.
-Memory is the peak of RssAnon, summed over the job's processes and sampled 50 times a second, of the stage that the
-job's own log says is at work; disk is what lies in the run's folder at one time. The predictions are those of
-`python -m job plan`: from the spec and config.json alone. Aim: a ratio between 0.9 and 1.1.
+Memory is the peak of RssAnon, summed over the job's processes and sampled every 5 ms, of the stage that the job's own
+log says is at work; disk is what lies in the run's folder at one time. The predictions are those of `python -m job
+plan`, from the spec and config.json alone. Aim: a ratio between 0.9 and 1.1.
+
+glibc is told to give freed blocks of 1 MB and more back (MALLOC_MMAP_THRESHOLD_). By itself it keeps those below 32 MB
+for reuse, and reuses them badly: some hundred MB in models as small as these, other ones in each run.
 """
 
 import argparse
@@ -20,132 +23,23 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+
+from bench.memory_cases import CASES, made
+from job import disk, memory, ram
+from job.anatomy import Anatomy, anatomy_of
+from job.hollow import planned_here
+from job.node import gpu_here
+from job.spec import JobSpec
+from job.stages import train
+from job.supervise import Supervisor
 
 ROOT = Path(__file__).resolve().parents[1]
-MIB = 1 << 20
-
-MAKE = """
-import sys, json
-from pathlib import Path
-from tests.tiny_families import FAMILIES
-from tests.tiny_models import save
-import transformers
-folder, family, sizes = Path(sys.argv[1]), sys.argv[2], json.loads(sys.argv[3])
-config, fields, tokenizer = FAMILIES[family]
-base = {"max_position_embeddings": 2048, "initializer_range": 0.02, "pad_token_id": None}
-dtype = sizes.pop("dtype", "bfloat16")
-save(folder, getattr(transformers, config)(**(base | fields | sizes)), tokenizer=tokenizer, dtype=dtype)
-"""
-
-
-@dataclass(frozen=True)
-class Case:
-    """A model of a family, and what differs from the spec that all share."""
-
-    family: str
-    sizes: dict[str, Any]
-    training: dict[str, Any] = field(default_factory=dict)
-    load: dict[str, Any] = field(default_factory=dict)
-    lora: dict[str, Any] = field(default_factory=dict)
-    export: dict[str, Any] = field(default_factory=dict)
-    evaluation: dict[str, Any] = field(default_factory=dict)
-
-
-def shape(hidden: int, layers: int, heads: int, kv_heads: int, intermediate: int, **more: Any) -> dict[str, Any]:
-    return {
-        "hidden_size": hidden, "num_hidden_layers": layers, "num_attention_heads": heads,
-        "num_key_value_heads": kv_heads, "intermediate_size": intermediate,
-    } | more  # fmt: skip
-
-
-CASES = {
-    "llama 4bit": Case("Mistral", shape(1024, 12, 16, 4, 2816, vocab_size=32000, head_dim=64)),
-    "llama fp32, no checkpointing": Case(
-        "Mistral",
-        shape(768, 12, 12, 12, 2048, vocab_size=32000, head_dim=64),
-        {"gradient_checkpointing": False, "per_device_train_batch_size": 2},
-        {"bits": 32},
-        {"target_modules": "all-linear", "r": 32},
-    ),
-    "llama 3, 16 bits": Case(
-        "Llama 3",
-        shape(512, 8, 8, 2, 1536),
-        {"max_length": 512, "trainer": "transformers", "per_device_train_batch_size": 2},
-        {"bits": 16, "compute_dtype": "bfloat16"},
-        export={"types": ["q4_k_m", "q5_0"]},
-    ),
-    "qwen 2.5": Case(
-        "Qwen 2.5",
-        shape(512, 8, 8, 2, 2048, tie_word_embeddings=True),
-        {"gradient_checkpointing": False, "max_length": 256, "per_device_train_batch_size": 8},
-        export={"types": ["iq4_xs", "q8_0"], "imatrix": "auto"},
-    ),
-    "qwen 3": Case(
-        "Qwen 3",
-        shape(768, 6, 8, 4, 2304, head_dim=128),
-        {"max_length": 384},
-        {"double_quant": True},
-        {"r": 64, "target_modules": "all-linear"},
-        export={"types": ["iq2_m", "q6_k"]},
-    ),
-    "gemma 2": Case(
-        "Gemma 2",
-        shape(1024, 10, 8, 4, 4096, vocab_size=48000, head_dim=128, query_pre_attn_scalar=128),
-        {"max_length": 512, "per_device_train_batch_size": 2, "trainer": "transformers"},
-        export={"dtype": "bf16", "types": ["q4_0", "q3_k_m"]},
-        evaluation={"context": 256},
-    ),
-    "gemma 3": Case(
-        "Gemma 3",
-        shape(768, 10, 8, 1, 3072, vocab_size=64000, head_dim=128, query_pre_attn_scalar=128),
-        {
-            "gradient_checkpointing": False,
-            "max_length": 128,
-            "per_device_train_batch_size": 4,
-            "trainer": "transformers",
-        },
-        {"bits": 32},
-        export={"types": ["q8_0"], "merged": True},
-    ),
-    "phi 3": Case(
-        "Phi-3",
-        shape(1024, 14, 16, 16, 2816, vocab_size=32064),
-        {"max_length": 768, "per_device_train_batch_size": 2},
-        {"quant_type": "fp4"},
-        {"target_modules": ["qkv_proj", "o_proj"], "use_dora": True},
-        export={"dtype": "f32", "types": ["f32", "q5_k_m"]},
-    ),
-}
-
-
-def spec_of(case: Case, folder: Path) -> dict[str, Any]:
-    training = {"max_steps": 2, "max_length": 256, "per_device_train_batch_size": 4, "save_steps": 2} | case.training
-    training["per_device_eval_batch_size"] = training["per_device_train_batch_size"]
-    return {
-        "model": {"id": str(folder / "model")},
-        "dataset": {"id": str(folder / "rows.jsonl"), "eval_fraction": 0.5},
-        "training": training,
-        "load": case.load,
-        "lora": case.lora,
-        "export": {"types": ["q4_k_m", "q8_0"], "imatrix": "none"} | case.export,
-        "evaluation": {"samples": 0, "threads": [2], "max_tokens": 2048, "gate": {"action": "warn"}} | case.evaluation,
-        "run": {"store": str(folder / "store"), "id": "bench"},
-        "publish": {"folder": str(folder / "published"), "name": "bench"},
-    }
-
-
-def write_rows(path: Path, max_length: int) -> None:
-    """Rows that are longer than any max_length here, so that each step holds what is predicted for it, and enough of
-    them that half fill a batch of llama-perplexity."""
-    from pydoc_data.topics import topics
-
-    text = " ".join(" ".join(topics.values()).split())
-    size, count = 5 * max_length, max(24, 6000 // max_length)
-    rows = [text[n * size : (n + 1) * size] for n in range(count)]
-    path.write_text("".join(json.dumps({"text": row}) + "\n" for row in rows))
+MB = 1_000_000
+LITTLE = 20 * MB
+EVERY_S = 0.005
 
 
 @dataclass
@@ -155,7 +49,6 @@ class Measured:
     memory: dict[str, int] = field(default_factory=dict)
     disk: dict[str, int] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
-    of: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
 def tree(root: int) -> list[int]:
@@ -194,7 +87,11 @@ def on_disk(folder: Path) -> int:
 def run_measured(folder: Path) -> Measured:
     """A whole run, its stages told apart by the start and end events of its log."""
     measured, stages = Measured(), ["start"]
-    environment = os.environ | {"FINETUNE_WORK": str(folder / "work"), "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {
+        "FINETUNE_WORK": str(folder / "work"),
+        "OMP_NUM_THREADS": "1",
+        "MALLOC_MMAP_THRESHOLD_": str(1 << 20),
+    }
     command = [sys.executable, "-m", "job", "run", str(folder / "spec.json")]
     job = subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -220,63 +117,87 @@ def run_measured(folder: Path) -> Measured:
 
 
 def sample(job: subprocess.Popen[str], work: Path, stages: list[str], measured: Measured) -> None:
+    """A child's own stage counts before the log's: it takes a moment to end."""
+    looks, pids, stage = 0, [job.pid], stages[-1]
     while job.poll() is None:
-        started, stage = time.monotonic(), stages[-1]
-        each = {pid: anonymous(pid) for pid in tree(job.pid)}
-        if sum(each.values()) > measured.memory.get(stage, 0):
-            measured.memory[stage] = sum(each.values())
-            measured.of[stage] = {name_of(pid): held for pid, held in each.items()}
-        measured.disk[stage] = max(measured.disk.get(stage, 0), on_disk(work))
-        time.sleep(max(0.0, 0.02 - (time.monotonic() - started)))
+        if looks % 10 == 0 or stage != stages[-1]:
+            pids = tree(job.pid)
+            stage = next(filter(None, map(stage_of, pids)), stages[-1])
+            stage = "evaluate" if stage == "tokens" else stage
+        if looks % 20 == 0:
+            measured.disk[stage] = max(measured.disk.get(stage, 0), on_disk(work))
+        looks += 1
+        held = sum(map(anonymous, pids))
+        measured.memory[stage] = max(measured.memory.get(stage, 0), held)
+        time.sleep(EVERY_S)
 
 
-def name_of(pid: int) -> str:
+def stage_of(pid: int) -> str | None:
+    """The name of the stage that a child of the job runs."""
     try:
         words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
     except OSError:
-        return str(pid)
-    return f"{pid} " + " ".join(Path(word).name for word in words[:5])
+        return None
+    return words[words.index("stage") + 1] if words[1:3] == ["-m", "job"] and "stage" in words else None
 
 
-def made(name: str, work: Path) -> Path:
-    """The folder of a configuration, with its model, rows and spec."""
-    case, folder = CASES[name], work / re.sub(r"\W+", "-", name)
-    folder.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-c", MAKE, str(folder / "model"), case.family, json.dumps(case.sizes)]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
-    spec = spec_of(case, folder)
-    write_rows(folder / "rows.jsonl", spec["training"]["max_length"])
-    (folder / "spec.json").write_text(json.dumps(spec, indent=2))
-    return folder
+def predicted(folder: Path) -> tuple[Anatomy, dict[str, int], dict[str, int]]:
+    """The model's sizes; memory and disk by stage, as `plan` and preflight say them."""
+    spec = JobSpec.model_validate(json.loads((folder / "spec.json").read_text()))
+    model = anatomy_of(json.loads((folder / "model" / "config.json").read_text()), "model")
+    files = planned_here(model, spec.export.types)
+    size = disk.sizes(spec, model, files={kind: file.size for kind, file in files.items()}, on_gpu=False)
+    return model, ram.by_stage(spec, model, files, on_gpu=False), disk.by_stage(spec, size)
+
+
+def rows_of(name: str, folder: Path) -> Iterator[str]:
+    """A row of the table for each stage; disk only where it is more than some MB."""
+    measured = run_measured(folder)
+    model, held, lies = predicted(folder)
+    for stage, count in held.items():
+        if stage not in measured.memory:
+            continue
+        seen, cells = measured.memory[stage], [f"{name}, {model.parameters / 1e6:.0f}M", stage]
+        cells += [f"{count / MB:,.0f}", f"{seen / MB:,.0f}", f"{count / seen:.2f}"]
+        lying, found = lies.get(stage, 0), measured.disk[stage]
+        cells += [f"{lying / MB:,.0f}", f"{found / MB:,.0f}", f"{lying / found:.2f}"] if found > LITTLE else [""] * 3
+        yield f"| {' | '.join(cells)} |"
+
+
+def gpu_row(name: str, folder: Path) -> str:
+    """The train stage on a GPU: what torch had allocated and reserved at the most, and what was predicted of it."""
+    spec = JobSpec.model_validate(json.loads((folder / "spec.json").read_text()))
+    model = anatomy_of(json.loads((folder / "model" / "config.json").read_text()), "model")
+    inputs = train.Inputs(model=folder / "model", train=folder / "rows.jsonl", kind="text")
+    result: train.Result = Supervisor().run_stage(train, spec, inputs, folder / "train")
+    needed = memory.vram(spec, model)
+    counts = [needed.total - needed.context, result.memory["cuda_peak"], result.memory["cuda_reserved"]]
+    cells = [name, *(f"{count / MB:,.0f}" for count in counts), *(f"{counts[0] / one:.2f}" for one in counts[1:])]
+    return f"| {' | '.join(cells)} |"
+
+
+TABLE = """\
+| configuration | stage | RAM predicted, MB | measured | ratio | disk predicted, MB | measured | ratio |
+| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |"""
+GPU_TABLE = """\
+| configuration | VRAM predicted without the context, MB | allocated | reserved | ratio | ratio |
+| --- | ---: | ---: | ---: | ---: | ---: |"""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="*", choices=CASES, help="these configurations")
     parser.add_argument("--work", type=Path, help="where about 4 GB fit (default: the temporary directory)")
+    parser.add_argument("--gpu", action="store_true", help="the train stage alone, on the GPU of this machine")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=options.work, prefix="bench-memory-") as work:
-        for name in options.only or CASES:
+    if options.gpu and gpu_here() is None:
+        raise SystemExit("--gpu: there is no GPU here")
+    print(GPU_TABLE if options.gpu else TABLE, flush=True)
+    for name in options.only or CASES:
+        with tempfile.TemporaryDirectory(dir=options.work, prefix="bench-memory-") as work:
             folder = made(name, Path(work))
-            measured = run_measured(folder)
-            print(
-                json.dumps(
-                    {
-                        "name": name,
-                        "memory": measured.memory,
-                        "disk": measured.disk,
-                        "s": measured.seconds,
-                        "of": measured.of,
-                    }
-                ),
-                flush=True,
-            )
-            import shutil
-
-            shutil.copy(folder / "log.jsonl", "/tmp/w/mem/log-" + folder.name)
-            shutil.copy(folder / "model" / "config.json", "/tmp/w/mem/config-" + folder.name)
-            shutil.copy(folder / "spec.json", "/tmp/w/mem/spec-" + folder.name)
-            shutil.rmtree(folder)
+            for row in [gpu_row(name, folder)] if options.gpu else rows_of(name, folder):
+                print(row, flush=True)
 
 
 if __name__ == "__main__":

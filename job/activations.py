@@ -15,6 +15,9 @@ TILE_TOKENS, TILE_WORDS = 4096, 32768
 TILES_WITHOUT_TRITON = 8.25
 """Tiles that live at one time in its backward pass where there is no Triton: `_backward_tile`'s eight, and a mask."""
 FLOAT = 4
+SAME_INPUT = dict.fromkeys(("q_proj", "k_proj", "v_proj", "qkv_proj"), "attention") | dict.fromkeys(
+    ("gate_proj", "up_proj", "gate_up_proj"), "feed-forward"
+)
 
 
 class Widths(NamedTuple):
@@ -54,7 +57,8 @@ def block(spec: JobSpec, model: Anatomy, size: Widths) -> int:
     """Bytes that one block saves for a micro-batch.
 
     Norms save their input in float32; an adapter what its dropout lets through, the mask, and r values (DoRA both
-    outputs too); attention its queries, keys, values and result; the feed-forward three times its width.
+    outputs too, and a unit matrix); attention its queries, keys, values and result; the feed-forward three values of
+    its width.
     """
     assert spec.training
     queries, keys = model.heads * model.head, model.kv_heads * model.head
@@ -64,12 +68,22 @@ def block(spec: JobSpec, model: Anatomy, size: Widths) -> int:
         attention = 3 * queries * size.computed + 2 * model.heads * spec.training.max_length * size.computed
     if model.head_norms:
         attention += (queries + keys) * FLOAT
-    adapters = 0
-    for outputs, inputs in targets(spec, model).values():
-        adapters += inputs * (size.dropped + size.mask * (spec.lora.dropout > 0)) + spec.lora.r * size.computed
-        adapters += 2 * outputs * size.computed * spec.lora.use_dora
-    each = model.norms * model.width * FLOAT + attention + adapters + 3 * model.feed_forward * size.computed
-    return micro_batch(spec) * each
+    each = model.norms * model.width * FLOAT + attention + 3 * model.feed_forward * size.computed
+    unit = sum(inputs * (inputs + spec.lora.r) for _, inputs in targets(spec, model).values()) * FLOAT
+    return micro_batch(spec) * (each + _adapters(spec, model, size)) + unit * spec.lora.use_dora
+
+
+def _adapters(spec: JobSpec, model: Anatomy, size: Widths) -> int:
+    """Without dropout, adapters on one input keep it once."""
+    found, shared = 0, set()
+    for name, (outputs, inputs) in targets(spec, model).items():
+        found += spec.lora.r * size.computed + 2 * outputs * size.computed * spec.lora.use_dora
+        if spec.lora.dropout:
+            found += inputs * (size.dropped + size.mask)
+        elif (of := SAME_INPUT.get(name, name)) not in shared:
+            shared.add(of)
+            found += inputs * size.dropped
+    return found
 
 
 def kept(spec: JobSpec, model: Anatomy, size: Widths) -> int:

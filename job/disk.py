@@ -1,7 +1,7 @@
 """What lies in the work directory while each stage is at work: the one place for these facts (`plan`, preflight).
 
     model     the base, where it is downloaded; gone when the GGUF is there
-    train     checkpoints (the newest ones, and one while it is written), the adapter
+    train     checkpoints (the newest ones, and one while it is written) and the adapter; they stay until the end
     export    the unquantized GGUF, and what is published beside it; they stay until the end
     quantize  one file that is made and one that is uploaded
     evaluate  the unquantized file's logits, which stay
@@ -13,6 +13,7 @@ Rows and data sets are not in it: nobody knows their size before they are fetche
 
 from collections.abc import Mapping
 from itertools import pairwise
+from math import ceil
 
 from job import judging, memory
 from job.anatomy import Anatomy
@@ -36,7 +37,14 @@ class Sizes(Frozen):
     logits: int = 0
 
 
-def sizes(spec: JobSpec, model: Anatomy | None, base: int | None = None, files: Mapping[str, int] = {}) -> Sizes:
+def sizes(
+    spec: JobSpec,
+    model: Anatomy | None,
+    base: int | None = None,
+    files: Mapping[str, int] = {},
+    *,
+    on_gpu: bool = True,
+) -> Sizes:
     """`base`: the size of the model's files where it is known; `files`: that of types, where llama-quantize was asked.
 
     Without `model` (a family that nothing is known of) `base` says the rest: 16 bits a weight, any vocabulary.
@@ -47,7 +55,7 @@ def sizes(spec: JobSpec, model: Anatomy | None, base: int | None = None, files: 
     half = memory.export_bytes(model, "f16") if model else base
     unquantized = memory.export_bytes(model, spec.export.dtype) if model else base * double
     trained = memory.trainable(spec, model) if model and spec.training else 0
-    state = memory.OPTIMIZER_BYTES.get(spec.training.optim, 8) if spec.training else 0
+    state = memory.OPTIMIZER_BYTES.get(spec.training.optim, 8) if spec.training and on_gpu else 8
     guessed = {
         kind: unquantized if kind == spec.export.dtype else half * 2 if kind == "f32" else half
         for kind in spec.export.types if kind in UNQUANTIZED
@@ -85,10 +93,10 @@ def by_stage(spec: JobSpec, size: Sizes) -> dict[str, int]:
     base = size.base * is_fetched(spec)
     found = {"fetch": base}
     if spec.training:
-        # The Trainer keeps one more than the spec says, and writes the next before it deletes the oldest.
-        found["train"] = base + size.checkpoint * (spec.training.save_total_limit + 2) + size.adapter
-    adapter = size.adapter * (1 + spec.export.adapter)
-    stays = size.unquantized + size.base * spec.export.merged + adapter
+        # The next one is written before the oldest is deleted.
+        found["train"] = base + size.checkpoint * checkpoints(spec, 2) + size.adapter
+    trained = size.adapter * (1 + spec.export.adapter) + size.checkpoint * checkpoints(spec, 1)
+    stays = size.unquantized + size.base * spec.export.merged + trained
     found["export"] = base + stays
     # A type that is the unquantized file itself is a hard link.
     made = [0 if kind == spec.export.dtype else count for kind, count in size.files.items()]
@@ -102,9 +110,18 @@ def by_stage(spec: JobSpec, size: Sizes) -> dict[str, int]:
     return _with_store(spec, size, found) if spec.run.store is None else found
 
 
+def checkpoints(spec: JobSpec, more: int) -> int:
+    """How many there are at the most: the Trainer is told to keep one more than the spec says."""
+    training = spec.training
+    if training is None:
+        return 0
+    most = training.save_total_limit + more
+    return min(most, ceil(training.max_steps / training.save_steps)) if training.max_steps > 0 else most
+
+
 def _with_store(spec: JobSpec, size: Sizes, found: dict[str, int]) -> dict[str, int]:
     """The store in the work directory keeps what each stage has made."""
-    adapter = size.adapter + size.checkpoint * (spec.training.save_total_limit if spec.training else 0)
+    adapter = size.adapter + size.checkpoint * checkpoints(spec, 0)
     files = sum(size.files.values()) + size.base * spec.export.merged
     kept = {"train": adapter, "export": size.adapter + size.base * spec.export.merged}
     later = size.adapter * (1 + spec.export.adapter) + files

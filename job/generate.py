@@ -63,7 +63,9 @@ def stops_at(gguf: Path, eos: int, *, timeout_s: float = TIMEOUT_S) -> bool:
 
 def check_numbers(gguf: Path, *, timeout_s: float = TIMEOUT_S) -> None:
     """Raises IntegrityViolated where the model computes NaN: finite weights can overflow on the way."""
-    said = _run("llama-perplexity", gguf, ["-p", _TEXT, "-c", "32", "--chunks", "1", "--offline"], timeout_s)
+    # Without -b it keeps room for 64 windows of 256 tokens each: 8.6 GB for a 7B model.
+    options = ["-p", _TEXT, "-c", "32", "-b", "32", "--chunks", "1", "--offline"]
+    said = _run("llama-perplexity", gguf, options, timeout_s)
     found = re.search(r"\[1\](-?[\w.]+)", said)
     if found is None:
         raise Bug(f"llama-perplexity says no perplexity of {gguf.name}")

@@ -17,6 +17,9 @@ from job.logs import Progress
 
 LOGITS_LIMIT = 4 << 30  # bytes
 SHORTEST = 32  # tokens of context, below which a perplexity says nothing
+BATCH = 512
+"""Tokens that llama-perplexity takes at a time where a window is shorter; its own 2048 need four times the memory for
+logits, keys and values, and are no faster."""
 PROMPT_TOKENS, GENERATED_TOKENS, REPETITIONS = 64, 16, 2
 _ESTIMATE = re.compile(r"Final estimate: PPL = (\S+) \+/- (\S+)")
 _CHUNKS = re.compile(r"over (\d+) chunks")
@@ -74,7 +77,7 @@ def perplexity(gguf: Path, ids: Path, *, context: int, chunks: int, logits: Path
 
     Raises QualityRejected for NaN, IntegrityViolated where the file does not run.
     """
-    options: list[str | Path] = ["-f", ids, "-c", str(context), "--chunks", str(chunks)]
+    options: list[str | Path] = ["-f", ids, *_window(context), "--chunks", str(chunks)]
     if logits:
         options += ["--kl-divergence-base", logits]
     said = _judged(gguf, options, f"judging {gguf.name}", ids=True)
@@ -84,6 +87,10 @@ def perplexity(gguf: Path, ids: Path, *, context: int, chunks: int, logits: Path
     if found is None:
         raise Bug(f"llama-perplexity gives no estimate for {gguf.name}: {said[-300:]}")
     return Perplexity(value=_number(found[1], gguf), error=_number(found[2], gguf))
+
+
+def _window(context: int) -> list[str]:
+    return ["-c", str(context), "-b", str(max(context, BATCH))]
 
 
 def _check_whole(logits: Path, context: int, chunks: int) -> None:
@@ -103,7 +110,7 @@ def _check_whole(logits: Path, context: int, chunks: int) -> None:
 
 def distance(gguf: Path, logits: Path, *, context: int) -> Distance:
     """Compares a quantized file with the logits that `perplexity` has written. Raises as it does."""
-    options: list[str | Path] = ["--kl-divergence", "--kl-divergence-base", logits, "-c", str(context)]
+    options: list[str | Path] = ["--kl-divergence", "--kl-divergence-base", logits, *_window(context)]
     said = _judged(gguf, options, f"judging {gguf.name}")
 
     def pair(label: str) -> tuple[float, float]:

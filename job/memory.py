@@ -18,8 +18,9 @@ BITS_OF_4 = 4 + 32 / 64
 BITS_OF_DOUBLE = 4 + 8 / 64 + 32 / (64 * 256)
 OPTIMIZER_BYTES = {"paged_adamw_8bit": 2, "adamw_8bit": 2, "sgd": 0}
 """Of state per trained parameter; 8 for AdamW in 32 bits."""
-EXPORT_START = 0.45 * GB
-"""torch, transformers and the converter without any weight."""
+EXPORT_IMPORTS, EXPORT_START = 0.45 * GB, 0.35 * GB
+"""torch, transformers and the converter without any weight: while they are imported and read the tokenizer, and when
+they have given back what they can."""
 
 
 class Vram(Frozen):
@@ -36,12 +37,12 @@ class Vram(Frozen):
 
     @property
     def total(self) -> int:
-        return int(sum(self.model_dump().values())) - min(self.block, self.loss)
+        return sum(int(part) for part in self.model_dump().values()) - min(self.block, self.loss)
 
 
 def trainable(spec: JobSpec, model: Anatomy) -> int:
     """LoRA's parameters: r * (inputs + outputs) for each target layer, and one per output with DoRA."""
-    found = 0
+    found: int = 0
     for rows, columns in activations.targets(spec, model).values():
         found += model.layers * (spec.lora.r * (rows + columns) + rows * spec.lora.use_dora)
     for name in spec.lora.modules_to_save:
@@ -92,4 +93,4 @@ def export_bytes(model: Anatomy, dtype: str) -> int:
 
 def export_ram(model: Anatomy) -> int:
     """Anonymous memory of the export: 6 bytes per element of the largest tensor (job/merging)."""
-    return int(EXPORT_START + 6 * max(model.largest_linear, model.vocabulary * model.width))
+    return int(max(EXPORT_IMPORTS, EXPORT_START + 6 * model.largest_tensor))

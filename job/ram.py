@@ -5,22 +5,25 @@ docs/prediction.md shows the formulas, and what was measured beside them.
 """
 
 from collections.abc import Mapping
-from math import prod
+from math import ceil, prod
 
-from job import activations, memory
+from job import activations, judging, memory
 from job.anatomy import Anatomy
 from job.hollow import GGUF_NAMES, Planned
 from job.quants import UNQUANTIZED
 from job.spec import JobSpec
 
 MB = 1_000_000
-PARENT = 45 * MB
+PARENT = 55 * MB
 """`job run` itself: the light process that every stage runs beside."""
-FETCH_START = 60 * MB
+FETCH_START = 40 * MB
+PUBLISH_START = 45 * MB
 TRAIN_START = 620 * MB
 """torch, transformers, peft, trl, datasets and bitsandbytes, imported."""
 CUDA_START = 1_000 * MB
 """What CUDA's libraries hold of the host's memory: an estimate."""
+TOKENS_START = 320 * MB
+"""transformers with a tokenizer alone."""
 TOKENIZER_WORD = 700
 """Bytes of a word of the vocabulary in a tokenizer of Hugging Face."""
 LLAMA_START = 10 * MB
@@ -29,6 +32,10 @@ LLAMA_WORD = 350
 """Bytes for each word of a vocabulary: its text, its score, its entries in two hash tables (`llama-vocab.cpp`)."""
 LLAMA_BATCH, LLAMA_MICRO_BATCH = 2048, 512
 """llama.cpp's defaults (`common/common.h`): tokens for which memory is kept, and that are computed at a time."""
+TRIED = 512
+"""Tokens of context with which a file is tried."""
+TRIED_ROWS = 32
+"""Of logits, at most: a prompt's last and those of one short window."""
 REPACKED = {"q4_0": 4.5, "q4_K": 4.5, "iq4_nl": 4.5, "q2_K": 2.625, "mxfp4": 4.25}
 """Bits of the types that llama.cpp copies into an order of their own on x86-64 (`repack.cpp`)."""
 WIDEST = {"q8_0": 8.5}
@@ -36,9 +43,7 @@ WIDEST = {"q8_0": 8.5}
 
 
 def by_stage(spec: JobSpec, model: Anatomy, planned: Mapping[str, Planned], *, on_gpu: bool) -> dict[str, int]:
-    """Bytes while each stage is at work, the parent included. `planned`: what llama-quantize says of each type; with a
-    GPU, their weights lie there."""
-    planned = {} if on_gpu else planned
+    """Bytes while each stage is at work, the parent included. `planned`: what llama-quantize says of each type."""
     found = {"fetch": FETCH_START}
     if spec.training:
         found["train"] = train(spec, model, on_gpu=on_gpu)
@@ -46,8 +51,8 @@ def by_stage(spec: JobSpec, model: Anatomy, planned: Mapping[str, Planned], *, o
     found["imatrix"] = imatrix(spec, model)
     found["quantize"] = quantize(spec, model, planned)
     if spec.evaluation.judge:
-        found["evaluate"] = evaluate(spec, model, planned)
-    found["publish"] = 0
+        found["evaluate"] = max(evaluate(spec, model, planned), TOKENS_START + TOKENIZER_WORD * model.vocabulary)
+    found["publish"] = PUBLISH_START
     return {stage: count + PARENT for stage, count in found.items()}
 
 
@@ -63,7 +68,7 @@ def train(spec: JobSpec, model: Anatomy, *, on_gpu: bool) -> int:
 
 
 def loaded(spec: JobSpec, model: Anatomy, *, on_gpu: bool) -> int:
-    """The same before the first row. Without a GPU all that is trained lies here: weights, gradients, AdamW's state."""
+    """The same before the first row. Without a GPU, weights, gradients and AdamW's state lie here."""
     start = TRAIN_START + TOKENIZER_WORD * model.vocabulary
     return start + CUDA_START if on_gpu else start + weights(spec, model) + memory.trainable(spec, model) * 16
 
@@ -79,38 +84,50 @@ def weights(spec: JobSpec, model: Anatomy) -> int:
 
 def quantize(spec: JobSpec, model: Anatomy, planned: Mapping[str, Planned]) -> int:
     """llama-quantize holds the largest tensor in float32 and as it is written (`llama-quant.cpp`); then the file is
-    loaded and tried, with a cache of LLAMA_BATCH tokens."""
+    loaded and tried with a short prompt."""
     kinds = [kind for kind in spec.export.types if kind not in UNQUANTIZED]
     bits = max((WIDEST.get(kind, 6.5625) for kind in kinds), default=0.0)
     read = 4 if spec.export.dtype != "f32" else 0
     made = int(model.largest_tensor * (read + bits / 8)) if kinds else 0
-    tried = _llama(model, LLAMA_BATCH) + 128 * model.vocabulary * 4
-    return LLAMA_START + max(made, tried + _largest_repack(model, planned))
+    tried = _llama(model, TRIED) + TRIED_ROWS * model.vocabulary * 4 + _largest_repack(model, planned)
+    return LLAMA_START + max(made, tried)
 
 
 def evaluate(spec: JobSpec, model: Anatomy, planned: Mapping[str, Planned]) -> int:
-    """llama-perplexity: half of its batch's logits in float32, those of one micro-batch, and of half a window in 16
-    bits, twice."""
+    """llama-perplexity: half of its batch's logits in float32, as computed and as kept, and of half a window in 16
+    bits."""
     context = spec.evaluation.context
-    tokens = max(LLAMA_BATCH // context, 1) * context
-    logits = (tokens // 2 + min(LLAMA_MICRO_BATCH, tokens)) * model.vocabulary * 4 + context // 2 * model.vocabulary * 2
-    return LLAMA_START + _llama(model, tokens) + logits + _largest_repack(model, planned)
+    windows = max(judging.BATCH // context, 1)
+    scored = windows * context // 2
+    logits = (scored * 4 + context // 2 * 2) * model.vocabulary
+    graph = _graph(model, windows * context, scored)
+    return LLAMA_START + _llama(model, windows * _cells(context)) + logits + graph + _largest_repack(model, planned)
 
 
 def imatrix(spec: JobSpec, model: Anatomy) -> int:
     """llama-imatrix: every token's logits, and a float32 sum for each column of each tensor, twice when written."""
     context = spec.evaluation.context
-    tokens = max(LLAMA_BATCH // context, 1) * context
-    logits = (tokens + min(LLAMA_MICRO_BATCH, tokens)) * model.vocabulary * 4
+    windows = max(LLAMA_BATCH // context, 1)
+    tokens = windows * context
+    logits = tokens * model.vocabulary * 4 + _graph(model, tokens, tokens)
     columns = model.layers * sum(columns for _, columns in model.linear.values()) + model.width
-    return LLAMA_START + _llama(model, tokens) + logits + columns * 8
+    return LLAMA_START + _llama(model, windows * _cells(context)) + logits + columns * 8
 
 
-def _llama(model: Anatomy, tokens: int) -> int:
-    """The vocabulary, keys and values in 16 bits, and the widest values of a micro-batch in float32."""
-    cache = tokens * model.layers * 2 * model.kv_heads * model.head * 2
-    graph = min(tokens, LLAMA_MICRO_BATCH) * (3 * model.feed_forward + 2 * model.width) * 4
-    return LLAMA_WORD * model.vocabulary + cache + graph
+def _cells(context: int) -> int:
+    """What llama.cpp keeps of a window: a multiple of 256 tokens."""
+    return ceil(context / 256) * 256
+
+
+def _llama(model: Anatomy, cells: int) -> int:
+    """The vocabulary, and keys and values in 16 bits."""
+    return LLAMA_WORD * model.vocabulary + cells * model.layers * 2 * model.kv_heads * model.head * 2
+
+
+def _graph(model: Anatomy, tokens: int, outputs: int) -> int:
+    """The values of a micro-batch in float32: a feed-forward's, or the logits."""
+    widest = min(tokens, LLAMA_MICRO_BATCH) * (3 * model.feed_forward + 2 * model.width)
+    return max(widest, min(outputs, LLAMA_MICRO_BATCH) * (model.vocabulary + model.width)) * 4
 
 
 def _largest_repack(model: Anatomy, planned: Mapping[str, Planned]) -> int:

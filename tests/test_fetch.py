@@ -221,7 +221,8 @@ def test_an_address_that_gives_no_whole_file_is_named_without_its_query(
 
 def test_a_disk_that_is_too_small_is_refused_before_anything_is_fetched(local_model: Path, tmp_path: Path) -> None:
     spec = spec_of(str(local_model), "someone/quotes")
-    check_disk(spec, {}, tmp_path, 10_000_000)
-    with pytest.raises(EnvironmentUnfit, match=r"GB free, and the stage quantize needs [\d.]+ GB") as caught:
-        check_disk(spec, {}, tmp_path, 10**15)
+    config = {"model_type": "one that nothing is known of"}
+    check_disk(spec, config, tmp_path, 10_000_000)
+    with pytest.raises(EnvironmentUnfit, match=r"GB free, and the stage \w+ needs [\d.]+ GB") as caught:
+        check_disk(spec, config, tmp_path, 10**15)
     assert "FINETUNE_WORK" in caught.value.hint

@@ -1,12 +1,16 @@
 """What cannot fit is refused before anything is fetched, with what it has and what it needs."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
-from job import node, preflight
+from job import disk, node, preflight, ram
+from job.anatomy import anatomy_of
 from job.errors import EnvironmentUnfit
+from job.hollow import planned_here
 from job.spec import JobSpec
 from tests.test_prediction import SIZES
 
@@ -37,10 +41,37 @@ def test_the_memory_is_the_machines_cut_by_the_cgroup(tmp_path: Path, monkeypatc
     assert node.memory_bytes() == 1_000_000
 
 
-def test_a_node_whose_memory_the_export_exceeds_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preflight, "memory_bytes", lambda: 800_000_000)
-    with pytest.raises(EnvironmentUnfit, match=r"has 0\.8 GB of memory, and the stage train needs"):
+def test_a_node_that_a_stage_cannot_fit_is_refused_with_its_name(monkeypatch: pytest.MonkeyPatch, gpu: Any) -> None:
+    gpu("Tesla T4, 15360, 580.65.06")
+    monkeypatch.setattr(preflight, "memory_bytes", lambda: 2_000_000_000)
+    with pytest.raises(EnvironmentUnfit, match=r"has 2\.0 GB of memory, and the stage \w+ needs \d\.\d GB"):
         preflight.check_memory(SPEC, SIZES["7B"][0])
+
+
+def test_a_training_that_only_long_rows_would_make_too_large_is_told_and_not_refused(
+    gpu: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpu("NVIDIA-SMI has failed", 9)
+    model = anatomy_of(SIZES["7B"][0], "7B")
+    least, most = ram.loaded(SPEC, model, on_gpu=False), ram.train(SPEC, model, on_gpu=False)
+    monkeypatch.setattr(preflight, "memory_bytes", lambda: (least + most) // 2)
+    with capture_logs() as said:
+        preflight.check_memory(SPEC, SIZES["7B"][0])
+    assert "preflight.memory_is_short" in [record["event"] for record in said]
+
+
+def test_the_disk_holds_the_logits_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What judging keeps decides between enough and too little."""
+    config, base = SIZES["7B"][0], 13_500_000_000
+    silent = SPEC.model_copy(update={"evaluation": SPEC.evaluation.model_copy(update={"judge": False})})
+    model = anatomy_of(config, "7B")
+    files = {kind: file.size for kind, file in planned_here(model, SPEC.export.types).items()}
+    without = disk.peak(disk.by_stage(silent, disk.sizes(silent, model, base, files)))[1]
+    free = SimpleNamespace(free=without + 100_000_000)
+    monkeypatch.setattr(preflight.shutil, "disk_usage", lambda _: free)
+    preflight.check_disk(silent, config, tmp_path, base)
+    with pytest.raises(EnvironmentUnfit, match="the stage quantize needs"):
+        preflight.check_disk(SPEC, config, tmp_path, base)
 
 
 def test_an_old_driver_is_refused_with_both_versions(gpu: Any) -> None:
@@ -49,7 +80,10 @@ def test_an_old_driver_is_refused_with_both_versions(gpu: Any) -> None:
         preflight.check_memory(SPEC, SIZES["7B"][0])
 
 
-def test_a_gpu_that_cannot_hold_the_weights_is_refused_and_a_short_one_is_told(gpu: Any) -> None:
+def test_a_gpu_that_cannot_hold_the_weights_is_refused_and_a_short_one_is_told(
+    gpu: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preflight, "memory_bytes", lambda: 64_000_000_000)
     gpu("Tesla T4, 15360, 580.65.06")
     preflight.check_memory(SPEC, SIZES["7B"][0])
     with pytest.raises(EnvironmentUnfit, match=r"Tesla T4 has 16\.1 GB, and the model's weights alone need"):
