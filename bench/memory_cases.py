@@ -105,7 +105,7 @@ def spec_of(case: Case, folder: Path) -> dict[str, Any]:
     training["per_device_eval_batch_size"] = training["per_device_train_batch_size"]
     return {
         "model": {"id": str(folder / "model")},
-        "dataset": {"id": str(folder / "rows.jsonl"), "eval_fraction": 0.5},
+        "dataset": {"id": str(folder / "rows.jsonl"), "eval_fraction": 0.25},
         "training": training,
         "load": case.load,
         "lora": case.lora,
@@ -116,13 +116,14 @@ def spec_of(case: Case, folder: Path) -> dict[str, Any]:
     }
 
 
-def write_rows(path: Path, max_length: int) -> None:
-    """Rows that are longer than any max_length here, so that each step holds what is predicted for it, and enough of
-    them that half fill a batch of llama-perplexity."""
+def write_rows(path: Path, training: dict[str, Any]) -> None:
+    """Rows that are longer than max_length, so that each step holds what is predicted for it, and enough of them for
+    two steps, four windows of an importance matrix, and two of judging."""
     from pydoc_data.topics import topics
 
     text = " ".join(" ".join(topics.values()).split())
-    size, count = 5 * max_length, max(8, 3000 // max_length)
+    size = 6 * training["max_length"]
+    count = max(4 * training["per_device_train_batch_size"], 6000 // training["max_length"])
     rows = [text[n * size : (n + 1) * size] for n in range(count)]
     path.write_text("".join(json.dumps({"text": row}) + "\n" for row in rows))
 
@@ -134,6 +135,6 @@ def made(name: str, work: Path) -> Path:
     command = [sys.executable, "-c", MAKE, str(folder / "model"), case.family, json.dumps(case.sizes)]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
     spec = spec_of(case, folder)
-    write_rows(folder / "rows.jsonl", spec["training"]["max_length"])
+    write_rows(folder / "rows.jsonl", spec["training"])
     (folder / "spec.json").write_text(json.dumps(spec, indent=2))
     return folder

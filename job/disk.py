@@ -24,6 +24,8 @@ from job.spec import JobSpec
 
 QUANTIZED_SHARE = 8.5 / 16
 """Of a 16-bit file, at most: q8_0 has 8.5 bits."""
+GGUF_WORD, TOKENIZER_WORD = 60, 120
+"""Bytes of a word of the vocabulary in a GGUF, and in the tokenizer that lies in each checkpoint."""
 
 
 class Sizes(Frozen):
@@ -54,6 +56,7 @@ def sizes(
     double = 2 if spec.export.dtype == "f32" else 1
     half = memory.export_bytes(model, "f16") if model else base
     unquantized = memory.export_bytes(model, spec.export.dtype) if model else base * double
+    words = model.vocabulary if model else 0
     trained = memory.trainable(spec, model) if model and spec.training else 0
     state = memory.OPTIMIZER_BYTES.get(spec.training.optim, 8) if spec.training and on_gpu else 8
     guessed = {
@@ -62,10 +65,11 @@ def sizes(
     } | {kind: int(half * QUANTIZED_SHARE) for kind in spec.export.types if kind not in UNQUANTIZED}  # fmt: skip
     return Sizes(
         base=base,
-        unquantized=unquantized,
-        files=guessed | {kind: size for kind, size in files.items() if kind in guessed},
+        unquantized=unquantized + GGUF_WORD * words,
+        files={kind: size + GGUF_WORD * words for kind, size in guessed.items()}
+        | {kind: size + GGUF_WORD * words for kind, size in files.items() if kind in guessed},
         adapter=trained * 4,
-        checkpoint=trained * (4 + state),
+        checkpoint=trained * (4 + state) + TOKENIZER_WORD * words if trained else 0,
         logits=logits(spec, model),
     )
 

@@ -21,6 +21,8 @@ OPTIMIZER_BYTES = {"paged_adamw_8bit": 2, "adamw_8bit": 2, "sgd": 0}
 EXPORT_IMPORTS, EXPORT_START = 0.45 * GB, 0.35 * GB
 """torch, transformers and the converter without any weight: while they are imported and read the tokenizer, and when
 they have given back what they can."""
+TOKENIZER_WORD = 700
+"""Bytes of a word of the vocabulary in a tokenizer of Hugging Face that has been read."""
 
 
 class Vram(Frozen):
@@ -92,5 +94,5 @@ def export_bytes(model: Anatomy, dtype: str) -> int:
 
 
 def export_ram(model: Anatomy) -> int:
-    """Anonymous memory of the export: 6 bytes per element of the largest tensor (job/merging)."""
-    return int(max(EXPORT_IMPORTS, EXPORT_START + 6 * model.largest_tensor))
+    """Anonymous memory of the export: 6 bytes per element of the largest tensor (job/merging), and the words."""
+    return int(max(EXPORT_IMPORTS, EXPORT_START + 6 * model.largest_tensor) + TOKENIZER_WORD * model.vocabulary)

@@ -24,8 +24,8 @@ CUDA_START = 1_000 * MB
 """What CUDA's libraries hold of the host's memory: an estimate."""
 TOKENS_START = 320 * MB
 """transformers with a tokenizer alone."""
-TOKENIZER_WORD = 700
-"""Bytes of a word of the vocabulary in a tokenizer of Hugging Face."""
+READ_WORD = 1400
+"""Bytes of a word while a tokenizer is read from its JSON. (Llama 3's has twice as many merges as words: 3,200.)"""
 LLAMA_START = 10 * MB
 """A program of llama.cpp that computes, without weights and vocabulary."""
 LLAMA_WORD = 350
@@ -51,7 +51,7 @@ def by_stage(spec: JobSpec, model: Anatomy, planned: Mapping[str, Planned], *, o
     found["imatrix"] = imatrix(spec, model)
     found["quantize"] = quantize(spec, model, planned)
     if spec.evaluation.judge:
-        found["evaluate"] = max(evaluate(spec, model, planned), TOKENS_START + TOKENIZER_WORD * model.vocabulary)
+        found["evaluate"] = max(evaluate(spec, model, planned), TOKENS_START + READ_WORD * model.vocabulary)
     found["publish"] = PUBLISH_START
     return {stage: count + PARENT for stage, count in found.items()}
 
@@ -69,7 +69,7 @@ def train(spec: JobSpec, model: Anatomy, *, on_gpu: bool) -> int:
 
 def loaded(spec: JobSpec, model: Anatomy, *, on_gpu: bool) -> int:
     """The same before the first row. Without a GPU, weights, gradients and AdamW's state lie here."""
-    start = TRAIN_START + TOKENIZER_WORD * model.vocabulary
+    start = TRAIN_START + memory.TOKENIZER_WORD * model.vocabulary
     return start + CUDA_START if on_gpu else start + weights(spec, model) + memory.trainable(spec, model) * 16
 
 
@@ -88,7 +88,7 @@ def quantize(spec: JobSpec, model: Anatomy, planned: Mapping[str, Planned]) -> i
     kinds = [kind for kind in spec.export.types if kind not in UNQUANTIZED]
     bits = max((WIDEST.get(kind, 6.5625) for kind in kinds), default=0.0)
     read = 4 if spec.export.dtype != "f32" else 0
-    made = int(model.largest_tensor * (read + bits / 8)) if kinds else 0
+    made = int(model.largest_tensor * (read + bits / 8)) + LLAMA_WORD // 2 * model.vocabulary if kinds else 0
     tried = _llama(model, TRIED) + TRIED_ROWS * model.vocabulary * 4 + _largest_repack(model, planned)
     return LLAMA_START + max(made, tried)
 

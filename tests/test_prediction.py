@@ -240,14 +240,16 @@ def test_the_disk_of_each_stage_is_what_lies_there() -> None:
     asked = spec(export={"types": ["q4_k_m", "q8_0", "f16"]}, run={"store": "s3://bucket/runs"})
     size = disk.sizes(asked, model, files={"q4_k_m": 4_000_000_000, "q8_0": 7_000_000_000})
     lies = disk.by_stage(asked, size)
-    unquantized = memory.export_bytes(model, "f16")
+    words = disk.GGUF_WORD * model.vocabulary
+    unquantized = memory.export_bytes(model, "f16") + words
+    assert size.unquantized == unquantized
     assert lies["fetch"] == model.stored_bytes
     trained = size.adapter + 3 * size.checkpoint
     assert lies["train"] == model.stored_bytes + trained + size.checkpoint
     assert lies["export"] == model.stored_bytes + unquantized + trained
     assert size.logits == judging.logits_bytes(32000, 512, 32768 // 512)
     # Two files at a time, and the one of the unquantized type is a link to it.
-    assert lies["evaluate"] == unquantized + trained + size.logits + 11_000_000_000
+    assert lies["evaluate"] == unquantized + trained + size.logits + 11_000_000_000 + 2 * words
     assert disk.peak(lies)[1] == max(lies.values())
 
 
