@@ -1,6 +1,6 @@
 """What the importance matrix does for each type: KL divergence from the unquantized file, without and with it.
 
-    python -m bench.imatrix [--steps 1500] [--chunks 12] [--work DIR]
+    python -m bench.imatrix [--only trained|smollm2] [--steps 1200] [--chunks 12] [--work DIR]
 
 Two models: SmolLM2-135M-Instruct, whose width (576) is no multiple of 256, so that llama.cpp falls back to other types
 for many tensors; and a Llama of width 256 with four layers that is trained here on Python's help texts (--steps). Both
@@ -28,7 +28,8 @@ SPEC = JobSpec.model_validate({"model": {"id": "a/b"}, "training": None, "evalua
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=1500, help="of training the small model")
+    parser.add_argument("--only", choices=("trained", "smollm2"))
+    parser.add_argument("--steps", type=int, default=1200, help="of training the small model")
     parser.add_argument("--chunks", type=int, default=12, help=f"windows of {CONTEXT} tokens to judge on")
     parser.add_argument("--work", type=Path, default=None)
     given = parser.parse_args()
@@ -37,9 +38,13 @@ def main() -> None:
     cut = len(text) * 9 // 10
     with tempfile.TemporaryDirectory(dir=given.work) as folder:
         work = Path(folder)
-        small = make_llama(work / "small", layers=4, intermediate=768, dtype="float32")
-        train(small, text[:cut], given.steps)
-        models = {"trained here, width 256": small, "SmolLM2-135M-Instruct, width 576": smollm2_folder()}
+        models = {}
+        if given.only != "smollm2":
+            small = make_llama(work / "small", layers=4, intermediate=768, dtype="float32")
+            train(small, text[:cut], given.steps)
+            models["trained here, width 256"] = small
+        if given.only != "trained":
+            models["SmolLM2-135M-Instruct, width 576"] = smollm2_folder()
         for name, model in models.items():
             print(f"\n{name}\n")
             report(model, text[:cut], text[cut:], work / f"{len(name)}-out", given.chunks)
