@@ -10,6 +10,8 @@ from job.report.documents import documents
 from tests.hub_card_rules import faults_of
 from tests.report_facts import facts, spec
 
+pytestmark = pytest.mark.slow  # llama-quantize says what it would do to each tensor
+
 
 def text_of(**sections: Any) -> str:
     return card(facts(spec(**sections)), plot="plot.png")
@@ -43,7 +45,6 @@ def test_the_relation_to_the_base_is_what_was_done(sections: dict[str, Any], rel
     assert metadata(facts(spec(**sections))).to_dict().get("base_model_relation") == relation
 
 
-@pytest.mark.slow
 def test_the_hubs_own_validation_passes_and_would_not_pass_everything(
     hub: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -102,7 +103,6 @@ def test_nothing_is_claimed_of_what_was_not_measured() -> None:
     assert "How it was made" not in text
 
 
-@pytest.mark.slow
 def test_card_modelfile_plot_and_report_come_together() -> None:
     found = documents(facts())
     assert set(found) == {"README.md", "Modelfile", "plot.png", "report/index.html"}

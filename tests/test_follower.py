@@ -3,11 +3,13 @@
 import json
 import threading
 import time
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
 from k8s.client import Cluster as Api
+from k8s.errors import ObjectNotFound
 from k8s.follow import Follower
 from tests.cluster.fixtures import Cluster, eventually
 from tests.launcher import Launcher
@@ -44,7 +46,8 @@ class Followed:
         self._thread.start()
 
     def _run(self) -> None:
-        self.ended = self._follower.run(timeout_s=90)
+        with suppress(ObjectNotFound):  # the test is over, and its namespace gone
+            self.ended = self._follower.run(timeout_s=90)
 
     def numbers(self) -> list[tuple[int, int]]:
         return [(one["attempt"], one["seq"]) for one in self.events if "seq" in one]

@@ -41,6 +41,7 @@ def test_the_memory_is_the_machines_cut_by_the_cgroup(tmp_path: Path, monkeypatc
     assert node.memory_bytes() == 1_000_000
 
 
+@pytest.mark.slow
 def test_a_node_that_a_stage_cannot_fit_is_refused_with_its_name(monkeypatch: pytest.MonkeyPatch, gpu: Any) -> None:
     gpu("Tesla T4, 15360, 580.65.06")
     monkeypatch.setattr(preflight, "memory_bytes", lambda: 2_000_000_000)
