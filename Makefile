@@ -12,7 +12,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 WORKERS ?= $(shell nproc)
 
-.PHONY: help setup system browser llama versitygw kubernetes smollm2 demo test test-fast check lock bench clean
+.PHONY: help setup system browser llama versitygw helm kubernetes smollm2 demo test test-fast check chart lock bench clean
 
 help: ## what can be made
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -36,6 +36,9 @@ llama: .venv/installed ## the bundled llama.cpp, built from its pinned source
 versitygw: .venv/installed ## the S3 server that the demo and the tests publish to
 	@PYTHON=$(BIN)/python scripts/build-versitygw.sh .venv/bin/versitygw >/dev/null
 
+helm: .venv/installed ## Helm, which the chart is tested with
+	@PYTHON=$(BIN)/python scripts/build-helm.sh .venv/bin/helm >/dev/null
+
 kubernetes: .venv/installed ## the control plane that the launcher is tested against
 	@PYTHON=$(BIN)/python scripts/build-kubernetes.sh .venv/kubernetes >/dev/null
 
@@ -48,7 +51,7 @@ demo: llama versitygw smollm2 ## fine-tune SmolLM2-135M and publish GGUF files; 
 browser: ## Chromium, in which the report is tested
 	@scripts/system.sh chromium
 
-test: llama versitygw kubernetes browser check ## everything that must hold
+test: llama versitygw kubernetes helm browser check ## everything that must hold
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal tests
 
 test-fast: setup ## no training, no building: seconds
@@ -59,6 +62,9 @@ check: setup ## types, lint, import contracts
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo 2>/dev/null | tail -5
 	@$(BIN)/shellcheck -S warning scripts/*.sh entrypoint.sh .ci/run
+
+chart: setup ## what the chart reads of Python: values, schema, placement, table
+	@$(BIN)/python scripts/chart.py
 
 lock: setup ## compile requirements/*.in again
 	@PATH=$(CURDIR)/$(BIN):$$PATH scripts/lock.sh

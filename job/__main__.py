@@ -59,12 +59,25 @@ def run(spec: SpecPath = None) -> None:
 
 
 @app.command()
-def check(spec: SpecPath = None) -> None:
-    """Read the spec and name every fault at once, without fetching anything."""
+def check(
+    spec: SpecPath = None,
+    access: Annotated[
+        bool, typer.Option("--access", help="Also try the credentials: reading the model and the data, writing.")
+    ] = False,
+) -> None:
+    """Read the spec and name every fault at once, without fetching anything.
+
+    Example: `python -m job check my.yaml --access`
+    """
     from job.spec_file import load
 
-    load(spec, os.environ)
+    read = load(spec, os.environ)
     typer.echo("the spec is valid")
+    if access:
+        from job.access import check_access
+
+        for line in check_access(read):
+            typer.echo(line)
 
 
 @app.command()

@@ -84,6 +84,7 @@ def launch(
     ca: Annotated[str | None, _pod("CONFIGMAP/KEY with the certificates to trust.", panel=_SECRETS)] = None,
     if_exists: Annotated[IfExists, _pod("Where the same run is there.", panel=_END, show_default=True)] = "join",
     dry_run: Annotated[bool, _pod("Print it, for kubectl apply -f -.", "--dry-run", panel=_END)] = False,
+    emit: Annotated[Literal["values"] | None, _pod("Print the Helm chart's values for it instead.", panel=_END)] = None,
     follow: Annotated[
         bool | None, _pod("Show its log to the end; the default on a terminal.", "--follow/--detach", panel=_END)
     ] = None,
@@ -98,13 +99,15 @@ def launch(
 
     `finetune-run --spec my.yaml --gpu t4,l4 --spot --secret my-tokens --store-pvc runs`
 
+    `finetune-run --spec my.yaml --gpu t4 --platform gke --emit values > values.yaml`
+
     `finetune-run --spec my.yaml --sweep training.learning_rate=1e-4,2e-4 --sweep lora.r=8,16 --parallel 2`
     """
     from k8s.prepare import IMAGE, check_references, cluster_or_none, pairs, prepare, spec_from
     from k8s.sizes import reference, resources, scratch_of
     from k8s.submit import submit
 
-    cluster = cluster_or_none(context, namespace, needed=not (dry_run and (platform or gpu == "none")))
+    cluster = cluster_or_none(context, namespace, needed=not ((dry_run or emit) and (platform or gpu == "none")))
     prepared = prepare(
         cluster,
         _wish(gpu, platform, label, spot, shared, mig, tolerations or []),
@@ -140,10 +143,12 @@ def launch(
         no_proxy=no_proxy,
         ca=reference(ca, "--ca"),
     )
-    if dry_run:
+    if dry_run or emit:
+        from k8s.chart_values import values_of
         from k8s.yaml_text import text_of
 
-        typer.echo(text_of(prepared.manifest), nl=False)
+        values = values_of(prepared.settings, prepared.spec, prepared.sweep)
+        typer.echo(text_of([values] if emit else prepared.manifest), nl=False)
         return
     assert cluster
     _show(prepared)

@@ -10,6 +10,8 @@ from job.errors import every_error
 
 CONTAINER = "finetune"
 SPEC_FOLDER, WORK, CACHE, STORE, CA_FOLDER = "/etc/finetune-run", "/work", "/cache", "/store", "/etc/finetune-run-ca"
+VOLUMES = ("spec", "work", "cache", "tmp", "shm")
+"""Of every run, by name."""
 RETRIES = 3
 NODE_LOST_S = 60
 """How long a pod stays bound to a node that does not answer; Kubernetes would take 300."""

@@ -112,8 +112,10 @@ def _pod(settings: Settings, spec: JobSpec, config: str, is_sweep: bool) -> Obje
         user = settings.user
         pod["securityContext"] = pod["securityContext"] | {"runAsUser": user, "runAsGroup": user, "fsGroup": user}
     pod["tolerations"] = pod["tolerations"] + [one.manifest() for one in settings.placement.tolerations]
-    if affinity := settings.placement.affinity():
+    if affinity := _affinity(settings):
         pod["affinity"] = affinity
+    if settings.node_selector:
+        pod["nodeSelector"] = settings.node_selector
     if settings.pull_secrets:
         pod["imagePullSecrets"] = [{"name": name} for name in settings.pull_secrets]
     named = {
@@ -135,6 +137,13 @@ def _pod(settings: Settings, spec: JobSpec, config: str, is_sweep: bool) -> Obje
     return pod | {"containers": [container], "volumes": volumes}
 
 
+def _affinity(settings: Settings) -> Object:
+    """What the user prefers, and the nodes that the placement demands."""
+    demanded = settings.placement.affinity()
+    nodes = settings.affinity.get("nodeAffinity", {}) | demanded.get("nodeAffinity", {})
+    return settings.affinity | ({"nodeAffinity": nodes} if nodes else {})
+
+
 def _env(settings: Settings, spec: JobSpec, is_sweep: bool) -> list[Object]:
     """The base's first, since names in `$(…)` have to stand before their use. The user's win where both set one."""
     parts: list[list[Object]] = [BASE["env"], BASE["sweepEnv" if is_sweep else "singleEnv"]]
@@ -142,23 +151,20 @@ def _env(settings: Settings, spec: JobSpec, is_sweep: bool) -> list[Object]:
         parts.append(BASE["storeEnv"])
     if settings.ca:
         parts.append(BASE["caEnv"])
-    parts.append([{"name": name, "value": value} for name, value in (settings.proxies | settings.env).items()])
-    for name, one in settings.secret_env.items():
+    given = settings.proxies | settings.env
+    parts.append([{"name": name, "value": given[name]} for name in sorted(given)])
+    for name, one in sorted(settings.secret_env.items()):
         parts.append([{"name": name, "valueFrom": {"secretKeyRef": {"name": one.name, "key": one.key}}}])
     return list({one["name"]: one for part in parts for one in part}.values())
 
 
 def _resources(settings: Settings) -> Object:
     """Limits for all that ends or evicts a pod when it runs out; no CPU limit, which would only throttle."""
-    disk = settings.resources.disk if not settings.scratch else min(settings.resources.disk, BESIDE_SCRATCH)
-    bounded: Object = {"memory": amount(settings.resources.memory), "ephemeral-storage": amount(disk)}
+    size = settings.resources
+    bounded: Object = {"memory": amount(size.memory), "ephemeral-storage": amount(size.disk)}
     if settings.placement.resource:
         bounded[settings.placement.resource] = 1
-    return {"requests": {"cpu": f"{settings.resources.cpu:g}"} | bounded, "limits": bounded}
-
-
-BESIDE_SCRATCH = 16 << 30
-"""On the node's disk beside a scratch volume: /tmp, the cache, the log."""
+    return {"requests": {"cpu": f"{size.cpu:g}"} | bounded, "limits": bounded}
 
 
 def amount(count: int) -> str:
@@ -170,7 +176,7 @@ def amount(count: int) -> str:
 def _volumes(settings: Settings, config: str) -> tuple[list[Object], list[Object]]:
     """All volumes, and the mounts beside those of the base. The node's disk is bounded by one sum: each emptyDir may
     take all of it, and the container's limit counts them together."""
-    node_disk = {"emptyDir": {"sizeLimit": _resources(settings)["limits"]["ephemeral-storage"]}}
+    node_disk = {"emptyDir": {"sizeLimit": amount(settings.resources.disk)}}
     volumes: list[Object] = [
         {"name": "spec", "configMap": {"name": config}},
         {"name": "work"} | (_scratch(settings) or node_disk),
@@ -186,10 +192,10 @@ def _volumes(settings: Settings, config: str) -> tuple[list[Object], list[Object
         items = [{"key": settings.ca.key, "path": "ca.crt"}]
         volumes.append({"name": "ca", "configMap": {"name": settings.ca.name, "items": items}})
         mounts.append({"name": "ca", "mountPath": CA_FOLDER, "readOnly": True})
-    for number, (name, path) in enumerate(settings.secret_files.items()):
+    for number, (name, path) in enumerate(sorted(settings.secret_files.items())):
         volumes.append({"name": f"secret-{number}", "secret": {"secretName": name}})
         mounts.append({"name": f"secret-{number}", "mountPath": path, "readOnly": True})
-    return volumes, mounts
+    return [*volumes, *settings.volumes], [*mounts, *settings.volume_mounts]
 
 
 def _claim(name: str | None) -> Object:

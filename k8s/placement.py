@@ -33,6 +33,12 @@ class Placement(Frozen):
     """Bytes of VRAM of the smallest that the pod may get (of a shared card, all of it)."""
     terms: tuple[Term, ...] = ()
     tolerations: tuple[Toleration, ...] = ()
+    platforms: tuple[Platform, ...] = ()
+    """Of the terms, in their order."""
+    kind: Kind | None = None
+    on_spot: bool = False
+    label: str | None = None
+    """The one that the user named."""
     nodes: tuple[str, ...] = ()
     """Nodes that fit and are there now."""
     notes: tuple[str, ...] = Field(default=(), repr=False)
@@ -137,6 +143,10 @@ class _Search:
             resource=kind.resource,
             memory=min(memory_of(self.wish, gpu) for gpu in gpus),
             terms=tuple(terms),
+            platforms=tuple(dict.fromkeys(terms.values())),
+            kind=kind,
+            on_spot=self.wish.spot,
+            label=self.wish.label,
             tolerations=tuple(dict.fromkeys([*tolerations, *self.wish.tolerations])),
             nodes=tuple(node.name for node in there),
             notes=tuple(self._notes(gpus, kind, there, terms)),

@@ -92,7 +92,7 @@ def term(platform: Platform, gpu: str, kind: Kind, named: Term = ()) -> Term:
     shared = tuple(f"{one}-SHARED" for one in products)
     if kind.what == "whole":
         old = () if platform == "gfd" else (Expression(PRODUCT, "NotIn", shared),)  # GFD before 0.15 says it only so
-        return found + WHOLE + old
+        return found + old + WHOLE
     if platform == "gke":
         if kind.resource != GPU:
             return ()

@@ -27,6 +27,8 @@ from k8s.sweep import Index, indexes, variable
 from k8s.wish import Wish
 
 IMAGE = f"finetune-run:{__version__}"
+BESIDE_SCRATCH = 16 << 30
+"""Bytes on the node's disk beside a scratch volume: /tmp, the cache, the log."""
 
 
 class Prepared(Frozen):
@@ -104,6 +106,8 @@ def prepare(
     on_gpu = bool(placement.resource)
     asked = [resources_of(one, model, on_gpu=on_gpu, on_volume=bool(settings.get("store_pvc"))) for one in specs]
     largest = {name: max(getattr(one, name) for one in asked) for name in Resources.model_fields}
+    if settings.get("scratch"):
+        largest["disk"] = min(largest["disk"], BESIDE_SCRATCH)
     size = Resources(**(largest | dict(resources)))
     settings = {"deadline_s": sum(deadline_s(one, model, placement) for one in specs)} | settings
     made = Settings.of(

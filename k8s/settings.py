@@ -12,7 +12,7 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 from job.artifacts import Frozen
 from job.redaction import SECRET_SHAPES, secret_values
 from k8s.errors import SettingsInvalid
-from k8s.job_base import BASE, CA_FOLDER, CACHE, SPEC_FOLDER, STORE, WORK
+from k8s.job_base import BASE, CA_FOLDER, CACHE, SPEC_FOLDER, STORE, VOLUMES, WORK
 from k8s.names import LONGEST
 from k8s.placement import Placement
 
@@ -52,11 +52,29 @@ def _absolute(value: str) -> str:
 
 
 DNS_LABEL = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"
-Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$", max_length=253)]
+DNS_NAME = r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$"
+Name = Annotated[str, Field(pattern=DNS_NAME, max_length=253)]
 EnvName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 DataKey = Annotated[str, Field(pattern=r"^[-._a-zA-Z0-9]+$", max_length=253)]
 Labels = dict[Annotated[str, AfterValidator(_key)], Annotated[str, AfterValidator(_label_value)]]
 Annotations = dict[Annotated[str, AfterValidator(_key)], str]
+
+
+def _preferences(value: dict[str, Any]) -> dict[str, Any]:
+    """Which nodes are possible is the placement's to say: alternatives of two authors cannot both hold."""
+    if "requiredDuringSchedulingIgnoredDuringExecution" in value.get("nodeAffinity", {}):
+        raise ValueError("nodes are demanded with nodeSelector; affinity to nodes can only be preferred")
+    return value
+
+
+def _not_ours(value: dict[str, Any]) -> dict[str, Any]:
+    if value.get("name") in {*VOLUMES, "store", "ca"} or str(value.get("name")).startswith("secret-"):
+        raise ValueError(f"a volume {value['name']!r} is there already; choose another name")
+    return value
+
+
+def _mount(value: dict[str, Any]) -> dict[str, Any]:
+    return _not_ours(value) | {"mountPath": _absolute(str(value.get("mountPath")))}
 
 
 class Resources(Frozen):
@@ -65,7 +83,7 @@ class Resources(Frozen):
     cpu: Annotated[float, Field(gt=0, le=1024)] = 2
     memory: Annotated[int, Field(ge=GIB)] = 10 * GIB
     disk: Annotated[int, Field(ge=GIB)] = 40 * GIB
-    """The work directory, the cache and /tmp together."""
+    """On the node: the work directory (unless it is on a scratch volume), the cache and /tmp together."""
     shm: Annotated[int, Field(ge=1 << 20)] = GIB
     """/dev/shm, which counts as memory."""
 
@@ -119,6 +137,11 @@ class Settings(Frozen):
     labels: Labels = {}
     annotations: Annotations = {}
     """For the Job and its pods."""
+    node_selector: dict[Annotated[str, AfterValidator(_key)], Annotated[str, AfterValidator(_label_value)]] = {}
+    affinity: Annotated[dict[str, Any], AfterValidator(_preferences)] = {}
+    """To pods, and preferred nodes (core/v1 Affinity); laid beside what the placement demands."""
+    volumes: tuple[Annotated[dict[str, Any], AfterValidator(_not_ours)], ...] = ()
+    volume_mounts: tuple[Annotated[dict[str, Any], AfterValidator(_mount)], ...] = ()
     https_proxy: str | None = None
     http_proxy: str | None = None
     no_proxy: str | None = None

@@ -1,0 +1,44 @@
+{{/* The Job's spec; `.config`: the ConfigMap's name. */}}
+{{- define "finetune-run.jobSpec" -}}
+{{- $base := .Files.Get "files/job.yaml" | fromYaml -}}
+{{- $sweep := len .Values.sweep -}}
+{{ merge (dict) $base.job (ternary $base.sweep $base.single (gt $sweep 0)) | toYaml }}
+{{- if $sweep }}
+completions: {{ $sweep }}
+parallelism: {{ min .Values.parallel $sweep }}
+{{- end }}
+activeDeadlineSeconds: {{ .Values.deadlineSeconds | int64 }}
+{{- if ge (.Values.ttlSeconds | int64) 0 }}
+ttlSecondsAfterFinished: {{ .Values.ttlSeconds | int64 }}
+{{- end }}
+template:
+  metadata:
+    labels:
+      {{- include "finetune-run.labels" . | nindent 6 }}
+    annotations:
+      {{- merge (dict) $base.podAnnotations .Values.annotations | toYaml | nindent 6 }}
+  spec:
+    {{- include "finetune-run.pod" . | nindent 4 }}
+{{- end -}}
+
+{{/* A Job's template cannot change, so its name ends in a hash of all that is rendered into it: another spec is
+another Job, and the same one is the same again after a rollback. */}}
+{{- define "finetune-run.jobName" -}}
+{{- $text := printf "%s\n%s" (include "finetune-run.data" .) (include "finetune-run.jobSpec" (merge (dict "config" "") .)) -}}
+{{- printf "%s-%s" (include "finetune-run.fullname" .) ($text | sha256sum | trunc 8) -}}
+{{- end -}}
+
+{{/* What `finetune-run list` shows without reading anything else. */}}
+{{- define "finetune-run.about" -}}
+{{- $values := .Values -}}
+finetune-run/model: {{ dig "model" "id" "" $values.spec | quote }}
+finetune-run/gpu: {{ (include "finetune-run.list" $values.gpu | fromYaml).list | join "," | quote }}
+finetune-run/run: {{ dig "run" "id" "" $values.spec | default .name | quote }}
+{{- $claim := include "finetune-run.claim" (dict "root" . "of" "store") -}}
+{{- with dig "run" "store" "" $values.spec | default (ternary "/store" "" (ne $claim "")) }}
+finetune-run/store: {{ . | quote }}
+{{- end }}
+{{- with $values.sweep }}
+finetune-run/sweep: {{ toJson . | quote }}
+{{- end }}
+{{- end -}}

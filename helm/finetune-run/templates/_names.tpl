@@ -1,0 +1,47 @@
+{{/* Begins every name: the release's, with the chart's behind it unless it has it already (no longer than 43, since
+the Job's name has a hash of 8 behind it, and the pods' host names an index and five letters behind that). */}}
+{{- define "finetune-run.fullname" -}}
+{{- $name := .Values.nameOverride -}}
+{{- if not $name -}}
+{{- $name = ternary .Release.Name (printf "%s-finetune-run" .Release.Name) (contains "finetune-run" .Release.Name) -}}
+{{- end -}}
+{{- $name | lower | replace "." "-" | trunc 43 | trimSuffix "-" -}}
+{{- end -}}
+
+{{- define "finetune-run.serviceAccount" -}}
+{{- .Values.serviceAccount.name | default (ternary (include "finetune-run.fullname" .) "" .Values.serviceAccount.create) -}}
+{{- end -}}
+
+{{/* The claim of a volume: one that is there, one that the chart makes, or none. Call with (dict "root" $ "of" "store"). */}}
+{{- define "finetune-run.claim" -}}
+{{- $claim := get .root.Values .of -}}
+{{- $made := ternary (printf "%s-%s" (include "finetune-run.fullname" .root) .of) "" (ne $claim.size "") -}}
+{{- $claim.existingClaim | default $made -}}
+{{- end -}}
+
+{{- define "finetune-run.image" -}}
+{{- with .Values.image -}}
+{{- if .digest }}{{ .repository }}@{{ .digest }}{{ else }}{{ .repository }}:{{ .tag | default $.Chart.AppVersion }}{{ end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Of the Job and its pods; the chart's own come on top where they may change without making another Job. */}}
+{{- define "finetune-run.labels" -}}
+{{- $base := (.Files.Get "files/job.yaml" | fromYaml).labels -}}
+{{- $own := dict "app.kubernetes.io/instance" .Release.Name -}}
+{{- toYaml (merge (dict) $own $base .Values.labels) -}}
+{{- end -}}
+
+{{- define "finetune-run.chartLabels" -}}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- end -}}
+
+{{/* A text or a list of texts, as {"list": […]}. */}}
+{{- define "finetune-run.list" -}}
+{{- if kindIs "string" . -}}
+{{- toYaml (dict "list" (ternary (list) (list .) (eq . ""))) -}}
+{{- else -}}
+{{- toYaml (dict "list" .) -}}
+{{- end -}}
+{{- end -}}
