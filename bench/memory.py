@@ -160,7 +160,11 @@ def rows_of(name: str, folder: Path) -> Iterator[str]:
         seen, cells = measured.memory[stage], [f"{name}, {model.parameters / 1e6:.0f}M", stage]
         cells += [f"{count / MB:,.0f}", f"{seen / MB:,.0f}", f"{count / seen:.2f}"]
         lying, found = lies.get(stage, 0), measured.disk[stage]
-        cells += [f"{lying / MB:,.0f}", f"{found / MB:,.0f}", f"{lying / found:.2f}"] if found > LITTLE else [""] * 3
+        cells += (
+            [f"{lying / MB:,.0f}", f"{found / MB:,.0f}", f"{lying / found:.2f}"]
+            if lying and found > LITTLE
+            else [""] * 3
+        )
         yield f"| {' | '.join(cells)} |"
 
 

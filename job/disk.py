@@ -26,6 +26,8 @@ QUANTIZED_SHARE = 8.5 / 16
 """Of a 16-bit file, at most: q8_0 has 8.5 bits."""
 GGUF_WORD, TOKENIZER_WORD = 60, 120
 """Bytes of a word of the vocabulary in a GGUF, and in the tokenizer that lies in each checkpoint."""
+SHARD = 5_000_000_000
+"""Bytes of a file of safetensors, at most (huggingface_hub's `save_torch_state_dict`)."""
 
 
 class Sizes(Frozen):
@@ -110,7 +112,8 @@ def by_stage(spec: JobSpec, size: Sizes) -> dict[str, int]:
     if spec.evaluation.judge:
         found["evaluate"] = stays + pair + size.logits
         found["quantize"] += size.logits
-    found["publish"] = stays + size.logits + max(size.files.values())
+    sent = [*size.files.values(), min(size.base, SHARD) * spec.export.merged]  # one at a time
+    found["publish"] = stays + size.logits + max(sent)
     return _with_store(spec, size, found) if spec.run.store is None else found
 
 

@@ -163,7 +163,7 @@ def _resources(settings: Settings) -> Object:
     size = settings.resources
     bounded: Object = {"memory": amount(size.memory), "ephemeral-storage": amount(size.disk)}
     if settings.placement.resource:
-        bounded[settings.placement.resource] = 1
+        bounded[settings.placement.resource] = "1"
     return {"requests": {"cpu": f"{size.cpu:g}"} | bounded, "limits": bounded}
 
 

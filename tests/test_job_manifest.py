@@ -147,7 +147,7 @@ def test_a_store_on_a_volume_is_used_unless_the_spec_names_another() -> None:
 def test_the_gpu_is_asked_for_under_its_own_name_and_not_on_the_cpu() -> None:
     one = place(Wish.of("t4"), [whole("gfd", "t4")])
     assert (
-        pod_of(render(settings(placement=one), spec()))["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == 1
+        pod_of(render(settings(placement=one), spec()))["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == "1"
     )
     assert "affinity" in pod_of(render(settings(placement=one), spec()))
     cpu = pod_of(VARIANTS["plain"])

@@ -96,7 +96,7 @@ memory: {{ .memory | quote }}
 ephemeral-storage: {{ .disk | quote }}
 {{- end }}
 {{- with .resource }}
-{{ . }}: 1
+{{ . }}: "1"
 {{- end -}}
 {{- end -}}
 
