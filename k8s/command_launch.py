@@ -2,6 +2,7 @@
 
 import os
 import sys
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
@@ -65,6 +66,8 @@ def launch(
     service_account: Annotated[str | None, _pod("For a workload identity.")] = None,
     priority_class: Annotated[str | None, _pod("A priority class.")] = None,
     runtime_class: Annotated[str | None, _pod("A runtime class, e.g. nvidia.")] = None,
+    node_selector: Annotated[list[str] | None, _pod("NAME=value that the node must have.", "--node-selector")] = None,
+    affinity: Annotated[Path | None, _pod("A YAML file: affinity to pods, preferred nodes.")] = None,
     user: Annotated[int, _pod("User and group id; 0: the platform sets them.", show_default=True)] = 10001,
     grace: Annotated[int, _pod("Seconds to save a checkpoint when it is stopped.", show_default=True)] = 120,
     deadline: Annotated[int | None, _pod("Seconds after which it is ended, pending or not.")] = None,
@@ -104,7 +107,7 @@ def launch(
     `finetune-run --spec my.yaml --sweep training.learning_rate=1e-4,2e-4 --sweep lora.r=8,16 --parallel 2`
     """
     from k8s.prepare import IMAGE, check_references, cluster_or_none, pairs, prepare, spec_from
-    from k8s.sizes import reference, resources, scratch_of
+    from k8s.sizes import affinity_of, reference, resources, scratch_of
     from k8s.submit import submit
 
     cluster = cluster_or_none(context, namespace, needed=not ((dry_run or emit) and (platform or gpu == "none")))
@@ -127,6 +130,8 @@ def launch(
         service_account=service_account,
         priority_class=priority_class,
         runtime_class=runtime_class,
+        node_selector=pairs(node_selector or [], "--node-selector"),
+        affinity=affinity_of(affinity),
         user=user or None,
         grace_s=grace,
         **({"deadline_s": deadline} if deadline else {}),

@@ -1,6 +1,10 @@
-"""Texts of the command line as values: sizes, references, tolerations."""
+"""Texts of the command line as values: sizes, references, tolerations, affinity."""
 
+from pathlib import Path
 from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from k8s.errors import SettingsInvalid
 from k8s.nodes import Toleration, quantity
@@ -29,6 +33,19 @@ def resources(cpu: float | None, memory: str | None, disk: str | None) -> dict[s
 
 def scratch_of(text: str | None, storage_class: str | None) -> Scratch | None:
     return Scratch(size=size(text, "--scratch"), storage_class=storage_class) if text else None
+
+
+def affinity_of(path: Path | None) -> dict[str, Any]:
+    """A file with core/v1 Affinity. Raises SettingsInvalid."""
+    if path is None:
+        return {}
+    try:
+        found = YAML(typ="safe").load(path.read_text())
+    except (OSError, UnicodeDecodeError, YAMLError) as error:
+        raise SettingsInvalid(f"--affinity: {path} cannot be read", hint="It is YAML.") from error
+    if not isinstance(found, dict) or set(found) - {"nodeAffinity", "podAffinity", "podAntiAffinity"}:
+        raise SettingsInvalid(f"--affinity: {path} is none", hint="Write nodeAffinity, podAffinity, podAntiAffinity.")
+    return dict(found)
 
 
 def reference(text: str | None, flag: str) -> Reference | None:

@@ -1,13 +1,18 @@
 """Both doors send the same Job: for any spec and settings, what Helm renders is what the launcher would send."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, assume, given, settings
 from pydantic import ValidationError
+from ruamel.yaml import YAML
 
 from job.spec import JobSpec
 from k8s.chart_values import ChartValues, values_of
@@ -88,3 +93,21 @@ def flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         return
     for key, item in value.items() if isinstance(value, dict) else enumerate(value):
         yield from flat(item, f"{path}.{key}")
+
+
+@pytest.mark.parametrize(
+    "options", [[], ["--spot"], ["--queue", "team"], ["--sweep", "lora.r=8,16"], ["--set", "training=null"]], ids=str
+)
+def test_the_values_that_the_launcher_prints_give_what_it_would_send(tmp_path: Path, options: list[str]) -> None:
+    command = [sys.executable, "-m", "k8s.launch", "launch", "--model", "./no/model", "--dataset", "./rows.jsonl"]
+    command += ["--gpu", "t4", "--platform", "gke", "--namespace", "team", "--image", "me/x:1", *options]
+    environment = os.environ | {"KUBECONFIG": str(tmp_path / "none")}
+
+    def said(*how: str) -> list[Any]:
+        done = subprocess.run([*command, *how], capture_output=True, text=True, env=environment, check=True, timeout=60)
+        return list(YAML(typ="safe").load_all(done.stdout))
+
+    (values,) = said("--emit", "values")
+    rendered = template(values, "--namespace", "team")
+    for sent in said("--dry-run"):
+        assert comparable(of_kind(rendered, sent["kind"])) == comparable(sent)
