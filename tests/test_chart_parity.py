@@ -28,7 +28,7 @@ pytestmark = pytest.mark.slow
 WITHOUT_SHRINKING = [Phase.explicit, Phase.reuse, Phase.generate]  # which would take minutes of Helm
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck), phases=WITHOUT_SHRINKING)
+@settings(max_examples=200, suppress_health_check=list(HealthCheck), phases=WITHOUT_SHRINKING)
 @given(spec=spec_data, deployment=deployments, options=sweeps)
 def test_the_chart_and_the_launcher_give_the_same_objects(spec: Any, deployment: Any, options: Any) -> None:
     if isinstance(spec["dataset"], list):

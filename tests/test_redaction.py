@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import assume, example, given, settings
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from job import logs
@@ -46,7 +46,6 @@ SHAPES = st.one_of(
 PROSE = st.text(st.characters(codec="utf-8", exclude_characters="@"), max_size=60)
 
 
-@settings(deadline=None)
 @given(SHAPES, PROSE, PROSE)
 def test_nothing_shaped_like_a_secret_survives_in_a_text(one: tuple[str, str], before: str, after: str) -> None:
     text, secret = one
@@ -58,7 +57,6 @@ def test_a_private_key_that_is_cut_off_is_hidden_to_the_end() -> None:
     assert redact("a -----BEGIN PRIVATE KEY-----\nMIIEvQIBADAN\nmore", {}) == f"a {MASK}"
 
 
-@settings(deadline=None)
 @given(SHAPES, PROSE)
 def test_what_is_redacted_once_is_redacted(one: tuple[str, str], around: str) -> None:
     clean = redact(f"{around} {one[0]} {around}", {})
@@ -77,7 +75,6 @@ NAMES = [
 VALUES = st.text(st.characters(codec="utf-8"), min_size=8, max_size=60).filter(lambda text: len(text.strip()) >= 8)
 
 
-@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(NAMES), VALUES, min_size=1), PROSE)
 @example({"HF_TOKEN": "abcdefgh", "DB_PASSWORD": "abcdefgh-and-more"}, "")
 @example({"HF_TOKEN": "abcdefgh\n"}, "")
@@ -88,7 +85,6 @@ def test_no_value_of_a_secret_variable_survives(environ: dict[str, str], prose: 
     assert not any(value in clean for value in values)
 
 
-@settings(deadline=None)
 @given(st.text(st.sampled_from(string.ascii_lowercase + " .,:/-_"), max_size=200))
 def test_plain_words_stay_as_they_are(text: str) -> None:
     assume(not SECRET_SHAPES.search(text))

@@ -375,7 +375,7 @@ def test_a_tokenizers_words_are_no_secrets(write: Any) -> None:
     assert "training.eos_token" in said and "[not shown]" not in said and "1 fault:" in said
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     data=st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(codec="utf-8"), max_size=20),
