@@ -34,10 +34,10 @@ llama: .venv/installed ## the bundled llama.cpp, built from its pinned source
 	@PYTHON=$(BIN)/python scripts/build-llama.sh .venv/llama.cpp >/dev/null
 
 versitygw: .venv/installed ## the S3 server that the demo and the tests publish to
-	@PYTHON=$(BIN)/python scripts/build-versitygw.sh .venv/bin/versitygw >/dev/null
+	@PYTHON=$(BIN)/python scripts/build-go.sh versitygw .venv/bin/versitygw >/dev/null
 
 helm: .venv/installed ## Helm, which the chart is tested with
-	@PYTHON=$(BIN)/python scripts/build-helm.sh .venv/bin/helm >/dev/null
+	@PYTHON=$(BIN)/python scripts/build-go.sh helm .venv/bin/helm >/dev/null
 
 kubernetes: .venv/installed ## the control plane that the launcher is tested against
 	@PYTHON=$(BIN)/python scripts/build-kubernetes.sh .venv/kubernetes >/dev/null

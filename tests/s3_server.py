@@ -29,7 +29,7 @@ def versitygw() -> str:
     """The program; built into the cache by the first who asks."""
     program = ROOT / ".venv" / "bin" / "versitygw"
     if not program.exists():
-        command = [ROOT / "scripts" / "build-versitygw.sh"]
+        command = [ROOT / "scripts" / "build-go.sh", "versitygw"]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
     return str(program)
 

@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# Builds a program written in Go, and prints its path.
+#
+#   scripts/build-go.sh versitygw [LINK]     the S3 server of the tests and the demo
+#   scripts/build-go.sh helm [LINK]          Helm, with which the chart is tested and packaged
+#
+# LINK, if given, becomes a symbolic link to it. The source comes as a Go module, checked against Go's checksum
+# database. The result lies in the cache:
+#
+#   <cache>/<program>/<version>/<program>
+#
+# Environment:
+#   FINETUNE_CACHE    the cache (default: $XDG_CACHE_HOME/finetune-run or ~/.cache/finetune-run)
+#   PYTHON            the Python whose pip fetches Go, where there is none (default: python3)
+set -euo pipefail
+
+program=$1
+link=${2:-}
+case $program in
+    versitygw) module=github.com/versity/versitygw/cmd/versitygw version=v1.8.0 minutes=2 ;;
+    helm) module=helm.sh/helm/v4/cmd/helm version=v4.3.1 minutes=5 ;;
+    *) echo "$0: versitygw or helm?" >&2 && exit 64 ;;
+esac
+cache=${FINETUNE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/finetune-run}/$program
+out=$cache/$version/$program
+
+build() {
+    work=$(mktemp -d "$cache/.build.XXXXXX")
+    trap 'rm -rf "$work"' EXIT
+    local go
+    go=$("$(dirname "$0")/find-go.sh")
+    echo "$program: building $version with $("$go" env GOVERSION) (about $minutes minutes on 2 cores)" >&2
+    GOBIN=$work CGO_ENABLED=0 GOTOOLCHAIN=local "$go" install -trimpath -ldflags='-s -w' "$module@$version" >&2
+    mkdir -p "$cache/$version"
+    mv "$work/$program" "$out"
+}
+
+mkdir -p "$cache"
+if [ ! -x "$out" ]; then
+    exec 9>"$cache/lock"
+    flock 9
+    [ -x "$out" ] || build
+fi
+[ -z "$link" ] || ln -sfn "$out" "$link"
+echo "$out"
