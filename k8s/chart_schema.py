@@ -33,9 +33,14 @@ def schema() -> dict[str, Any]:
     made["properties"]["spec"] = {"$ref": "#/$defs/JobSpec", "description": about["description"]}
     made.pop("description")
     text = json.dumps(made).replace("#/$defs/", "#/definitions/")
-    found: dict[str, Any] = json.loads(text)
+    found: dict[str, Any] = json.loads(text, object_hook=_closed)
     found["definitions"] = found.pop("$defs")
     return {"$schema": "http://json-schema.org/draft-07/schema#", "title": "Values of finetune-run"} | found
+
+
+def _closed(node: dict[str, Any]) -> dict[str, Any]:
+    """Names that follow no pattern are refused; pydantic leaves that out."""
+    return node | ({"additionalProperties": False} if "patternProperties" in node else {})
 
 
 def _numbers(node: Any) -> Any:

@@ -24,6 +24,7 @@ NoSize = Annotated[str, Field(pattern=f"^$|{SIZE}")]
 NoName = Annotated[str, Field(pattern=f"^$|{DNS_NAME}", max_length=253)]
 Gpu = Literal["none", *GPU_NAMES]  # type: ignore[valid-type]
 Labels = dict[str, str]
+Path = Annotated[str, Field(pattern=r"^[a-z_0-9]+(\.[a-z_0-9]+)+$")]
 
 
 class Values(BaseModel):
@@ -119,7 +120,7 @@ class ChartValues(Values):
 
     spec: dict[str, Any] = {}
     """The job spec, as in a spec file (`python -m job schema`; docs/spec.md). It needs a model and a dataset."""
-    sweep: list[Annotated[dict[str, Any], Field(min_length=1)]] = []
+    sweep: list[Annotated[dict[Path, Any], Field(min_length=1)]] = []
     """Several runs as one Indexed Job: what each sets, by its path in the spec.
     E.g. [{training.learning_rate: 1e-4}, {training.learning_rate: 2e-4, lora.r: 16}]"""
     parallel: int = Field(1, ge=1, le=1000)

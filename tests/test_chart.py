@@ -103,6 +103,8 @@ def test_what_set_makes_of_numbers_reaches_the_job_as_numbers() -> None:
         (LEAST | {"gpu": "t5"}, "/gpu"),
         (LEAST | {"resources": {"memory": "lots"}}, "/resources/memory"),
         (LEAST | {"grace": 1}, "grace"),
+        (LEAST | {"env": {"A-B": "c"}}, "A-B"),
+        (LEAST | {"sweep": [{"lora": 8}]}, "/sweep/0"),
         (LEAST | {"shared": True, "mig": "1g.5gb"}, "leave one out"),
         (LEAST | {"gpu": "l4", "platform": "aks"}, "there is no whole l4 on platform"),
         (LEAST | {"mig": "1g.5gb"}, "there is no mig t4"),
