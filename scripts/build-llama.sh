@@ -15,6 +15,7 @@
 # Environment:
 #   FINETUNE_CACHE        the cache (default: $XDG_CACHE_HOME/finetune-run or ~/.cache/finetune-run)
 #   CUDA_ARCHITECTURES    e.g. "75;80;86;89;90": build the CUDA backend for these (default: CPU only)
+#   CUDA_WHEELS           a folder with the packages of requirements/cuda-build.txt, instead of an installed CUDA
 #   LLAMA_PORTABLE=1      choose the CPU variant at run time: one build for any x86-64 (for images)
 #   PYTHON                the Python whose pip fetches the source (default: python3)
 set -euo pipefail
@@ -36,6 +37,10 @@ fi
 if [ -n "${CUDA_ARCHITECTURES:-}" ]; then
     options+=(-DGGML_CUDA=ON "-DCMAKE_CUDA_ARCHITECTURES=$CUDA_ARCHITECTURES")
 fi
+
+# Of the CPU variants, each a build of its own, those that differ on machines of data centres: the baseline, AVX2, four
+# steps of AVX-512 with its dot products, AMX. What is left out runs the next lower one.
+variants='x64|haswell|skylakex|cascadelake|icelake|zen4|sapphirerapids'
 
 patches() { cat "$root"/scripts/llama-patches/*.patch 2>/dev/null || true; }
 
@@ -59,8 +64,11 @@ build() {
     for patch in "$root"/scripts/llama-patches/*.patch; do
         [ -e "$patch" ] && patch --quiet -d "$src" -p1 <"$patch" >&2
     done
+    if [ -n "${LLAMA_PORTABLE:-}" ]; then
+        sed -i -E "/ggml_add_cpu_backend_variant\(/{/\(($variants)[ )]/!d}" "$src/ggml/src/CMakeLists.txt"
+    fi
     rm -rf "$src/.git" # it points to a repository that the sdist does not carry
-    echo "llama.cpp: building (4 to 5 minutes on 2 cores)" >&2
+    echo "llama.cpp: building (4 to 5 minutes on 2 cores; 10 for an image)" >&2
     cmake -S "$src" -B "$work/build" "${options[@]}" >"$work/cmake.log" 2>&1 ||
         { tail -30 "$work/cmake.log" >&2; return 1; }
     cmake --build "$work/build" --target "${programs[@]}" >&2
