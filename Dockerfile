@@ -54,16 +54,12 @@ RUN --mount=type=secret,id=ca --mount=type=secret,id=index \
     --mount=type=bind,source=scripts/image/layers.py,target=/src/scripts/image/layers.py \
     python3 -m venv --without-pip /opt/finetune-run \
     && scripts/image/with-secrets.sh /opt/uv/bin/uv pip install --quiet --no-cache --no-deps --require-hashes \
-        --excludes requirements/image-without.txt --python /opt/finetune-run/bin/python -r requirements/runtime.txt \
-    && python3 scripts/image/layers.py ${CUDA_ARCHITECTURES:+--gpu} /opt/finetune-run /layers \
-    && for layer in /layers/*; do \
-        python3 -m compileall -q -j 0 --invalidation-mode unchecked-hash -s "$layer" -p / "$layer"; \
-    done
+        --compile-bytecode --excludes requirements/image-without.txt --python /opt/finetune-run/bin/python -r requirements/runtime.txt \
+    && python3 scripts/image/layers.py ${CUDA_ARCHITECTURES:+--gpu} /opt/finetune-run /layers
 COPY job /src/job
 RUN install -d /layers/job/opt/finetune-run/lib/python3.11/site-packages \
     && cp -r job /layers/job/opt/finetune-run/lib/python3.11/site-packages/ \
-    && find /layers/job -name __pycache__ -prune -exec rm -r {} + \
-    && python3 -m compileall -q --invalidation-mode unchecked-hash -s /layers/job -p / /layers/job
+    && python3 -m compileall -q -s /layers/job -p / /layers/job
 
 FROM system
 COPY --from=packages /layers/cuda /

@@ -16,12 +16,20 @@ from tests.s3_server import Server
 TOKEN = "hf_" + "localtokenLOCALTOKEN" + "0123456789"
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "own_cluster: does to the node what only its owner can")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """On somebody else's cluster, what needs the node itself is left out, and counted as such."""
+    theirs = [one for one in items if "KUBECONFIG" in os.environ and one.get_closest_marker("own_cluster")]
+    config.hook.pytest_deselected(items=theirs)
+    items[:] = [one for one in items if one not in theirs]
+
+
 @pytest.fixture(scope="session")
-def kubeconfig() -> Iterator[Path]:
-    """Of the cluster that KUBECONFIG names, or of one that lives as long as the session."""
-    if given := os.environ.get("KUBECONFIG"):
-        yield Path(given)
-        return
+def node() -> Iterator[Cluster]:
+    """A cluster that lives as long as the session."""
     # A socket's path may have 107 bytes, so not below pytest's own folder.
     with tempfile.TemporaryDirectory(prefix="e2e-", ignore_cleanup_errors=True) as folder:
         cluster = Cluster(Path(folder), Path(os.environ["FINETUNE_CACHE"]))
@@ -30,9 +38,16 @@ def kubeconfig() -> Iterator[Path]:
             image = built()
             cluster.load(image)
             os.environ.setdefault("FINETUNE_IMAGE", image.name)
-            yield cluster.admin
+            yield cluster
         finally:
             cluster.stop()
+
+
+@pytest.fixture(scope="session")
+def kubeconfig(request: pytest.FixtureRequest) -> Path:
+    """Of the cluster that KUBECONFIG names, or of our own."""
+    given = os.environ.get("KUBECONFIG")
+    return Path(given) if given else request.getfixturevalue("node").admin
 
 
 @pytest.fixture(scope="session")

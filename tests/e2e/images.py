@@ -22,10 +22,8 @@ def built() -> Image:
     """The job's image, built if it is not there yet."""
     command = [ROOT / "scripts" / "build-image.sh"]
     name = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
-    cache = os.environ.get("FINETUNE_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").joinpath(
-        "finetune-run"
-    )
-    return Image(*(Path(cache) / "image" / name.rpartition(":")[2]).read_text().split())
+    cache = Path(os.environ["FINETUNE_CACHE"])
+    return Image(*(cache / "image" / name.rpartition(":")[2]).read_text().split())
 
 
 def save(image: Image, archive: Path) -> None:

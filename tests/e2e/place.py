@@ -118,18 +118,23 @@ class Place:
 
     def __call__(self, *arguments: str, timeout_s: float = 900) -> Said:
         done = subprocess.run(
-            self.command(*arguments), capture_output=True, text=True, timeout=timeout_s, env=self.environment, check=False
+            self.command(*arguments),
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            env=self.environment,
+            check=False,
         )
         return Said(done.returncode, done.stdout, done.stderr)
 
-    def launch(self, spec: dict[str, Any], *arguments: str, follow: bool = False) -> tuple[str, Said]:
-        """Submits it to the T4; the Job's name, and what was said."""
+    def launch(self, spec: dict[str, Any], *arguments: str, gpu: str = "t4", follow: bool = False) -> tuple[str, Said]:
+        """Submits it; the Job's name, and what was said."""
         path = self.folder / f"spec-{secrets.token_hex(3)}.json"
         path.write_text(json.dumps(spec))
         known = set(self.jobs())
         flags = [text for name, value in self.addresses.items() for text in ("--env", f"{name}={value}")]
         said = self(
-            "launch", "--spec", str(path), "--gpu", "t4", "--secret", SECRET, "--follow" if follow else "--detach",
+            "launch", "--spec", str(path), "--gpu", gpu, "--secret", SECRET, "--follow" if follow else "--detach",
             *RESOURCES, *flags, *arguments,
         )  # fmt: skip
         assert follow or said.code == 0, said.err
@@ -158,7 +163,9 @@ class Place:
 
     def pods(self, phase: str | None = None) -> list[Any]:
         """By age."""
-        found = sorted(self.core.list_namespaced_pod(self.namespace).items, key=lambda one: one.metadata.creation_timestamp)
+        found = sorted(
+            self.core.list_namespaced_pod(self.namespace).items, key=lambda one: one.metadata.creation_timestamp
+        )
         return [one for one in found if phase is None or one.status.phase == phase]
 
     def running(self) -> str:
@@ -169,6 +176,10 @@ class Place:
             return alive[-1].metadata.name if alive else None
 
         return str(eventually(found, "a pod that runs"))
+
+    def delete_pod(self, pod: str) -> None:
+        """As anybody may, with the pod's own grace period."""
+        self.core.delete_namespaced_pod(pod, self.namespace)
 
     def log(self, pod: str) -> list[dict[str, Any]]:
         """The events of a pod so far."""
@@ -189,9 +200,12 @@ class Place:
         pages = self.s3.client().get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
         return [one["Key"] for page in pages for one in page.get("Contents", [])]
 
-    def read(self, key: str) -> Any:
-        """A JSON document of the bucket."""
-        return json.loads(self.s3.client().get_object(Bucket=self.bucket, Key=key)["Body"].read())
+    def events(self, run: str) -> list[dict[str, Any]]:
+        """What all attempts of a run have written into the store."""
+        pieces = self.stored(f"runs/runs/{run}/events/")
+        client = self.s3.client()
+        texts = [client.get_object(Bucket=self.bucket, Key=key)["Body"].read().decode() for key in sorted(pieces)]
+        return [json.loads(line) for text in texts for line in text.splitlines()]
 
     def volume(self, name: str) -> Path:
         """A claim, bound to a folder of the node, which is this machine."""
