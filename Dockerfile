@@ -11,12 +11,15 @@ ARG BASE_IMAGE=docker.io/library/debian:bookworm-20250520-slim@sha256:90522eeb7e
 # The interpreter, and the two libraries that wheels and llama.cpp expect of a system.
 FROM ${BASE_IMAGE} AS system
 SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
+# Debian keeps only the newest security update of a package, so no version can be pinned.
+# hadolint ignore=DL3008
 RUN apt-get -qq update \
     && DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends \
         ca-certificates libgomp1 libstdc++6 python3 >/dev/null \
     && rm -rf /var/lib/apt/lists/* /var/cache/* /var/log/* /usr/share/doc /usr/share/man /usr/share/locale
 
 FROM system AS tools
+# hadolint ignore=DL3008
 RUN apt-get -qq update \
     && DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends \
         cmake g++ ninja-build patch python3-venv >/dev/null \
