@@ -85,7 +85,9 @@ ENV PATH=/opt/finetune-run/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin
     HF_HOME=/cache/huggingface \
     HF_HUB_DISABLE_TELEMETRY=1 \
     PYTHONDONTWRITEBYTECODE=1
-ARG SOURCE="" REVISION="" VERSION=""
+ARG SOURCE=""
+ARG REVISION=""
+ARG VERSION=""
 LABEL org.opencontainers.image.title="finetune-run" \
     org.opencontainers.image.description="A spec goes in, fine-tuned GGUF files come out." \
     org.opencontainers.image.licenses="Apache-2.0" \

@@ -30,6 +30,8 @@ def mounts(tmp_path: Path, tiny_model: Path, quotes: Path) -> dict[Path, str]:
     inputs, spec = tmp_path / "inputs", tmp_path / "spec"
     shutil.copytree(tiny_model, inputs / "model")
     shutil.copy(quotes, inputs / "rows.jsonl")
+    for path in inputs.rglob("*"):  # safetensors files are written for their owner only
+        path.chmod(0o755 if path.is_dir() else 0o644)
     spec.mkdir()
     return found | {inputs: "/inputs", spec: SPEC_FOLDER}
 

@@ -49,12 +49,7 @@ def run(
 
 
 def runtime_config(
-    root: str,
-    config: Any,
-    arguments: Sequence[str],
-    mounts: Mapping[Path, str],
-    user: str,
-    variables: Mapping[str, str],
+    root: str, config: Any, command: Sequence[str], mounts: Mapping[Path, str], user: str, variables: Mapping[str, str]
 ) -> dict[str, Any]:
     """What the kubelet asks of runc, as an OCI runtime configuration (opencontainers/runtime-spec, config.md)."""
     uid, gid = map(int, user.split(":"))
