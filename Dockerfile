@@ -43,7 +43,8 @@ RUN --mount=type=secret,id=ca --mount=type=secret,id=index \
             --target /opt/cuda -r requirements/cuda-build.txt; \
     fi
 RUN --mount=type=secret,id=ca --mount=type=secret,id=index \
-    LLAMA_PORTABLE=1 CUDA_WHEELS=/opt/cuda FINETUNE_CACHE=/tmp/cache PYTHON=/opt/uv/bin/python \
+    LLAMA_PORTABLE=1 FINETUNE_CACHE=/tmp/cache PYTHON=/opt/uv/bin/python CUDA_WHEELS=${CUDA_ARCHITECTURES:+/opt/cuda} \
+    CUDA_RPATH="${CUDA_ARCHITECTURES:+\$ORIGIN/../../lib/python3.11/site-packages/nvidia/cu13/lib}" \
     scripts/image/with-secrets.sh scripts/build-llama.sh >/tmp/built \
     && mkdir -p /opt/finetune-run \
     && mv "$(cat /tmp/built)" /opt/finetune-run/llama.cpp \
