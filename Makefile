@@ -12,7 +12,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 WORKERS ?= $(shell nproc)
 
-.PHONY: help setup system browser llama versitygw helm kubernetes smollm2 demo test test-fast check chart lock bench clean
+.PHONY: help setup system browser llama versitygw helm kubernetes smollm2 image e2e demo test test-fast check chart \
+	lock bench clean
 
 help: ## what can be made
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -45,6 +46,12 @@ kubernetes: .venv/installed ## the control plane that the launcher is tested aga
 smollm2: .venv/installed ## the demo's base model, as a Hugging Face folder in the cache
 	@$(BIN)/python scripts/smollm2.py >/dev/null
 
+image: ## the image, with docker, podman or buildah; CUDA_ARCHITECTURES="75;80;86;89;90;100;120" for a release
+	@scripts/build-image.sh
+
+e2e: llama versitygw ## whole runs of the image on a real cluster (root; or KUBECONFIG); CASES="-k sweep" for some
+	@scripts/e2e.sh $(CASES)
+
 demo: llama versitygw smollm2 ## fine-tune SmolLM2-135M and publish GGUF files; SPEC=my.yaml runs another spec
 	@$(BIN)/python scripts/demo.py $(SPEC)
 
@@ -61,7 +68,7 @@ check: setup ## types, lint, import contracts
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo 2>/dev/null | tail -5
-	@$(BIN)/shellcheck -S warning scripts/*.sh entrypoint.sh .ci/run
+	@$(BIN)/shellcheck -S warning scripts/*.sh scripts/image/*.sh entrypoint.sh .ci/run
 
 chart: setup ## what the chart reads of Python: values, schema, placement, table
 	@$(BIN)/python scripts/chart.py

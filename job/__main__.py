@@ -29,11 +29,14 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
+        import platform
+
         from job import llama
         from job.versions import versions
 
+        parts = versions() | {"python": platform.python_version()}
         built = llama.version() if llama.is_built() else "llama.cpp is not built"
-        typer.echo("\n".join([*(f"{name} {number}" for name, number in versions().items()), built]))
+        typer.echo("\n".join([*(f"{name} {number}" for name, number in parts.items()), built]))
         raise typer.Exit
 
 

@@ -12,11 +12,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from job.errors import DiedSilently
+from job.logs import log
 from job.store import Conflict, Store
 
 SILENT_DEATHS = 2
 WITHOUT_PROGRESS = 8
 EVERY_S = 15.0
+UNSAID = "it left no word: killed for memory, or its node was lost"
 
 
 @dataclass
@@ -70,6 +72,9 @@ def judge(store: Store, run: str, current: Attempt) -> None:
     """Raises DiedSilently where the attempts before this one say that another will not help."""
     earlier = [record for number, record in sorted(_records(store, run)) if number < current.n]
     silent = [one for one in earlier if one["ended"] is None]
+    if silent and silent[-1] is earlier[-1]:
+        dead = silent[-1]
+        log.warning("attempt.died", died=dead["n"], stage=dead["stage"], point=dead["point"], why=UNSAID)
     last = [one for one in silent[-SILENT_DEATHS:] if not one["progress"]]
     if len(last) == SILENT_DEATHS and earlier[-1]["ended"] is None:
         points = {(one["stage"], one["point"]) for one in last}

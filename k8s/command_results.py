@@ -60,7 +60,7 @@ def _opened(
 
     say(f"reading the volume {claim} through a pod …", style="dim")
     user = pod.get("securityContext", {}).get("runAsUser")
-    with reader(cluster, claim, image or pod["containers"][0]["image"], user) as found:
+    with reader(cluster, claim, image or pod["containers"][0]["image"], user, pod) as found:
         yield found
 
 

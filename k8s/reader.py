@@ -5,7 +5,7 @@ It has the run's own image and Pod Security `restricted`, mounts the claim read-
 
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -52,11 +52,18 @@ class PodStore:
 
 
 @contextmanager
-def reader(cluster: Cluster, claim: str, image: str, user: int | None = 10001) -> Iterator[PodStore]:
-    """The store on a claim, for as long as the block lasts. Raises WaitedTooLong where the pod does not start."""
+def reader(
+    cluster: Cluster, claim: str, image: str, user: int | None = 10001, like: Mapping[str, Any] = {}
+) -> Iterator[PodStore]:
+    """The store on a claim, for as long as the block lasts. Raises WaitedTooLong where the pod does not start.
+
+    `like`: the run's own pod. What let it start lets this one: the volume may be of a node that is tainted.
+    """
     name = f"finetune-run-reader-{secrets.token_hex(3)}"
     pods = f"/api/v1/namespaces/{cluster.namespace}/pods"
-    cluster.call("POST", pods, _pod(name, claim, image, user))
+    pod = _pod(name, claim, image, user)
+    pod["spec"] |= {key: like[key] for key in ("tolerations", "imagePullSecrets") if key in like}
+    cluster.call("POST", pods, pod)
     try:
         _wait_ready(cluster, f"{pods}/{name}")
         yield PodStore(cluster, name)

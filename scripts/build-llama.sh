@@ -15,6 +15,8 @@
 # Environment:
 #   FINETUNE_CACHE        the cache (default: $XDG_CACHE_HOME/finetune-run or ~/.cache/finetune-run)
 #   CUDA_ARCHITECTURES    e.g. "75;80;86;89;90": build the CUDA backend for these (default: CPU only)
+#   CUDA_WHEELS           a folder with the packages of requirements/cuda-build.txt, instead of an installed CUDA
+#   CUDA_RPATH            where CUDA's libraries will be, seen from bin/: $ORIGIN/…
 #   LLAMA_PORTABLE=1      choose the CPU variant at run time: one build for any x86-64 (for images)
 #   PYTHON                the Python whose pip fetches the source (default: python3)
 set -euo pipefail
@@ -29,13 +31,28 @@ options=(-G Ninja -DCMAKE_BUILD_TYPE=Release -DLLAMA_CURL=OFF -DLLAMA_OPENSSL=OF
     -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_SERVER=OFF)
 if [ -n "${LLAMA_PORTABLE:-}" ]; then
     options+=(-DBUILD_SHARED_LIBS=ON -DGGML_BACKEND_DL=ON -DGGML_CPU_ALL_VARIANTS=ON
-        -DGGML_NATIVE=OFF '-DCMAKE_INSTALL_RPATH=$ORIGIN' -DCMAKE_BUILD_WITH_INSTALL_RPATH=ON)
+        -DGGML_NATIVE=OFF "-DCMAKE_INSTALL_RPATH=\$ORIGIN${CUDA_RPATH:+;$CUDA_RPATH}" -DCMAKE_BUILD_WITH_INSTALL_RPATH=ON)
 else
     options+=(-DBUILD_SHARED_LIBS=OFF)
 fi
 if [ -n "${CUDA_ARCHITECTURES:-}" ]; then
-    options+=(-DGGML_CUDA=ON "-DCMAKE_CUDA_ARCHITECTURES=$CUDA_ARCHITECTURES")
+    options+=(-DGGML_CUDA=ON "-DCMAKE_CUDA_ARCHITECTURES=$CUDA_ARCHITECTURES" -DCMAKE_CUDA_RUNTIME_LIBRARY=Shared)
+    if [ -n "${CUDA_WHEELS:-}" ]; then
+        toolkit=$CUDA_WHEELS/nvidia/cu13
+        options+=("-DCMAKE_CUDA_COMPILER=$toolkit/bin/nvcc" "-DCUDAToolkit_ROOT=$toolkit")
+    fi
 fi
+
+# Wheels carry neither the names that a linker looks for, nor the driver's library, which comes with a GPU.
+complete_toolkit() {
+    mkdir -p "$toolkit/lib/stubs"
+    for library in "$toolkit"/lib/*.so.*; do ln -sf "${library##*/}" "${library%.so.*}.so"; done
+    g++ -shared -Wl,-soname,libcuda.so.1 -o "$toolkit/lib/stubs/libcuda.so" -x c++ /dev/null
+}
+
+# Of the CPU variants, each a build of its own, those that differ on machines of data centres: the baseline, AVX2, four
+# steps of AVX-512 with its dot products, AMX. What is left out runs the next lower one.
+variants='x64|haswell|skylakex|cascadelake|icelake|zen4|sapphirerapids'
 
 patches() { cat "$root"/scripts/llama-patches/*.patch 2>/dev/null || true; }
 
@@ -59,8 +76,12 @@ build() {
     for patch in "$root"/scripts/llama-patches/*.patch; do
         [ -e "$patch" ] && patch --quiet -d "$src" -p1 <"$patch" >&2
     done
+    if [ -n "${LLAMA_PORTABLE:-}" ]; then
+        sed -i -E "/ggml_add_cpu_backend_variant\(/{/\(($variants)[ )]/!d}" "$src/ggml/src/CMakeLists.txt"
+    fi
     rm -rf "$src/.git" # it points to a repository that the sdist does not carry
-    echo "llama.cpp: building (4 to 5 minutes on 2 cores)" >&2
+    [ -z "${toolkit:-}" ] || complete_toolkit
+    echo "llama.cpp: building (4 to 5 minutes on 2 cores; 10 for an image)" >&2
     cmake -S "$src" -B "$work/build" "${options[@]}" >"$work/cmake.log" 2>&1 ||
         { tail -30 "$work/cmake.log" >&2; return 1; }
     cmake --build "$work/build" --target "${programs[@]}" >&2

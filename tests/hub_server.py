@@ -63,7 +63,7 @@ class Request:
 class Hub:
     """The server. Tests give it repositories and tokens, and read what it was asked."""
 
-    def __init__(self, root: Path, port: int = 0) -> None:
+    def __init__(self, root: Path, port: int = 0, host: str = "127.0.0.1") -> None:
         self.repos = Repos(root)
         self.faults: list[Fault] = []
         self.requests: list[Request] = []
@@ -73,9 +73,9 @@ class Hub:
         self.multipart_above = 1 << 30
         self.part_size = 1 << 20
         self._parts: dict[str, dict[int, bytes]] = {}
-        self._web, self._cdn = (_listen(self, number) for number in (port, 0))
-        self.url = f"http://127.0.0.1:{self._web.server_address[1]}"
-        self.cdn = f"http://127.0.0.1:{self._cdn.server_address[1]}"
+        self._web, self._cdn = (_listen(self, host, number) for number in (port, 0))
+        self.url = f"http://{host}:{self._web.server_address[1]}"
+        self.cdn = f"http://{host}:{self._cdn.server_address[1]}"
 
     def token(self, value: str, name: str = "me", role: Role = "write", **more: Any) -> str:
         """Makes a token known."""
@@ -125,9 +125,9 @@ class Hub:
             server.server_close()
 
 
-def _listen(hub: Hub, port: int) -> ThreadingHTTPServer:
+def _listen(hub: Hub, host: str, port: int) -> ThreadingHTTPServer:
     handler = type("Handler", (_Handler,), {"hub": hub})
-    server = ThreadingHTTPServer(("127.0.0.1", port), handler)
+    server = ThreadingHTTPServer((host, port), handler)
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
     return server

@@ -37,7 +37,8 @@ def versitygw() -> str:
 class Server:
     """One versitygw with keys of its own, on a port that it keeps over stop() and start()."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, host: str = "127.0.0.1") -> None:
+        self.host = host
         self.root = folder / "buckets"
         self.root.mkdir()
         self.access_key = "TEST" + secrets.token_hex(8).upper()
@@ -48,7 +49,7 @@ class Server:
 
     @property
     def endpoint(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.host}:{self.port}"
 
     def start(self) -> None:
         """Starts it, unless it runs, and waits until it answers."""
@@ -61,7 +62,7 @@ class Server:
             "--health",
             "/health",
             "--port",
-            f"127.0.0.1:{self.port}",
+            f"{self.host}:{self.port}",
             "posix",
             self.root,
         ]
@@ -69,7 +70,7 @@ class Server:
             self._process = subprocess.Popen(command, env=environ, stdout=log, stderr=log)
         for _ in range(200):
             try:
-                with socket.create_connection(("127.0.0.1", self.port), timeout=5):
+                with socket.create_connection((self.host, self.port), timeout=5):
                     return
             except OSError:
                 assert self._process.poll() is None, self._log.read_text()

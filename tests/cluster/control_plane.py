@@ -53,6 +53,8 @@ def _dies_with_parent() -> None:
 class ControlPlane:
     """`start` takes some four seconds; `admin` is then the kubeconfig of a cluster administrator."""
 
+    grace_s = GRACE_S
+
     def __init__(self, folder: Path) -> None:
         self.folder, self.pki = folder, folder / "pki"
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -61,7 +63,7 @@ class ControlPlane:
         self.admin = folder / "admin.conf"
 
     def start(self) -> "ControlPlane":
-        authority = Authority(self.pki)
+        self.authority = authority = Authority(self.pki)
         authority.issue("apiserver", "kube-apiserver")
         authority.issue("admin", "admin", "system:masters")
         for name in ("controller-manager", "scheduler"):
@@ -75,7 +77,7 @@ class ControlPlane:
             "kube-controller-manager", kubeconfig=self.folder / "controller-manager.conf",
             root_ca_file=self.pki / "ca.crt", service_account_private_key_file=self.pki / "sa.key",
             use_service_account_credentials="true", leader_elect="false", secure_port=0,
-            node_monitor_grace_period=f"{GRACE_S}s", node_monitor_period="1s",
+            node_monitor_grace_period=f"{self.grace_s}s", node_monitor_period="1s",
             kube_api_qps=500, kube_api_burst=1000,  # it starts, and deletes namespaces, seconds sooner
         )  # fmt: skip
         self._run("kube-scheduler", kubeconfig=self.folder / "scheduler.conf", leader_elect="false", secure_port=0)
@@ -151,9 +153,12 @@ class ControlPlane:
         flags = [
             f"--{name.replace('_', '-')}" + (f"={value}" if value != "" else "") for name, value in options.items()
         ]
-        with (self.folder / f"{program}.log").open("wb") as log:
-            self._processes[program] = subprocess.Popen(
-                [programs() / program, *flags], stdout=log, stderr=log, preexec_fn=_dies_with_parent, cwd=self.folder
+        self._spawn(program, [programs() / program, *flags])
+
+    def _spawn(self, name: str, command: list[str | Path]) -> None:
+        with (self.folder / f"{name}.log").open("wb") as log:
+            self._processes[name] = subprocess.Popen(
+                command, stdout=log, stderr=log, preexec_fn=_dies_with_parent, cwd=self.folder
             )
 
     def _wait_ready(self) -> None:

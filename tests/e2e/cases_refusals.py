@@ -1,0 +1,37 @@
+"""What cannot succeed ends at once, and says why."""
+
+from tests.e2e.place import Place
+
+
+def test_a_wrong_spec_fails_at_once_without_a_retry(place: Place) -> None:
+    job, said = place.launch(place.spec(dataset={"text": "no-such-column"}), follow=True)
+    assert said.code == 65, said.err + place.state()
+    assert "no-such-column" in said.err
+    assert place.condition(job) == "Failed"
+    assert len(place.pods()) == 1
+
+
+def test_an_option_that_only_the_pod_sees_fails_at_once_too(place: Place) -> None:
+    _, said = place.launch(place.spec(), "--env", "FINETUNE__TRAINING__LEARNING_RATE=-1", follow=True)
+    assert said.code == 64, said.err + place.state()
+    assert "training.learning_rate" in said.err
+    assert len(place.pods()) == 1
+
+
+def test_a_child_that_the_kernel_kills_for_memory_is_named(place: Place) -> None:
+    """1 GiB: PID 1 is small and lives on, the training child is not."""
+    _, said = place.launch(place.spec(training={"max_length": 1024}), "--memory", "1Gi", follow=True)
+    assert said.code != 0
+    assert "memory" in said.err, said.err + place.state()
+
+
+def test_two_jobs_of_one_run_id_do_not_double_it(place: Place) -> None:
+    spec = place.spec(run={"id": "one-run"}, training={"max_steps": 150, "save_steps": 10, "max_length": 96})
+    first, _ = place.launch(spec, "--name", "first")
+    place.until_step(place.running(), 10)
+    second, said = place.launch(spec, "--name", "second", gpu="none", follow=True)
+    assert said.code == 84, said.err + place.state()
+    assert place.condition(second) == "Failed"
+    assert place.ended(first) == "Complete", place.state()
+    ends = [one for one in place.events("one-run") if one["event"] == "stage.end" and one.get("stage") == "train"]
+    assert len(ends) == 1

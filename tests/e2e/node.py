@@ -1,0 +1,157 @@
+"""A node that really runs pods: containerd and a kubelet beside the control plane of the tests.
+
+scripts/e2e.sh starts Python in network, mount and process namespaces of its own, so nothing of it reaches the
+machine's network, and everything ends with it. There is no kube-proxy and no DNS: pods reach servers at HOST.
+
+<folder>/                 of one session
+    containerd/state      sockets
+    cni, cni.d            the bridge's configuration and addresses
+    kubelet               volumes and logs of pods
+<cache>/e2e/containerd    images, kept from session to session
+"""
+
+import json
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.cluster.control_plane import ControlPlane, programs
+from tests.cluster.pki import by_certificate, kubeconfig
+from tests.e2e.images import PAUSE, Image, save, save_pause
+
+HOST = "10.88.255.1"
+"""The node's address, and that of the servers."""
+PODS = "10.88.0.0/17"
+NODE = "node1"
+T4 = {
+    "nvidia.com/gpu.product": "Tesla-T4",
+    "nvidia.com/gpu.replicas": "1",
+    "nvidia.com/gpu.sharing-strategy": "none",
+}
+"""As GPU feature discovery labels it."""
+
+
+class Cluster(ControlPlane):
+    """One node with one T4, which is only said to be there: its pods run on the CPU."""
+
+    grace_s = 40
+
+    def __init__(self, folder: Path, cache: Path) -> None:
+        super().__init__(folder)
+        self._cache = cache / "e2e" / "containerd"
+        self._socket = folder / "containerd.sock"
+
+    def start(self) -> "Cluster":
+        """Some 20 seconds."""
+        for command in ("link set lo up", f"addr add {HOST}/32 dev lo", "route add default dev lo"):
+            subprocess.run(["ip", *command.split()], check=True)
+        super().start()
+        self._run_containerd()
+        self._run_kubelet()
+        self._until(lambda: "True" in self._ready(), f"{NODE} is not ready")
+        self._advertise_card()
+        return self
+
+    def load(self, image: Image) -> None:
+        """Imports an image into the node, and drops those that were there before."""
+        known = self._ctr("images", "ls", "-q").split()
+        if not any(one.endswith(image.name) for one in known):
+            for old in known:
+                if "finetune-run" in old:
+                    self._ctr("images", "rm", "--sync", old)
+            archive = self.folder / "image.tar"
+            save(image, archive)
+            self._ctr("images", "import", "--all-platforms", str(archive))
+            archive.unlink()
+
+    def processes_of(self, container: str) -> list[int]:
+        """The process ids of a container, as the kernel numbers them here."""
+        lines = self._ctr("tasks", "ps", container).splitlines()[1:]
+        return [int(line.split()[0]) for line in lines]
+
+    def _ctr(self, *arguments: str) -> str:
+        command = ["ctr", "--address", self._socket, "--namespace", "k8s.io", *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+    def _run_containerd(self) -> None:
+        self._cache.mkdir(parents=True, exist_ok=True)
+        bridge: dict[str, Any] = {"type": "bridge", "bridge": "cni0", "isGateway": True, "ipMasq": False}
+        bridge["ipam"] = {"type": "host-local", "ranges": [[{"subnet": PODS}]], "routes": [{"dst": "0.0.0.0/0"}]}
+        (self.folder / "cni.d").mkdir()
+        conflist = {"cniVersion": "0.4.0", "name": "pods", "plugins": [bridge]}
+        (self.folder / "cni.d" / "10-pods.conflist").write_text(json.dumps(conflist))
+        (self.folder / "containerd.toml").write_text(f"""
+version = 2
+root = "{self._cache}"
+state = "{self.folder}/containerd"
+[grpc]
+  address = "{self._socket}"
+[plugins."io.containerd.grpc.v1.cri"]
+  restrict_oom_score_adj = true
+  disable_apparmor = true
+  sandbox_image = "{PAUSE}"
+  [plugins."io.containerd.grpc.v1.cri".containerd]
+    default_runtime_name = "runc"
+    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+      runtime_type = "io.containerd.runc.v2"
+  [plugins."io.containerd.grpc.v1.cri".cni]
+    bin_dir = "/usr/lib/cni"
+    conf_dir = "{self.folder}/cni.d"
+""")
+        self._spawn("containerd", ["containerd", "-c", self.folder / "containerd.toml"])
+        self._until(self._socket.exists, "containerd does not answer")
+        self._until(lambda: self._answers(), "containerd does not answer")
+        self._ctr("images", "import", str(save_pause(self.folder)))
+
+    def _answers(self) -> bool:
+        command = ["ctr", "--address", self._socket, "version"]
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+    def _run_kubelet(self) -> None:
+        self.authority.issue("node", f"system:node:{NODE}", "system:nodes")
+        kubeconfig(self.folder / "node.conf", self.server, self.pki, by_certificate(self.pki, "node"))
+        config: dict[str, Any] = {
+            "apiVersion": "kubelet.config.k8s.io/v1beta1",
+            "kind": "KubeletConfiguration",
+            "address": HOST,
+            "authentication": {"anonymous": {"enabled": True}, "webhook": {"enabled": False}},
+            "authorization": {"mode": "AlwaysAllow"},
+            "containerRuntimeEndpoint": f"unix://{self._socket}",
+            "podLogsDir": str(self.folder / "pods"),
+            "cgroupDriver": "cgroupfs",
+            "failSwapOn": False,
+            "failCgroupV1": False,
+            "enforceNodeAllocatable": [],
+            "cgroupsPerQOS": False,
+            "oomScoreAdj": 0,
+            "imageGCHighThresholdPercent": 100,
+            "evictionHard": {"nodefs.available": "1Gi", "imagefs.available": "1Gi", "memory.available": "200Mi"},
+            "featureGates": {"KubeletInUserNamespace": True},  # it may not be allowed to set kernel parameters
+        }
+        path = self.folder / "kubelet.yaml"
+        path.write_text(yaml.safe_dump(config))
+        kubelet: list[str | Path] = [programs() / "kubelet", "--config", path]
+        kubelet += ["--kubeconfig", self.folder / "node.conf", "--root-dir", self.folder / "kubelet"]
+        self._spawn("kubelet", [*kubelet, "--hostname-override", NODE, "--node-ip", HOST])
+
+    def _ready(self) -> str:
+        path = "{.status.conditions[?(@.type=='Ready')].status}"
+        command = ["get", "node", NODE, "--ignore-not-found", "-o", f"jsonpath={path}"]
+        return self.kubectl(*command)
+
+    def _advertise_card(self) -> None:
+        labels = [f"{key}={value}" for key, value in T4.items()]
+        self.kubectl("label", "node", NODE, *labels)
+        self.kubectl("taint", "node", NODE, "nvidia.com/gpu=present:NoSchedule")
+        patch = [{"op": "add", "path": "/status/capacity/nvidia.com~1gpu", "value": "1"}]
+        self.kubectl("patch", "node", NODE, "--subresource=status", "--type=json", "-p", json.dumps(patch))
+
+    def _until(self, holds: Any, what: str, timeout_s: float = 90) -> None:
+        until = time.monotonic() + timeout_s
+        while not holds():
+            self.check()
+            assert time.monotonic() < until, what
+            time.sleep(0.3)

@@ -1,0 +1,119 @@
+"""What the image is built with: the Dockerfile, the sorting into layers, the bill of materials."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "scripts" / "image"))
+import layers  # noqa: E402
+import sbom  # noqa: E402
+
+
+def test_hadolint_finds_nothing_in_the_dockerfile() -> None:
+    hadolint = Path(sys.executable).parent / "hadolint"
+    done = subprocess.run([hadolint, ROOT / "Dockerfile"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_the_base_image_is_pinned_by_its_digest() -> None:
+    (line,) = [one for one in (ROOT / "Dockerfile").read_text().splitlines() if one.startswith("ARG BASE_IMAGE=")]
+    name, _, digest = line.partition("@sha256:")
+    assert len(digest) == 64
+    assert name.rpartition(":")[2].startswith("bookworm-")
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> Path:
+    """A prefix with a file of each kind."""
+    site = tmp_path / "prefix" / "lib" / "python3.11" / "site-packages"
+    for name in (
+        "nvidia/cu13/lib/libcublas.so.13",
+        "nvidia/cu13/lib/libcudart_static.a",
+        "nvidia/cu13/include/cuda.h",
+        "nvidia/cudnn/lib/libcudnn.so.9",
+        "nvidia/cudnn/lib/libcudnn_ops.so.9",
+        "torch/lib/libtorch_cuda.so",
+        "torch/bin/protoc",
+        "torch/bin/torch_shm_manager",
+        "torch/testing/__init__.py",
+        "pandas/tests/io/test_csv.py",
+        "pandas/__init__.py",
+        "bitsandbytes/libbitsandbytes_cuda126.so",
+        "bitsandbytes/libbitsandbytes_cuda132.so",
+    ):
+        (site / name).parent.mkdir(parents=True, exist_ok=True)
+        (site / name).touch()
+    return tmp_path / "prefix"
+
+
+@pytest.mark.parametrize("gpu", [True, False])
+def test_an_environment_is_sorted_into_layers(
+    environment: Path, tmp_path: Path, gpu: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flags = ["--gpu"] if gpu else []
+    monkeypatch.setattr(sys, "argv", ["layers.py", *flags, str(environment), str(tmp_path / "out")])
+    layers.main()
+    below = f"{environment}/lib/python3.11/site-packages".lstrip("/")
+    found = {
+        layer.name: {one.relative_to(layer / below).as_posix() for one in layer.rglob("*") if one.is_file()}
+        for layer in (tmp_path / "out").iterdir()
+    }
+    dnn = {"nvidia/cudnn/lib/libcudnn_ops.so.9"} if gpu else set()
+    assert found == {
+        "cuda": {"nvidia/cu13/lib/libcublas.so.13", "nvidia/cudnn/lib/libcudnn.so.9"} | dnn,
+        "torch": {"torch/lib/libtorch_cuda.so", "torch/bin/torch_shm_manager", "torch/testing/__init__.py"},
+        "packages": {"pandas/__init__.py", "bitsandbytes/libbitsandbytes_cuda132.so"},
+    }
+
+
+def test_the_bill_of_materials_names_what_is_installed(tmp_path: Path) -> None:
+    status = tmp_path / "status"
+    status.write_text(
+        "Package: libc6\nStatus: install ok installed\nArchitecture: amd64\nVersion: 2.36-9+deb12u10\n"
+        "Description: GNU C Library\n more: text\n\n"
+        "Package: gone\nStatus: deinstall ok config-files\nArchitecture: all\nVersion: 1\n"
+    )
+    llama = tmp_path / "llama.cpp"
+    llama.mkdir()
+    (llama / "VERSION").write_text("llama.cpp 0.5.0\nllama-cpp-python==0.3.36\npatches 0123abcd\n")
+    found = sbom.document([*sbom.debian(status), *sbom.python(), *sbom.llama(llama)])
+    purls = {one["purl"] for one in found["components"]}
+    assert {"pkg:deb/debian/libc6@2.36-9%2Bdeb12u10?arch=amd64", "pkg:github/ggml-org/llama.cpp@0.5.0"} <= purls
+    assert any(purl.startswith("pkg:pypi/torch@") for purl in purls)
+    assert not any("gone" in purl for purl in purls)
+    assert len({one["bom-ref"] for one in found["components"]}) == len(found["components"])
+    assert sbom.document(found["components"]) == found, "the same parts, the same document"
+
+
+def test_build_secrets_become_variables_of_one_command(tmp_path: Path) -> None:
+    """With none there, nothing is set; the command's exit code is its own."""
+    command = [ROOT / "scripts/image/with-secrets.sh", "sh", "-c", "env; exit 3"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env={"PATH": os.environ["PATH"]})
+    assert done.returncode == 3
+    assert "INDEX" not in done.stdout
+
+
+def test_end_to_end_says_plainly_why_it_cannot_run_here(tmp_path: Path) -> None:
+    """As on a machine whose kernel refuses namespaces."""
+    (tmp_path / "unshare").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "id").write_text("#!/bin/sh\necho 0\n")
+    for name in ("unshare", "id"):
+        (tmp_path / name).chmod(0o755)
+    environ = {name: value for name, value in os.environ.items() if name != "KUBECONFIG"}
+    environ["PATH"] = f"{tmp_path}:{environ['PATH']}"
+    done = subprocess.run([ROOT / "scripts/e2e.sh"], capture_output=True, text=True, check=False, env=environ)
+    assert done.returncode == 1
+    assert done.stderr.startswith("e2e: cannot run here: this kernel")
+    assert "KUBECONFIG" in done.stderr
+
+
+def test_the_image_leaves_out_only_what_is_locked() -> None:
+    lines = (ROOT / "requirements" / "image-without.txt").read_text().splitlines()
+    left_out = [line for line in lines if line and not line.startswith("#")]
+    locked = (ROOT / "requirements" / "runtime.txt").read_text()
+    assert left_out
+    assert all(f"\n{name}==" in locked for name in left_out)
