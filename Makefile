@@ -49,7 +49,7 @@ smollm2: .venv/installed ## the demo's base model, as a Hugging Face folder in t
 image: ## the image, with docker, podman or buildah; CUDA_ARCHITECTURES="75;80;86;89;90;100;120" for a release
 	@scripts/build-image.sh
 
-e2e: llama versitygw ## whole runs of the image on a real cluster (root; or KUBECONFIG); CASES="-k sweep" for some
+e2e: llama versitygw helm ## whole runs of the image on a real cluster (root; or KUBECONFIG); CASES="-k sweep" for some
 	@scripts/e2e.sh $(CASES)
 
 demo: llama versitygw smollm2 ## fine-tune SmolLM2-135M and publish GGUF files; SPEC=my.yaml runs another spec
