@@ -42,7 +42,7 @@ run_engine() {
     if [ "$engine" = buildah ]; then buildah --storage-driver overlay "$@"; else "$engine" "$@"; fi
 }
 
-has() { run_engine inspect ${type:+--type "$type"} "$1" >/dev/null 2>&1; }
+has() { run_engine inspect --type image "$1" >/dev/null 2>&1; }
 
 make_base() {
     local folder container
@@ -100,7 +100,6 @@ build() {
 
 mkdir -p "$cache"
 engine=$(engine)
-type=$([ "$engine" = buildah ] && echo image || true)
 key=$(key)
 name=${IMAGE:-localhost/finetune-run}:$key
 exec 9>"$cache/lock"

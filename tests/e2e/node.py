@@ -129,7 +129,10 @@ state = "{self.folder}/containerd"
             "oomScoreAdj": 0,
             "imageGCHighThresholdPercent": 100,
             "evictionHard": {"nodefs.available": "1Gi", "imagefs.available": "1Gi", "memory.available": "200Mi"},
-            "featureGates": {"KubeletInUserNamespace": True},  # it may not be allowed to set kernel parameters
+            "featureGates": {
+                "KubeletInUserNamespace": True,  # it may not be allowed to set kernel parameters
+                "InPlacePodVerticalScaling": False,  # without cgroups of pods, 1.34.4 dies of it when a pod goes early
+            },
         }
         path = self.folder / "kubelet.yaml"
         path.write_text(yaml.safe_dump(config))
