@@ -152,6 +152,8 @@ def launch(
         from k8s.chart_values import values_of
         from k8s.yaml_text import text_of
 
+        for note in prepared.notes:
+            say(f"note: {note}", style="warn")
         values = values_of(prepared.settings, prepared.spec, prepared.sweep)
         typer.echo(text_of([values] if emit else prepared.manifest), nl=False)
         return

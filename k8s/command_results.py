@@ -28,14 +28,21 @@ def results(
     """
     from k8s.client import Cluster
     from k8s.compare import best_of
+    from k8s.errors import SettingsInvalid
     from k8s.results import download, manifest_of, store_of, wanted
     from k8s.runs import run_of
 
     cluster = Cluster(context, namespace)
     job = cluster.job(name)
     run = run_of(job, cluster.pods(name))
+    if index >= len(run.ids):
+        raise SettingsInvalid(f"--index {index}: {name} has {len(run.ids)} runs", hint="They are counted from 0.")
     with _opened(cluster, run, job, store_pvc, store, image, store_of) as found:
-        identity = run.ids[index] if index >= 0 or not run.indexes else best_of(found, run).id
+        identity = run.ids[max(index, 0)]
+        if run.indexes and index < 0:
+            best = best_of(found, run)
+            identity = best.id
+            say(f"index {best.number} is the best: held-out loss {best.loss:.4f} ({best.what})", style="good")
         manifest = manifest_of(found, identity)
         folder = into or Path(name)
         with _bars() as on_progress:

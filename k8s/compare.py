@@ -17,6 +17,11 @@ class Entry(NamedTuple):
     loss: float | None
     smallest: str
 
+    @property
+    def what(self) -> str:
+        """Its changes as a person writes them."""
+        return ", ".join(f"{path}={value}" for path, value in self.changes.items())
+
 
 def entries(store: Readable, run: Run) -> list[Entry]:
     """Every index, in order."""
@@ -69,7 +74,7 @@ def show_sweep(run: Run) -> None:
     rows = [
         [
             str(one.number),
-            ", ".join(f"{path}={value}" for path, value in one.changes.items()),
+            one.what,
             "" if one.loss is None else f"{one.loss:.4f}{'  best' if one.loss == min(losses) else ''}",
             one.smallest,
         ]
