@@ -18,7 +18,7 @@ from typing import Any
 
 import psutil
 
-from tests.cluster.control_plane import PROGRAMS, ControlPlane
+from tests.cluster.control_plane import ControlPlane, programs
 from tests.cluster.fixtures import Cluster
 from tests.launcher import Launcher
 
@@ -70,7 +70,7 @@ def report(cluster: Cluster, launcher: Launcher, runs: int, events: int, tries: 
         body = job | {"metadata": metadata, "spec": job["spec"] | {"suspend": True}}
         cluster.batch.create_namespaced_job(launcher.namespace, body)
     rows.append((f"`list` of {runs} runs", seconds(launcher.command("list"), environment, tries), "1"))
-    kubectl = [PROGRAMS / "kubectl", "get", "jobs", "-n", launcher.namespace]
+    kubectl = [programs() / "kubectl", "get", "jobs", "-n", launcher.namespace]
     rows.append((f"`kubectl get jobs` of the same {runs}", seconds(kubectl, environment, tries), ""))
     print("| command | seconds (median) | of processor | aim |\n| --- | ---: | ---: | ---: |")
     for what, (wall, cpu), aim in rows:
