@@ -9,6 +9,7 @@ import argparse
 import json
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -57,7 +58,7 @@ def main() -> None:
 def report(cluster: Cluster, launcher: Launcher, runs: int, events: int, tries: int) -> None:
     environment = launcher.environment
     rows = [
-        ("`--help`", seconds(["finetune-run", "--help"], environment, tries), "0.5"),
+        ("`--help`", seconds([Path(sys.executable).with_name("finetune-run"), "--help"], environment, tries), "0.5"),
         ("`--dry-run`", seconds(launcher.command("launch", *ARGUMENTS, "--dry-run"), environment, tries), "1"),
     ]
     printed = subprocess.run(

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from itertools import pairwise
 from math import ceil
 
-from job import judging, memory
+from job import judging_windows, memory
 from job.anatomy import Anatomy
 from job.artifacts import Frozen
 from job.naming import is_hub_id
@@ -82,11 +82,11 @@ def logits(spec: JobSpec, model: Anatomy | None) -> int:
     if not evaluation.judge or not (spec.datasets or evaluation.text):
         return 0
     if model is None:
-        return judging.LOGITS_LIMIT
-    context, chunks = judging.windows(
+        return judging_windows.LOGITS_LIMIT
+    context, chunks = judging_windows.windows(
         evaluation.max_tokens, model.vocabulary, evaluation.context, evaluation.max_tokens
     )
-    return judging.logits_bytes(model.vocabulary, context, chunks) if chunks else 0
+    return judging_windows.logits_bytes(model.vocabulary, context, chunks) if chunks else 0
 
 
 def is_fetched(spec: JobSpec) -> bool:

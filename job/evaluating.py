@@ -9,7 +9,8 @@ from typing import Any
 
 from job import generate, judging
 from job.artifacts import digest_of
-from job.judging import Perplexity, windows
+from job.judging import Perplexity
+from job.judging_windows import windows
 from job.logs import Progress, log, span
 from job.stages import tokens
 from job.state import State

@@ -13,13 +13,9 @@ from pathlib import Path
 from job import generate, llama, proc
 from job.artifacts import Frozen
 from job.errors import Bug, IntegrityViolated, QualityRejected, StorageFailed
+from job.judging_windows import BATCH, logits_bytes
 from job.logs import Progress
 
-LOGITS_LIMIT = 4 << 30  # bytes
-SHORTEST = 32  # tokens of context, below which a perplexity says nothing
-BATCH = 512
-"""Tokens that llama-perplexity takes at a time where a window is shorter; its own 2048 need four times the memory for
-logits, keys and values, and are no faster."""
 PROMPT_TOKENS, GENERATED_TOKENS, REPETITIONS = 64, 16, 2
 _ESTIMATE = re.compile(r"Final estimate: PPL = (\S+) \+/- (\S+)")
 _CHUNKS = re.compile(r"over (\d+) chunks")
@@ -54,22 +50,6 @@ class Distance(Frozen):
     kld: float
     kld_error: float
     same_top: float
-
-
-def logits_bytes(vocabulary: int, context: int, chunks: int) -> int:
-    """The size of the logits file: 16 bits for each token of the vocabulary, and 8 bytes, per scored token."""
-    return chunks * (context - 1 - context // 2) * 2 * (2 * ((vocabulary + 1) // 2) + 4)
-
-
-def windows(tokens: int, vocabulary: int, context: int, max_tokens: int) -> tuple[int, int]:
-    """The context and the number of windows, of so many tokens: llama-perplexity wants two windows of text at least,
-    and the logits of the unquantized file must fit on the disk beside everything else (LOGITS_LIMIT). No window where
-    there is less than twice SHORTEST."""
-    context = min(context, tokens // 2)
-    if context < SHORTEST:
-        return context, 0
-    fitting = LOGITS_LIMIT // logits_bytes(vocabulary, context, 1) * context
-    return context, max(1, min(tokens, max_tokens, fitting) // context)
 
 
 def perplexity(gguf: Path, ids: Path, *, context: int, chunks: int, logits: Path | None = None) -> Perplexity:

@@ -7,7 +7,7 @@ docs/prediction.md shows the formulas, and what was measured beside them.
 from collections.abc import Mapping
 from math import ceil, prod
 
-from job import activations, judging, memory
+from job import activations, judging_windows, memory
 from job.anatomy import Anatomy
 from job.hollow import GGUF_NAMES, Planned
 from job.quants import UNQUANTIZED
@@ -97,7 +97,7 @@ def evaluate(spec: JobSpec, model: Anatomy, planned: Mapping[str, Planned]) -> i
     """llama-perplexity: half of its batch's logits in float32, as computed and as kept, and of half a window in 16
     bits."""
     context = spec.evaluation.context
-    windows = max(judging.BATCH // context, 1)
+    windows = max(judging_windows.BATCH // context, 1)
     scored = windows * context // 2
     logits = (scored * 4 + context // 2 * 2) * model.vocabulary
     graph = _graph(model, windows * context, scored)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from job import gate, judging
+from job import gate, judging, judging_windows
 from job.artifacts import Artifact
 from job.errors import QualityRejected, StorageFailed
 from job.manifest import StageRecord
@@ -140,7 +140,7 @@ def test_logits_that_a_full_disk_has_cut_off_are_noticed(gguf: Path, ids: tokens
 def test_as_many_windows_are_judged_as_there_are_tokens_and_disk(
     tokens: int, context: int, max_tokens: int, expected: tuple[int, int]
 ) -> None:
-    assert judging.windows(tokens, 16_000, context, max_tokens) == expected
+    assert judging_windows.windows(tokens, 16_000, context, max_tokens) == expected
 
 
 @pytest.mark.slow
@@ -150,7 +150,7 @@ def test_a_file_is_compared_with_the_unquantized_one(
     chunks = ids.count // CONTEXT
     whole = judging.perplexity(gguf, ids.ids, context=CONTEXT, chunks=chunks, logits=tmp_path / "logits.bin")
     size = (tmp_path / "logits.bin").stat().st_size
-    expected = judging.logits_bytes(words.size, CONTEXT, chunks)
+    expected = judging_windows.logits_bytes(words.size, CONTEXT, chunks)
     assert expected <= size <= expected + chunks * CONTEXT * 4 + 100
     found = {}
     for kind in ("q8_0", "q2_k"):

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from job import activations, disk, judging, llama, memory, ram, timing
+from job import activations, disk, judging_windows, llama, memory, ram, timing
 from job.anatomy import Anatomy, anatomy_of
 from job.errors import SpecInvalid
 from job.gpus import GPUS
@@ -247,7 +247,7 @@ def test_the_disk_of_each_stage_is_what_lies_there() -> None:
     trained = size.adapter + 3 * size.checkpoint
     assert lies["train"] == model.stored_bytes + trained + size.checkpoint
     assert lies["export"] == model.stored_bytes + unquantized + trained
-    assert size.logits == judging.logits_bytes(32000, 512, 32768 // 512)
+    assert size.logits == judging_windows.logits_bytes(32000, 512, 32768 // 512)
     # Two files at a time, and the one of the unquantized type is a link to it.
     assert lies["evaluate"] == unquantized + trained + size.logits + 11_000_000_000 + 2 * words
     assert disk.peak(lies)[1] == max(lies.values())
@@ -263,7 +263,7 @@ def test_a_store_in_the_work_directory_is_counted(tmp_path: Path) -> None:
 
 def test_a_store_keeps_a_family_that_nothing_is_known_of_within_the_largest_sizes() -> None:
     size = disk.sizes(spec(), None, 10 * memory.GB)
-    assert size.unquantized == 10 * memory.GB and size.logits == judging.LOGITS_LIMIT
+    assert size.unquantized == 10 * memory.GB and size.logits == judging_windows.LOGITS_LIMIT
     assert size.files["q8_0"] == pytest.approx(5.3 * memory.GB, rel=0.01)
 
 

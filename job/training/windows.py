@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from job.artifacts import Frozen
-from job.judging import Perplexity, windows
+from job.judging import Perplexity
+from job.judging_windows import windows
 from job.logs import Progress, log
 from job.spec import JobSpec
 from job.training import rows
