@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from k8s.options import Context, Dataset, Gpu, Model, Namespace, Sets, SpecFile, Sweeps, Timeout
-from k8s.shown import say
+from k8s.options import Context, Dataset, Gpu, Model, Namespace, Sets, Shown, SpecFile, Sweeps, Timeout
+from k8s.shown import Output, result, say
 
 _GPU, _POD, _SECRETS, _END = "GPU", "Pod", "Secrets and volumes", "Afterwards"
 IfExists = Literal["join", "fail", "new"]
@@ -93,6 +93,7 @@ def launch(
     ] = None,
     wait: Annotated[bool, _pod("Wait for its end without its log.", "--wait", panel=_END)] = False,
     timeout: Timeout = None,
+    output: Shown = Output.table,
 ) -> None:
     """Submit a run and follow it.
 
@@ -167,8 +168,10 @@ def launch(
         from k8s.command_manage import to_its_end
 
         to_its_end(cluster, sent.run.name, logs=following and not wait, timeout_s=timeout)
-    else:
+    elif output is Output.table:
         say(f"`finetune-run logs -f {sent.run.name}` follows it", style="dim")
+    else:
+        result(sent.run.model_dump(mode="json"), output, (), ())
 
 
 def plan(
@@ -186,6 +189,7 @@ def plan(
     mig: Mig = "",
     tolerations: Tolerations = None,
     price: Annotated[float | None, typer.Option(help="What the GPU costs an hour.", show_default=False)] = None,
+    output: Shown = Output.table,
 ) -> None:
     """Show what a run would do and need, and where it would go, without sending anything.
 
@@ -203,8 +207,12 @@ def plan(
         namespace=namespace or (cluster.namespace if cluster else "default"),
     )
     card = prepared.placement.gpus[0] if prepared.placement.gpus else None
-    typer.echo(describe(prepared.spec, card, price))
-    _show(prepared)
+    if output is Output.table:
+        typer.echo(describe(prepared.spec, card, price))
+        _show(prepared)
+        return
+    value = prepared.model_dump(mode="json", include={"spec", "placement", "vram", "notes"})
+    result(value | {"resources": prepared.settings.resources.model_dump()}, output, (), ())
 
 
 def _wish(

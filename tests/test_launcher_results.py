@@ -30,9 +30,9 @@ def store(s3: Bucket) -> str:
 
 
 def submitted(launcher: Launcher, store: str, *more: str) -> str:
-    said = launcher("launch", *BARE, "--gpu", "none", "--detach", "--set", f"run.store={store}", *more)
+    said = launcher("launch", *BARE, "--gpu", "none", "--detach", "--set", f"run.store={store}", *more, "-o", "json")
     assert said.code == 0, said.err
-    return str(launcher.jobs()[0]["metadata"]["name"])
+    return str(said.json()["name"])
 
 
 def finish(store: str, run: str, folder: Path, loss: float | None = 1.5, content: bytes = CONTENT) -> None:
