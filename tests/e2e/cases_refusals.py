@@ -22,7 +22,8 @@ def test_two_jobs_of_one_run_id_do_not_double_it(place: Place) -> None:
     spec = place.spec(run={"id": "one-run"}, training={"max_steps": 150, "save_steps": 10, "max_length": 96})
     first, _ = place.launch(spec, "--name", "first")
     place.until_step(place.running(), 10)
-    second, said = place.launch(spec, "--name", "second", gpu="none", follow=True)
+    beside = ["--name", "second", "--toleration", "nvidia.com/gpu"]  # the one card is taken
+    second, said = place.launch(spec, *beside, gpu="none", follow=True)
     assert said.code == 84, said.err + place.state()
     assert place.condition(second) == "Failed"
     assert place.ended(first) == "Complete", place.state()
