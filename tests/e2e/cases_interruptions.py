@@ -83,10 +83,22 @@ def test_a_killed_container_is_named_by_the_next_attempt(place: Place, node: Clu
     job, _ = place.launch(place.spec(training=LONG))
     pod = place.running()
     place.until_step(pod, 25)
-    status = place.core.read_namespaced_pod(pod, place.namespace).status.container_statuses[0]
-    for process in node.processes_of(status.container_id.removeprefix("containerd://")):
+    for process in node.processes_of(place.container(pod)):
         os.kill(process, signal.SIGKILL)
     events = completed_once(place, job)
     said = [one for one in events if one["event"] == "attempt.died"]
     assert [(one["attempt"], one["died"], one["stage"]) for one in said] == [(2, 1, "train")]
     assert min(steps_of(events, 2)) > 10
+
+
+@pytest.mark.own_cluster
+def test_a_child_that_the_kernel_kills_for_memory_is_named_and_tried_again(place: Place, node: Cluster) -> None:
+    """As where only one process of a container is killed (cgroup v1): PID 1 lives on."""
+    job, _ = place.launch(place.spec(training=LONG))
+    pod = place.running()
+    place.until_step(pod, 25)
+    node.starve(place.container(pod))
+    events = completed_once(place, job)
+    (again,) = [one for one in events if one["event"] == "train.retry_after_kill"]
+    assert "the kernel killed it for memory" in again["why"]
+    assert {one["attempt"] for one in events} == {1}

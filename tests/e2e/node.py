@@ -13,6 +13,7 @@ machine's network, and everything ends with it. There is no kube-proxy and no DN
 import json
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -68,9 +69,24 @@ class Cluster(ControlPlane):
             archive.unlink()
 
     def processes_of(self, container: str) -> list[int]:
-        """The process ids of a container, as the kernel numbers them here."""
+        """The process ids of a container, given as the API names it, as the kernel numbers them here."""
+        container = container.removeprefix("containerd://")
         lines = self._ctr("tasks", "ps", container).splitlines()[1:]
         return [int(line.split()[0]) for line in lines]
+
+    def starve(self, container: str) -> None:
+        """Takes memory away from a container until the kernel has killed a process of it, and gives it back."""
+        group, limit, used, kills = _memory_files(self.processes_of(container)[0])
+        before, given = _kills(group / kills), (group / limit).read_text()
+        try:
+            until = time.monotonic() + 60
+            while _kills(group / kills) == before:
+                assert time.monotonic() < until, "nothing was killed"
+                with suppress(OSError):  # busy: nothing more can be reclaimed at once
+                    (group / limit).write_text(str(int((group / used).read_text()) - (8 << 20)))
+                time.sleep(0.1)
+        finally:
+            (group / limit).write_text(given)
 
     def _ctr(self, *arguments: str) -> str:
         command = ["ctr", "--address", self._socket, "--namespace", "k8s.io", *arguments]
@@ -158,3 +174,17 @@ state = "{self.folder}/containerd"
             self.check()
             assert time.monotonic() < until, what
             time.sleep(0.3)
+
+
+def _memory_files(process: int) -> tuple[Path, str, str, str]:
+    """A process's memory cgroup, and its files for the limit, the use and the kills (cgroup v1, else v2)."""
+    groups = [line.split(":", 2) for line in Path(f"/proc/{process}/cgroup").read_text().splitlines()]
+    for _, controllers, path in groups:
+        if "memory" in controllers.split(","):
+            group = Path("/sys/fs/cgroup/memory" + path)
+            return group, "memory.limit_in_bytes", "memory.usage_in_bytes", "memory.oom_control"
+    return Path("/sys/fs/cgroup" + groups[-1][2]), "memory.max", "memory.current", "memory.events"
+
+
+def _kills(path: Path) -> int:
+    return int(dict(line.split() for line in path.read_text().splitlines()).get("oom_kill", 0))

@@ -177,6 +177,10 @@ class Place:
 
         return str(eventually(found, "a pod that runs"))
 
+    def container(self, pod: str) -> str:
+        """The id of the pod's container."""
+        return str(self.core.read_namespaced_pod(pod, self.namespace).status.container_statuses[0].container_id)
+
     def delete_pod(self, pod: str) -> None:
         """As anybody may, with the pod's own grace period."""
         self.core.delete_namespaced_pod(pod, self.namespace)
