@@ -48,7 +48,7 @@ def of_push(repo: Path, before: str, after: str) -> Change:
     old = git.commit(repo, before)
     if old is None:
         raise SettingsInvalid(
-            f"the commit before the push ({before[:12]}) is not here, so what has changed is not known; nothing is sent",
+            f"the commit before it ({before[:12]}) is not here, so what has changed is not known: nothing is sent",
             hint="Check out the whole history (fetch-depth: 0). After a force push: name the files to run.",
         )
     kind: Literal["push", "forced"] = "push" if git.is_ancestor(repo, old, new) else "forced"

@@ -88,7 +88,7 @@ def _tell(cluster: Cluster, forge: Forge, run: Run, notes: Mapping[str, Any]) ->
         return
     for commit in news:
         forge.tell(commit, status(run, notes))
-    kept = {commit: run.state for commit in commits}
+    kept = dict.fromkeys(commits, run.state)
     cluster.patch_job(run.name, {"metadata": {"annotations": {REPORTED: reported(kept)}}})
 
 

@@ -1,13 +1,14 @@
 """Waiting for the runs of a push, and failing as the first that failed."""
 
 import time
+from functools import partial
 
 import typer
 
 from k8s.client import Cluster
 from k8s.command_manage import last_words
 from k8s.errors import RunAborted, WaitedTooLong
-from k8s.follow import Follower
+from k8s.follow import Event, Follower
 from k8s.runs import Run
 from k8s.shown import meaning, say
 from push.summary import state
@@ -19,11 +20,8 @@ def ends(cluster: Cluster, names: list[str], timeout_s: float | None) -> dict[st
     until = None if timeout_s is None else time.monotonic() + timeout_s
     for name in dict.fromkeys(names):
         left = None if until is None else max(0.0, until - time.monotonic())
-        follower = Follower(
-            cluster, name, lambda event: None, lambda text, name=name: say(f"{name}: {text}"), logs=False
-        )
         try:
-            found[name] = follower.run(left)
+            found[name] = Follower(cluster, name, _unheard, partial(_say, name), logs=False).run(left)
         except WaitedTooLong as error:
             say(error.message)
         else:
@@ -31,6 +29,14 @@ def ends(cluster: Cluster, names: list[str], timeout_s: float | None) -> dict[st
                 for line in last_words(cluster, name):
                     say(f"{name}: {line}")
     return found
+
+
+def _unheard(event: Event) -> None:
+    """Logs are not followed here: they would be in everybody's sight who may read the workflow's."""
+
+
+def _say(name: str, text: str) -> None:
+    say(f"{name}: {text}")
 
 
 def check(names: list[str], found: dict[str, Run]) -> None:

@@ -62,7 +62,7 @@ def test_a_force_push_runs_what_the_branch_says_now_and_did_not_before(repo: Rep
 
 
 def test_a_commit_before_that_is_not_here_is_refused_and_not_taken_for_nothing(repo: Repository) -> None:
-    with pytest.raises(SettingsInvalid, match=r"is not here, so what has changed is not known; nothing is sent"):
+    with pytest.raises(SettingsInvalid, match=r"is not here, so what has changed is not known: nothing is sent"):
         of_push(repo.folder, "1" * 40, repo.start)
 
 
@@ -73,7 +73,7 @@ def test_a_checkout_without_history_is_refused(repo: Repository, tmp_path: Path)
     repo.git("clone", "--quiet", "--depth", "1", f"file://{repo.folder}", str(shallow))
     with pytest.raises(SettingsInvalid, match="is not here"):
         of_push(shallow, repo.start, after)
-    with pytest.raises(SettingsInvalid, match="is not here|only a part of the history"):
+    with pytest.raises(SettingsInvalid, match="only a part of the history"):
         of_request(shallow, after, after)
 
 
