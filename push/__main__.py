@@ -1,0 +1,156 @@
+"""What workflows call: `python -P -m push changed|plan|train|report`. The only place that catches everything.
+
+Call it with `-P`: the folder that it runs in holds what was pushed, and must not be imported from.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from k8s.shown import say
+from push.words import harmless_output
+
+app = typer.Typer(
+    add_completion=False,
+    pretty_exceptions_enable=False,  # its tracebacks show local variables, and with them secrets
+    no_args_is_help=True,
+    help="Training on push: what a repository's workflows call.",
+)
+Repo = Annotated[Path, typer.Option(help="The repository, with its whole history.")]
+Before = Annotated[str, typer.Option(help="The branch's commit before the push; zeros where there was none.")]
+After = Annotated[str, typer.Option(help="The branch's commit now.")]
+
+
+@app.command()
+def changed(before: Before, after: After, repo: Repo = Path()) -> None:
+    """Print the specs that a push has changed, as JSON."""
+    from push.changes import of_push
+
+    found = of_push(repo, before, after).model_dump(mode="json", exclude={"specs": {"__all__": {"path"}}})
+    typer.echo(json.dumps(found, indent=2).replace("##[", "#\\u0023["))
+
+
+@app.command()
+def plan(
+    base: Annotated[str, typer.Option(help="The commit that the pull request would be merged into.")],
+    head: Annotated[str, typer.Option(help="The pull request's newest commit.")],
+    repo: Repo = Path(),
+    out: Annotated[Path | None, typer.Option(help="Where to write the comment; else it is printed.")] = None,
+) -> None:
+    """Check what a pull request changes, and write its plan and price as Markdown. No cluster is asked."""
+    from job.errors import SpecInvalid
+    from push import config
+    from push.changes import of_request
+    from push.plan import comment
+
+    text, wrong = comment(repo, of_request(repo, base, head), config.read(os.environ, repo))
+    if out:
+        out.write_text(text)
+    else:
+        typer.echo(text)
+    _page(text)
+    if wrong:
+        raise SpecInvalid(wrong)
+
+
+@app.command()
+def train(
+    after: After,
+    before: Before = "",
+    files: Annotated[list[str] | None, typer.Argument(help="runs/NAME.yaml: these, changed or not.")] = None,
+    repo: Repo = Path(),
+    context: Annotated[str | None, typer.Option(help="A context of the kubeconfig.")] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for the end of every run; fail where one fails.")] = False,
+    timeout: Annotated[float | None, typer.Option(help="Seconds to wait at most; the runs go on.")] = None,
+) -> None:
+    """Send the runs that a push has changed."""
+    from k8s.client import Cluster
+    from k8s.errors import SettingsInvalid
+    from push import config, waiting
+    from push.changes import of_names, of_push
+    from push.marks import origin_of
+    from push.report import forge_of, report
+    from push.summary import summary
+    from push.train import send
+
+    if bool(files) == bool(before):
+        raise SettingsInvalid("name --before, or files", hint="`python -m push train --help` shows both.")
+    settings = config.needed(config.read(os.environ, repo))
+    change = of_names(repo, after, files) if files else of_push(repo, before, after)
+    origin = origin_of(os.environ, change.after)
+    if not change.specs:
+        _page(text := summary(change, [], origin, {}))
+        typer.echo(text)
+        return
+    cluster = Cluster(context, settings.namespace)
+    sent = send(cluster, repo, change, settings, origin)
+    names = [one.submitted.run.name for one in sent]
+    for one in sent:
+        say(f"{one.submitted.how}: {one.submitted.run.name} ({one.spec.name})", style="good")
+    ends = waiting.ends(cluster, names, timeout) if wait else {}
+    _page(text := summary(change, sent, origin, ends))
+    typer.echo(text)
+    if forge := forge_of(os.environ):
+        report(cluster, origin.repository, forge)
+    if wait:
+        waiting.check(names, ends)
+
+
+@app.command("report")
+def report_runs(
+    repo: Repo = Path(), context: Annotated[str | None, typer.Option(help="A context of the kubeconfig.")] = None
+) -> None:
+    """Set the commits' statuses from how their runs are doing (with GITHUB_TOKEN), and list the runs."""
+    from k8s.client import Cluster
+    from k8s.shown import RUN_HEADINGS, run_row, table
+    from push import config
+    from push.marks import origin_of
+    from push.report import forge_of, report
+    from push.words import shown
+
+    settings = config.needed(config.read(os.environ, repo))
+    repository = origin_of(os.environ, "").repository
+    found = report(Cluster(context, settings.namespace), repository, forge_of(os.environ))
+    table((*RUN_HEADINGS, "FILE"), [[*run_row(run), shown(file)] for file, run in found])
+
+
+def _page(text: str) -> None:
+    """The page of the workflow's run, where there is one."""
+    if path := os.environ.get("GITHUB_STEP_SUMMARY"):
+        with Path(path).open("a", encoding="utf-8") as file:
+            file.write(text + "\n")
+
+
+def main() -> None:
+    """Runs a command, and turns what it raises into one message and an exit code."""
+    with harmless_output():
+        code = _run()
+    sys.exit(code)
+
+
+def _run() -> int:
+    from job.errors import JobError
+    from job.redaction import redact
+    from k8s.errors import LauncherBug, LauncherError
+
+    try:
+        app(prog_name="python -m push")
+    except (LauncherError, JobError) as error:
+        say(f"error: {redact(str(error))}", style="bad")
+        return error.code
+    except SystemExit as error:
+        return error.code if isinstance(error.code, int) else 1
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:  # noqa: BLE001
+        say(f"error: {redact(f'{type(error).__name__}: {error}')}\nThis is a bug.", style="bad")
+        return LauncherBug.code
+    return 0
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,156 @@
+"""What a push may not decide: where runs go, as whom, to which places they publish, how many, and for how much.
+
+It comes from the environment variable FINETUNE_PUSH_CONFIG, which the forge keeps with the protected environment: the
+YAML itself, or the absolute path of a file with it outside of the repository.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, ValidationError, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from job.artifacts import Frozen
+from job.gpus import GPUS
+from k8s.errors import LauncherError, SettingsInvalid
+from k8s.platforms import Platform
+from k8s.settings import DNS_LABEL, Labels, Name
+from k8s.wish import Wish
+
+VARIABLE = "FINETUNE_PUSH_CONFIG"
+MAX_BYTES = 1 << 16
+Source = Literal["hub", "s3", "https", "path"]
+Price = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
+
+
+def _prefix(value: str) -> str:
+    bucket, _, path = value.removeprefix("s3://").partition("/")
+    if not value.startswith("s3://") or not bucket or "*" in value or {".", ".."} & set(path.split("/")):
+        raise ValueError("write s3://bucket/prefix")
+    return f"s3://{bucket}/{path.strip('/')}".rstrip("/")
+
+
+def _namespace(value: str) -> str:
+    if not value or "/" in value or "*" in value:
+        raise ValueError("write the owner alone: my-team")
+    return value
+
+
+def _gpu(value: str) -> str:
+    try:
+        Wish.of(value)
+    except LauncherError as error:
+        raise ValueError(error.message) from error
+    return value
+
+
+S3Prefix = Annotated[str, AfterValidator(_prefix)]
+
+
+class Targets(Frozen):
+    """Where runs may publish. Nothing is allowed that is not named."""
+
+    s3: tuple[S3Prefix, ...] = ()
+    """s3://bucket/prefix: the prefix itself and what is below it."""
+    hub: tuple[Annotated[str, AfterValidator(_namespace)], ...] = ()
+    """Owners of repositories on the Hub."""
+    public: bool = False
+    """Whether a repository on the Hub may be made public."""
+
+
+class Config(Frozen):
+    """The protected configuration."""
+
+    image: str
+    """The job's image by digest: a tag can mean another image tomorrow."""
+    namespace: Annotated[str, Field(pattern=DNS_LABEL, max_length=63)]
+    gpu: Annotated[str, AfterValidator(_gpu)] = "auto"
+    """As behind --gpu: t4; t4,l4; auto; none."""
+    spot: bool = False
+    platform: Platform | None = None
+    """Where the launcher may not read nodes: gke, eks, aks, …"""
+    publish: Targets = Targets()
+    store: S3Prefix | None = None
+    """The run store. A spec names none, or this one."""
+    store_pvc: Name | None = None
+    """A volume claim as the run store instead."""
+    sources: tuple[Source, ...] = ("hub", "s3")
+    """Where models, adapters, data and importance matrices may come from. `https` and `path` let a push read what
+    the pod can reach: addresses inside the network, mounted files."""
+    service_account: Name | None = None
+    secrets: tuple[Name, ...] = ()
+    """Secrets each key of which becomes a variable in the pod."""
+    pull_secrets: tuple[Name, ...] = ()
+    env: dict[str, str] = {}
+    labels: Labels = {}
+    queue: str | None = None
+    """Kueue's LocalQueue."""
+    max_specs: Annotated[int, Field(ge=1, le=100)] = 3
+    """Of one push; a push that changes more sends none."""
+    price_per_hour: Price | None = None
+    """What the GPU costs."""
+    max_price: Price | None = None
+    """Of all runs of one push, as estimated. A run whose price cannot be estimated is then refused."""
+    deadline_hours: Annotated[float, Field(gt=0, le=24 * 90)] | None = None
+    """Ends a run for certain, whatever was estimated; the time that it waits counts too."""
+    ttl_days: Annotated[int, Field(ge=1, le=365)] = 7
+    """How long a finished Job stays to be reported."""
+
+    @model_validator(mode="after")
+    def _whole(self) -> "Config":
+        if "@sha256:" not in self.image:
+            raise ValueError("image: name it by its digest, registry/name@sha256:…")
+        if (self.store is None) == (self.store_pvc is None):
+            raise ValueError("name a store, or a store_pvc: a run that is lost starts again without one")
+        if self.max_price is not None and self.price_per_hour is None:
+            raise ValueError("max_price needs price_per_hour")
+        return self
+
+    @property
+    def card(self) -> str | None:
+        """The GPU that is planned for where no cluster is asked: the first that is named."""
+        wish = Wish.of(self.gpu)
+        return next((name for name in wish.gpus if name in GPUS), None)
+
+
+def read(environ: Mapping[str, str], repo: Path) -> Config | None:
+    """None where the variable is not set. Raises SettingsInvalid with every fault, without values."""
+    text = environ.get(VARIABLE, "").strip()
+    if not text:
+        return None
+    if text.startswith("/") and "\n" not in text:
+        text = _of_file(Path(text), repo)
+    try:
+        data: Any = YAML(typ="safe", pure=True).load(text)
+        return Config.model_validate(data)
+    except (YAMLError, RecursionError) as error:
+        raise SettingsInvalid(f"{VARIABLE} is no YAML", hint="docs/training-on-push.md has an example.") from error
+    except ValidationError as error:
+        lines = [f"{'.'.join(map(str, one['loc'])) or 'config'}: {one['msg']}" for one in error.errors()]
+        raise SettingsInvalid(f"{VARIABLE} cannot be used:\n  " + "\n  ".join(lines)) from error
+
+
+def needed(found: Config | None) -> Config:
+    """Raises SettingsInvalid where there is none."""
+    if found is None:
+        raise SettingsInvalid(
+            f"{VARIABLE} is not set",
+            hint="Set it in the protected environment; docs/training-on-push.md has an example.",
+        )
+    return found
+
+
+def _of_file(path: Path, repo: Path) -> str:
+    resolved = path.resolve()
+    if resolved.is_relative_to(repo.resolve()):
+        raise SettingsInvalid(
+            f"{VARIABLE} names a file of the repository, which a push could change",
+            hint="Keep it with the protected environment.",
+        )
+    try:
+        with resolved.open("rb") as file:
+            return file.read(MAX_BYTES).decode()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsInvalid(f"{VARIABLE}: {path} cannot be read") from error

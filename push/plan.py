@@ -1,0 +1,75 @@
+"""The plan of a pull request: what its specs would do, need and cost. Read-only, and no cluster is asked."""
+
+from pathlib import Path
+
+from job.errors import SpecInvalid
+from job.gpus import GPUS
+from job.plan_needs import needs
+from job.spec import JobSpec
+from push import price
+from push.changes import Change, Changed
+from push.config import Config
+from push.specs import specs_of
+from push.words import block, code, one_line
+
+MOST_CHARACTERS = 60_000
+"""A comment has at most 65,536 (https://docs.github.com/rest/issues/comments)."""
+NO_CONFIG = "The protected configuration is not here (a fork's pull request): limits and price are checked on the push."
+
+
+def comment(repo: Path, change: Change, config: Config | None) -> tuple[str, str]:
+    """The plan as Markdown, and what is wrong with it, if anything: the check fails then."""
+    lines = ["### finetune-run: plan", ""]
+    try:
+        found = specs_of(repo, change, config)
+        lines += _plan(found, config)
+        wrong = _too_dear(found, config)
+    except SpecInvalid as error:
+        wrong = str(error)
+    if wrong:
+        lines += ["**This would be refused:**", "", block(wrong), ""]
+    lines += [f"- {code(text)}" for text in change.ignored]
+    if config is None:
+        lines += ["", NO_CONFIG]
+    text = "\n".join(lines)
+    if len(text) > MOST_CHARACTERS:
+        text = "\n".join(["### finetune-run: plan", "", "The plan is too long for a comment; the log has it."])
+    return text + "\n", wrong
+
+
+def _plan(found: list[tuple[Changed, JobSpec]], config: Config | None) -> list[str]:
+    if not found:
+        return ["No spec in `runs/` has changed: nothing would run.", ""]
+    card = config.card if config else None
+    lines = ["| spec | model | VRAM | time | price |", "| --- | --- | ---: | ---: | ---: |"]
+    for one, spec in found:
+        lines.append(row(one, spec, price.estimate(spec, card, config)))
+    lines += ["", _where(config), ""] if config else [""]
+    for one, spec in found:
+        hourly = config.price_per_hour if config else None
+        lines += ["<details><summary>What it needs</summary>", "", code(one.name), ""]
+        lines += [block("\n".join(needs(spec, GPUS[card] if card else None, hourly))), "", "</details>", ""]
+    return lines
+
+
+def row(one: Changed, spec: JobSpec, found: price.Estimate) -> str:
+    """A line of the table."""
+    memory = f"{found.vram / 1e9:.1f} GB" if found.vram else ""
+    hours = f"{found.seconds / 3600:.1f} h" if found.seconds is not None else "not known"
+    cost = f"{found.price:.2f}" if found.price is not None else "not known"
+    return f"| {code(one.name)} | {code(one_line(spec.model.id, 80))} | {memory} | {hours} | {cost} |"
+
+
+def _where(config: Config) -> str:
+    spot = ", on spot nodes" if config.spot else ""
+    return f"GPU: {code(config.gpu)}{spot}. Times and prices are estimates, and at most the listed steps are counted."
+
+
+def _too_dear(found: list[tuple[Changed, JobSpec]], config: Config | None) -> str:
+    if config is None:
+        return ""
+    try:
+        price.check({one.name: price.estimate(spec, config.card, config) for one, spec in found}, config)
+    except SpecInvalid as error:
+        return str(error)
+    return ""

@@ -1,0 +1,57 @@
+"""What a run is estimated to cost: the time that job/timing.py expects, at the configured price of an hour."""
+
+from job import disk, timing
+from job.artifacts import Frozen
+from job.config_here import anatomy_here
+from job.errors import SpecInvalid
+from job.gpus import GPUS
+from job.memory import vram
+from job.plan_needs import known_steps
+from job.spec import JobSpec
+from push.config import Config
+
+
+class Estimate(Frozen):
+    """None: not known, and `why` says why."""
+
+    seconds: float | None
+    price: float | None
+    vram: int | None
+    why: str = ""
+
+
+def estimate(spec: JobSpec, card: str | None, config: Config | None) -> Estimate:
+    """From the spec and the model's config.json alone."""
+    model, unknown = anatomy_here(spec)
+    if model is None:
+        return Estimate(seconds=None, price=None, vram=None, why=unknown)
+    steps = known_steps(spec)
+    times = timing.by_stage(spec, model, disk.sizes(spec, model), GPUS[card] if card else None, steps)
+    seconds = timing.total_s(times)
+    hourly = config.price_per_hour if config else None
+    why = ""
+    if seconds is None:
+        why = (
+            "the number of steps is not known (set training.max_steps or dataset.limit)" if card else "no GPU is named"
+        )
+    return Estimate(
+        seconds=seconds,
+        price=seconds / 3600 * hourly if seconds is not None and hourly else None,
+        vram=vram(spec, model).total if spec.training else None,
+        why=why,
+    )
+
+
+def check(found: dict[str, Estimate], config: Config) -> None:
+    """Raises SpecInvalid where the runs of a push are too dear together, or one cannot be estimated."""
+    if config.max_price is None:
+        return
+    unknown = [f"{name}: what it costs is not known: {one.why}" for name, one in found.items() if one.price is None]
+    if unknown:
+        raise SpecInvalid("\n".join(unknown), hint="The configuration has a price limit, so nothing was sent.")
+    total = sum(one.price or 0 for one in found.values())
+    if total > config.max_price:
+        raise SpecInvalid(
+            f"the runs would cost {total:.2f}, and at most {config.max_price:g} is allowed (max_price)",
+            hint="Push fewer, or smaller ones: fewer steps, fewer types. Nothing was sent.",
+        )

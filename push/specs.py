@@ -1,0 +1,110 @@
+"""A changed file as a spec, and whether the protected configuration allows what it asks for."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from job.errors import SpecInvalid
+from job.naming import is_hub_id
+from job.sources import is_hub_data
+from job.spec import JobSpec
+from job.spec_file import load
+from job.spec_source import PREFIX
+from k8s.errors import LauncherError
+from k8s.sweep import variable
+from push import git
+from push.changes import Change, Changed
+from push.config import Config, Source
+
+MOST_BYTES = 1 << 18
+
+
+def specs_of(repo: Path, change: Change, config: Config | None) -> list[tuple[Changed, JobSpec]]:
+    """Every changed spec, read and allowed. Raises SpecInvalid with all that is wrong with all of them, so that
+    nothing is sent where one is wrong."""
+    most = config.max_specs if config else 100
+    if len(change.specs) > most:
+        raise SpecInvalid(
+            f"{len(change.specs)} specs have changed, and at most {most} are taken (max_specs)",
+            hint="Push fewer at a time; nothing was sent.",
+        )
+    found, faults = [], []
+    for one in change.specs:
+        try:
+            spec = spec_of(repo, one, config)
+            refused = list(refusals(spec, config)) if config else []
+        except (SpecInvalid, LauncherError) as error:
+            refused = [error.message.replace(one.name, "it")]
+        else:
+            found.append((one, spec))
+        faults += [f"{one.name}: {text}" for text in refused]
+    if faults:
+        raise SpecInvalid("\n".join(faults), hint="Nothing was sent. docs/spec.md lists every field.")
+    return found
+
+
+def spec_of(repo: Path, one: Changed, config: Config | None) -> JobSpec:
+    """As the commit has it, whatever is checked out. Of the environment only secrets are looked at, so that one that
+    is written into a spec is found. Raises SpecInvalid, SettingsInvalid."""
+    environ = {name: value for name, value in os.environ.items() if not name.upper().startswith(PREFIX)}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "spec.yaml"
+        path.write_bytes(git.blob(repo, one.identity, MOST_BYTES))
+        try:
+            spec = load(path, environ)
+            if config and config.store and not spec.run.store:
+                spec = load(path, environ | {variable("run.store"): config.store})
+        except SpecInvalid as error:
+            raise SpecInvalid(error.message.replace(str(path), one.name), hint=error.hint) from error
+    return spec
+
+
+def refusals(spec: JobSpec, config: Config) -> Iterator[str]:
+    """What the configuration does not allow, a sentence each."""
+    places = config.publish
+    if spec.publish.folder:
+        yield "publish.folder: a pushed run publishes to S3 or the Hub"
+    if spec.publish.s3 and not within(spec.publish.s3, places.s3):
+        yield f"publish.s3: {spec.publish.s3} is not allowed; allowed: {', '.join(places.s3) or 'nothing'}"
+    if hub := spec.publish.hub:
+        if hub.repo_id.partition("/")[0].lower() not in {one.lower() for one in places.hub}:
+            yield f"publish.hub: {hub.repo_id} is not allowed; allowed owners: {', '.join(places.hub) or 'none'}"
+        if not hub.private and not places.public:
+            yield "publish.hub.private: a public repository is not allowed"
+    if spec.run.store and spec.run.store.rstrip("/") != config.store:
+        yield f"run.store: it is set by the configuration ({config.store or 'a volume'}); leave it out"
+    if spec.run.id:
+        yield "run.id: a pushed run is named by its content; leave it out"
+    for field, place, kind in _sources(spec):
+        if kind not in config.sources:
+            yield f"{field}: {place} is not allowed; allowed sources: {', '.join(config.sources)}"
+
+
+def within(place: str, prefixes: tuple[str, ...]) -> bool:
+    """Whether it is one of them or lies below one; `..` lies nowhere."""
+    parts = place.removeprefix("s3://").strip("/").split("/")
+    if {"", ".", ".."} & set(parts):
+        return False
+    return any(parts[: len(own)] == own for own in (one.removeprefix("s3://").split("/") for one in prefixes))
+
+
+def _sources(spec: JobSpec) -> Iterator[tuple[str, str, Source]]:
+    """Each place that the run reads, with the field that names it."""
+    for field, place in (("model.id", spec.model.id), ("model.adapter", spec.model.adapter)):
+        if place:
+            yield field, place, _kind(place, is_hub_id(place))
+    texts = [spec.evaluation.text] if spec.evaluation.text else []
+    for field, one in [
+        *(("dataset.id", one) for one in spec.datasets),
+        *(("evaluation.text.id", one) for one in texts),
+    ]:
+        yield field, one.id, _kind(one.id, is_hub_data(one.id))
+    if spec.export.imatrix not in ("auto", "none"):
+        yield "export.imatrix", spec.export.imatrix, _kind(spec.export.imatrix, on_hub=False)
+
+
+def _kind(place: str, on_hub: bool) -> Source:
+    if "://" in place:
+        return "s3" if place.startswith("s3://") else "https"
+    return "hub" if on_hub else "path"

@@ -1,0 +1,95 @@
+"""Sends the specs of a push: all of them are ready before the first is sent, so one that is wrong stops all."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from job.spec import JobSpec
+from k8s.client import Cluster
+from k8s.prepare import Prepared, check_references, prepare
+from k8s.submit import Submitted, submit
+from k8s.wish import Wish
+from push import price
+from push.changes import Change, Changed
+from push.config import Config
+from push.marks import COMMIT, FILE, PUSHED, REPOSITORY, URL, Origin, with_commit
+from push.specs import specs_of
+
+
+class Sent(NamedTuple):
+    """A spec and the run that it has become."""
+
+    spec: Changed
+    prepared: Prepared
+    estimate: price.Estimate
+    submitted: Submitted
+
+
+def send(cluster: Cluster, repo: Path, change: Change, config: Config, origin: Origin) -> list[Sent]:
+    """Raises SpecInvalid and the launcher's faults, before anything is sent where that can be known."""
+    ready = []
+    for one, spec in specs_of(repo, change, config):
+        ready.append((one, prepared(cluster, one, spec, config, origin)))
+    costs = {one.name: price.estimate(item.spec, card(item), config) for one, item in ready}
+    price.check(costs, config)
+    for _, item in ready:
+        check_references(cluster, item.settings)
+        for part in item.manifest:
+            cluster.create({**part, "metadata": _unnamed(part["metadata"])}, dry_run=True)
+    sent = []
+    for one, item in ready:
+        done = submit(cluster, item.manifest, "join")
+        if done.how == "joined":
+            _mark(cluster, done.run.name, origin)
+        sent.append(Sent(one, item, costs[one.name], done))
+    return sent
+
+
+def card(item: Prepared) -> str | None:
+    """The GPU whose hours are paid."""
+    return item.placement.gpus[0] if item.placement.gpus else None
+
+
+def prepared(cluster: Cluster, one: Changed, spec: JobSpec, config: Config, origin: Origin) -> Prepared:
+    """What would be sent. The pushed file decides the spec, and the configuration all else."""
+
+    def wish(needs: int | None) -> Wish:
+        return Wish.of(config.gpu, needs=needs, platform=config.platform, spot=config.spot)
+
+    def read(more: Mapping[str, str]) -> JobSpec:
+        return spec
+
+    deadline: dict[str, Any] = {"deadline_s": int(config.deadline_hours * 3600)} if config.deadline_hours else {}
+    return prepare(
+        cluster,
+        wish,
+        read,
+        namespace=cluster.namespace,
+        image=config.image,
+        pull_secrets=config.pull_secrets,
+        service_account=config.service_account,
+        env=config.env,
+        env_secrets=config.secrets,
+        store_pvc=config.store_pvc,
+        queue=config.queue,
+        suspend=config.queue is not None,
+        ttl_s=config.ttl_days * 86400,
+        labels=config.labels | {PUSHED: "true"},
+        annotations={REPOSITORY: origin.repository, COMMIT: origin.commit, FILE: one.name, URL: origin.url},
+        **deadline,
+    )
+
+
+def _unnamed(metadata: dict[str, Any]) -> dict[str, Any]:
+    """Under a name that is not taken: what is asked is only whether the cluster would take it."""
+    return metadata | {"name": f"{metadata['name'][:44].rstrip('-.')}-{os.urandom(3).hex()}"}
+
+
+def _mark(cluster: Cluster, name: str, origin: Origin) -> None:
+    """A run that was there already gets this commit too, so that its end is told there as well."""
+    notes = cluster.job(name)["metadata"].get("annotations") or {}
+    ours = notes.get(REPOSITORY) == origin.repository
+    commits = with_commit(notes.get(COMMIT, "") if ours else "", origin.commit)
+    marks = {COMMIT: commits, REPOSITORY: origin.repository}
+    cluster.patch_job(name, {"metadata": {"annotations": marks, "labels": {PUSHED: "true"}}})

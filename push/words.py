@@ -1,0 +1,93 @@
+"""Text that others wrote, on its way to a log or a page: it can be read there, and can do nothing.
+
+A runner takes lines of a job's output for commands: GitHub those that begin with `::` or have `##[` anywhere
+(https://docs.github.com/actions/reference/workflows-and-actions/workflow-commands), GitLab `section_start:` behind an
+escape sequence. So everything that is printed goes through `harmless`, whichever library prints it.
+"""
+
+import os
+import re
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
+_COMMAND = re.compile(r"^(\s*)::", re.M)
+
+
+def shown(text: bytes | str) -> str:
+    """On one line, with what cannot be seen written out: `\\n`, `\\xff`."""
+    if isinstance(text, bytes):
+        text = text.decode(errors="backslashreplace")
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
+def harmless(text: str) -> str:
+    """Lines without control characters that are no command of a runner."""
+    text = _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+    return _COMMAND.sub(r"\1: :", text).replace("##[", "## [")
+
+
+def code(text: str) -> str:
+    """A code span, in which Markdown means nothing: no link, no mention, no HTML, and no column's end."""
+    text = shown(text).replace("|", "\\|").strip() or " "
+    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
+    fence = "`" * (longest + 1)
+    pad = " " if text.startswith("`") or text.endswith("`") else ""
+    return f"{fence}{pad}{text}{pad}{fence}"
+
+
+def block(text: str) -> str:
+    """A fenced block of lines that end nowhere but at its end."""
+    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}text\n{_CONTROL.sub('?', text).rstrip()}\n{fence}"
+
+
+@contextmanager
+def harmless_output() -> Iterator[None]:
+    """While the block lasts, whatever this process writes to stdout and stderr passes through `harmless`."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    streams = [_Filtered(1), _Filtered(2)]
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for stream in streams:
+            stream.close()
+
+
+class _Filtered:
+    """A file descriptor with a filter before it."""
+
+    def __init__(self, number: int) -> None:
+        self._number, self._real = number, os.dup(number)
+        reading, writing = os.pipe()
+        os.dup2(writing, number)
+        os.close(writing)
+        self._thread = threading.Thread(target=self._pass_on, args=(reading,), daemon=True)
+        self._thread.start()
+
+    def _pass_on(self, reading: int) -> None:
+        with os.fdopen(reading, encoding="utf-8", errors="backslashreplace", newline="\n") as lines:
+            for line in lines:
+                self._write(harmless(line).encode())
+
+    def _write(self, data: bytes) -> None:
+        while data:
+            data = data[os.write(self._real, data) :]
+
+    def close(self) -> None:
+        os.dup2(self._real, self._number)  # closes the pipe's end, so the thread comes to its own
+        self._thread.join()
+        os.close(self._real)
+
+
+def one_line(value: Any, most: int) -> str:
+    """At most so many characters of a text, on one line."""
+    text = shown(" ".join(str(value).split()))
+    return text if len(text) <= most else text[: most - 1] + "…"

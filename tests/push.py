@@ -1,0 +1,42 @@
+"""Calls `python -P -m push` as a workflow does: in the checkout, with the runner's variables."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from tests.chart import ROOT
+from tests.launcher import Said
+from tests.repository import Repository
+
+REPOSITORY = "team/models"
+
+
+def call(repo: Repository, *arguments: str | bytes, config: dict[str, Any] | None = None, **environ: str) -> Said:
+    """In the checkout, as GitHub's runner sets it up."""
+    runner = {
+        "PYTHONPATH": str(ROOT),
+        "GITHUB_ACTIONS": "true",
+        "GITHUB_REPOSITORY": REPOSITORY,
+        "GITHUB_SERVER_URL": "https://github.example",
+        "GITHUB_RUN_ID": "7",
+        "GITHUB_STEP_SUMMARY": str(repo.folder.parent / "summary.md"),
+        "HF_ENDPOINT": "http://127.0.0.1:9",
+        "COLUMNS": "200",
+        "KUBECONFIG": str(repo.folder.parent / "none"),
+    }
+    if config is not None:
+        runner["FINETUNE_PUSH_CONFIG"] = json.dumps(config)
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("GITHUB_", "CI_"))}
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "push", *arguments],
+        cwd=repo.folder, env=kept | runner | environ, capture_output=True, timeout=180, check=False,
+    )  # fmt: skip
+    return Said(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+def summary(repo: Repository) -> str:
+    """The page of the workflow's run."""
+    return Path(repo.folder.parent / "summary.md").read_text()

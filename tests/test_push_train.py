@@ -1,0 +1,223 @@
+"""From a push to a Job: a real repository, the command as a workflow calls it, a real API server."""
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cluster.fixtures import Cluster
+from tests.launcher import Launcher, Said
+from tests.push import REPOSITORY, call, summary
+from tests.repository import ZEROS, Repository
+from tests.test_push_specs import CONFIG
+
+pytestmark = pytest.mark.slow
+SPEC = "model: {id: owner/model}\ndataset: {id: owner/rows}\npublish: {s3: 's3://models/team/a'}\n"
+
+
+class Pushed:
+    """A repository, a namespace, and the command between them."""
+
+    def __init__(self, cluster: Cluster, folder: Path) -> None:
+        self.repo = Repository(folder / "repo")
+        self.launcher = Launcher(cluster, cluster.namespace(restricted=True))
+        self.config: dict[str, Any] = CONFIG | {"gpu": "none", "namespace": self.launcher.namespace}
+
+    def push(self, before: str, *options: str, **environ: str) -> Said:
+        return self.command("train", "--before", before, "--after", self.repo.head(), *options, **environ)
+
+    def command(self, *arguments: str, **environ: str) -> Said:
+        return call(self.repo, *arguments, config=self.config, KUBECONFIG=str(self.launcher.kubeconfig), **environ)
+
+    def job(self) -> Any:
+        (job,) = self.launcher.jobs()
+        return job
+
+
+@pytest.fixture
+def pushed(cluster: Cluster, tmp_path: Path) -> Pushed:
+    cluster.nodes.add("plain")
+    return Pushed(cluster, tmp_path)
+
+
+@pytest.fixture
+def forge() -> Iterator[tuple[str, list[tuple[str, Any]]]]:
+    """The address of GitHub's statuses, and what was told there."""
+    told: list[tuple[str, Any]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            good = self.headers["Authorization"] == "Bearer token-of-the-job"
+            if good:
+                told.append((self.path, body))
+            self.send_response(201 if good else 401)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}", told
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_pushed_spec_is_a_job_that_names_its_commit(pushed: Pushed) -> None:
+    pushed.repo.write("runs/quotes.yaml", SPEC)
+    commit = pushed.repo.commit()
+    said = pushed.push(pushed.repo.start)
+    assert said.code == 0, said.err
+    job = pushed.job()
+    notes, pod = job["metadata"]["annotations"], job["spec"]["template"]["spec"]
+    assert (notes["finetune-run/commit"], notes["finetune-run/file"]) == (commit, "runs/quotes.yaml")
+    assert notes["finetune-run/repository"] == REPOSITORY
+    assert notes["finetune-run/url"] == "https://github.example/team/models/actions/runs/7"
+    assert notes["finetune-run/store"] == "s3://runs/store"
+    assert pod["containers"][0]["image"] == CONFIG["image"]
+    page = summary(pushed.repo)
+    link = f"[`runs/quotes.yaml`](https://github.example/team/models/blob/{commit}/runs/quotes.yaml)"
+    assert link in page and job["metadata"]["name"] in page and "| sent |" in page
+
+
+def test_the_same_spec_again_joins_and_keeps_both_commits(pushed: Pushed) -> None:
+    pushed.repo.write("runs/quotes.yaml", SPEC)
+    first = pushed.repo.commit()
+    assert pushed.push(pushed.repo.start).code == 0
+    uid = pushed.job()["metadata"]["uid"]
+    assert pushed.push(pushed.repo.start).code == 0  # the workflow is run again
+    pushed.repo.git("mv", "runs/quotes.yaml", "runs/renamed.yaml")
+    second = pushed.repo.commit()
+    said = pushed.push(first)
+    assert said.code == 0 and "joined: " in said.err, said.err
+    assert pushed.job()["metadata"]["uid"] == uid
+    assert pushed.job()["metadata"]["annotations"]["finetune-run/commit"] == f"{first} {second}"
+
+
+def test_a_run_that_failed_is_sent_again_and_goes_on_under_its_name(pushed: Pushed, cluster: Cluster) -> None:
+    pushed.repo.write("runs/quotes.yaml", SPEC)
+    pushed.repo.commit()
+    assert pushed.push(pushed.repo.start).code == 0
+    name = pushed.job()["metadata"]["name"]
+    pushed.launcher.end_pod(77)
+    cluster.condition(pushed.launcher.namespace, name, "Failed")
+    said = pushed.push(pushed.repo.start)
+    assert said.code == 0 and f"again: {name}" in said.err
+    assert pushed.job()["metadata"]["name"] == name
+
+
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        (SPEC + "trainig: {}\n", "trainig"),
+        (SPEC.replace("s3://models/team/a", "s3://models/other"), "publish.s3: s3://models/other is not allowed"),
+        (SPEC.replace("publish:", "publish: {hub: {repo_id: else/where}}\nx:"), "runs/z.yaml"),
+        (SPEC + "run: {store: 's3://else/where'}\n", "run.store"),
+        ("- a list\n", "is not a mapping"),
+    ],
+)
+def test_one_wrong_spec_fails_the_push_and_nothing_is_sent(pushed: Pushed, bad: str, said: str) -> None:
+    pushed.repo.write("runs/a.yaml", SPEC)
+    pushed.repo.write("runs/z.yaml", bad)
+    pushed.repo.commit()
+    found = pushed.push(pushed.repo.start)
+    assert found.code == 64 and said in found.err, found.err
+    assert pushed.launcher.jobs() == []
+
+
+def test_a_service_account_that_is_not_there_stops_a_push(pushed: Pushed) -> None:
+    pushed.config["service_account"] = "nobody"
+    pushed.repo.write("runs/a.yaml", SPEC)
+    pushed.repo.commit()
+    found = pushed.push(pushed.repo.start)
+    assert found.code == 12 and "there is no serviceaccount nobody" in found.err
+    assert pushed.launcher.jobs() == []
+
+
+def test_a_price_that_cannot_be_known_is_refused_where_there_is_a_limit(pushed: Pushed) -> None:
+    pushed.config |= {"max_price": 5, "price_per_hour": 0.35}
+    pushed.repo.write("runs/a.yaml", SPEC)
+    pushed.repo.commit()
+    found = pushed.push(pushed.repo.start)
+    assert found.code == 64 and "what it costs is not known" in found.err
+    assert pushed.launcher.jobs() == []
+
+
+def test_without_the_protected_configuration_nothing_is_sent(pushed: Pushed) -> None:
+    pushed.repo.write("runs/a.yaml", SPEC)
+    pushed.repo.commit()
+    pushed.config = {}
+    found = pushed.push(pushed.repo.start, FINETUNE_PUSH_CONFIG="")
+    assert found.code == 16 and "FINETUNE_PUSH_CONFIG is not set" in found.err
+    assert pushed.launcher.jobs() == []
+
+
+def test_the_first_push_sends_nothing_and_says_so(pushed: Pushed) -> None:
+    found = pushed.push(ZEROS)
+    assert found.code == 0 and "This is the first push of the branch" in summary(pushed.repo)
+    assert pushed.launcher.jobs() == []
+
+
+def test_files_can_be_named_by_hand(pushed: Pushed) -> None:
+    pushed.repo.write("runs/a.yaml", SPEC)
+    commit = pushed.repo.commit()
+    found = pushed.command("train", "--after", commit, "runs/a.yaml")
+    assert found.code == 0, found.err
+    assert pushed.job()["metadata"]["annotations"]["finetune-run/file"] == "runs/a.yaml"
+
+
+def test_waiting_ends_with_the_runs_own_code(pushed: Pushed) -> None:
+    pushed.repo.write("runs/a.yaml", SPEC)
+    pushed.repo.commit()
+    found: list[Said] = []
+    thread = threading.Thread(target=lambda: found.append(pushed.push(pushed.repo.start, "--wait")))
+    thread.start()
+    pushed.launcher.end_pod(65, message="::error::rows are broken\nMend them.")
+    thread.join(timeout=60)
+    assert found[0].code == 65 and "Mend them." in found[0].err, found[0].err
+    assert not any(line.strip().startswith("::") for line in (found[0].out + found[0].err).splitlines())
+    assert "failed, exit code 65" in summary(pushed.repo)
+
+
+def test_the_reporter_tells_every_commit_each_change_once(
+    pushed: Pushed, cluster: Cluster, forge: tuple[str, list[tuple[str, Any]]]
+) -> None:
+    address, told = forge
+    token = {"GITHUB_TOKEN": "token-of-the-job", "GITHUB_API_URL": address}
+    pushed.repo.write("runs/a.yaml", SPEC)
+    commit = pushed.repo.commit()
+    assert pushed.push(pushed.repo.start, **token).code == 0
+    path = f"/repos/team/models/statuses/{commit}"
+    assert [(where, body["state"], body["context"]) for where, body in told] == [
+        (path, "pending", "finetune-run/runs/a.yaml")
+    ]
+    name = pushed.job()["metadata"]["name"]
+    pushed.launcher.end_pod(0)
+    cluster.condition(pushed.launcher.namespace, name, "Complete")
+    told.clear()
+    for _ in range(2):
+        said = pushed.command("report", **token)
+        assert said.code == 0 and name in said.out, said.err
+    assert [(where, body["state"], body["target_url"]) for where, body in told] == [
+        (path, "success", "https://github.example/team/models/actions/runs/7")
+    ]
+
+
+def test_the_reporter_leaves_the_runs_of_other_repositories_alone(
+    pushed: Pushed, forge: tuple[str, list[tuple[str, Any]]]
+) -> None:
+    pushed.repo.write("runs/a.yaml", SPEC)
+    pushed.repo.commit()
+    assert pushed.push(pushed.repo.start).code == 0
+    address, told = forge
+    said = pushed.command(
+        "report", GITHUB_TOKEN="token-of-the-job", GITHUB_API_URL=address, GITHUB_REPOSITORY="team/other"
+    )
+    assert said.code == 0 and told == []
+    refused = pushed.command("report", GITHUB_TOKEN="wrong-token-here", GITHUB_API_URL=address)
+    assert refused.code == 11 and "answers 401" in refused.err and "wrong-token-here" not in refused.err
