@@ -94,7 +94,7 @@ def _sources(spec: JobSpec) -> Iterator[tuple[str, str, Source]]:
     for field, place in (("model.id", spec.model.id), ("model.adapter", spec.model.adapter)):
         if place:
             yield field, place, _kind(place, is_hub_id(place))
-    texts = [spec.evaluation.text] if spec.evaluation.text else []
+    texts = [spec.evaluation.text.dataset] if spec.evaluation.text else []
     for field, one in [
         *(("dataset.id", one) for one in spec.datasets),
         *(("evaluation.text.id", one) for one in texts),
