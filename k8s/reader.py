@@ -19,6 +19,12 @@ from k8s.job_base import BASE, STORE
 from k8s.watch import waiting_for_pod
 
 PORT = 8000
+_SERVE = f"""
+import http.server as http
+http.SimpleHTTPRequestHandler.guess_type = lambda *_: "application/octet-stream"
+http.ThreadingHTTPServer(("", {PORT}), http.SimpleHTTPRequestHandler).serve_forever()
+"""
+"""Every file as bytes: the API server's proxy changes the links in what says that it is HTML."""
 START_S = 600.0
 _BLOCK = 1 << 20
 
@@ -88,7 +94,8 @@ def _pod(name: str, claim: str, image: str, user: int | None) -> dict[str, Any]:
     container = {
         "name": "reader",
         "image": image,
-        "command": ["python", "-m", "http.server", str(PORT), "--directory", STORE],
+        "command": ["python", "-c", _SERVE],
+        "workingDir": STORE,
         "securityContext": BASE["container"]["securityContext"],
         "readinessProbe": {"tcpSocket": {"port": PORT}, "periodSeconds": 1},
         "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "256Mi"}},
