@@ -1,4 +1,4 @@
-"""Calls `python -P -m push` as a workflow does: in the checkout, with a runner's variables and the action's packages."""
+"""Calls `python -P -m push` as a workflow does: in the checkout, with a runner's variables, the action's packages."""
 
 import json
 import os
