@@ -12,8 +12,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 WORKERS ?= $(shell nproc)
 
-.PHONY: help setup system browser llama versitygw helm kubernetes smollm2 image e2e demo test test-fast check chart \
-	lock bench clean
+.PHONY: help setup system browser llama versitygw helm actionlint kubernetes smollm2 image e2e demo test test-fast check \
+	chart lock bench clean
 
 help: ## what can be made
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -40,6 +40,9 @@ versitygw: .venv/installed ## the S3 server that the demo and the tests publish 
 helm: .venv/installed ## Helm, which the chart is tested with
 	@PYTHON=$(BIN)/python scripts/build-go.sh helm .venv/bin/helm >/dev/null
 
+actionlint: .venv/installed ## what the workflows are checked with
+	@PYTHON=$(BIN)/python scripts/build-go.sh actionlint .venv/bin/actionlint >/dev/null
+
 kubernetes: .venv/installed ## the control plane that the launcher is tested against
 	@PYTHON=$(BIN)/python scripts/build-kubernetes.sh .venv/kubernetes >/dev/null
 
@@ -58,7 +61,7 @@ demo: llama versitygw smollm2 ## fine-tune SmolLM2-135M and publish GGUF files; 
 browser: ## Chromium, in which the report is tested
 	@scripts/system.sh chromium
 
-test: llama versitygw kubernetes helm browser check ## everything that must hold
+test: llama versitygw kubernetes helm actionlint browser check ## everything that must hold
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal tests
 
 test-fast: setup ## no training, no building: seconds

@@ -94,12 +94,10 @@ def _sources(spec: JobSpec) -> Iterator[tuple[str, str, Source]]:
     for field, place in (("model.id", spec.model.id), ("model.adapter", spec.model.adapter)):
         if place:
             yield field, place, _kind(place, is_hub_id(place))
-    texts = [spec.evaluation.text.dataset] if spec.evaluation.text else []
-    for field, one in [
-        *(("dataset.id", one) for one in spec.datasets),
-        *(("evaluation.text.id", one) for one in texts),
-    ]:
-        yield field, one.id, _kind(one.id, is_hub_data(one.id))
+    data = [("dataset.id", one.id) for one in spec.datasets]
+    data += [("evaluation.text.id", spec.evaluation.text.id)] if spec.evaluation.text else []
+    for field, place in data:
+        yield field, place, _kind(place, is_hub_data(place))
     if spec.export.imatrix not in ("auto", "none"):
         yield "export.imatrix", spec.export.imatrix, _kind(spec.export.imatrix, on_hub=False)
 

@@ -3,6 +3,7 @@
 #
 #   scripts/build-go.sh versitygw [LINK]     the S3 server of the tests and the demo
 #   scripts/build-go.sh helm [LINK]          Helm, with which the chart is tested and packaged
+#   scripts/build-go.sh actionlint [LINK]    actionlint, with which the workflows are checked
 #
 # LINK, if given, becomes a symbolic link to it. The source comes as a Go module, checked against Go's checksum
 # database. The result lies in the cache:
@@ -19,7 +20,8 @@ link=${2:-}
 case $program in
     versitygw) module=github.com/versity/versitygw/cmd/versitygw version=v1.8.0 minutes=2 ;;
     helm) module=helm.sh/helm/v4/cmd/helm version=v4.3.1 minutes=5 ;;
-    *) echo "$0: versitygw or helm?" >&2 && exit 64 ;;
+    actionlint) module=github.com/rhysd/actionlint/cmd/actionlint version=v1.7.12 minutes=1 ;;
+    *) echo "$0: versitygw, helm or actionlint?" >&2 && exit 64 ;;
 esac
 cache=${FINETUNE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/finetune-run}/$program
 out=$cache/$version/$program

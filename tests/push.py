@@ -1,4 +1,4 @@
-"""Calls `python -P -m push` as a workflow does: in the checkout, with the runner's variables."""
+"""Calls `python -P -m push` as a workflow does: in the checkout, with a runner's variables, the action's packages."""
 
 import json
 import os
@@ -24,6 +24,7 @@ def call(repo: Repository, *arguments: str | bytes, config: dict[str, Any] | Non
         "GITHUB_RUN_ID": "7",
         "GITHUB_STEP_SUMMARY": str(repo.folder.parent / "summary.md"),
         "HF_ENDPOINT": "http://127.0.0.1:9",
+        "FINETUNE_LLAMA": str(repo.folder.parent / "none"),
         "COLUMNS": "200",
         "KUBECONFIG": str(repo.folder.parent / "none"),
     }
@@ -31,7 +32,7 @@ def call(repo: Repository, *arguments: str | bytes, config: dict[str, Any] | Non
         runner["FINETUNE_PUSH_CONFIG"] = json.dumps(config)
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("GITHUB_", "CI_"))}
     done = subprocess.run(
-        [sys.executable, "-P", "-m", "push", *arguments],
+        [sys.executable, "-P", "-m", "tests.as_the_action", "push", *arguments],
         cwd=repo.folder, env=kept | runner | environ, capture_output=True, timeout=180, check=False,
     )  # fmt: skip
     return Said(done.returncode, done.stdout.decode(), done.stderr.decode())
