@@ -74,6 +74,7 @@ def train(
     from push.changes import of_names, of_push
     from push.marks import origin_of
     from push.report import forge_of, report
+    from push.specs import specs_of
     from push.summary import summary
     from push.train import send
 
@@ -86,8 +87,9 @@ def train(
         _page(text := summary(change, [], origin, {}))
         typer.echo(text)
         return
+    specs = specs_of(repo, change, settings)
     cluster = Cluster(context, settings.namespace)
-    sent = send(cluster, repo, change, settings, origin)
+    sent = send(cluster, specs, settings, origin)
     names = [one.submitted.run.name for one in sent]
     for one in sent:
         say(f"{one.submitted.how}: {one.submitted.run.name} ({one.spec.name})", style="good")

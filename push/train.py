@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from job.spec import JobSpec
@@ -11,10 +10,9 @@ from k8s.prepare import Prepared, check_references, prepare
 from k8s.submit import Submitted, submit
 from k8s.wish import Wish
 from push import price
-from push.changes import Change, Changed
+from push.changes import Changed
 from push.config import Config
 from push.marks import COMMIT, FILE, PUSHED, REPOSITORY, URL, Origin, with_commit
-from push.specs import specs_of
 
 
 class Sent(NamedTuple):
@@ -26,11 +24,12 @@ class Sent(NamedTuple):
     submitted: Submitted
 
 
-def send(cluster: Cluster, repo: Path, change: Change, config: Config, origin: Origin) -> list[Sent]:
+Specs = list[tuple[Changed, JobSpec]]
+
+
+def send(cluster: Cluster, specs: Specs, config: Config, origin: Origin) -> list[Sent]:
     """Raises SpecInvalid and the launcher's faults, before anything is sent where that can be known."""
-    ready = []
-    for one, spec in specs_of(repo, change, config):
-        ready.append((one, prepared(cluster, one, spec, config, origin)))
+    ready = [(one, prepared(cluster, one, spec, config, origin)) for one, spec in specs]
     costs = {one.name: price.estimate(item.spec, card(item), config) for one, item in ready}
     price.check(costs, config)
     for _, item in ready:

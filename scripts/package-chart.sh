@@ -7,7 +7,7 @@ image=$1 digest=$2 folder=$3
 [[ $digest =~ ^sha256:[0-9a-f]{64}$ ]] || { echo "no digest: $digest" >&2; exit 1; }
 
 root=$(cd "$(dirname "$0")/.." && pwd)
-helm=$("$root/scripts/build-helm.sh")
+helm=$("$root/scripts/build-go.sh" helm)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cp -R "$root/helm/finetune-run" "$work/finetune-run"
