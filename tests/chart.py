@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
+import yaml
 
 from k8s.yaml_text import text_of
 
@@ -24,8 +24,12 @@ def helm(*arguments: str, stdin: str = "", check: bool = True) -> str:
 
 def template(values: dict[str, Any], *options: str, chart: Path = CHART, release: str = "mine") -> list[dict[str, Any]]:
     """The objects, in Helm's order; hooks are behind them."""
-    text = helm("template", release, str(chart), "-f", "-", *options, stdin=text_of([values]))
-    return [one for one in YAML(typ="safe").load_all(text) if one]
+    return documents(helm("template", release, str(chart), "-f", "-", *options, stdin=text_of([values])))
+
+
+def documents(text: str) -> list[dict[str, Any]]:
+    """What Helm has written, read as YAML 1.1, which it is: `._` is a word there."""
+    return [one for one in yaml.load_all(text, yaml.CSafeLoader) if one]
 
 
 def of_kind(objects: list[dict[str, Any]], kind: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from k8s.yaml_text import text_of
-from tests.chart import CHART, HELM, LEAST, ROOT, with_spec
+from tests.chart import CHART, HELM, LEAST, ROOT, documents, of_kind, with_spec
 from tests.cluster.fixtures import Cluster, eventually
 from tests.gpu_nodes import whole
 from tests.launcher import Launcher
@@ -38,11 +38,7 @@ class Release:
         path = self.folder / "values.yaml"
         path.write_text(text_of([values]))
         self("upgrade", "--install", "mine", str(CHART), "-f", str(path))
-        return self.newest()
-
-    def newest(self) -> str:
-        jobs = sorted(self.jobs(), key=lambda job: job.metadata.creation_timestamp)
-        return str(jobs[-1].metadata.name)
+        return str(of_kind(documents(self("get", "manifest", "mine")), "Job")["metadata"]["name"])
 
     def jobs(self) -> list[Any]:
         found = self.cluster.batch.list_namespaced_job(self.namespace).items
