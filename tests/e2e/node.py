@@ -12,11 +12,12 @@ machine's network, and everything ends with it. There is no kube-proxy and no DN
 
 import json
 import subprocess
+import sys
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import yaml
 
 from tests.cluster.control_plane import ControlPlane, programs
@@ -75,19 +76,18 @@ class Cluster(ControlPlane):
         return [int(line.split()[0]) for line in lines]
 
     def starve(self, container: str) -> None:
-        """Takes memory away from a container until the kernel has killed a process of it, and gives it back."""
-        group, limit, used, kills = _memory_files(self.processes_of(container)[0])
-        before, given = _kills(group / kills), (group / limit).read_text()
+        """Fills a container's memory, until the kernel has killed the largest of its processes."""
+        processes = self.processes_of(container)
+        group, kills = _memory_group(processes[0])
+        largest = max(processes, key=lambda process: psutil.Process(process).memory_info().rss)
+        Path(f"/proc/{largest}/oom_score_adj").write_text("1000")  # it goes first, whatever the other one has taken
+        before = _kills(group / kills)
+        glutton = subprocess.Popen([sys.executable, "-c", _FILL, group / "cgroup.procs"])
         try:
-            until = time.monotonic() + 120
-            while _kills(group / kills) == before:
-                assert time.monotonic() < until, "nothing was killed"
-                for less in (8 << 20, 0):  # v1 refuses what it cannot reclaim at once; then it has no more than it uses
-                    with suppress(OSError):
-                        (group / limit).write_text(str(int((group / used).read_text()) - less))
-                time.sleep(0.05)
+            self._until(lambda: _kills(group / kills) > before, "nothing was killed", 60)
         finally:
-            (group / limit).write_text(given)
+            glutton.kill()
+            glutton.wait()
 
     def _ctr(self, *arguments: str) -> str:
         command = ["ctr", "--address", self._socket, "--namespace", "k8s.io", *arguments]
@@ -177,14 +177,24 @@ state = "{self.folder}/containerd"
             time.sleep(0.3)
 
 
-def _memory_files(process: int) -> tuple[Path, str, str, str]:
-    """A process's memory cgroup, and its files for the limit, the use and the kills (cgroup v1, else v2)."""
+_FILL = """
+import os, pathlib, sys, time
+pathlib.Path(sys.argv[1]).write_text(str(os.getpid()))
+taken = []
+while True:
+    taken.append(b"x" * (32 << 20))
+    time.sleep(0.02)
+"""
+"""Joins a cgroup and takes memory until it is stopped; the group's limit bounds it."""
+
+
+def _memory_group(process: int) -> tuple[Path, str]:
+    """A process's memory cgroup, and its file that counts kills (cgroup v1, else v2)."""
     groups = [line.split(":", 2) for line in Path(f"/proc/{process}/cgroup").read_text().splitlines()]
     for _, controllers, path in groups:
         if "memory" in controllers.split(","):
-            group = Path("/sys/fs/cgroup/memory" + path)
-            return group, "memory.limit_in_bytes", "memory.usage_in_bytes", "memory.oom_control"
-    return Path("/sys/fs/cgroup" + groups[-1][2]), "memory.max", "memory.current", "memory.events"
+            return Path("/sys/fs/cgroup/memory" + path), "memory.oom_control"
+    return Path("/sys/fs/cgroup" + groups[-1][2]), "memory.events"
 
 
 def _kills(path: Path) -> int:
