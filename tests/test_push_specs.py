@@ -145,6 +145,7 @@ def test_a_huge_file_is_not_read(repo: Repository) -> None:
         ({"store_pvc": "runs"}, "name a store, or a store_pvc"),
         ({"max_price": 5}, "max_price needs price_per_hour"),
         ({"max_specs": 0}, "max_specs"),
+        ({"memory": "much"}, "memory"),
         ({"price_per_hour": float("nan")}, "price_per_hour"),
         ({"publish": {"s3": ["s3://*"]}}, "publish.s3.0"),
         ({"publish": {"s3": ["s3://"]}}, "publish.s3.0"),

@@ -73,17 +73,20 @@ def forge() -> Iterator[tuple[str, list[tuple[str, Any]]]]:
 
 
 def test_a_pushed_spec_is_a_job_that_names_its_commit(pushed: Pushed) -> None:
+    pushed.config |= {"memory": "3Gi", "cpu": 0.5, "labels": {"team": "a"}, "deadline_hours": 2}
     pushed.repo.write("runs/quotes.yaml", SPEC)
     commit = pushed.repo.commit()
     said = pushed.push(pushed.repo.start)
     assert said.code == 0, said.err
     job = pushed.job()
+    assert job["spec"]["activeDeadlineSeconds"] == 7200 and job["metadata"]["labels"]["team"] == "a"
     notes, pod = job["metadata"]["annotations"], job["spec"]["template"]["spec"]
     assert (notes["finetune-run/commit"], notes["finetune-run/file"]) == (commit, "runs/quotes.yaml")
     assert notes["finetune-run/repository"] == REPOSITORY
     assert notes["finetune-run/url"] == "https://github.example/team/models/actions/runs/7"
     assert notes["finetune-run/store"] == "s3://runs/store"
     assert pod["containers"][0]["image"] == CONFIG["image"]
+    assert pod["containers"][0]["resources"]["requests"]["memory"] == "3Gi"
     page = summary(pushed.repo)
     link = f"[`runs/quotes.yaml`](https://github.example/team/models/blob/{commit}/runs/quotes.yaml)"
     assert link in page and job["metadata"]["name"] in page and "| sent |" in page
