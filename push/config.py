@@ -17,6 +17,7 @@ from job.gpus import GPUS
 from k8s.errors import LauncherError, SettingsInvalid
 from k8s.platforms import Platform
 from k8s.settings import DNS_LABEL, Labels, Name
+from k8s.sizes import size
 from k8s.wish import Wish
 
 VARIABLE = "FINETUNE_PUSH_CONFIG"
@@ -46,6 +47,15 @@ def _gpu(value: str) -> str:
     return value
 
 
+def _size(value: str) -> str:
+    try:
+        size(value, "size")
+    except LauncherError as error:
+        raise ValueError(error.hint) from error
+    return value
+
+
+Size = Annotated[str, AfterValidator(_size)]
 S3Prefix = Annotated[str, AfterValidator(_prefix)]
 
 
@@ -87,6 +97,10 @@ class Config(Frozen):
     labels: Labels = {}
     queue: str | None = None
     """Kueue's LocalQueue."""
+    cpu: Annotated[float, Field(gt=0, le=1024)] | None = None
+    memory: Size | None = None
+    """e.g. 14Gi; unset: predicted."""
+    disk: Size | None = None
     max_specs: Annotated[int, Field(ge=1, le=100)] = 3
     """Of one push; a push that changes more sends none."""
     price_per_hour: Price | None = None

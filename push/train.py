@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from job.spec import JobSpec
 from k8s.client import Cluster
 from k8s.prepare import Prepared, check_references, prepare
+from k8s.sizes import resources
 from k8s.submit import Submitted, submit
 from k8s.wish import Wish
 from push import price
@@ -64,6 +65,7 @@ def prepared(cluster: Cluster, one: Changed, spec: JobSpec, config: Config, orig
         cluster,
         wish,
         read,
+        resources=resources(config.cpu, config.memory, config.disk),
         namespace=cluster.namespace,
         image=config.image,
         pull_secrets=config.pull_secrets,

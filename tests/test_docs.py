@@ -86,7 +86,14 @@ def test_what_installs_the_chart_renders(words: tuple[str, ...], folder: Path, m
         assert words[1] in helm("help")
 
 
-@pytest.mark.parametrize("words", of("python"), ids=" ".join)
+@pytest.mark.parametrize("words", [one for one in of("python") if one[2] == "push"], ids=" ".join)
+def test_training_on_push_takes_these_arguments(words: tuple[str, ...]) -> None:
+    from push.__main__ import app
+
+    typer.main.get_group(app).commands[words[3]].make_context(words[3], list(words[4:]))
+
+
+@pytest.mark.parametrize("words", [one for one in of("python") if one[2] != "push"], ids=" ".join)
 def test_the_job_takes_these_arguments(words: tuple[str, ...], folder: Path) -> None:
     assert words[:3] == ("python", "-m", "job")
     if words[3] == "plan" or words[3:] == ("check", "examples/recipe.yaml"):

@@ -9,8 +9,9 @@ from job.errors import SpecInvalid
 from job.spec import JobSpec
 from k8s.errors import SettingsInvalid
 from push.changes import of_push
-from push.config import VARIABLE, Config, read
+from push.config import VARIABLE, Config, Targets, read
 from push.specs import refusals, specs_of, within
+from tests.chart import ROOT
 from tests.repository import Repository
 
 IMAGE = "registry.example/finetune-run@sha256:" + "a" * 64
@@ -144,6 +145,7 @@ def test_a_huge_file_is_not_read(repo: Repository) -> None:
         ({"store_pvc": "runs"}, "name a store, or a store_pvc"),
         ({"max_price": 5}, "max_price needs price_per_hour"),
         ({"max_specs": 0}, "max_specs"),
+        ({"memory": "much"}, "memory"),
         ({"price_per_hour": float("nan")}, "price_per_hour"),
         ({"publish": {"s3": ["s3://*"]}}, "publish.s3.0"),
         ({"publish": {"s3": ["s3://"]}}, "publish.s3.0"),
@@ -179,3 +181,11 @@ def test_the_configuration_may_be_a_file_but_none_of_the_repository(repo: Reposi
         with pytest.raises(SettingsInvalid, match="names a file of the repository, which a push could change"):
             read({VARIABLE: str(path)}, repo.folder)
     assert read({}, repo.folder) is None
+
+
+def test_the_example_is_a_configuration_and_the_docs_have_every_field(tmp_path: Path) -> None:
+    text = (ROOT / "examples" / "push" / "config.yaml").read_text()
+    assert read({VARIABLE: text}, tmp_path)
+    page = (ROOT / "docs" / "training-on-push.md").read_text()
+    fields = [*Config.model_fields, *(f"publish.{name}" for name in Targets.model_fields)]
+    assert [name for name in fields if name != "publish" and f"`{name}`" not in page] == []

@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ruamel.yaml import YAML
 
+from tests.chart import ROOT
 from tests.cluster.fixtures import Cluster
+from tests.cluster.pki import kubeconfig
 from tests.launcher import Launcher, Said
 from tests.push import REPOSITORY, call, summary
 from tests.repository import ZEROS, Repository
@@ -31,7 +34,8 @@ class Pushed:
         return self.command("train", "--before", before, "--after", self.repo.head(), *options, **environ)
 
     def command(self, *arguments: str, **environ: str) -> Said:
-        return call(self.repo, *arguments, config=self.config, KUBECONFIG=str(self.launcher.kubeconfig), **environ)
+        environ = {"KUBECONFIG": str(self.launcher.kubeconfig)} | environ
+        return call(self.repo, *arguments, config=self.config, **environ)
 
     def job(self) -> Any:
         (job,) = self.launcher.jobs()
@@ -69,17 +73,20 @@ def forge() -> Iterator[tuple[str, list[tuple[str, Any]]]]:
 
 
 def test_a_pushed_spec_is_a_job_that_names_its_commit(pushed: Pushed) -> None:
+    pushed.config |= {"memory": "3Gi", "cpu": 0.5, "labels": {"team": "a"}, "deadline_hours": 2}
     pushed.repo.write("runs/quotes.yaml", SPEC)
     commit = pushed.repo.commit()
     said = pushed.push(pushed.repo.start)
     assert said.code == 0, said.err
     job = pushed.job()
+    assert job["spec"]["activeDeadlineSeconds"] == 7200 and job["metadata"]["labels"]["team"] == "a"
     notes, pod = job["metadata"]["annotations"], job["spec"]["template"]["spec"]
     assert (notes["finetune-run/commit"], notes["finetune-run/file"]) == (commit, "runs/quotes.yaml")
     assert notes["finetune-run/repository"] == REPOSITORY
     assert notes["finetune-run/url"] == "https://github.example/team/models/actions/runs/7"
     assert notes["finetune-run/store"] == "s3://runs/store"
     assert pod["containers"][0]["image"] == CONFIG["image"]
+    assert pod["containers"][0]["resources"]["requests"]["memory"] == "3Gi"
     page = summary(pushed.repo)
     link = f"[`runs/quotes.yaml`](https://github.example/team/models/blob/{commit}/runs/quotes.yaml)"
     assert link in page and job["metadata"]["name"] in page and "| sent |" in page
@@ -221,3 +228,35 @@ def test_the_reporter_leaves_the_runs_of_other_repositories_alone(
     assert said.code == 0 and told == []
     refused = pushed.command("report", GITHUB_TOKEN="wrong-token-here", GITHUB_API_URL=address)
     assert refused.code == 11 and "answers 401" in refused.err and "wrong-token-here" not in refused.err
+
+
+def test_each_identity_has_what_it_needs_and_the_reporters_cannot_send(
+    pushed: Pushed, cluster: Cluster, tmp_path: Path, forge: tuple[str, list[tuple[str, Any]]]
+) -> None:
+    address, told = forge
+    token = {"GITHUB_TOKEN": "token-of-the-job", "GITHUB_API_URL": address}
+    pushed.repo.write("runs/a.yaml", SPEC)
+    pushed.repo.commit()
+    reporter = {"KUBECONFIG": str(user_of(cluster, pushed, tmp_path, "examples/push/reporter.yaml"))}
+    trainer = {"KUBECONFIG": str(user_of(cluster, pushed, tmp_path, "k8s/rbac.yaml"))}
+    refused = pushed.push(pushed.repo.start, **reporter)
+    assert refused.code == 11 and pushed.launcher.jobs() == []
+    for _ in range(2):  # sent, and joined
+        said = pushed.push(pushed.repo.start, **trainer)
+        assert said.code == 0, said.err
+    said = pushed.command("report", **reporter, **token)
+    assert said.code == 0 and len(told) == 1, said.err
+
+
+def user_of(cluster: Cluster, pushed: Pushed, folder: Path, rules: str) -> Path:
+    """A service account with the Role of a file, and its kubeconfig."""
+    name, namespace = Path(rules).stem, pushed.launcher.namespace
+    cluster.core.create_namespaced_service_account(namespace, {"metadata": {"name": name}})
+    for item in YAML(typ="safe").load_all((ROOT / rules).read_text()):
+        if item["kind"] in ("Role", "RoleBinding"):
+            item["metadata"]["namespace"] = namespace
+            if item["kind"] == "RoleBinding":
+                item["subjects"] = [{"kind": "ServiceAccount", "name": name, "namespace": namespace, "apiGroup": ""}]
+            cluster.plane.kubectl("apply", "-f", "-", stdin=json.dumps(item))
+    token = cluster.plane.kubectl("create", "token", name, "-n", namespace).strip()
+    return kubeconfig(folder / f"{name}.conf", cluster.plane.server, cluster.plane.pki, {"token": token})
