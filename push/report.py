@@ -19,8 +19,8 @@ from push.summary import state
 from push.words import one_line
 
 TIMEOUT_S = 20.0
-_GONE = (404, 422)
-"""What GitHub answers for a commit that it does not have; 404 also where the token may not see the repository."""
+_NO_SUCH_COMMIT = 422
+"""What GitHub answers for a commit that it does not have. (404: the token may not see the repository.)"""
 _STATES = {"complete": "success", "failed": "failure"}
 
 
@@ -47,7 +47,7 @@ class Forge(Frozen):
             )  # fmt: skip
         except urllib3.exceptions.HTTPError as error:
             raise ClusterUnreachable(f"{self.api} does not answer: {type(error).__name__}") from error
-        if reply.status >= 300 and reply.status not in _GONE:
+        if reply.status >= 300 and reply.status != _NO_SUCH_COMMIT:
             raise AccessDenied(
                 f"{self.api} answers {reply.status} to a status of {commit[:12]}",
                 hint="The token needs `statuses: write`.",

@@ -33,7 +33,7 @@ def specs_of(repo: Path, change: Change, config: Config | None) -> list[tuple[Ch
     for one in change.specs:
         try:
             spec = spec_of(repo, one, config)
-            refused = list(refusals(spec, config)) if config else []
+            refused = list(refusals(spec, config) if config else local_paths(spec))
         except (SpecInvalid, LauncherError) as error:
             refused = [error.message.replace(one.name, "it")]
         else:
@@ -79,6 +79,13 @@ def refusals(spec: JobSpec, config: Config) -> Iterator[str]:
     for field, place, kind in _sources(spec):
         if kind not in config.sources:
             yield f"{field}: {place} is not allowed; allowed sources: {', '.join(config.sources)}"
+
+
+def local_paths(spec: JobSpec) -> Iterator[str]:
+    """What a plan without configuration, of a fork's pull request, would open on the machine that makes it."""
+    for field, place, kind in _sources(spec):
+        if kind == "path":
+            yield f"{field}: {place} is a path, which only the protected configuration may allow"
 
 
 def within(place: str, prefixes: tuple[str, ...]) -> bool:

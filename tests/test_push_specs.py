@@ -129,6 +129,13 @@ def test_the_environment_of_the_workflow_changes_no_spec(repo: Repository, monke
     assert spec.model.id == "a/b"
 
 
+def test_a_plan_without_configuration_opens_nothing_on_its_machine(repo: Repository, tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    repo.write("runs/a.yaml", f"model: {{id: {tmp_path}/model}}\ndataset: {{id: a/c}}\n")
+    with pytest.raises(SpecInvalid, match=r"model.id: .* is a path"):
+        specs_of(repo.folder, of_push(repo.folder, repo.start, repo.commit()), None)
+
+
 def test_a_huge_file_is_not_read(repo: Repository) -> None:
     repo.write("runs/a.yaml", "# " + "x" * 300_000)
     with pytest.raises(SpecInvalid, match="bytes; at most"):
