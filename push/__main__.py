@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from k8s.shown import say
-from push.words import harmless_output
+from push.words import block, harmless_output
 
 app = typer.Typer(
     add_completion=False,
@@ -54,7 +54,8 @@ def plan(
         typer.echo(text)
     _page(text)
     if wrong:
-        raise SpecInvalid(wrong)
+        say(f"error: {wrong}", style="bad")
+        raise typer.Exit(SpecInvalid.code)
 
 
 @app.command()
@@ -142,7 +143,9 @@ def _run() -> int:
     try:
         app(prog_name="python -m push")
     except (LauncherError, JobError) as error:
-        say(f"error: {redact(str(error))}", style="bad")
+        text = redact(str(error))
+        say(f"error: {text}", style="bad")
+        _page(f"### finetune-run\n\n{block(text)}")
         return error.code
     except SystemExit as error:
         return error.code if isinstance(error.code, int) else 1

@@ -6,6 +6,7 @@ from k8s.runs import Run
 from k8s.shown import lasted
 from push.changes import Change
 from push.marks import Origin
+from push.results import results
 from push.train import Sent, card
 from push.words import block, code, one_line
 
@@ -28,6 +29,8 @@ def summary(change: Change, sent: list[Sent], origin: Origin, ends: dict[str, Ru
     elif change.kind != "first":
         lines.append("No spec in `runs/` has changed: nothing was sent.")
     lines += ["", *(f"- {code(text)}" for text in change.ignored)]
+    for run in ends.values():
+        lines += results(run)
     notes = [f"{one.submitted.run.name}: {note}" for one in sent for note in one.prepared.notes]
     if notes:
         lines += ["", block("\n".join(notes))]

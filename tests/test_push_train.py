@@ -10,12 +10,16 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
+from job.manifest import Manifest, PublishedFile
+from job.store import open_store
 from tests.chart import ROOT
 from tests.cluster.fixtures import Cluster
 from tests.cluster.pki import kubeconfig
 from tests.launcher import Launcher, Said
 from tests.push import REPOSITORY, call, summary
+from tests.report_facts import facts
 from tests.repository import ZEROS, Repository
+from tests.s3_server import Bucket
 from tests.test_push_specs import CONFIG
 
 pytestmark = pytest.mark.slow
@@ -134,7 +138,7 @@ def test_one_wrong_spec_fails_the_push_and_nothing_is_sent(pushed: Pushed, bad: 
     pushed.repo.commit()
     found = pushed.push(pushed.repo.start)
     assert found.code == 64 and said in found.err, found.err
-    assert pushed.launcher.jobs() == []
+    assert pushed.launcher.jobs() == [] and said in summary(pushed.repo)
 
 
 def test_a_service_account_that_is_not_there_stops_a_push(pushed: Pushed) -> None:
@@ -189,6 +193,30 @@ def test_waiting_ends_with_the_runs_own_code(pushed: Pushed) -> None:
     assert found[0].code == 65 and "Mend them." in found[0].err, found[0].err
     assert not any(line.strip().startswith("::") for line in (found[0].out + found[0].err).splitlines())
     assert "failed, exit code 65" in summary(pushed.repo)
+
+
+def test_the_page_of_a_run_that_was_waited_for_has_its_files_its_loss_and_where_they_are(
+    pushed: Pushed, s3: Bucket
+) -> None:
+    store = pushed.config["store"] = f"s3://{s3.bucket}/store"
+    pushed.repo.write("runs/a.yaml", SPEC)
+    pushed.repo.commit()
+    assert pushed.push(pushed.repo.start).code == 0
+    name = pushed.job()["metadata"]["name"]
+    made = facts()
+    files = [
+        PublishedFile(name=file, key="k", type=kind, sha256=one.sha256, size=one.size) for file, kind, one in made.files
+    ]
+    about: dict[str, Any] = {"spec": {}, "sources": {}, "places": ["s3://models/team/a"]}
+    manifest = Manifest(run=name, name="Tuned", stages=dict(made.records), files=files, **about)
+    open_store(store).put(f"runs/{name}/manifest.json", manifest.model_dump_json().encode())
+    pushed.launcher.end_pod(0)
+    assert pushed.push(pushed.repo.start, "--wait").code == 0
+    page = summary(pushed.repo)
+    assert "complete after" in page and "- `s3://models/team/a`" in page
+    assert "| `Tuned-Q4_K_M.gguf` | `Q4_K_M` | `105.0 MB` |" in page
+    plot = page.split("```mermaid")[1].split("```")[0]
+    assert 'x-axis "step" 1 --> 40' in plot and "line [3.0000, " in plot
 
 
 def test_the_reporter_tells_every_commit_each_change_once(

@@ -1,0 +1,59 @@
+"""What a complete run has made, for the page: its table of files, the course of its loss, and where the files are.
+
+It is read from the run's store with this job's own credentials; where it has none, the page says only that.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from job.errors import JobError
+from job.manifest import Manifest
+from job.report import table
+from k8s.errors import LauncherError
+from k8s.results import manifest_of, store_of
+from k8s.runs import Run
+from push.words import code, one_line
+
+MOST_POINTS = 60
+"""Of the plot: a page takes about a megabyte, and an eye no more."""
+
+
+def results(run: Run) -> list[str]:
+    """Markdown, or nothing of a run that is not complete."""
+    if run.state != "complete":
+        return []
+    heading = ["", f"#### {run.name}", ""]
+    try:
+        manifest = manifest_of(store_of(run), run.id)
+    except (JobError, LauncherError) as error:
+        return [*heading, f"Its results cannot be read from here: {code(one_line(error.message, 200))}"]
+    return [*heading, *_table(manifest), *_plot(manifest), "", *(f"- {code(place)}" for place in manifest.places)]
+
+
+def _table(manifest: Manifest) -> list[str]:
+    files = [(one.name, one.type) for one in manifest.files if f"quantize/{one.type}" in manifest.stages]
+    found = table.lines(files, manifest.stages)
+    columns = table.columns(found)
+    rows = [[code(text) if (text := column.shown(line)) else "" for column in columns] for line in found]
+    head = [[column.heading for column in columns], ["---"] * len(columns)]
+    return [f"| {' | '.join(cells)} |" for cells in [*head, *rows]]
+
+
+def _plot(manifest: Manifest) -> list[str]:
+    """https://mermaid.js.org/syntax/xyChart.html, which GitHub and GitLab draw: numbers alone."""
+    train = manifest.stages.get("train")
+    points: Sequence[Any] = train.metrics.get("losses") or [] if train else []
+    losses = [float(one["loss"]) for one in points if "loss" in one]
+    if len(losses) < 2:
+        return []
+    shown = losses[:: -(-len(losses) // MOST_POINTS)]
+    steps = [int(one["step"]) for one in points if "loss" in one]
+    return [
+        "",
+        "```mermaid",
+        "xychart-beta",
+        f'    x-axis "step" {steps[0]} --> {steps[-1]}',
+        '    y-axis "loss"',
+        f"    line [{', '.join(f'{loss:.4f}' for loss in shown)}]",
+        "```",
+    ]
