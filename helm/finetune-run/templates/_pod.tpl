@@ -114,7 +114,7 @@ ephemeral-storage: {{ .disk | quote }}
 {{- if $value }}{{ $_ := set $given $case $value }}{{ end -}}
 {{- end -}}
 {{- end -}}
-{{- $given = merge (dict) $values.env $given -}}
+{{- range $name, $value := $values.env }}{{ $_ := set $given $name $value }}{{ end -}}
 {{- $rest := list -}}
 {{- range $one := $all -}}
 {{- if hasKey $given $one.name }}{{ $rest = append $rest (dict "name" $one.name "value" (get $given $one.name)) }}{{ else }}{{ $rest = append $rest $one }}{{ end -}}
