@@ -12,4 +12,4 @@ def test_a_sweep_of_four_on_one_card_runs_one_after_the_other(place: Place) -> N
     assert len(ended) == 4
     spans = sorted((one.started_at, one.finished_at) for one in ended)
     assert all(before[1] <= after[0] for before, after in pairwise(spans))
-    assert place("compare", job).code == 0
+    assert place("status", job).code == 0
