@@ -188,9 +188,10 @@ def test_waiting_ends_with_the_runs_own_code(pushed: Pushed) -> None:
     found: list[Said] = []
     thread = threading.Thread(target=lambda: found.append(pushed.push(pushed.repo.start, "--wait")))
     thread.start()
-    pushed.launcher.end_pod(65, message="::error::rows are broken\nMend them.")
+    pushed.launcher.end_pod(65, message="::error::rows are broken\n##[error]Mend them.")
     thread.join(timeout=60)
     assert found[0].code == 65 and "Mend them." in found[0].err, found[0].err
+    assert "##[" not in found[0].out + found[0].err
     assert not any(line.strip().startswith("::") for line in (found[0].out + found[0].err).splitlines())
     assert "failed, exit code 65" in summary(pushed.repo)
 
