@@ -27,9 +27,16 @@ def template(values: dict[str, Any], *options: str, chart: Path = CHART, release
     return documents(helm("template", release, str(chart), "-f", "-", *options, stdin=text_of([values])))
 
 
+class AsGo(yaml.CSafeLoader):
+    """YAML 1.1, as Helm writes it and the API server reads it: `._` is a word, and so is `=`."""
+
+
+AsGo.add_constructor("tag:yaml.org,2002:value", yaml.CSafeLoader.construct_yaml_str)
+
+
 def documents(text: str) -> list[dict[str, Any]]:
-    """What Helm has written, read as YAML 1.1, which it is: `._` is a word there."""
-    return [one for one in yaml.load_all(text, yaml.CSafeLoader) if one]
+    """What Helm has written."""
+    return [one for one in yaml.load_all(text, AsGo) if one]
 
 
 def of_kind(objects: list[dict[str, Any]], kind: str) -> dict[str, Any]:
