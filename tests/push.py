@@ -14,7 +14,13 @@ from tests.repository import Repository
 REPOSITORY = "team/models"
 
 
-def call(repo: Repository, *arguments: str | bytes, config: dict[str, Any] | None = None, **environ: str) -> Said:
+def call(
+    repo: Repository,
+    *arguments: str | bytes,
+    config: dict[str, Any] | None = None,
+    timeout_s: float = 180,
+    **environ: str,
+) -> Said:
     """In the checkout, as GitHub's runner sets it up."""
     runner = {
         "PYTHONPATH": str(ROOT),
@@ -33,7 +39,7 @@ def call(repo: Repository, *arguments: str | bytes, config: dict[str, Any] | Non
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("GITHUB_", "CI_"))}
     done = subprocess.run(
         [sys.executable, "-P", "-m", "tests.as_the_action", "push", *arguments],
-        cwd=repo.folder, env=kept | runner | environ, capture_output=True, timeout=180, check=False,
+        cwd=repo.folder, env=kept | runner | environ, capture_output=True, timeout=timeout_s, check=False,
     )  # fmt: skip
     return Said(done.returncode, done.stdout.decode(), done.stderr.decode())
 

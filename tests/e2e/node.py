@@ -69,6 +69,15 @@ class Cluster(ControlPlane):
             self._ctr("images", "import", "--all-platforms", str(archive))
             archive.unlink()
 
+    def by_digest(self) -> str:
+        """The job's image under a name with its digest, as a registry would give it."""
+        rows = [line.split() for line in self._ctr("images", "ls").splitlines()[1:]]
+        name, digest = next((row[0], row[2]) for row in rows if "finetune-run:" in row[0])
+        pinned = f"{name.rpartition(':')[0]}@{digest}"
+        if pinned not in (row[0] for row in rows):
+            self._ctr("images", "tag", name, pinned)
+        return pinned
+
     def processes_of(self, container: str) -> list[int]:
         """The process ids of a container, given as the API names it, as the kernel numbers them here."""
         container = container.removeprefix("containerd://")
