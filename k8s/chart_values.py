@@ -1,22 +1,17 @@
 """The chart's values: the job spec, and beside it the deployment settings under names as charts have them.
 
 values.yaml, values.schema.json and the table in the chart's README are written from this (scripts/chart.py): a field's
-docstring is its comment. `values_of` gives the values that make the chart send what the launcher would.
+docstring is its comment.
 """
 
-from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-from job.spec import JobSpec
-from k8s.chart_tables import placement_values
 from k8s.gpu_names import GPU_NAMES
-from k8s.manifest import amount
 from k8s.platforms import Platform
-from k8s.settings import DNS_LABEL, DNS_NAME, WEEK_S, DataKey, EnvName, Name, Reference, Settings
-from k8s.sweep import Index
+from k8s.settings import DNS_LABEL, DNS_NAME, WEEK_S, DataKey, EnvName, Name, Reference
 
 SIZE = r"^[1-9][0-9]*(\.[0-9]+)?(Ki|Mi|Gi|Ti|k|M|G|T)?$"
 Size = Annotated[str, Field(pattern=SIZE)]
@@ -200,67 +195,6 @@ class ChartValues(Values):
     """What the pod may talk to; the cluster's network plugin enforces it."""
     name_override: str = Field("", pattern=rf"^$|{DNS_LABEL}", max_length=40)
     """Begins the name of each object; else it is the release's."""
-
-
-def values_of(settings: Settings, spec: JobSpec, sweep: Sequence[Index] = ()) -> dict[str, Any]:
-    """The values with which the chart sends the same Job and ConfigMap, but for their names."""
-    size = settings.resources
-    found: dict[str, Any] = {
-        "spec": spec.model_dump(mode="json", exclude_unset=True),
-        "sweep": [one.changes for one in sweep],
-        "parallel": settings.parallel if sweep else 1,
-        "image": _image(settings.image) | {"pullPolicy": settings.pull_policy},
-        "imagePullSecrets": list(settings.pull_secrets),
-        **placement_values(settings.placement),
-        "resources": {
-            "cpu": f"{size.cpu:g}", "memory": amount(size.memory), "disk": amount(size.disk), "shm": amount(size.shm)
-        },
-        "nodeSelector": settings.node_selector,
-        "affinity": settings.affinity,
-        "existingSecret": list(settings.env_secrets),
-        "secretEnv": {name: one.model_dump() for name, one in settings.secret_env.items()},
-        "secretFiles": settings.secret_files,
-        "env": settings.env,
-        "store": {"existingClaim": settings.store_pvc},
-        "cache": {"existingClaim": settings.cache_pvc},
-        "volumes": list(settings.volumes),
-        "volumeMounts": list(settings.volume_mounts),
-        "serviceAccount": {"name": settings.service_account},
-        "queue": settings.queue,
-        "priorityClass": settings.priority_class,
-        "runtimeClass": settings.runtime_class,
-        "labels": settings.labels,
-        "annotations": settings.annotations,
-        "proxy": {"https": settings.https_proxy, "http": settings.http_proxy, "exclude": settings.no_proxy},
-        "user": settings.user or 0,
-        "graceSeconds": settings.grace_s,
-        "deadlineSeconds": settings.deadline_s,
-        "ttlSeconds": -1 if settings.ttl_s is None else settings.ttl_s,
-    }  # fmt: skip
-    if settings.scratch:
-        found["scratch"] = {"size": amount(settings.scratch.size), "storageClass": settings.scratch.storage_class}
-    if settings.ca:
-        found["ca"] = {"configMap": settings.ca.name, "key": settings.ca.key}
-    return _set(found)
-
-
-def _image(reference: str) -> dict[str, str]:
-    repository, at, digest = reference.partition("@")
-    if at:
-        return {"repository": repository, "digest": digest}
-    name, colon, tag = repository.rpartition(":")
-    return {"repository": name, "tag": tag} if colon and "/" not in tag else {"repository": tag, "tag": "latest"}
-
-
-def _set(values: dict[str, Any]) -> dict[str, Any]:
-    """Without what says nothing, or what the default says. The spec stays as it is: its nulls count."""
-    found = {}
-    for name, value in values.items():
-        if name != "spec" and isinstance(value, dict):
-            value = {key: one for key, one in value.items() if one is not None}
-        if value not in (None, "", [], {}) and value != DEFAULTS.get(name):
-            found[name] = value
-    return found
 
 
 DEFAULTS: dict[str, Any] = ChartValues().model_dump(mode="json", by_alias=True)

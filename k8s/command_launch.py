@@ -7,30 +7,29 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from k8s.options import Context, Dataset, Gpu, Model, Namespace, Sets, Shown, SpecFile, Sweeps, Timeout
+from k8s.options import (
+    Context,
+    Dataset,
+    Gpu,
+    Label,
+    Mig,
+    Model,
+    Namespace,
+    Platform,
+    Sets,
+    Shared,
+    Shown,
+    SpecFile,
+    Spot,
+    Sweeps,
+    Timeout,
+    Tolerations,
+)
 from k8s.shown import Output, result, say
 
-_GPU, _POD, _SECRETS, _END = "GPU", "Pod", "Secrets and volumes", "Afterwards"
+_POD, _SECRETS, _END = "Pod", "Secrets and volumes", "Afterwards"
 IfExists = Literal["join", "fail", "new"]
 _HOW = {"created": "submitted", "again": "submitted again; its work is in the store", "joined": "it is there already"}
-
-
-Platform = Annotated[
-    str | None,
-    typer.Option(help="gke, eks, karpenter, eks-auto, aks, aks-nap, gfd, custom: instead of looking.",
-                 rich_help_panel=_GPU, show_default=False),
-]  # fmt: skip
-Label = Annotated[
-    str | None,
-    typer.Option("--gpu-label", help="key=value: the label that tells GPUs apart here.", rich_help_panel=_GPU),
-]
-Spot = Annotated[bool, typer.Option("--spot", help="On spot nodes.", rich_help_panel=_GPU)]
-Shared = Annotated[bool, typer.Option("--shared", help="A time-sliced share of a card.", rich_help_panel=_GPU)]
-Mig = Annotated[str, typer.Option(help="A MIG slice: 1g.5gb", rich_help_panel=_GPU)]
-Tolerations = Annotated[
-    list[str] | None,
-    typer.Option("--toleration", help="key[=value][:effect] of another taint.", rich_help_panel=_GPU),
-]
 
 
 def _pod(help: str, *names: str, panel: str = _POD, **more: Any) -> Any:
@@ -150,7 +149,7 @@ def launch(
         ca=reference(ca, "--ca"),
     )
     if dry_run or emit:
-        from k8s.chart_values import values_of
+        from k8s.chart_emit import values_of
         from k8s.yaml_text import text_of
 
         for note in prepared.notes:

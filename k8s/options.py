@@ -7,7 +7,7 @@ import typer
 
 from k8s.shown import Output
 
-_WHERE, _RUN = "Where", "What"
+_WHERE, _RUN, _GPU = "Where", "What", "GPU"
 Context = Annotated[str | None, typer.Option(help="A context of the kubeconfig.", rich_help_panel=_WHERE)]
 Namespace = Annotated[str | None, typer.Option("--namespace", "-n", help="A namespace.", rich_help_panel=_WHERE)]
 Shown = Annotated[Output, typer.Option("--output", "-o", help="How results are printed.")]
@@ -28,3 +28,19 @@ Sweeps = Annotated[
     typer.Option("--sweep", help="Values to try, a run each: lora.r=8,16", rich_help_panel=_RUN),
 ]
 Gpu = Annotated[str, typer.Option(help="t4, l4, a100, …; several: t4,l4; auto: the smallest that fits; none: the CPU")]
+Platform = Annotated[
+    str | None,
+    typer.Option(help="gke, eks, karpenter, eks-auto, aks, aks-nap, gfd, custom: instead of looking.",
+                 rich_help_panel=_GPU, show_default=False),
+]  # fmt: skip
+Label = Annotated[
+    str | None,
+    typer.Option("--gpu-label", help="key=value: the label that tells GPUs apart here.", rich_help_panel=_GPU),
+]
+Spot = Annotated[bool, typer.Option("--spot", help="On spot nodes.", rich_help_panel=_GPU)]
+Shared = Annotated[bool, typer.Option("--shared", help="A time-sliced share of a card.", rich_help_panel=_GPU)]
+Mig = Annotated[str, typer.Option(help="A MIG slice: 1g.5gb", rich_help_panel=_GPU)]
+Tolerations = Annotated[
+    list[str] | None,
+    typer.Option("--toleration", help="key[=value][:effect] of another taint.", rich_help_panel=_GPU),
+]

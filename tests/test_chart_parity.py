@@ -15,7 +15,8 @@ from pydantic import ValidationError
 from ruamel.yaml import YAML
 
 from job.spec import JobSpec
-from k8s.chart_values import ChartValues, values_of
+from k8s.chart_emit import values_of
+from k8s.chart_values import ChartValues
 from k8s.manifest import render
 from k8s.settings import Settings
 from k8s.sweep import apart, indexes
