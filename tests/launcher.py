@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,11 @@ from tests.cluster.nodes import end_pod, run_pod
 
 RUN = ["--model", "./no/such/model", "--dataset", "./rows.jsonl", "--store-pvc", "runs"]
 """A run of which nothing is predicted: no network is asked."""
+
+
+def heed_interrupts() -> None:
+    """A shell's background jobs, and what they start, ignore SIGINT: so might the tests."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 class Said(NamedTuple):
@@ -51,7 +57,12 @@ class Launcher:
     def started(self, *arguments: str) -> Iterator[subprocess.Popen[str]]:
         """While the block lasts; then it is killed if it still runs."""
         process = subprocess.Popen(
-            self.command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=self.environment
+            self.command(*arguments),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=self.environment,
+            preexec_fn=heed_interrupts,
         )
         try:
             yield process
