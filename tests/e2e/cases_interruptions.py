@@ -94,11 +94,12 @@ def test_a_killed_container_is_named_by_the_next_attempt(place: Place, node: Clu
 @pytest.mark.own_cluster
 def test_a_child_that_the_kernel_kills_for_memory_is_named_and_tried_again(place: Place, node: Cluster) -> None:
     """As where only one process of a container is killed (cgroup v1): PID 1 lives on."""
-    job, _ = place.launch(place.spec(training=LONG))
+    job, _ = place.launch(place.spec(training=LONG | {"max_steps": 400}))  # still at work when the memory is full
     pod = place.running()
     place.until_step(pod, 25)
     node.starve(place.container(pod))
     events = completed_once(place, job)
-    (again,) = [one for one in events if one["event"] == "train.retry_after_kill"]
+    again = next((one for one in events if one["event"] == "train.retry_after_kill"), None)
+    assert again, [(one["attempt"], one["event"], one.get("why")) for one in events if one["event"] != "train.log"]
     assert "the kernel killed it for memory" in again["why"]
     assert {one["attempt"] for one in events} == {1}
