@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from job import logs
-from job.errors import Bug, JobError, SpecInvalid, StorageFailed
+from job.errors import Bug, JobError, SpecInvalid, named
 from job.redaction import redact
 
 USAGE = 2  # what the command line parser exits with
@@ -138,17 +138,12 @@ def main() -> NoReturn:
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 0
         code = SpecInvalid.code if code == USAGE else code
-    except JobError as error:
-        code = error.code
-        _say_last_words(error)
-    except OSError as error:
-        fault = StorageFailed(f"{type(error).__name__}: {error}", hint="Is the disk full or read-only?")
+    except Exception as error:  # noqa: BLE001 - the one place that catches everything
+        fault = named(error)
+        if isinstance(fault, Bug) and fault is not error:
+            logs.log.exception("run.bug")
         code = fault.code
         _say_last_words(fault)
-    except Exception as error:  # noqa: BLE001 - the one place that catches everything
-        logs.log.exception("run.bug")
-        code = Bug.code
-        _say_last_words(Bug(f"{type(error).__name__}: {error}", hint="This is a bug; the log has its traceback."))
     sys.stdout.flush()
     sys.stderr.flush()
     # Threads that still upload must not hold up the end: what they do not finish does not count.

@@ -9,14 +9,14 @@ from pathlib import Path
 
 from job import logs
 from job.artifacts import write_json
-from job.errors import JobError
+from job.errors import Bug, JobError, named
 from job.spec import JobSpec
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def run_stage(name: str, folder: Path) -> int:
-    """Runs one stage in this process and gives the exit code. What is not a JobError passes through."""
+    """Runs one stage in this process and gives the exit code. A bug passes through."""
     parent = os.getppid()
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # the parent died before the call
@@ -29,7 +29,10 @@ def run_stage(name: str, folder: Path) -> int:
     try:
         with logs.span(name):
             result = module.run(spec, inputs, folder)
-    except JobError as error:
+    except (JobError, OSError) as problem:
+        error = named(problem)
+        if isinstance(error, Bug) and error is not problem:
+            raise  # with its traceback
         write_json(folder / "error.json", {"error": type(error).__name__, "message": error.message, "hint": error.hint})
         return error.code
     write_json(folder / "result.json", result.model_dump(mode="json"))

@@ -6,6 +6,7 @@ from `JobError.kubernetes` (https://kubernetes.io/docs/concepts/workloads/contro
 towards backoffLimit.
 """
 
+import os
 from collections.abc import Iterator
 from typing import ClassVar, Literal
 
@@ -81,7 +82,7 @@ class StoppedUnsaved(JobError):
 
 
 class CredentialsRejected(JobError):
-    """Credentials are missing, wrong, or do not allow what is asked; a licence is not accepted."""
+    """Credentials are missing, wrong or too weak; a licence is not accepted; a file may not be read."""
 
     code = 77
     kubernetes = "FailJob"
@@ -134,6 +135,23 @@ class LeaseHeld(JobError):
 
     code = 84
     kubernetes = "FailJob"
+
+
+def named(error: Exception) -> JobError:
+    """What an error means that no caller has named: the system's own have a number, and what has none is a bug.
+
+    A file's mode does not heal, a disk may.
+    """
+    if isinstance(error, JobError):
+        return error
+    if not isinstance(error, OSError) or error.errno is None:  # libraries raise OSError without a number for their own
+        return Bug(f"{type(error).__name__}: {error}", hint="This is a bug; the log has its traceback.")
+    if isinstance(error, PermissionError) and error.filename:
+        return CredentialsRejected(
+            f"{error.filename}: permission denied to user {os.getuid()}",
+            hint="Let that user or its group read it (chmod g+rX), or run as its owner.",
+        )
+    return StorageFailed(f"{type(error).__name__}: {error}", hint="Is the disk full or read-only?")
 
 
 def every_error() -> Iterator[type[JobError]]:

@@ -19,7 +19,7 @@ from typing import Any
 
 from job import errors
 from job.artifacts import Frozen, write_json
-from job.errors import Bug, JobError
+from job.errors import Bug, JobError, every_error
 from job.logs import log
 from job.spec import JobSpec
 
@@ -91,7 +91,8 @@ class Supervisor:
         if fault.is_file():
             raise _rebuilt(json.loads(fault.read_text()))
         if status != 0 or not result.is_file():
-            raise Bug(f"{name} exited {status} without a result\n" + "\n".join(tail))
+            kind = next((one for one in every_error() if one.code == status), Bug)  # a full disk takes no error.json
+            raise kind(f"{name} exited {status} without a result\n" + "\n".join(tail))
         return module.Result.model_validate_json(result.read_text())
 
     def _run(self, command: list[str], on_event: OnEvent | None) -> tuple[int, list[str]]:

@@ -12,6 +12,9 @@ from pathlib import Path
 from typing import Any
 
 Event = dict[str, Any]
+_IGNORES_MODES = "-dac_override,-dac_read_search"
+AS_A_USER = ("setpriv", f"--bounding-set={_IGNORES_MODES}", f"--inh-caps={_IGNORES_MODES}") if os.geteuid() == 0 else ()
+"""Runs a command so that the modes of files hold, for root too."""
 
 
 @dataclass
@@ -35,13 +38,18 @@ def environment(work: Path, extra: dict[str, str] | None = None) -> dict[str, st
 
 
 @contextmanager
-def started(spec: dict[str, Any], work: Path, extra: dict[str, str] | None = None) -> Iterator[subprocess.Popen[str]]:
-    """A job in a process group of its own, so that a test can kill all of it, as a node's end does."""
+def started(
+    spec: dict[str, Any], work: Path, extra: dict[str, str] | None = None, under: tuple[str, ...] = ()
+) -> Iterator[subprocess.Popen[str]]:
+    """A job in a process group of its own, so that a test can kill all of it, as a node's end does.
+
+    `under`: a command that runs it.
+    """
     work.mkdir(parents=True, exist_ok=True)
     path = work / "spec.json"
     path.write_text(json.dumps(spec))
     process = subprocess.Popen(
-        [sys.executable, "-m", "job", "run", str(path)],
+        [*under, sys.executable, "-m", "job", "run", str(path)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -82,7 +90,8 @@ def run_job(
     work: Path,
     extra: dict[str, str] | None = None,
     on_event: Callable[[subprocess.Popen[str], Event], None] | None = None,
+    under: tuple[str, ...] = (),
 ) -> Ended:
     """Runs a spec to its end."""
-    with started(spec, work, extra) as process:
+    with started(spec, work, extra, under) as process:
         return follow(process, (lambda event: on_event(process, event)) if on_event else None)

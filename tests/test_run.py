@@ -11,7 +11,7 @@ import pytest
 from job.artifacts import Artifact, verify
 from job.manifest import read_manifest, verify_manifest
 from job.store import open_store
-from tests.job_process import run_job
+from tests.job_process import AS_A_USER, run_job
 
 pytestmark = pytest.mark.slow
 
@@ -178,3 +178,18 @@ def test_a_wrong_spec_ends_before_anything_is_touched(small_spec: dict[str, Any]
     assert "export.types" in last_words.read_text()
     assert "q4_k_m" in last_words.read_text()
     assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "quotes.jsonl"])
+def test_a_file_that_may_not_be_read_is_named_and_not_tried_again(
+    name: str, small_spec: dict[str, Any], tmp_path: Path
+) -> None:
+    model, quotes = tmp_path / "model", tmp_path / "quotes.jsonl"
+    shutil.copytree(small_spec["model"]["id"], model)
+    shutil.copy(small_spec["dataset"]["id"], quotes)
+    small_spec["model"]["id"], small_spec["dataset"]["id"] = str(model), str(quotes)
+    locked = next(tmp_path.rglob(name))
+    locked.chmod(0)
+    ended = run_job(small_spec, tmp_path / "work", under=AS_A_USER)
+    assert ended.code == 77, ended.output
+    assert f"{locked}: permission denied" in ended.output

@@ -38,6 +38,9 @@ elif do == "fail":
     sys.exit(65)
 elif do == "die":
     os.kill(os.getpid(), signal.SIGKILL)
+elif do == "run out of disk":
+    print("error: cannot write error.json")
+    sys.exit(74)
 elif do == "vanish":
     print("Segmentation fault, probably")
     sys.exit(3)
@@ -90,6 +93,11 @@ def test_a_child_that_ends_without_a_word_is_a_bug_with_its_last_lines(
 ) -> None:
     with pytest.raises(errors.Bug, match="Segmentation fault, probably"):
         supervisor.run_stage(module(), SPEC, Inputs(do="vanish"), tmp_path / "work")
+
+
+def test_a_code_without_a_fault_keeps_its_meaning(supervisor: supervise.Supervisor, tmp_path: Path) -> None:
+    with pytest.raises(errors.StorageFailed, match="cannot write"):
+        supervisor.run_stage(module(), SPEC, Inputs(do="run out of disk"), tmp_path / "work")
 
 
 def test_a_signal_reaches_the_child_and_ends_the_parents_wait(supervisor: supervise.Supervisor, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from job.dataset.json_document import list_rows, wrapped_rows
 from job.dataset.opening import BOM, decoded, lines, opened
 from job.dataset.parquet_rows import parquet_rows
 from job.dataset.rows import MAX_ROW, Broken, Row, kind_name
-from job.errors import DataInvalid, StorageFailed
+from job.errors import DataInvalid, StorageFailed, named
 
 FORMATS = {
     "parquet": "parquet",
@@ -45,13 +45,16 @@ def suffix_format(name: str) -> str | None:
 def read_rows(path: Path, columns: set[str] | None = None) -> Generator[Row, None, None]:
     """The rows of one file in their order. `columns`: all that is needed of them, for formats that can leave some out.
 
-    Raises DataInvalid when the file cannot be read as rows at all, StorageFailed when reading fails.
+    Raises DataInvalid when the file cannot be read as rows at all, CredentialsRejected when it may not
+    be read, StorageFailed when reading fails.
     """
     try:
         with opened(path) as file:
             head = file.peek(512)[:512]
             with closing(_reader(file, path, head, columns)) as rows:  # a reader that is left early frees its file
                 yield from rows
+    except PermissionError as error:
+        raise named(error) from error
     except OSError as error:
         raise StorageFailed(f"cannot read {path}: {error.strerror or error}") from error
 
