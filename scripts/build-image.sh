@@ -67,7 +67,10 @@ base() {
         echo "$pinned"
         return
     fi
+    exec 8>"$cache/base.lock"
+    flock 8
     has "$local_base" || make_base
+    exec 8>&-
     echo "$local_base"
 }
 
@@ -81,7 +84,9 @@ key() {
 }
 
 build() {
-    local arguments=(--build-arg "CUDA_ARCHITECTURES=$archs" --build-arg "BASE_IMAGE=$(base)"
+    local from arguments
+    from=$(base)
+    arguments=(--build-arg "CUDA_ARCHITECTURES=$archs" --build-arg "BASE_IMAGE=$from"
         --build-arg "VERSION=$(sed -n 's/^__version__ = "\(.*\)"/\1/p' job/__init__.py)"
         --build-arg "REVISION=$(git rev-parse HEAD 2>/dev/null || true)"
         --build-arg "SOURCE=${SOURCE:-}" -t "$name")
@@ -102,10 +107,13 @@ mkdir -p "$cache"
 engine=$(engine)
 key=$(key)
 name=${IMAGE:-localhost/finetune-run}:$key
-exec 9>"$cache/lock"
-flock 9
-if [ ! -f "$cache/$key" ] || ! has "$name"; then
-    build
-    echo "$engine $name" >"$cache/$key"
+built() { [ -f "$cache/$key" ] && has "$name"; }
+if ! built; then
+    exec 9>"$cache/$key.lock"
+    flock 9
+    if ! built; then
+        build # not behind `||`: there bash would go on after an error
+        echo "$engine $name" >"$cache/$key"
+    fi
 fi
 echo "$name"

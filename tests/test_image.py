@@ -1,11 +1,14 @@
 """What the image is built with: the Dockerfile, the sorting into layers, the bill of materials."""
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "scripts" / "image"))
@@ -87,6 +90,7 @@ def test_the_bill_of_materials_names_what_is_installed(tmp_path: Path) -> None:
     assert not any("gone" in purl for purl in purls)
     assert len({one["bom-ref"] for one in found["components"]}) == len(found["components"])
     assert sbom.document(found["components"]) == found, "the same parts, the same document"
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(json.dumps(found)) is None
 
 
 def test_build_secrets_become_variables_of_one_command(tmp_path: Path) -> None:

@@ -14,10 +14,10 @@ from tests.e2e.place import RESOURCES, SECRET, Place
 
 
 class Release:
-    """`mine` in the case's namespace, on the T4."""
+    """A release in the case's namespace, on the T4."""
 
-    def __init__(self, place: Place, image: str) -> None:
-        self.place, self.image = place, image
+    def __init__(self, place: Place, name: str = "mine") -> None:
+        self.place, self.name, self.image = place, name, os.environ["FINETUNE_IMAGE"]
         self.where = (f"--kubeconfig={place.kubeconfig}", f"--namespace={place.namespace}")
 
     def install(self, spec: dict[str, Any], **values: Any) -> str:
@@ -36,14 +36,14 @@ class Release:
         }
         path.write_text(text_of([base | values]))
         known = set(self.place.jobs())
-        helm("upgrade", "--install", "mine", str(CHART), "-f", str(path), *self.where)
+        helm("upgrade", "--install", self.name, str(CHART), "-f", str(path), *self.where)
         (job,) = set(self.place.jobs()) - known
         return job
 
 
 @pytest.fixture
 def release(place: Place) -> Release:
-    return Release(place, os.environ["FINETUNE_IMAGE"])
+    return Release(place)
 
 
 def test_an_installed_run_completes_and_its_file_generates_text(release: Release, tmp_path: Path) -> None:
@@ -66,3 +66,18 @@ def test_an_upgrade_stops_the_old_run_and_a_rollback_goes_on_from_its_checkpoint
     assert first in place.jobs()
     place.until_event(place.running(), lambda event: event.get("event") == "train.resume", "the training to go on")
     assert place.ended(first) == "Complete", place.state()
+
+
+def test_two_installs_of_one_run_id_do_not_double_it(release: Release) -> None:
+    place = release.place
+    spec = place.spec(run={"id": "one-run"}, training={"max_steps": 150, "save_steps": 10, "max_length": 96})
+    first = release.install(spec)
+    place.until_step(place.running(), 10)
+    beside = {"gpu": "none", "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists"}]}  # the one card is taken
+    second = Release(place, "other").install(spec, **beside)
+    assert place.ended(second) == "Failed", place.state()
+    (end,) = [one.status.container_statuses[0].state.terminated for one in place.pods("Failed")]
+    assert end.exit_code == 84
+    assert place.ended(first) == "Complete", place.state()
+    ends = [one for one in place.events("one-run") if one["event"] == "stage.end" and one.get("stage") == "train"]
+    assert len(ends) == 1

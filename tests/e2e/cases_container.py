@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
 
 from k8s.job_base import CACHE, SPEC_FOLDER, STORE, WORK
 from tests.e2e import container
@@ -94,6 +96,7 @@ def test_nothing_is_writable_no_tool_is_left_and_the_sbom_names_the_parts(
     assert found["uid"] == 54321
     assert (found["writable"], found["tools"], found["secrets"]) == ([], [], [])
     assert found["caps"] == ["CapEff:\t0000000000000000"]
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(json.dumps(found["sbom"])) is None
     purls = {one["purl"].split("@")[0] for one in found["sbom"]["components"]}
     assert {"pkg:pypi/torch", "pkg:pypi/transformers", "pkg:deb/debian/libc6", "pkg:github/ggml-org/llama.cpp"} <= purls
     assert "pkg:pypi/triton" not in purls
