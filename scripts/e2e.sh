@@ -18,7 +18,10 @@ cannot() {
     exit 1
 }
 
-[ -z "${KUBECONFIG:-}" ] || exec "${cases[@]}"
+if [ -n "${KUBECONFIG:-}" ]; then
+    : "${FINETUNE_IMAGE:?e2e: name the image as the cluster of KUBECONFIG can pull it (docs/image.md)}"
+    exec "${cases[@]}"
+fi
 [ "$(uname -s)" = Linux ] || cannot "a kubelet needs Linux"
 [ "$(id -u)" -eq 0 ] || cannot "a kubelet needs root"
 namespaces=(--net --mount --pid --fork --kill-child --mount-proc)

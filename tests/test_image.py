@@ -115,6 +115,12 @@ def test_end_to_end_says_plainly_why_it_cannot_run_here(tmp_path: Path) -> None:
     assert "KUBECONFIG" in done.stderr
 
 
+def test_end_to_end_on_a_cluster_that_is_there_wants_to_know_the_image() -> None:
+    environ = {name: value for name, value in os.environ.items() if name != "FINETUNE_IMAGE"} | {"KUBECONFIG": "/x"}
+    done = subprocess.run([ROOT / "scripts/e2e.sh"], capture_output=True, text=True, check=False, env=environ)
+    assert done.returncode != 0 and "FINETUNE_IMAGE: e2e: name the image" in done.stderr
+
+
 def test_the_image_leaves_out_only_what_is_locked() -> None:
     lines = (ROOT / "requirements" / "image-without.txt").read_text().splitlines()
     left_out = [line for line in lines if line and not line.startswith("#")]
