@@ -47,7 +47,20 @@ fi
 complete_toolkit() {
     mkdir -p "$toolkit/lib/stubs"
     for library in "$toolkit"/lib/*.so.*; do ln -sf "${library##*/}" "${library%.so.*}.so"; done
-    g++ -shared -Wl,-soname,libcuda.so.1 -o "$toolkit/lib/stubs/libcuda.so" -x c++ /dev/null
+    # With every function, since a linker leaves out a library that gives nothing.
+    grep -oE '\bcu[A-Z][A-Za-z0-9_]*' "$toolkit/include/cuda.h" | sort -u | sed 's/.*/void &(void) {}/' |
+        gcc -shared -fPIC -Wl,-soname,libcuda.so.1 -o "$toolkit/lib/stubs/libcuda.so.1" -x c -
+    ln -sf libcuda.so.1 "$toolkit/lib/stubs/libcuda.so"
+}
+
+# A backend that cannot be loaded is passed over without a word, and the GPU with it.
+check_backend() {
+    local faults
+    faults=$({
+        LD_LIBRARY_PATH=$toolkit/lib/stubs:$toolkit/lib ldd -r "$1" 2>&1 | grep -oE 'undefined symbol: \w+|\S+ => not found'
+        readelf -d "$1" | grep -q 'NEEDED.*libcuda\.so\.1' || echo "it does not name the driver's library"
+    } || true)
+    [ -z "$faults" ] || { echo "llama.cpp: ${1##*/} could not be loaded: ${faults//$'\n'/, }" >&2; return 1; }
 }
 
 # Of the CPU variants, each a build of its own, those that differ on machines of data centres: the baseline, AVX2, four
@@ -85,6 +98,7 @@ build() {
     cmake -S "$src" -B "$work/build" "${options[@]}" >"$work/cmake.log" 2>&1 ||
         { tail -30 "$work/cmake.log" >&2; return 1; }
     cmake --build "$work/build" --target "${programs[@]}" >&2
+    [ -z "${toolkit:-}" ] || [ -z "${LLAMA_PORTABLE:-}" ] || check_backend "$work/build/bin/libggml-cuda.so"
     for program in "${programs[@]}"; do
         install -s "$work/build/bin/$program" "$work/done/bin/"
     done
