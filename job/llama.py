@@ -4,6 +4,8 @@ scripts/build-llama.sh builds it and lays it out: `bin/`, `convert/`, `VERSION`.
 """
 
 import os
+import re
+import subprocess
 import sys
 from functools import cache
 from pathlib import Path
@@ -51,3 +53,13 @@ def converter_path() -> Path:
 def version() -> str:
     """What was built, e.g. `llama.cpp 0.5.0-dev, llama-cpp-python==0.3.36, patches 5f1a2b3c`."""
     return ", ".join((home() / "VERSION").read_text().split("\n")).strip(", ")
+
+
+def devices() -> list[str]:
+    """The GPUs that llama.cpp can use here, as it names them, e.g. `CUDA0: Tesla T4` (common/arg.cpp, print_devices).
+
+    A backend that cannot be loaded gives none, without an error.
+    """
+    command = [str(program("llama-bench")), "--list-devices"]
+    said = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=120, check=False).stdout
+    return re.findall(r"^  (\S+: .+) \(\d+ MiB, \d+ MiB free\)$", said, flags=re.M)

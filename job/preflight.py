@@ -21,7 +21,14 @@ DRIVER = 580
 
 def check_access(publisher: Publisher) -> None:
     """Raises EnvironmentUnfit without llama.cpp, and what the places raise when they refuse a write."""
-    log.info("preflight.llama", version=llama.version())
+    gpu, devices = gpu_here(), llama.devices()
+    log.info("preflight.llama", version=llama.version(), devices=devices)
+    if gpu and not devices:
+        log.warning(
+            "preflight.llama_without_gpu",
+            gpu=gpu.name,
+            what="files are judged on the CPU, slowly: build the image with CUDA_ARCHITECTURES for this GPU",
+        )
     publisher.check_write()
 
 

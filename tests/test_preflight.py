@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from job import disk, node, preflight, ram
+from job import disk, llama, node, preflight, ram
 from job.anatomy import anatomy_of
 from job.errors import EnvironmentUnfit
 from job.hollow import planned_here
 from job.spec import JobSpec
+from job.stages.publish import Publisher
 from tests.test_prediction import SIZES
 
 SPEC = JobSpec.model_validate({"model": {"id": "a/b"}, "dataset": {"id": "a/b"}})
@@ -39,6 +40,22 @@ def test_the_memory_is_the_machines_cut_by_the_cgroup(tmp_path: Path, monkeypatc
     assert node.memory_bytes() == whole
     limit.write_text("1000000\n")
     assert node.memory_bytes() == 1_000_000
+
+
+def test_a_llama_cpp_that_finds_no_gpu_beside_one_is_told(gpu: Any) -> None:
+    gpu("Tesla T4, 15360, 580.65.06")
+    with capture_logs() as said:
+        preflight.check_access(Publisher(SPEC, "run"))
+    assert [one["event"] for one in said] == ["preflight.llama", "preflight.llama_without_gpu"]
+    assert (said[0]["devices"], said[1]["gpu"]) == ([], "Tesla T4")
+
+
+def test_the_gpus_that_llama_cpp_finds_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "llama-bench"
+    program.write_text("#!/bin/sh\nprintf 'Available devices:\\n  CUDA0: Tesla T4 (15360 MiB, 15095 MiB free)\\n'\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(llama, "program", lambda _: program)
+    assert llama.devices() == ["CUDA0: Tesla T4"]
 
 
 @pytest.mark.slow
