@@ -149,7 +149,7 @@ class Place:
         found = self.batch.read_namespaced_job(job, self.namespace).status.conditions or []
         return next((one.type for one in found if one.type in ("Complete", "Failed") and one.status == "True"), "")
 
-    def ended(self, job: str, timeout_s: float = 600) -> str:
+    def ended(self, job: str, timeout_s: float = 1200) -> str:
         return str(eventually(lambda: self.condition(job), f"the end of {job}\n{self.state()}", timeout_s))
 
     def state(self) -> str:
