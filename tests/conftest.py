@@ -54,3 +54,15 @@ def small_spec(tiny_model: Path, quotes: Path, tmp_path: Path) -> dict[str, Any]
         "publish": {"name": "tiny", "folder": str(tmp_path / "published")},
         "run": {"store": str(tmp_path / "store")},
     }
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Any:
+    """Writes a spec's file and gives its path."""
+
+    def write(content: str | bytes, name: str = "spec.yaml") -> Path:
+        path = tmp_path / name
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return path
+
+    return write

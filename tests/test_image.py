@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -119,6 +120,30 @@ def test_end_to_end_on_a_cluster_that_is_there_wants_to_know_the_image() -> None
     environ = {name: value for name, value in os.environ.items() if name != "FINETUNE_IMAGE"} | {"KUBECONFIG": "/x"}
     done = subprocess.run([ROOT / "scripts/e2e.sh"], capture_output=True, text=True, check=False, env=environ)
     assert done.returncode != 0 and "FINETUNE_IMAGE: e2e: name the image" in done.stderr
+
+
+BACKENDS = """
+set -euo pipefail
+complete_toolkit
+build() {
+    gcc -shared -fPIC -Wl,--as-needed -o "$1" -x c - -x none "${@:2}" <<<'int cuInit(int); int f() {return cuInit(0);}'
+}
+build good.so "$toolkit/lib/stubs/libcuda.so" && check_backend ./good.so && echo good is loaded
+build bad.so && check_backend ./bad.so
+"""
+
+
+def test_a_backend_that_would_be_passed_over_beside_a_gpu_fails_the_build(tmp_path: Path) -> None:
+    toolkit = tmp_path / "toolkit"
+    for name, text in (("include/cuda.h", "CUresult CUDAAPI cuInit(unsigned int Flags);"), ("lib/libcudart.so.13", "")):
+        (toolkit / name).parent.mkdir(parents=True, exist_ok=True)
+        (toolkit / name).write_text(text)
+    script = (ROOT / "scripts/build-llama.sh").read_text()
+    functions = re.findall(r"^(?:complete_toolkit|check_backend)\(\) \{\n.*?^\}", script, flags=re.M | re.S)
+    command = ["bash", "-c", "\n".join([f"toolkit={toolkit}", *functions, BACKENDS])]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "good is loaded\n"), done.stderr
+    assert "bad.so could not be loaded: undefined symbol: cuInit, it does not name the driver's library" in done.stderr
 
 
 def test_the_image_leaves_out_only_what_is_locked() -> None:
