@@ -10,10 +10,12 @@ from typing import NamedTuple
 from job.anatomy import Anatomy
 from job.spec import JobSpec
 
-TILE_TOKENS, TILE_WORDS = 4096, 32768
-"""TRL computes the loss in tiles of so many tokens and words of the vocabulary (trl/kernels/chunked_logprob.py)."""
-TILES_WITHOUT_TRITON = 8.25
-"""Tiles that live at one time in its backward pass where there is no Triton: `_backward_tile`'s eight, and a mask."""
+TILE_TOKENS, TILE_WORDS = 2048, 8192
+"""TRL computes the loss in tiles of logits: so many tokens by so many words of the vocabulary. job/training/numerics.py
+sets this size."""
+FLOAT_TILES = 7.25
+"""Float32 tiles that live at one time beside the tile of logits where there is no Triton: seven and a mask
+(trl/kernels/chunked_logprob.py, `_backward_tile`)."""
 FLOAT = 4
 SAME_INPUT = dict.fromkeys(("q_proj", "k_proj", "v_proj", "qkv_proj"), "attention") | dict.fromkeys(
     ("gate_proj", "up_proj", "gate_up_proj"), "feed-forward"
@@ -22,12 +24,13 @@ SAME_INPUT = dict.fromkeys(("q_proj", "k_proj", "v_proj", "qkv_proj"), "attentio
 
 class Widths(NamedTuple):
     """Bytes of an element: of what is computed, of the stream between the blocks, of a dropout's mask and what it lets
-    through to an adapter, of what cuts the loss's tiles."""
+    through to an adapter, of the output layer's weights."""
 
     computed: int
     stream: int
     mask: int
     dropped: int
+    head: int
 
 
 def widths(spec: JobSpec, *, on_gpu: bool) -> Widths:
@@ -36,9 +39,11 @@ def widths(spec: JobSpec, *, on_gpu: bool) -> Widths:
     `prepare_model_for_kbit_training` makes embeddings and norms float32, and with them the stream.
     """
     if on_gpu:
-        return Widths(2, FLOAT if spec.load.bits != 16 else 2, 1, 2)
+        rest = FLOAT if spec.load.bits != 16 else 2
+        return Widths(2, rest, 1, 2, rest)
     computed = 2 if spec.load.bits != 32 and spec.load.compute_dtype in ("float16", "bfloat16") else FLOAT
-    return Widths(computed, computed if spec.load.bits == 16 else FLOAT, FLOAT, FLOAT)
+    rest = computed if spec.load.bits == 16 else FLOAT
+    return Widths(computed, rest, FLOAT, FLOAT, rest)
 
 
 def micro_batch(spec: JobSpec) -> int:
@@ -106,16 +111,21 @@ def backward(spec: JobSpec, model: Anatomy, size: Widths) -> int:
     return gradients + again + dequantized + rebuilt
 
 
-def loss(spec: JobSpec, model: Anatomy, size: Widths, *, on_gpu: bool) -> int:
+def loss(spec: JobSpec, model: Anatomy, size: Widths, *, triton: bool) -> int:
     """The output layer and the loss, beside `kept`. TRL never holds all logits, Trainer three of them in float32: the
-    logarithms of the softmax, their gradient, that of the logits."""
+    logarithms of the softmax, their gradient, that of the logits.
+
+    Every position goes through the output layer, prompts and padding too; with Triton TRL takes out the others, in a
+    copy that is as large where every token counts.
+    """
     assert spec.training
     tokens = micro_batch(spec)
     stream = tokens * model.width * FLOAT
     if spec.training.trainer == "transformers":
         return 12 * tokens * model.vocabulary + stream
-    if not on_gpu:
-        tile = min(tokens, TILE_TOKENS) * min(model.vocabulary, TILE_WORDS) * FLOAT
-        return int(TILES_WITHOUT_TRITON * tile) + stream
-    head = min(model.vocabulary, TILE_WORDS) * model.width * size.computed if spec.load.bits != 16 else 0
-    return min(tokens, TILE_TOKENS) * TILE_WORDS * size.computed + head + stream
+    words = min(model.vocabulary, TILE_WORDS)
+    logits = min(tokens, TILE_TOKENS) * words
+    head = words * model.width * size.computed if size.computed != size.head else 0
+    if triton:
+        return logits * size.computed + head + stream + tokens * model.width * size.stream
+    return logits * size.computed + int(FLOAT_TILES * logits * FLOAT) + head + stream

@@ -11,6 +11,7 @@ from job import logs
 from job.artifacts import write_json
 from job.errors import Bug, JobError, named
 from job.spec import JobSpec
+from job.training.numerics import refuse_hub_kernels
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
@@ -22,6 +23,7 @@ def run_stage(name: str, folder: Path) -> int:
     if os.getppid() != parent:  # the parent died before the call
         return 70
     logs.configure()
+    refuse_hub_kernels()
     module = importlib.import_module(f"job.stages.{name}")
     given = json.loads((folder / "inputs.json").read_text())
     spec = JobSpec.model_validate(given["spec"])

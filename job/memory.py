@@ -53,8 +53,8 @@ def trainable(spec: JobSpec, model: Anatomy) -> int:
     return found
 
 
-def vram(spec: JobSpec, model: Anatomy) -> Vram:
-    """While training, with memory-efficient attention."""
+def vram(spec: JobSpec, model: Anatomy, *, triton: bool = False) -> Vram:
+    """While training, with memory-efficient attention. `triton`: whether it is installed; the image has none."""
     assert spec.training
     trained = trainable(spec, model)
     size = activations.widths(spec, on_gpu=True)
@@ -64,7 +64,7 @@ def vram(spec: JobSpec, model: Anatomy) -> Vram:
         optimizer=trained * OPTIMIZER_BYTES.get(spec.training.optim, 8),
         activations=activations.kept(spec, model, size),
         block=activations.backward(spec, model, size),
-        loss=activations.loss(spec, model, size, on_gpu=True),
+        loss=activations.loss(spec, model, size, triton=triton),
         context=int(CUDA_CONTEXT),
     )
 

@@ -63,7 +63,7 @@ def train(spec: JobSpec, model: Anatomy, *, on_gpu: bool) -> int:
         return held
     size = activations.widths(spec, on_gpu=False)
     backward = activations.backward(spec, model, size)
-    loss = activations.loss(spec, model, size, on_gpu=False)
+    loss = activations.loss(spec, model, size, triton=False)
     return held + activations.kept(spec, model, size) + max(backward, loss)
 
 

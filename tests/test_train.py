@@ -160,7 +160,7 @@ def test_the_best_checkpoint_is_taken_and_patience_ends(tiny_model: Path, data: 
         "max_steps": 12,
         "save_steps": 2,
         "eval_steps": 2,
-        "learning_rate": 1.0,
+        "learning_rate": 2e-2,  # larger ones are chaotic: where they end depends on the CPU
         "max_grad_norm": 0,
         "lr_scheduler_type": "constant",
         "load_best_model_at_end": True,

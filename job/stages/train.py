@@ -141,6 +141,7 @@ def make_trainer(
     from job.training import arguments, rows
     from job.training.callbacks import Events, ResumableCheckpoints
     from job.training.model import float32_adapters, restore
+    from job.training.numerics import compute_loss_in_small_tiles
 
     assert spec.training
     train = rows.read(inputs.train, workdir / "rows")
@@ -164,6 +165,7 @@ def make_trainer(
             callbacks=callbacks,
         )
     else:
+        compute_loss_in_small_tiles()
         weights = float32_adapters(model)
         only = rows.marks_assistant(spec, tokenizer, inputs.kind)
         trainer = SFTTrainer(

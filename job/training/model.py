@@ -42,6 +42,8 @@ def load_base(spec: JobSpec, folder: Path, precision: Precision) -> Any:
     from peft import prepare_model_for_kbit_training
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
+    from job.training.numerics import keep_weights_as_loaded
+
     assert spec.training
     load = spec.load
     compute = torch_dtype(precision.compute)
@@ -65,6 +67,7 @@ def load_base(spec: JobSpec, folder: Path, precision: Precision) -> Any:
     )
     model.config.use_cache = False
     if quantization is not None:
+        keep_weights_as_loaded(model)
         model = prepare_model_for_kbit_training(
             model,
             use_gradient_checkpointing=spec.training.gradient_checkpointing,
