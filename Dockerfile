@@ -77,7 +77,10 @@ RUN --mount=type=bind,source=scripts/image/sbom.py,target=/run/sbom.py \
     useradd --uid 10001 --gid 0 --no-create-home --home-dir /work/home --shell /usr/sbin/nologin finetune \
     && install -d -o 10001 -g 0 -m 0775 /work /work/home /cache \
     && /opt/finetune-run/bin/python /run/sbom.py /opt/finetune-run/sbom.cdx.json
-ENV PATH=/opt/finetune-run/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+# GKE mounts the driver at /usr/local/nvidia and sets no variable. It is mounted when the container starts, so
+# ldconfig's cache cannot know it. entrypoint.sh puts both folders back where a variable of the user replaces these.
+ENV PATH=/opt/finetune-run/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/nvidia/bin \
+    LD_LIBRARY_PATH=/usr/local/nvidia/lib64 \
     FINETUNE_WORK=/work \
     HOME=/work/home \
     USER=finetune \

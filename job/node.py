@@ -1,9 +1,11 @@
-"""What this machine has: memory, and the GPU as its driver names it. No torch is needed for that."""
+"""What this machine has: memory, and the GPU as CUDA sees it. No torch is needed for that."""
 
 import shutil
 import subprocess
 from pathlib import Path
 from typing import NamedTuple
+
+from job import driver
 
 CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
@@ -29,16 +31,21 @@ def memory_bytes() -> int:
     return total
 
 
-def gpu_here() -> GpuHere | None:
-    """The first GPU, or None where there is no driver."""
-    found = _asked("name,memory.total,driver_version")
-    return GpuHere(found[0], int(found[1]) << 20, found[2]) if found else None
+def gpu_here(found: driver.Driver | None = None) -> GpuHere | None:
+    """The first GPU that CUDA can use, or None. `found`: what the driver has said already."""
+    found = found or driver.ask()
+    return GpuHere(*found.gpus[0], found.version or "unknown") if found.gpus else None
 
 
 def gpu_memory_used() -> int | None:
-    """Bytes in use on the first GPU, or None where there is no driver."""
+    """Bytes in use on the first GPU, or None if nvidia-smi is not here or may not read them, as on a MIG slice."""
     found = _asked("memory.used")
-    return int(found[0]) << 20 if found else None
+    return int(found[0]) << 20 if found and found[0].isdigit() else None
+
+
+def is_mig() -> bool:
+    """Whether the first card is divided into slices."""
+    return _asked("mig.mode.current") == ["Enabled"]
 
 
 def _asked(fields: str) -> list[str] | None:

@@ -126,12 +126,13 @@ def run(spec: JobSpec) -> Manifest:
 def _run(spec: JobSpec, active: ActiveRun) -> Manifest:
     attempts.judge(active.store, active.id, active.attempt)
     with span("preflight"):
+        gpu = preflight.check_gpu(spec)
         preflight.check_trackers(spec)
         publisher = publish.Publisher(spec, active.id)
-        preflight.check_access(publisher)
+        preflight.check_access(publisher, gpu)
         pinned = sources.Sources.model_validate(active.pin(sources.resolve(spec).model_dump(mode="json")))
         config = sources.config_of(spec, pinned)
-        preflight.check_memory(spec, config)
+        preflight.check_memory(spec, config, gpu)
         preflight.check_disk(spec, config, active.work, sources.model_bytes(spec, pinned))
     state = State(active, pinned, publisher)
     for name, stage in STAGES:

@@ -1,4 +1,4 @@
-"""What can be known before any GPU time: the tools, write access to each place, and the disk."""
+"""What can be known before any GPU time: the GPU, the tools, write access to each place, memory and disk."""
 
 import importlib.util
 import shutil
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from job import disk, llama, memory, ram
+from job import disk, driver, gpu_faults, llama, memory, ram
 from job.anatomy import Anatomy, anatomy_of
 from job.errors import Bug, EnvironmentUnfit, SpecInvalid
 from job.hollow import Planned, planned_here
@@ -15,13 +15,25 @@ from job.node import GpuHere, gpu_here, memory_bytes
 from job.spec import JobSpec
 from job.stages.publish import Publisher
 
-DRIVER = 580
-"""The major version that wheels built for CUDA 13 need (CUDA Toolkit release notes)."""
+
+def check_gpu(spec: JobSpec) -> GpuHere | None:
+    """The GPU of this run; None: it runs on the CPU.
+
+    Raises EnvironmentUnfit if one is required (FINETUNE_GPU), or is here and training could not use it.
+    """
+    is_required, found = gpu_faults.is_required(), driver.ask()
+    if gpu_faults.is_expected(found) and (fault := gpu_faults.fault(found)):
+        if is_required or spec.training:
+            raise fault
+        log.warning("preflight.gpu_unused", what=str(fault))
+    gpu = gpu_here(found)
+    log.info("preflight.gpu", gpu=gpu.name if gpu else None, memory=gpu.memory if gpu else None, driver=found.version)
+    return gpu
 
 
-def check_access(publisher: Publisher) -> None:
+def check_access(publisher: Publisher, gpu: GpuHere | None) -> None:
     """Raises EnvironmentUnfit without llama.cpp, and what the places raise when they refuse a write."""
-    gpu, devices = gpu_here(), llama.devices()
+    devices = llama.devices()
     log.info("preflight.llama", version=llama.version(), devices=devices)
     if gpu and not devices:
         log.warning(
@@ -43,18 +55,12 @@ def check_trackers(spec: JobSpec) -> None:
         )
 
 
-def check_memory(spec: JobSpec, config: Mapping[str, Any]) -> None:
+def check_memory(spec: JobSpec, config: Mapping[str, Any], gpu: GpuHere | None) -> None:
     """Raises EnvironmentUnfit where what is predicted from the model's config.json cannot fit into this machine.
 
     What training needs depends on how long the rows are, and is an estimate on a GPU: where only that is too much, it
     is a warning.
     """
-    gpu = gpu_here()
-    if gpu and int(gpu.driver.split(".")[0]) < DRIVER:
-        raise EnvironmentUnfit(
-            f"the driver of {gpu.name} is {gpu.driver}, and this torch needs {DRIVER} or newer",
-            hint="Choose nodes with a newer driver, or update it there.",
-        )
     model = _anatomy(spec, config)
     if model is None:
         return

@@ -172,7 +172,7 @@ class ChartValues(Values):
     priority_class: NoName = ""
     """A PriorityClass that is there."""
     runtime_class: NoName = ""
-    """E.g. nvidia."""
+    """E.g. nvidia: on k3s and RKE2 a pod has no GPU without it."""
     labels: Labels = {}
     """For the Job and its pods."""
     annotations: dict[str, str] = {}

@@ -64,7 +64,7 @@ def launch(
     queue: Annotated[str | None, _pod("Kueue's LocalQueue.")] = None,
     service_account: Annotated[str | None, _pod("For a workload identity.")] = None,
     priority_class: Annotated[str | None, _pod("A priority class.")] = None,
-    runtime_class: Annotated[str | None, _pod("A runtime class, e.g. nvidia.")] = None,
+    runtime_class: Annotated[str | None, _pod("Runtime class, e.g. nvidia: k3s and RKE2 need it for a GPU.")] = None,
     node_selector: Annotated[list[str] | None, _pod("NAME=value that the node must have.", "--node-selector")] = None,
     affinity: Annotated[Path | None, _pod("A YAML file: affinity to pods, preferred nodes.")] = None,
     user: Annotated[int, _pod("User and group id; 0: the platform sets them.", show_default=True)] = 10001,

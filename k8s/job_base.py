@@ -118,6 +118,8 @@ BASE: dict[str, Any] = {
             FINETUNE_JOB_NAME="$(JOB_NAME)-$(JOB_COMPLETION_INDEX)",
         ),
     ],
+    # A GPU that was asked for and did not come ends the run before anything is downloaded (job/gpu_faults.py).
+    "gpuEnv": _env(FINETUNE_GPU="required"),
     "storeEnv": _env(FINETUNE__RUN__STORE=STORE),
     "caEnv": _env(
         **dict.fromkeys(

@@ -101,11 +101,11 @@ def _job_spec(settings: Settings, spec: JobSpec, config: str, sweep: Sequence[In
     if settings.ttl_s is not None:
         found["ttlSecondsAfterFinished"] = settings.ttl_s
     metadata = {"labels": _labels(settings), "annotations": settings.annotations | BASE["podAnnotations"]}
-    found["template"] = {"metadata": metadata, "spec": _pod(settings, spec, config, bool(sweep))}
+    found["template"] = {"metadata": metadata, "spec": _pod(settings, spec, config, sweep)}
     return found
 
 
-def _pod(settings: Settings, spec: JobSpec, config: str, is_sweep: bool) -> Object:
+def _pod(settings: Settings, spec: JobSpec, config: str, sweep: Sequence[Index]) -> Object:
     pod: Object = dict(BASE["pod"])
     pod["terminationGracePeriodSeconds"] = settings.grace_s
     if settings.user is not None:
@@ -130,7 +130,7 @@ def _pod(settings: Settings, spec: JobSpec, config: str, is_sweep: bool) -> Obje
         "imagePullPolicy": settings.pull_policy,
         "resources": _resources(settings),
     }
-    container["env"] = _env(settings, spec, is_sweep)
+    container["env"] = _env(settings, spec, sweep)
     if settings.env_secrets:
         container["envFrom"] = [{"secretRef": {"name": name}} for name in settings.env_secrets]
     container["volumeMounts"] = container["volumeMounts"] + mounts
@@ -144,9 +144,11 @@ def _affinity(settings: Settings) -> Object:
     return settings.affinity | ({"nodeAffinity": nodes} if nodes else {})
 
 
-def _env(settings: Settings, spec: JobSpec, is_sweep: bool) -> list[Object]:
+def _env(settings: Settings, spec: JobSpec, sweep: Sequence[Index]) -> list[Object]:
     """The base's first, since names in `$(…)` have to stand before their use. The user's win where both set one."""
-    parts: list[list[Object]] = [BASE["env"], BASE["sweepEnv" if is_sweep else "singleEnv"]]
+    parts: list[list[Object]] = [BASE["env"], BASE["sweepEnv" if sweep else "singleEnv"]]
+    if settings.placement.resource and any(one.training for one in [spec, *(index.spec for index in sweep)]):
+        parts.append(BASE["gpuEnv"])
     if settings.store_pvc and not spec.run.store:
         parts.append(BASE["storeEnv"])
     if settings.ca:

@@ -80,7 +80,9 @@ spec_data = st.fixed_dictionaries(
         "chat": section(system=maybe(words), template=maybe(words)),
         "load": section(bits=st.sampled_from([4, 16]), double_quant=st.booleans()),
         "lora": section(r=st.integers(1, 512), dropout=st.sampled_from([0, 0.1, 0.05, 1e-05])),
-        "training": section(learning_rate=numbers, max_steps=st.integers(1, 10**7), num_train_epochs=numbers),
+        "training": maybe(
+            section(learning_rate=numbers, max_steps=st.integers(1, 10**7), num_train_epochs=numbers)
+        ),
         "export": section(types=st.sampled_from([["q4_k_m"], ["q8_0", "f16"]]), imatrix=st.just("none")),
         "publish": section(
             s3=st.sampled_from(["s3://bucket/out", "s3://bucket/out/"]),
@@ -114,6 +116,7 @@ def placements(draw: Any) -> Placement:
         return Placement()
 
 
+variables = st.sampled_from(["y", "NO_COLOR", "https_proxy", "HOME", "FINETUNE_GPU"])
 references = st.builds(Reference, name=names, key=names)
 volume = st.builds(lambda name: {"name": f"v-{name}", "emptyDir": {"sizeLimit": "1Gi"}}, names)
 gibibytes = st.integers(1, 300).map(lambda count: count * GIB) | st.just(1500 << 20)
@@ -129,7 +132,7 @@ deployments = st.fixed_dictionaries(
         "resources": st.builds(Resources, cpu=st.sampled_from([0.5, 2, 16]), memory=gibibytes, disk=gibibytes),
         "pull_policy": st.sampled_from(["Always", "Never"]),
         "pull_secrets": st.lists(names, max_size=2, unique=True).map(tuple),
-        "env": st.dictionaries(st.sampled_from(["y", "NO_COLOR", "https_proxy", "HOME"]), plain, max_size=3),
+        "env": st.dictionaries(variables, plain, max_size=3),
         "env_secrets": st.lists(names, max_size=2, unique=True).map(tuple),
         "secret_env": st.dictionaries(st.sampled_from(["HF_TOKEN", "off"]), references),
         "secret_files": st.dictionaries(names, st.sampled_from(["/etc/a", "/etc/012"]), max_size=2),

@@ -198,6 +198,9 @@ def test_the_access_test_is_a_small_pod_of_the_same_image_without_a_gpu() -> Non
     assert container["envFrom"] == [{"secretRef": {"name": "tokens"}}]
     assert not {"affinity", "nodeSelector"} & set(pod["spec"])
     assert {"name": "FINETUNE_SPEC", "value": "/etc/finetune-run/spec.json"} in container["env"]
+    run = of_kind(template(values), "Job")["spec"]["template"]["spec"]["containers"][0]
+    assert {"name": "FINETUNE_GPU", "value": "required"} in run["env"]
+    assert "FINETUNE_GPU" not in [one["name"] for one in container["env"]]
 
 
 def test_old_runs_are_kept_when_that_is_asked_for() -> None:

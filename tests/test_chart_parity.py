@@ -59,7 +59,7 @@ def with_changes(spec: Any, changes: dict[str, Any]) -> JobSpec:
     data = deepcopy(spec)
     for path, value in changes.items():
         section, field = path.split(".")
-        data.setdefault(section, {})[field] = value
+        data[section] = (data.get(section) or {}) | {field: value}
     return JobSpec.model_validate(data)
 
 

@@ -11,6 +11,8 @@ import pytest
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
+from tests import fake_driver
+
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "scripts" / "image"))
 import layers  # noqa: E402
@@ -144,6 +146,69 @@ def test_a_backend_that_would_be_passed_over_beside_a_gpu_fails_the_build(tmp_pa
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (1, "good is loaded\n"), done.stderr
     assert "bad.so could not be loaded: undefined symbol: cuInit, it does not name the driver's library" in done.stderr
+
+
+DRIVER = "/usr/local/nvidia"
+"""Where GKE mounts it."""
+
+
+def image_paths() -> dict[str, str]:
+    """PATH and LD_LIBRARY_PATH, as the last stage of the Dockerfile sets them."""
+    stage = (ROOT / "Dockerfile").read_text().rpartition("\nFROM ")[2]
+    (block,) = re.findall(r"^ENV ((?:.*\\\n)*.*)", stage, flags=re.M)
+    found = dict(one.split("=", 1) for one in block.replace("\\\n", " ").split())
+    return {name: found[name] for name in ("PATH", "LD_LIBRARY_PATH")}
+
+
+LOOK = """
+import ctypes, json, shutil
+from job import driver, node
+for name in ("libgomp.so.1", "libstdc++.so.6"):
+    ctypes.CDLL(name)
+files = {one for one in open("/proc/self/maps").read().split() if one.startswith("/")}
+print(json.dumps([driver.ask().gpus, node.gpu_memory_used(), shutil.which("sh"), sorted(files)]))
+"""
+
+
+def test_a_driver_where_gke_mounts_it_is_found_and_comes_before_nothing_of_the_image(tmp_path: Path) -> None:
+    """With the mount in a folder of the test's, and this environment's Python for the image's."""
+    folder = fake_driver.install(tmp_path / "nvidia")
+    fake_driver.program(folder / "bin" / "sh", "not the system's")
+    moved = {name: value.replace(DRIVER, str(folder)) for name, value in image_paths().items()}
+    python = [sys.executable, "-c", LOOK]
+    done = subprocess.run(python, cwd=ROOT, capture_output=True, text=True, check=True, env=moved)
+    gpus, used, shell, files = json.loads(done.stdout)
+    assert gpus == [["Tesla T4", 15_636_037_632]] and used == 1234 << 20
+    assert shell in ("/bin/sh", "/usr/bin/sh")
+    assert any("libgomp.so.1" in one for one in files) and not any(one.startswith(str(folder)) for one in files)
+
+
+def test_no_part_of_the_images_paths_is_the_working_directory() -> None:
+    assert all(part.startswith("/") for path in image_paths().values() for part in path.split(":"))
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ({}, image_paths()),
+        ({"LD_LIBRARY_PATH": "/mine"}, {"LD_LIBRARY_PATH": f"/mine:{DRIVER}/lib64"}),
+        ({"LD_LIBRARY_PATH": ""}, {"LD_LIBRARY_PATH": f"{DRIVER}/lib64"}),
+        ({"PATH": "/usr/bin:/bin"}, {"PATH": f"/usr/bin:/bin:/opt/finetune-run/bin:{DRIVER}/bin"}),
+    ],
+    ids=str,
+)
+def test_a_path_of_the_users_replaces_the_images_and_does_not_lose_the_driver(
+    tmp_path: Path, given: dict[str, str], kept: dict[str, str]
+) -> None:
+    """Kubernetes replaces a variable of the image by the pod's."""
+    fake_driver.program(tmp_path / "python3", "$PATH $LD_LIBRARY_PATH $*")
+    paths = image_paths() | given
+    first = {"PATH": f"{tmp_path}:{paths['PATH']}"}
+    done = subprocess.run([ROOT / "entrypoint.sh"], capture_output=True, text=True, check=True, env=paths | first)
+    path, library, *command = done.stdout.split()
+    found = {"PATH": path.removeprefix(f"{tmp_path}:"), "LD_LIBRARY_PATH": library}
+    assert found == image_paths() | kept
+    assert command == ["-m", "job", "run"]
 
 
 def test_the_image_leaves_out_only_what_is_locked() -> None:

@@ -154,6 +154,36 @@ def test_the_gpu_is_asked_for_under_its_own_name_and_not_on_the_cpu() -> None:
     assert "affinity" not in cpu and not any("nvidia" in name for name in cpu["containers"][0]["resources"]["limits"])
 
 
+T4 = place(Wish.of("t4"), [whole("gfd", "t4")])
+
+
+@pytest.mark.parametrize(
+    ("placement", "sections", "required"),
+    [
+        (T4, {}, "required"),
+        (place(Wish.of("a100-40", mig="1g.5gb", platform="gfd"), None), {}, "required"),
+        (place(Wish.of("none"), None), {}, None),
+        (T4, {"training": None}, None),
+    ],
+    ids=["a card", "a slice", "the CPU", "only quantizes"],
+)
+def test_a_run_that_trains_on_a_gpu_it_asks_for_requires_it(placement: Any, sections: Any, required: Any) -> None:
+    found = render(settings(placement=placement), spec(**sections))
+    assert variables(found).get("FINETUNE_GPU") == required
+
+
+def test_a_sweep_that_trains_an_index_requires_the_gpu_too() -> None:
+    quantizes = spec(training=None)
+    sweep = [Index(changes={"training.max_steps": 5}, spec=spec(training={"max_steps": 5}))]
+    assert variables(render(settings(placement=T4), quantizes, sweep))["FINETUNE_GPU"] == "required"
+    sweep = [Index(changes={"lora.r": 5}, spec=quantizes)]
+    assert "FINETUNE_GPU" not in variables(render(settings(placement=T4), quantizes, sweep))
+
+
+def test_the_user_can_say_that_the_gpu_is_not_required() -> None:
+    assert variables(render(settings(placement=T4, env={"FINETUNE_GPU": ""}), spec()))["FINETUNE_GPU"] == ""
+
+
 def test_a_variable_that_the_user_sets_wins_and_those_of_the_job_cannot_be_set() -> None:
     assert variables(VARIANTS["everything"])["HF_HOME"] == "/cache/elsewhere"
     with pytest.raises(SettingsInvalid, match="FINETUNE_SPEC"):

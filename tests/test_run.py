@@ -161,6 +161,17 @@ def test_a_tracker_that_is_not_installed_ends_a_run_before_anything_is_fetched(
     assert "fetch" not in ended.stages_run()
 
 
+def test_a_gpu_that_was_asked_for_and_did_not_come_ends_a_run_before_anything_is_fetched(
+    small_spec: dict[str, Any], tmp_path: Path
+) -> None:
+    """As on k3s without a runtime class: the device plugin sets its variable, and nothing is mounted."""
+    promised = {"FINETUNE_GPU": "required", "NVIDIA_VISIBLE_DEVICES": "GPU-1", "CUDA_VISIBLE_DEVICES": ""}
+    ended = run_job(small_spec, tmp_path / "work", promised)
+    assert ended.code == 78
+    assert "has no GPU" in ended.output or "CUDA counts no GPU" in ended.output, "on a machine with one it is hidden"
+    assert ended.stages_run() == {"preflight"}
+
+
 def test_an_existing_model_is_quantized_without_training(small_spec: dict[str, Any], tmp_path: Path) -> None:
     spec = small_spec | {"training": None, "dataset": None}
     ended = run_job(spec, tmp_path / "work")

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from job import driver, gpu_faults
 from job.errors import EnvironmentUnfit
 from job.logs import log
 from job.spec import JobSpec
@@ -23,7 +24,7 @@ class Precision:
 
 def choose(spec: JobSpec) -> Precision:
     """Raises EnvironmentUnfit where the spec asks for bfloat16 on a GPU below 8.0, or for half precision on a CPU,
-    and where the driver is too old for this torch."""
+    and where a GPU is expected that torch cannot use."""
     assert spec.training
     capability = _capability()
     native = capability is not None and capability >= BF16_CAPABILITY
@@ -45,29 +46,32 @@ def choose(spec: JobSpec) -> Precision:
 
 
 def _capability() -> tuple[int, int] | None:
+    """Of the GPU; None: there is none, and none is expected."""
     import torch
 
     if torch.cuda.is_available():
         return torch.cuda.get_device_capability()
-    driver = _driver_version()
-    if driver and torch.version.cuda:
-        raise EnvironmentUnfit(
-            f"the NVIDIA driver is {driver}, and torch {torch.__version__} (CUDA {torch.version.cuda}) cannot use it",
-            hint="CUDA 13 needs driver 580 or newer.",
-        )
-    return None
-
-
-def _driver_version() -> str | None:
-    """The kernel driver's version, where a GPU's driver is loaded and a device is handed to this container."""
-    from pathlib import Path
-
-    version = Path("/proc/driver/nvidia/version")
-    if not version.is_file() or not Path("/dev/nvidia0").exists():
+    found = driver.ask()
+    if not gpu_faults.is_required() and not (torch.version.cuda and gpu_faults.is_expected(found)):
         return None
-    words = version.read_text().split()
-    numbers = [word for word in words if word[:1].isdigit() and word.count(".") >= 1]
-    return numbers[0] if numbers else "unknown"
+    if fault := gpu_faults.fault(found):
+        raise fault
+    built = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "built without CUDA"
+    raise EnvironmentUnfit(
+        f"torch {torch.__version__}, {built}, cannot use {found.gpus[0].name} (driver {found.version}): {_refusal()}",
+        hint="Install a torch that is built for this driver, or use the project's image.",
+    )
+
+
+def _refusal() -> str:
+    """Why torch finds no GPU, in its own words."""
+    import torch
+
+    try:
+        torch.cuda.init()  # type: ignore[no-untyped-call]
+    except (RuntimeError, AssertionError) as error:
+        return str(error).partition("\n")[0]
+    return "it gives no reason"
 
 
 def torch_dtype(name: str) -> Any:

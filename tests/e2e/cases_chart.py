@@ -31,7 +31,7 @@ class Release:
             "gpu": "t4",
             "platform": "gfd",
             "existingSecret": SECRET,
-            "env": self.place.addresses,
+            "env": self.place.variables,
             "resources": {"cpu": cpu, "memory": memory, "disk": disk},
         }
         path.write_text(text_of([base | values]))

@@ -23,7 +23,7 @@ def test_a_pushed_spec_is_trained_and_published_and_its_page_says_so(
         "store": place.store,
         "publish": {"s3": [f"s3://{place.bucket}/models"]},
         "secrets": [SECRET],
-        "env": place.addresses,
+        "env": place.variables,
         "cpu": float(cpu),
         "memory": memory,
         "disk": disk,

@@ -18,6 +18,14 @@ def test_an_option_that_only_the_pod_sees_fails_at_once_too(place: Place) -> Non
     assert len(place.pods()) == 1
 
 
+def test_a_card_that_the_node_only_claims_fails_at_once_before_anything_is_fetched(place: Place) -> None:
+    _, said = place.launch(place.spec(), "--env", "FINETUNE_GPU=required", follow=True)
+    assert said.code == 78, said.err + place.state()
+    assert "this container has no GPU" in said.err and "--runtime-class nvidia" in said.err
+    (pod,) = place.pods()
+    assert "fetch" not in [event.get("stage") for event in place.log(pod.metadata.name)]
+
+
 def test_two_jobs_of_one_run_id_do_not_double_it(place: Place) -> None:
     spec = place.spec(run={"id": "one-run"}, training={"max_steps": 150, "save_steps": 10, "max_length": 96})
     first, _ = place.launch(spec, "--name", "first")

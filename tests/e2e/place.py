@@ -86,6 +86,11 @@ class Place:
             "HF_HUB_DISABLE_XET": "1",
         }
 
+    @property
+    def variables(self) -> dict[str, str]:
+        """Of a run's pod. The node only claims its card, so a run may do without one."""
+        return self.addresses | {"FINETUNE_GPU": ""}
+
     # --- runs ---
 
     def spec(self, **sections: Any) -> dict[str, Any]:
@@ -132,7 +137,7 @@ class Place:
         path = self.folder / f"spec-{secrets.token_hex(3)}.json"
         path.write_text(json.dumps(spec))
         known = set(self.jobs())
-        flags = [text for name, value in self.addresses.items() for text in ("--env", f"{name}={value}")]
+        flags = [text for name, value in self.variables.items() for text in ("--env", f"{name}={value}")]
         said = self(
             "launch", "--spec", str(path), "--gpu", gpu, "--secret", SECRET, "--follow" if follow else "--detach",
             *RESOURCES, *flags, *arguments,

@@ -104,6 +104,7 @@ ephemeral-storage: {{ .disk | quote }}
 {{- define "finetune-run.env" -}}
 {{- $values := .root.Values -}}
 {{- $all := concat .base.env (ternary .base.sweepEnv .base.singleEnv (not (empty $values.sweep))) -}}
+{{- if and .resource (include "finetune-run.trains" .root) }}{{ $all = concat $all .base.gpuEnv }}{{ end -}}
 {{- if and (include "finetune-run.claim" (dict "root" .root "of" "store")) (not (dig "run" "store" "" $values.spec)) -}}
 {{- $all = concat $all .base.storeEnv -}}
 {{- end -}}
@@ -126,6 +127,14 @@ ephemeral-storage: {{ .disk | quote }}
 {{- $rest = append $rest (dict "name" $name "valueFrom" (dict "secretKeyRef" (dict "name" $key.name "key" $key.key))) -}}
 {{- end -}}
 {{- toYaml $rest -}}
+{{- end -}}
+
+{{/* Not empty if a run trains: `training: null` only quantizes, unless a sweep sets something of it. */}}
+{{- define "finetune-run.trains" -}}
+{{- if or (not (hasKey .Values.spec "training")) (not (kindIs "invalid" .Values.spec.training)) }}true{{ end -}}
+{{- range $changes := .Values.sweep -}}
+{{- range $path, $_ := $changes }}{{ if hasPrefix "training." $path }}true{{ end }}{{ end -}}
+{{- end -}}
 {{- end -}}
 
 {{/* The node's disk is bounded by one sum: each emptyDir may take all of it, and the container's limit counts them

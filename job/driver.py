@@ -1,0 +1,110 @@
+"""NVIDIA's driver as a process of this container sees it, without torch: its version, its devices, the GPUs it gives.
+
+The GPUs are asked of the driver's own library, as torch asks them (CUDA driver API, cuda.h). `nvidia-smi` cannot
+replace that: it is not in every container, and in one it may not read the memory of a MIG slice
+(NVIDIA/nvidia-container-toolkit#842).
+"""
+
+import ctypes
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+LIBRARY = "libcuda.so.1"
+MODULE = Path("/proc/driver/nvidia/version")
+DEVICES = Path("/dev")
+TIMEOUT_S = 120
+"""A GPU without persistence mode takes seconds to initialize; a broken one never answers."""
+
+
+class Gpu(NamedTuple):
+    """`memory`: bytes of the card or of the MIG slice, as CUDA counts them."""
+
+    name: str
+    memory: int
+
+
+class Driver(NamedTuple):
+    """`version`: of the kernel module, which every container of the node sees. `devices`: the cards that this
+    container was given, by their paths. `unloadable`: why the library cannot be loaded, as the loader says it.
+    `failure`: the call of the library that failed, with the name and number of its error; `code`: that number."""
+
+    version: str | None = None
+    devices: tuple[str, ...] = ()
+    unloadable: str = ""
+    failure: str = ""
+    code: int = 0
+    gpus: tuple[Gpu, ...] = ()
+
+
+def ask() -> Driver:
+    """Asks in a process of its own: a broken driver hangs or crashes whoever asks, and CUDA cannot be closed again."""
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "job.driver"], capture_output=True, text=True, errors="replace",
+            timeout=TIMEOUT_S, check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        said: dict[str, Any] = {"failure": f"{LIBRARY} did not answer within {TIMEOUT_S} s"}
+    else:
+        lines = done.stdout.splitlines()
+        crashed = {"failure": f"{LIBRARY} ended the process that asked it ({done.returncode})"}
+        said = json.loads(lines[-1]) if lines and done.returncode == 0 else crashed
+    said["gpus"] = tuple(Gpu(*one) for one in said.get("gpus", ()))
+    return Driver(_version(), _devices(), **said)
+
+
+def _version() -> str | None:
+    """E.g. 580.65.06. The first line ends `Kernel Module  580.65.06  <date>`, or `for x86_64  580.65.06  Release …`."""
+    try:
+        first = MODULE.read_text().partition("\n")[0]
+    except OSError:
+        return None
+    found = re.search(r"\d+(\.\d+)+", first)
+    return found[0] if found else None
+
+
+def _devices() -> tuple[str, ...]:
+    """A container's only card keeps its number on the node, so it may be /dev/nvidia3."""
+    return tuple(sorted(str(path) for path in DEVICES.glob("nvidia[0-9]*")))
+
+
+class _Failed(Exception):
+    pass
+
+
+def _answer() -> dict[str, Any]:
+    """The library's part of a Driver."""
+    try:
+        cuda = ctypes.CDLL(LIBRARY)
+    except OSError as error:
+        return {"unloadable": str(error)}
+
+    def call(name: str, *arguments: Any) -> None:
+        if code := getattr(cuda, name)(*arguments):
+            raise _Failed(name, code)
+
+    try:
+        call("cuInit", 0)
+        call("cuDeviceGetCount", ctypes.byref(count := ctypes.c_int()))
+        return {"gpus": [_gpu(call, number) for number in range(count.value)]}
+    except _Failed as error:
+        name, code = error.args
+        called = ctypes.c_char_p()
+        cuda.cuGetErrorName(code, ctypes.byref(called))
+        return {"failure": f"{name}: {(called.value or b'unknown error').decode()} ({code})", "code": code}
+
+
+def _gpu(call: Any, number: int) -> Gpu:
+    device, name, memory = ctypes.c_int(), ctypes.create_string_buffer(256), ctypes.c_size_t()
+    call("cuDeviceGet", ctypes.byref(device), number)
+    call("cuDeviceGetName", name, len(name), device)
+    call("cuDeviceTotalMem_v2", ctypes.byref(memory), device)
+    return Gpu(name.value.decode(errors="replace"), memory.value)
+
+
+if __name__ == "__main__":
+    sys.stdout.write("\n" + json.dumps(_answer()) + "\n")  # behind what the library itself has printed
