@@ -35,7 +35,7 @@ RUN --mount=type=secret,id=ca --mount=type=secret,id=index \
 FROM tools AS llama
 ARG CUDA_ARCHITECTURES=""
 COPY requirements/llama-cpp.txt requirements/cuda-build.txt requirements/
-COPY scripts/build-llama.sh scripts/
+COPY scripts/build-llama.sh scripts/progress.sh scripts/
 COPY scripts/llama-patches scripts/llama-patches
 RUN --mount=type=secret,id=ca --mount=type=secret,id=index \
     if [ -n "$CUDA_ARCHITECTURES" ]; then \
@@ -43,7 +43,7 @@ RUN --mount=type=secret,id=ca --mount=type=secret,id=index \
             --target /opt/cuda -r requirements/cuda-build.txt; \
     fi
 RUN --mount=type=secret,id=ca --mount=type=secret,id=index \
-    LLAMA_PORTABLE=1 FINETUNE_CACHE=/tmp/cache PYTHON=/opt/uv/bin/python CUDA_WHEELS=${CUDA_ARCHITECTURES:+/opt/cuda} \
+    LLAMA_PORTABLE=1 PROGRESS_TAIL=100000 FINETUNE_CACHE=/tmp/cache PYTHON=/opt/uv/bin/python CUDA_WHEELS=${CUDA_ARCHITECTURES:+/opt/cuda} \
     CUDA_RPATH="${CUDA_ARCHITECTURES:+\$ORIGIN/../../lib/python3.11/site-packages/nvidia/cu13/lib}" \
     scripts/image/with-secrets.sh scripts/build-llama.sh >/tmp/built \
     && mkdir -p /opt/finetune-run \

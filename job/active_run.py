@@ -15,7 +15,7 @@ from typing import Any
 
 from job import attempts, console, lease, logs
 from job.artifacts import Artifact, artifact, artifacts_below, digest_of
-from job.errors import Bug, JobError, PeerActive, SpecInvalid, StoppedSaved, StoppedUnsaved
+from job.errors import Bug, PeerActive, SpecInvalid, StoppedSaved, StoppedUnsaved, named
 from job.eventlog import EventLog
 from job.logs import Progress, log
 from job.manifest import StageRecord, read_stage, write_stage
@@ -175,9 +175,13 @@ def _ends_on_record(run: ActiveRun) -> Iterator[None]:
         with _terminated_is_a_fault(run):
             yield
         code = 0
-    except JobError as error:
-        code = error.code
-        log.error("run.failed", code=error.code, error=type(error).__name__, message=error.message, hint=error.hint)
+    except Exception as error:  # a bug too: its traceback belongs in the store
+        fault = named(error)
+        code, unforeseen = fault.code, isinstance(fault, Bug) and fault is not error
+        told = {"code": code, "error": type(fault).__name__, "message": fault.message, "hint": fault.hint}
+        log.error("run.failed", **told, exc_info=unforeseen)
+        if fault is not error:
+            raise fault from error
         raise
     finally:
         run.usage.close()

@@ -4,16 +4,19 @@
 #   scripts/build-go.sh versitygw [LINK]     the S3 server of the tests and the demo
 #   scripts/build-go.sh helm [LINK]          Helm, with which the chart is tested and packaged
 #   scripts/build-go.sh actionlint [LINK]    actionlint, with which the workflows are checked
+#   scripts/build-go.sh PROGRAM --there      builds nothing: the exit code says whether it is built
 #
 # LINK, if given, becomes a symbolic link to it. The source comes as a Go module, checked against Go's checksum
 # database. The result lies in the cache:
 #
 #   <cache>/<program>/<version>/<program>
+#   <cache>/<program>/<version>.log          what the build wrote
 #
 # Environment:
 #   FINETUNE_CACHE    the cache (default: $XDG_CACHE_HOME/finetune-run or ~/.cache/finetune-run)
 #   PYTHON            the Python whose pip fetches Go, where there is none (default: python3)
 set -euo pipefail
+. "$(dirname "$0")/progress.sh"
 
 program=$1
 link=${2:-}
@@ -31,17 +34,20 @@ build() {
     trap 'rm -rf "$work"' EXIT
     local go
     go=$("$(dirname "$0")/find-go.sh")
-    echo "$program: building $version with $("$go" env GOVERSION) (about $minutes minutes on 2 cores)" >&2
-    GOBIN=$work CGO_ENABLED=0 GOTOOLCHAIN=local "$go" install -trimpath -ldflags='-s -w' "$module@$version" >&2
+    echo "building with $("$go" env GOVERSION)"
+    GOBIN=$work CGO_ENABLED=0 GOTOOLCHAIN=local "$go" install -v -trimpath -ldflags='-s -w' "$module@$version"
     mkdir -p "$cache/$version"
     mv "$work/$program" "$out"
 }
 
+[ "$link" != --there ] || { [ -x "$out" ]; exit; }
 mkdir -p "$cache"
 if [ ! -x "$out" ]; then
     exec 9>"$cache/lock"
     flock 9
-    [ -x "$out" ] || build
+    if [ ! -x "$out" ]; then
+        progress "$cache/$version.log" "$program $version: building (about $minutes min)" build
+    fi
 fi
 [ -z "$link" ] || ln -sfn "$out" "$link"
 echo "$out"

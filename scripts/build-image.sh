@@ -5,7 +5,8 @@
 #
 # The name's tag is the hash of what the image is built from (Dockerfile, job/, requirements, scripts, arguments), and
 #
-#   <cache>/image/<hash>     says that it was built: engine, name, id
+#   <cache>/image/<hash>     says that it was built: engine, name
+#   <cache>/image/<hash>.log     what the build wrote
 #
 # so that nothing is built twice. Where no engine runs, buildah builds in a chroot (as root); where no registry can be
 # reached, debootstrap makes the base from Debian's packages.
@@ -22,6 +23,7 @@ set -euo pipefail
 
 root=$(cd "$(dirname "$0")/.." && pwd)
 cd "$root"
+. scripts/progress.sh
 cache=${FINETUNE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/finetune-run}/image
 archs=${CUDA_ARCHITECTURES:-}
 local_base=localhost/finetune-run-base:bookworm
@@ -76,7 +78,7 @@ base() {
 
 # What the Dockerfile copies, and the arguments.
 key() {
-    { find Dockerfile .dockerignore entrypoint.sh job scripts/image scripts/llama-patches scripts/build-llama.sh \
+    { find Dockerfile .dockerignore entrypoint.sh job scripts/image scripts/llama-patches scripts/build-llama.sh scripts/progress.sh \
         requirements/{runtime,uv,llama-cpp,cuda-build,image-without}.txt \
         -type f -not -path '*/__pycache__/*' -print0 | sort -z | xargs -0 sha256sum
         echo "$archs ${BASE_IMAGE:-}"
@@ -99,8 +101,7 @@ build() {
         arguments+=(--secret "id=index,src=$index")
     fi
     [ "$engine" != buildah ] || arguments+=(--isolation chroot --layers --format docker)
-    say "building $name with $engine (${archs:-CPU only})"
-    DOCKER_BUILDKIT=1 run_engine build "${arguments[@]}" . >&2
+    DOCKER_BUILDKIT=1 run_engine build "${arguments[@]}" .
 }
 
 mkdir -p "$cache"
@@ -112,7 +113,7 @@ if ! built; then
     exec 9>"$cache/$key.lock"
     flock 9
     if ! built; then
-        build # not behind `||`: there bash would go on after an error
+        progress "$cache/$key.log" "image: building $name with $engine (${archs:-CPU only})" build
         echo "$engine $name" >"$cache/$key"
     fi
 fi

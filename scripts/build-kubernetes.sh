@@ -8,6 +8,7 @@
 # 1.35 and later want cgroup v2 of their kubelet.
 #
 #   <cache>/kubernetes/<hash of what it is built from>/     etcd, kube-apiserver, kubectl, …
+#   <cache>/kubernetes/<the same>.log                       what the build wrote
 #
 # Environment:
 #   FINETUNE_CACHE    the cache (default: $XDG_CACHE_HOME/finetune-run or ~/.cache/finetune-run)
@@ -15,6 +16,7 @@
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
+. "$here/progress.sh"
 link=${1:-}
 programs=${PROGRAMS:-etcd kube-apiserver kube-controller-manager kube-scheduler kubectl}
 key=$(cat "$0" "$here"/kubernetes/{go.mod,go.sum,tools.go} | sha256sum | cut -c1-16)
@@ -38,13 +40,13 @@ build() {
     version=$(sed -n 's/^\tk8s.io\/kubernetes \(v.*\)/\1/p' "$here/kubernetes/go.mod")
     work=$(mktemp -d "$cache/.build.XXXXXX")
     trap 'rm -rf "$work"' EXIT
-    echo "kubernetes: building $version with $("$go" env GOVERSION) (about 9 minutes on 2 cores)" >&2
+    echo "building $version with $("$go" env GOVERSION)"
     cp "$here"/kubernetes/{go.mod,go.sum,tools.go} "$work/"
     mkdir -p "$out"
     for program in $(missing); do
-        (cd "$work" && CGO_ENABLED=0 GOTOOLCHAIN=local "$go" build -trimpath -mod=readonly -o "$program" \
+        (cd "$work" && CGO_ENABLED=0 GOTOOLCHAIN=local "$go" build -v -trimpath -mod=readonly -o "$program" \
             -ldflags "-s -w -X $x.gitVersion=$version -X $x.gitMajor=1 -X $x.gitMinor=$(cut -d. -f2 <<<"$version")" \
-            "$(package "$program")") >&2
+            "$(package "$program")")
         mv "$work/$program" "$out/"
     done
 }
@@ -53,7 +55,9 @@ mkdir -p "$cache"
 if [ -n "$(missing)" ]; then
     exec 9>"$cache/lock"
     flock 9
-    [ -z "$(missing)" ] || build
+    if [ -n "$(missing)" ]; then
+        progress "$out.log" "kubernetes: building (about 9 min)" build
+    fi
 fi
 [ -z "$link" ] || ln -sfn "$out" "$link"
 echo "$out"

@@ -2,6 +2,7 @@
 # Builds the bundled llama.cpp from its pinned source and prints the folder it is in.
 #
 #   scripts/build-llama.sh [LINK]     LINK, if given, becomes a symbolic link to that folder
+#   scripts/build-llama.sh --there    builds nothing: the exit code says whether it is built
 #
 # The source is the folder vendor/llama.cpp of the sdist of llama-cpp-python, pinned by hash in
 # requirements/llama-cpp.txt. The result lies in the cache under the hash of what it is built from
@@ -11,6 +12,7 @@
 #                           convert/  the converters, conversion/ and gguf-py/
 #                           vocab/    vocabularies that the tests make tokenizers of
 #                           VERSION   llama.cpp's version, where its source came from, a hash of the patches
+#   <cache>/llama.cpp/<key>.log       what the build wrote
 #
 # Environment:
 #   FINETUNE_CACHE        the cache (default: $XDG_CACHE_HOME/finetune-run or ~/.cache/finetune-run)
@@ -22,6 +24,7 @@
 set -euo pipefail
 
 root=$(cd "$(dirname "$0")/.." && pwd)
+. "$root/scripts/progress.sh"
 link=${1:-}
 cache=${FINETUNE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/finetune-run}/llama.cpp
 lock=$root/requirements/llama-cpp.txt
@@ -80,24 +83,21 @@ out=$cache/$key
 build() {
     work=$(mktemp -d "$cache/$key.XXXXXX")
     trap 'rm -rf "$work"' EXIT
-    echo "llama.cpp: fetching its source, pinned by hash" >&2
-    "${PYTHON:-python3}" -m pip download --quiet --no-deps --no-binary llama-cpp-python \
-        --require-hashes -r "$lock" -d "$work" >&2
+    "${PYTHON:-python3}" -m pip download --no-deps --no-binary llama-cpp-python \
+        --require-hashes -r "$lock" -d "$work"
     mkdir "$work/src" "$work/done" "$work/done/bin"
     tar -xzf "$work"/llama_cpp_python-*.tar.gz -C "$work/src" --strip-components=1
     src=$work/src/vendor/llama.cpp
     for patch in "$root"/scripts/llama-patches/*.patch; do
-        [ -e "$patch" ] && patch --quiet -d "$src" -p1 <"$patch" >&2
+        [ -e "$patch" ] && patch -d "$src" -p1 <"$patch"
     done
     if [ -n "${LLAMA_PORTABLE:-}" ]; then
         sed -i -E "/ggml_add_cpu_backend_variant\(/{/\(($variants)[ )]/!d}" "$src/ggml/src/CMakeLists.txt"
     fi
     rm -rf "$src/.git" # it points to a repository that the sdist does not carry
     [ -z "${toolkit:-}" ] || complete_toolkit
-    echo "llama.cpp: building (4 to 5 minutes on 2 cores; 10 for an image)" >&2
-    cmake -S "$src" -B "$work/build" "${options[@]}" >"$work/cmake.log" 2>&1 ||
-        { tail -30 "$work/cmake.log" >&2; return 1; }
-    cmake --build "$work/build" --target "${programs[@]}" >&2
+    cmake -S "$src" -B "$work/build" "${options[@]}" 2>&1 | tee "$work/cmake.log"
+    cmake --build "$work/build" --target "${programs[@]}"
     [ -z "${toolkit:-}" ] || [ -z "${LLAMA_PORTABLE:-}" ] || check_backend "$work/build/bin/libggml-cuda.so"
     for program in "${programs[@]}"; do
         install -s "$work/build/bin/$program" "$work/done/bin/"
@@ -116,12 +116,13 @@ build() {
     mv -T "$work/done" "$out" 2>/dev/null || [ -f "$out/VERSION" ]
 }
 
+[ "$link" != --there ] || { [ -f "$out/VERSION" ]; exit; }
 mkdir -p "$cache"
 if [ ! -f "$out/VERSION" ]; then
     exec 9>"$cache/$key.lock"
     flock 9
     if [ ! -f "$out/VERSION" ]; then
-        build # not behind `||`: there bash would go on after an error
+        progress "$out.log" "llama.cpp: building (about 5 min; 10 for an image)" build
     fi
 fi
 [ -z "$link" ] || ln -sfn "$out" "$link"

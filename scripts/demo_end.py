@@ -1,0 +1,99 @@
+"""How `make demo` ends: with the table, the samples and where the files are, or with what to do next."""
+
+import signal
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.panel import Panel
+from rich.table import Table
+
+from job import console
+from job.errors import JobError
+from job.manifest import Manifest
+from job.report import documents, table
+
+NEXT = {
+    64: "Correct the spec; `.venv/bin/python -m job check SPEC` lists every fault of it.",
+    65: "Fix the rows that are named, or how they are read (`dataset.format`, `dataset.columns`).",
+    66: "Correct the name. If it is a private model or data set, set HF_TOKEN.",
+    69: "Check the network and the proxy.",
+    70: "This is a bug: please report it, with the log.",
+    74: "Check the disk: the demo needs about 5 GB free (`df -h .`).",
+    75: "It was stopped.",
+    76: "It was stopped.",
+    77: "Set or correct the token or key that is named, accept the licence, or make the file readable.",
+    78: "This machine lacks what is named. The demo needs 8 GB of RAM and 15 GB of disk.",
+    79: "It was probably killed for memory: close other programs (the demo needs 8 GB of RAM).",
+    80: "Make it smaller: `training.max_length`, the batch size, `load.bits: 4`.",
+    81: "Look at the file and the figure that are named; `evaluation.gate` of the spec says what is allowed.",
+    82: "Delete the file that is named, so that it is made or fetched again.",
+    83: "Another one is at work on the same run. Wait for it, or stop it.",
+    84: "Another one is at work on the same run. Wait for it, or stop it.",
+}
+EMBEDDED = (64, 65, 66, 80, 81)
+"""What a user of the embedded default cannot have caused."""
+screen = Console(highlight=False)
+
+
+def say_error(error: JobError) -> None:
+    """As the job says it."""
+    Console(stderr=True, highlight=False).print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)
+
+
+def say_next(code: int, events: str | None, again: str) -> None:
+    """After the error and its hint, which the job has written to stderr.
+
+    `code`: the job's exit code, or 128 and a signal. `events`: where its log is, if there is one. `again`: the command.
+    """
+    advice = NEXT.get(code, f"It ended without a message (exit code {code}).")
+    if code in EMBEDDED and again == "make demo":
+        advice = "The demo's own model and data should pass: please report this, with the log and your CPU (`lscpu`)."
+    if code > 128:
+        advice = f"It was killed by {signal.Signals(code - 128).name}."
+        if code == 128 + signal.SIGKILL:
+            advice += f" {NEXT[79]}"
+    lines = [f"[red]the run ended with exit code {code}[/]", f"next: {escape(advice)}"]
+    lines.append(f"      Then run `{escape(again)}` again: what is done is kept, and it goes on from there.")
+    if events:
+        lines.append(f"log: {escape(events)}/ (one JSON object a line)")
+    lines.append("what each exit code means: docs/exit-codes.md")
+    Console(stderr=True, highlight=False).print("\n".join(lines), soft_wrap=True)
+
+
+def show(manifest: Manifest, store: str, buckets: Path, seconds: float) -> None:
+    """The table, the samples before and after, and where the files are. `buckets`: the local S3 server's folder."""
+    train = manifest.stages["train"].metrics if "train" in manifest.stages else {}
+    for sample in train.get("samples", []):
+        text = f"[bold]{escape(sample['prompt'].strip())}[/]\n"
+        text += (
+            f"[dim]before[/]  {escape(sample['before'].strip())}\n[green]after[/]   {escape(sample['after'].strip())}"
+        )
+        screen.print(Panel(text, title="a held-out row", title_align="left", border_style="dim"))
+    files = {one.type: one.name for one in manifest.files if f"quantize/{one.type}" in manifest.stages}
+    lines = table.lines([(name, kind) for kind, name in files.items()], manifest.stages)
+    columns = table.columns(lines)[1:]
+    cells = [tuple(column.shown(line) for column in columns) for line in lines]
+    headings = tuple(column.heading for column in columns)
+    print_whole(console.result_table(cells, headings, f"{manifest.name}-<type>.gguf"))
+    if train.get("loss_before") is not None and train.get("loss_after") is not None:
+        screen.print(
+            f"held-out loss [bold]{train['loss_before']:.3f}[/] before, [bold]{train['loss_after']:.3f}[/] after "
+            f"{train['steps']} steps"
+        )
+    screen.print(
+        f"run {manifest.run} in {seconds:.0f} s; manifest: {store}/runs/{manifest.run}/manifest.json", soft_wrap=True
+    )
+    for place in manifest.places:
+        local = buckets / place.removeprefix("s3://")
+        screen.print(f"files: {place}" + (f"  (on this disk: {local})" if local.is_dir() else ""), soft_wrap=True)
+    screen.print(f"report: {store}/runs/{manifest.run}/{documents.PAGE}", soft_wrap=True)
+
+
+def print_whole(wide: Table) -> None:
+    """Never cut: without a terminal, and on a dumb one, rich takes any screen for one of 80 columns."""
+    needed = screen.measure(wide, options=screen.options.update(width=1000)).maximum
+    if needed > screen.width:
+        Console(highlight=False, width=needed, height=screen.height).print(wide)
+    else:
+        screen.print(wide)
