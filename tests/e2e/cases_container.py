@@ -10,6 +10,7 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
 from k8s.job_base import CACHE, SPEC_FOLDER, STORE, WORK
+from tests import fake_driver
 from tests.e2e import container
 from tests.e2e.images import Image, built
 
@@ -70,6 +71,30 @@ def test_version_names_every_part(mounts: dict[Path, str], image: Image) -> None
     said = container.run(image, ["--version"], mounts, ANYBODY).stdout
     for part in ("finetune-run", "python", "torch", "transformers", "bitsandbytes", "llama.cpp", "llama-cpp-python"):
         assert part in said, said
+
+
+FIND = """
+import json
+from job import driver, node
+print(json.dumps([driver.ask().gpus, node.gpu_memory_used()]))
+"""
+
+
+def test_a_driver_that_is_mounted_as_on_gke_is_found(mounts: dict[Path, str], image: Image, tmp_path: Path) -> None:
+    (tmp_path / "inputs" / "find.py").write_text(FIND)
+    mounts[fake_driver.install(tmp_path / "driver")] = "/usr/local/nvidia"
+    ended = container.run(image, ["/inputs/find.py"], mounts, ANYBODY, program="python3")
+    assert json.loads(ended.stdout or "null") == [[["Tesla T4", 15_636_037_632]], 1234 << 20], ended.stderr
+
+
+def test_a_gpu_that_was_asked_for_and_did_not_come_ends_the_run(
+    mounts: dict[Path, str], image: Image, tmp_path: Path
+) -> None:
+    (tmp_path / "spec" / "spec.json").write_text(json.dumps(small()))
+    variables = {"FINETUNE_SPEC": f"{SPEC_FOLDER}/spec.json", "FINETUNE_GPU": "required"}
+    ended = container.run(image, [], mounts, ANYBODY, **variables)
+    assert ended.returncode == 78, ended.stdout[-3000:] + ended.stderr[-3000:]
+    assert "this container has no GPU" in ended.stderr
 
 
 LOOK = """
