@@ -20,8 +20,8 @@ NEXT = {
     69: "Check the network and the proxy.",
     70: "This is a bug: please report it, with the log.",
     74: "Check the disk: the demo needs about 5 GB free (`df -h .`).",
-    75: "It was stopped.",
-    76: "It was stopped.",
+    75: "",
+    76: "",
     77: "Set or correct the token or key that is named, accept the licence, or make the file readable.",
     78: "This machine lacks what is named. The demo needs 8 GB of RAM and 15 GB of disk.",
     79: "It was probably killed for memory: close other programs (the demo needs 8 GB of RAM).",
@@ -53,8 +53,9 @@ def say_next(code: int, events: str | None, again: str) -> None:
         advice = f"It was killed by {signal.Signals(code - 128).name}."
         if code == 128 + signal.SIGKILL:
             advice += f" {NEXT[79]}"
-    lines = [f"[red]the run ended with exit code {code}[/]", f"next: {escape(advice)}"]
-    lines.append(f"      Then run `{escape(again)}` again: what is done is kept, and it goes on from there.")
+    run = f"run `{escape(again)}` again: what is done is kept, and it goes on from there."
+    lines = [f"[red]the run ended with exit code {code}[/]"]
+    lines.append(f"next: {escape(advice)}\n      Then {run}" if advice else f"next: {run}")
     if events:
         lines.append(f"log: {escape(events)}/ (one JSON object a line)")
     lines.append("what each exit code means: docs/exit-codes.md")

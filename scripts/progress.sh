@@ -46,21 +46,29 @@ _watch() { # LOG LABEL EVERY   (EVERY: seconds between lines without a percentag
 }
 
 progress() { # LOG LABEL COMMAND…
-    local log=$1 label=$2 hold watcher status began=$SECONDS lines=${PROGRESS_TAIL:-30}
+    local log=$1 label=$2 hold watcher build status stopped='' began=$SECONDS lines=${PROGRESS_TAIL:-30}
     shift 2
     mkdir -p "$(dirname "$log")"
     : >"$log"
     exec {hold}> >(_watch "$log" "$label" 30)
     watcher=$!
     set +e
-    (set -e && "$@") >>"$log" 2>&1 {hold}>&-
+    set -m # a process group of its own, so that a signal to this shell can end all of the build
+    (set -e && "$@") </dev/null >>"$log" 2>&1 {hold}>&- &
+    build=$!
+    set +m
+    trap 'stopped=1; kill -- "-$build" 2>/dev/null' INT TERM HUP
+    wait "$build"
     status=$?
+    [ -z "$stopped" ] || wait "$build"
+    trap - INT TERM HUP
     exec {hold}>&-
     wait "$watcher"
     set -e
-    if [ "$status" -eq 0 ]; then
-        echo "$label: done in $((SECONDS - began)) s; log: $log" >&2
-        return
+    if [ "$status" -eq 0 ] || [ "$stopped" ]; then
+        [ "$stopped" ] && label+=": stopped after" || label+=": done in"
+        echo "$label $((SECONDS - began)) s; log: $log" >&2
+        return "$status"
     fi
     {
         echo "$label: failed with exit code $status after $((SECONDS - began)) s. The end of its log:"

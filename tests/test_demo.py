@@ -155,7 +155,7 @@ def test_a_demo_that_is_stopped_stops_in_order_and_says_that_it_goes_on(
     reader.join()
     text = "".join(said)
     assert stopped and code == 75, text
-    assert text.index("error: stopped by a signal") < text.index("next: It was stopped.")
+    assert text.index("error: stopped by a signal") < text.index(f"next: run `SPEC={path} make demo` again")
     assert "it goes on from there" in text and "Traceback" not in text
     events = tmp_path / "demo" / "store" / "runs"
     (run,) = events.iterdir()

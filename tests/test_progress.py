@@ -133,15 +133,35 @@ def test_a_function_stops_at_its_first_failure_and_cleans_up(tmp_path: Path) -> 
 
 
 def test_no_progress_outlives_a_build_that_is_killed(tmp_path: Path) -> None:
-    command = [PROGRESS, tmp_path / "log", "thing", "sleep", "20"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True, env=environment())
+    command = [PROGRESS, tmp_path / "log", "thing", "sleep", "6"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, env=environment())
     assert process.stderr and b"thing; log:" in process.stderr.readline()
     process.kill()
     started = time.monotonic()
     process.stderr.read()  # until nobody is left who could write there
     assert time.monotonic() - started < 5
-    os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP], ids=lambda one: one.name)
+def test_a_build_that_is_stopped_ends_with_all_that_it_started(tmp_path: Path, number: signal.Signals) -> None:
+    """As `make` does it, which passes a signal on to its child alone."""
+    script = f"""
+        set -euo pipefail
+        . {PROGRESS}
+        build() {{ trap 'rm {tmp_path}/work' EXIT; touch {tmp_path}/work; bash -c 'echo $$; sleep 60; echo more'; }}
+        progress {tmp_path}/log thing build
+        echo after
+    """
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(["bash", "-c", script], stdout=pipe, stderr=pipe, text=True, env=environment())
+    while not (tmp_path / "log").is_file() or not (inner := (tmp_path / "log").read_text()):
+        time.sleep(0.05)
+    process.send_signal(number)
+    said, shown = process.communicate(timeout=20)
+    assert process.returncode == 128 + number and said == ""
+    assert re.search(r"^thing: stopped after \d+ s; log: ", shown, flags=re.M) and "The whole log" not in shown
+    assert not (tmp_path / "work").exists() and not Path(f"/proc/{inner.strip()}").exists()
 
 
 BUILDS = [
