@@ -9,7 +9,7 @@ from typing import Any
 
 from job import generate, judging
 from job.artifacts import digest_of
-from job.judging import Perplexity
+from job.judging import Judged
 from job.judging_windows import windows
 from job.logs import Progress, log, span
 from job.stages import tokens
@@ -31,8 +31,8 @@ def judge_unquantized(state: State) -> None:
         if windows_of(state.held_out.held_out, state)[1]:
             _logits(state)
             assert state.unquantized
-            metrics["perplexity"] = state.unquantized.model_dump()
-        metrics |= _looked_at(state, kind, state.gguf)
+            metrics |= _layers_apart(state.unquantized)
+        metrics = _looked_at(state, kind, state.gguf) | metrics
     state.judged[kind] = state.run.keep("evaluate", digest_of(depends), state.run.work, [], metrics, depends)
 
 
@@ -47,8 +47,8 @@ def judge(state: State, kind: str, gguf: Path, quantized: str) -> None:
         context, chunks = windows_of(state.held_out.held_out, state)
         if chunks:
             found = judging.distance(gguf, _logits(state), context=context).model_dump()
-            metrics |= {"perplexity": found.pop("perplexity"), "distance": found}
-        metrics |= _looked_at(state, kind, gguf)
+            metrics |= {name: found.pop(name) for name in ("perplexity", "gpu_layers")} | {"distance": found}
+        metrics = _looked_at(state, kind, gguf) | metrics
     state.judged[kind] = state.run.keep("evaluate", digest_of(depends), state.run.work, [], metrics, depends)
 
 
@@ -114,11 +114,15 @@ def _looked_at(state: State, kind: str, gguf: Path) -> dict[str, Any]:
     text = state.held_out.text
     context, chunks = windows_of(text, state)
     if text and chunks:
-        perplexity: Perplexity = judging.perplexity(gguf, text.ids, context=context, chunks=chunks)
-        found["text"] = {"context": context, "chunks": chunks, "perplexity": perplexity.model_dump()}
+        found |= _layers_apart(judging.perplexity(gguf, text.ids, context=context, chunks=chunks))
+        found["text"] = {"context": context, "chunks": chunks, "perplexity": found.pop("perplexity")}
     found["speeds"] = [one.model_dump() for one in judging.speeds(gguf, state.spec.evaluation.threads)]
     found["answers"] = _answers(state, kind, gguf)
     return found
+
+
+def _layers_apart(judged: Judged) -> dict[str, Any]:
+    return {"perplexity": judged.model_dump(exclude={"gpu_layers"}), "gpu_layers": judged.gpu_layers}
 
 
 def _answers(state: State, kind: str, gguf: Path) -> list[str]:

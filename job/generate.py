@@ -4,8 +4,8 @@ import os
 import re
 from pathlib import Path
 
-from job import llama, proc
-from job.errors import Bug, EnvironmentUnfit, IntegrityViolated
+from job import offload
+from job.errors import Bug, IntegrityViolated
 
 TIMEOUT_S = 1800.0  # a 70B model from a network disk takes minutes to read, and says its first word after it
 _QUIET = ("-no-cnv", "--no-display-prompt", "--no-warmup", "--offline")
@@ -77,14 +77,10 @@ def check_numbers(gguf: Path, *, timeout_s: float = TIMEOUT_S) -> None:
 
 
 def _run(name: str, gguf: Path, options: list[str], timeout_s: float) -> str:
-    command: list[str | Path] = [llama.program(name), "-m", gguf, "-t", str(threads()), *options]
+    arguments: list[str | Path] = ["-m", gguf, "-t", str(threads()), *options]
     try:
-        return proc.run(command, error=IntegrityViolated, timeout_s=timeout_s)
+        return offload.run(name, arguments, gguf=gguf, error=IntegrityViolated, timeout_s=timeout_s).out
     except IntegrityViolated as error:
-        if re.search(r" was killed by signal 9\b| took longer than ", error.message):
-            raise EnvironmentUnfit(
-                f"{gguf.name} could not be tried: {error.message}", hint="Give the job more memory and CPU."
-            ) from error
         raise IntegrityViolated(
             f"{gguf.name} does not run in llama.cpp, so it is not published: {_why(error.message)}",
             hint="The log has llama.cpp's own words.",
@@ -92,6 +88,8 @@ def _run(name: str, gguf: Path, options: list[str], timeout_s: float) -> str:
 
 
 def _why(output: str) -> str:
-    """The first line of llama.cpp's output that names a fault, without its clock; else all of it."""
-    found = re.search(r"^(?:[\d.]+ E )?(.*(?:error|invalid|failed|corrupted).*)$", output, re.I | re.M)
+    """The first line of llama.cpp's output that names a fault, without its clock; else all of it. That it finds no GPU
+    is not one."""
+    fault = r"^(?:[\d.]+ E )?(?!.*failed to initialize CUDA)(.*(?:error|invalid|failed|corrupted).*)$"
+    found = re.search(fault, output, re.I | re.M)
     return found[1].strip() if found else output

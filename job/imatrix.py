@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from job import generate, llama, proc
+from job import generate, offload
 from job.artifacts import sha256_of, written_whole
 from job.errors import Bug, DataInvalid, IntegrityViolated, NotFound, SpecInvalid
 from job.logs import Progress, log
@@ -159,12 +159,14 @@ def make_imatrix(gguf: Path, text: Path, out: Path, *, context: int = 512) -> Pa
 
     with written_whole(out) as temporary:
         made = temporary.with_name(temporary.name + ".gguf")  # llama-imatrix tells the format by the name's ending
-        command: list[str | Path] = [llama.program("llama-imatrix"), "-m", gguf.absolute(), "-o", made.absolute()]
+        arguments: list[str | Path] = ["-m", gguf.absolute(), "-o", made.absolute()]
         # The text's name, as it is given, is written into the matrix and from there into the model.
-        command += ["-f", text.name, "-c", str(context), "--chunks", str(MOST_CHUNKS)]
-        command += ["-t", str(generate.threads()), "--parse-special", "--offline"]
+        arguments += ["-f", text.name, "-c", str(context), "--chunks", str(MOST_CHUNKS)]
+        arguments += ["-t", str(generate.threads()), "--parse-special", "--offline"]
         try:
-            proc.run(command, on_line=on_line, line_ends="\n,", cwd=text.parent)
+            offload.run(
+                "llama-imatrix", arguments, gguf=gguf, error=Bug, on_line=on_line, line_ends="\n,", cwd=text.parent
+            )
             made.replace(temporary)
         except Bug as error:
             _translate(error, gguf, context)

@@ -6,27 +6,32 @@ them: KL divergence, and how often both find the same token likeliest (tools/per
 """
 
 import json
-import os
 import re
 from pathlib import Path
+from typing import Any
 
-from job import generate, llama, proc
+from job import generate, offload
 from job.artifacts import Frozen
-from job.errors import Bug, IntegrityViolated, QualityRejected, StorageFailed
+from job.errors import Bug, EnvironmentUnfit, IntegrityViolated, QualityRejected, StorageFailed
 from job.judging_windows import BATCH, logits_bytes
-from job.logs import Progress
+from job.logs import Progress, log
+from job.offload import Output
 
 PROMPT_TOKENS, GENERATED_TOKENS, REPETITIONS = 64, 16, 2
 _ESTIMATE = re.compile(r"Final estimate: PPL = (\S+) \+/- (\S+)")
 _CHUNKS = re.compile(r"over (\d+) chunks")
-_CHUNK = re.compile(r"^\s*\[?(\d+)\b")
+_CHUNK = re.compile(r"^\s*(?:\[(\d+)\]|(\d+)\s)")
 
 
 class Speed(Frozen):
-    """llama-bench's: milliseconds per token of a prompt and of what is generated, on `device`."""
+    """llama-bench's: milliseconds per token of a prompt and of what is generated, on `device`.
+
+    `gpu_layers`: see `offload.Output`.
+    """
 
     threads: int
     device: str
+    gpu_layers: str
     prompt_ms: float
     generation_ms: float
 
@@ -36,6 +41,12 @@ class Perplexity(Frozen):
 
     value: float
     error: float
+
+
+class Judged(Perplexity):
+    """A GGUF's perplexity. `gpu_layers`: see `offload.Output`."""
+
+    gpu_layers: str
 
 
 class Distance(Frozen):
@@ -50,23 +61,25 @@ class Distance(Frozen):
     kld: float
     kld_error: float
     same_top: float
+    gpu_layers: str
 
 
-def perplexity(gguf: Path, ids: Path, *, context: int, chunks: int, logits: Path | None = None) -> Perplexity:
+def perplexity(gguf: Path, ids: Path, *, context: int, chunks: int, logits: Path | None = None) -> Judged:
     """Over the token ids in the file `ids` (decimal); writes the logits where asked.
 
-    Raises QualityRejected for NaN, IntegrityViolated where the file does not run.
+    Raises QualityRejected for NaN, IntegrityViolated where the file does not run, EnvironmentUnfit where it cannot be
+    run here, not even on the CPU.
     """
     options: list[str | Path] = ["-f", ids, *_window(context), "--chunks", str(chunks)]
     if logits:
         options += ["--kl-divergence-base", logits]
-    said = _judged(gguf, options, f"judging {gguf.name}", ids=True)
+    output = _judged(gguf, options, f"judging {gguf.name}", ids=True)
     if logits:
         _check_whole(logits, context, chunks)
-    found = _ESTIMATE.search(said)
+    found = _ESTIMATE.search(output.said)
     if found is None:
-        raise Bug(f"llama-perplexity gives no estimate for {gguf.name}: {said[-300:]}")
-    return Perplexity(value=_number(found[1], gguf), error=_number(found[2], gguf))
+        raise Bug(f"llama-perplexity gives no estimate for {gguf.name}: {output.said[-300:]}")
+    return Judged(value=_number(found[1], gguf), error=_number(found[2], gguf), gpu_layers=output.gpu_layers)
 
 
 def _window(context: int) -> list[str]:
@@ -91,12 +104,12 @@ def _check_whole(logits: Path, context: int, chunks: int) -> None:
 def distance(gguf: Path, logits: Path, *, context: int) -> Distance:
     """Compares a quantized file with the logits that `perplexity` has written. Raises as it does."""
     options: list[str | Path] = ["--kl-divergence", "--kl-divergence-base", logits, *_window(context)]
-    said = _judged(gguf, options, f"judging {gguf.name}")
+    output = _judged(gguf, options, f"judging {gguf.name}")
 
     def pair(label: str) -> tuple[float, float]:
-        found = re.search(re.escape(label) + r"\s*:\s*(\S+) ± +(\S+)", said)
+        found = re.search(re.escape(label) + r"\s*:\s*(\S+) ± +(\S+)", output.said)
         if found is None:
-            raise Bug(f"llama-perplexity says no {label} of {gguf.name}: {said[-300:]}")
+            raise Bug(f"llama-perplexity says no {label} of {gguf.name}: {output.said[-300:]}")
         return _number(found[1], gguf), _number(found[2], gguf)
 
     value, error = pair("Mean PPL(Q)")
@@ -109,45 +122,60 @@ def distance(gguf: Path, logits: Path, *, context: int) -> Distance:
         kld=kld,
         kld_error=kld_error,
         same_top=pair("Same top p")[0] / 100,
+        gpu_layers=output.gpu_layers,
     )
 
 
 def speeds(gguf: Path, threads: list[int]) -> list[Speed]:
-    """llama-bench at each number of threads."""
-    options = ["-p", str(PROMPT_TOKENS), "-n", str(GENERATED_TOKENS), "-r", str(REPETITIONS), "-o", "json"]
-    command: list[str | Path] = [llama.program("llama-bench"), "-m", gguf, "-t", ",".join(map(str, threads)), *options]
-    measured = json.loads(proc.run(command, error=IntegrityViolated, timeout_s=generate.TIMEOUT_S))
-    found = []
-    for count in threads:
-        runs = [run for run in measured if run["n_threads"] == count]
-        prompt = next(run for run in runs if run["n_prompt"])
-        generation = next(run for run in runs if run["n_gen"])
-        device = str(prompt.get("gpu_info") or prompt["cpu_info"])
-        ms = [1000 / run["avg_ts"] for run in (prompt, generation)]
-        found.append(Speed(threads=count, device=device, prompt_ms=round(ms[0], 3), generation_ms=round(ms[1], 3)))
-    return found
+    """llama-bench at each number of threads; none where it fails, which a warning tells: the file itself is judged by
+    what `perplexity` makes of it."""
+    sizes = ["-p", str(PROMPT_TOKENS), "-n", str(GENERATED_TOKENS), "-r", str(REPETITIONS)]
+    # Without -v it keeps to itself why a model does not load.
+    arguments: list[str | Path] = ["-m", gguf, "-t", ",".join(map(str, threads)), *sizes, "-o", "json", "-v"]
+    try:
+        output = offload.run("llama-bench", arguments, gguf=gguf, error=Bug, timeout_s=generate.TIMEOUT_S)
+    except (Bug, EnvironmentUnfit, StorageFailed) as error:
+        log.warning("evaluate.no_speed", file=gguf.name, why=error.message, what="its speed is left out of the table")
+        return []
+    measured = json.loads(output.out)
+    return [_speed([run for run in measured if run["n_threads"] == count], output.gpu_layers) for count in threads]
 
 
-def _judged(gguf: Path, options: list[str | Path], what: str, *, ids: bool = False) -> str:
-    """Everything that llama-perplexity says."""
-    lines: list[str] = []
+def _speed(runs: list[dict[str, Any]], gpu_layers: str) -> Speed:
+    prompt = next(run for run in runs if run["n_prompt"])
+    generation = next(run for run in runs if run["n_gen"])
+    return Speed(
+        threads=prompt["n_threads"],
+        device=prompt["gpu_info"] or prompt["cpu_info"],
+        gpu_layers=gpu_layers,
+        prompt_ms=round(1000 / prompt["avg_ts"], 3),
+        generation_ms=round(1000 / generation["avg_ts"], 3),
+    )
+
+
+def _judged(gguf: Path, options: list[str | Path], what: str, *, ids: bool = False) -> Output:
+    """What llama-perplexity says, with the layers on the GPU, which it tells at `-lv 4` and not below."""
     bar: Progress | None = None
     done = 0
 
     def on_line(line: str) -> None:
         nonlocal bar, done
-        lines.append(line)
-        if bar is None and (total := _CHUNKS.search(line)):
-            bar = Progress(what, int(total[1]), "chunks")
-        elif bar and (chunk := _CHUNK.match(line)) and int(chunk[1]) == done + 1 <= (bar.total or 0):
+        if total := _CHUNKS.search(line):
+            bar, done = Progress(what, int(total[1]), "chunks"), 0
+        elif bar and (chunk := _CHUNK.match(line)) and int(chunk[1] or chunk[2]) == done + 1 <= (bar.total or 0):
             # The comparison with `done`: a line of statistics may begin with a number too.
             done += 1
             bar.update(done)
 
-    environment = os.environ | ({"LLAMA_PROMPT_IDS": "1"} if ids else {})
-    command = [llama.program("llama-perplexity"), "-m", gguf, "-t", str(generate.threads()), *options]
-    proc.run(command, on_line=on_line, line_ends="\n,", error=IntegrityViolated, env=environment)
-    return "\n".join(lines)
+    return offload.run(
+        "llama-perplexity",
+        ["-m", gguf, "-t", str(generate.threads()), "-lv", "4", *options],
+        gguf=gguf,
+        error=IntegrityViolated,
+        on_line=on_line,
+        line_ends="\n,",
+        environment={"LLAMA_PROMPT_IDS": "1"} if ids else None,
+    )
 
 
 def _number(text: str, gguf: Path) -> float:

@@ -21,7 +21,6 @@ def run(
     on_line: Callable[[str], None] | None = None,
     line_ends: str = "\n",
     error: type[JobError] = Bug,
-    hint: str = "",
     cwd: Path | None = None,
     env: dict[str, str] | None = None,
     stdin: str | None = None,
@@ -103,7 +102,7 @@ def run(
         how = f"was killed by signal {-status}"
     else:
         how = f"exited {status}"
-    raise error(f"{quoted} {how}\n{said}", hint=hint)
+    raise error(f"{quoted} {how}\n{said}")
 
 
 def _lines(stream: IO[str], ends: str) -> Iterator[str]:

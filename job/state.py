@@ -13,7 +13,7 @@ from job import llama
 from job.active_run import ActiveRun
 from job.artifacts import Frozen, digest_of
 from job.errors import IntegrityViolated
-from job.judging import Perplexity
+from job.judging import Judged
 from job.manifest import Manifest, StageRecord
 from job.naming import run_name
 from job.sources import Sources
@@ -31,7 +31,7 @@ class State:
     records: dict[str, StageRecord] = field(default_factory=dict)
     quants: dict[str, StageRecord] = field(default_factory=dict)
     judged: dict[str, StageRecord] = field(default_factory=dict)
-    unquantized: Perplexity | None = None
+    unquantized: Judged | None = None
     manifest: Manifest | None = None
 
     @property

@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from job import generate, llama, proc
+from job import generate, offload
 from job.artifacts import Frozen
 from job.errors import IntegrityViolated, QualityRejected
 from job.gguf_header import read_metadata
@@ -35,10 +35,9 @@ def check(gguf: Path, expected: Vocabulary) -> None:
     metadata = read_metadata(gguf)
     faults = [*_lost(metadata, expected)]
     faults += [] if generate.stops_at(gguf, expected.eos) else [f"a text does not end at token {expected.eos}"]
-    command: list[str | Path] = [llama.program("llama-tokenize"), "-m", gguf, "-f", expected.text]
-    command += ["--no-escape", "--ids", "--log-disable"]
-    said = proc.run(command, error=IntegrityViolated, timeout_s=generate.TIMEOUT_S)
-    ids: list[int] = json.loads(said)
+    arguments: list[str | Path] = ["-m", gguf, "-f", expected.text, "--no-escape", "--ids", "--log-disable"]
+    output = offload.run("llama-tokenize", arguments, gguf=gguf, error=IntegrityViolated, timeout_s=generate.TIMEOUT_S)
+    ids: list[int] = json.loads(output.out)
     wanted = [int(word) for word in expected.ids.read_text().split()]
     if ids != wanted:
         pairs = enumerate(zip(ids, wanted, strict=False))

@@ -90,8 +90,9 @@ class Facts:
         if text and self.spec.evaluation.text:
             name = public_name(self.spec.evaluation.text.id)
             said += f" On text: {text['context'] * text['chunks']:,} tokens of {name}, in windows of {text['context']}."
-        if device := next((speed["device"] for one in metrics for speed in one.get("speeds", ())), None):
-            said += f" ms/token: generation on {device}."
+        devices = dict.fromkeys(speed["device"] for one in metrics for speed in one.get("speeds", ()))
+        if devices:
+            said += f" ms/token: generation on {' or '.join(devices)}."
         return said
 
     @property

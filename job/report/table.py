@@ -15,7 +15,8 @@ Records = Mapping[str, StageRecord]
 
 class Line(NamedTuple):
     """A file, or a model in transformers (`size` is None). Perplexities and KLD come with their standard errors; `ms`
-    per generated token, with the fewest at any number of threads."""
+    per generated token, with the fewest at any number of threads; `gpu_layers` (`20/33`) were on the GPU then, and are
+    `0` without one."""
 
     name: str
     type: str
@@ -26,6 +27,7 @@ class Line(NamedTuple):
     same_top: float | None = None
     ms: float | None = None
     text: tuple[float, float] | None = None
+    gpu_layers: str = ""
 
 
 class Column(NamedTuple):
@@ -67,6 +69,7 @@ COLUMNS = (
         lambda line: "" if line.same_top is None else f"{line.same_top:.1%}",
     ),
     Column("ms/token", "generation, milliseconds", lambda line: "" if line.ms is None else f"{line.ms:.1f}"),
+    Column("GPU layers", "layers that ran on the GPU, of how many", lambda line: line.gpu_layers),
 )
 
 
@@ -89,8 +92,8 @@ def lines(files: Sequence[tuple[str, str]], records: Records) -> list[Line]:
 
 
 def columns(found: Sequence[Line]) -> list[Column]:
-    """Those in which a line says something."""
-    return [column for column in COLUMNS if any(column.shown(line) for line in found)]
+    """Those in which a line says something; that every file ran without a GPU says nothing."""
+    return [column for column in COLUMNS if any(column.shown(line) not in ("", "0") for line in found)]
 
 
 def judged_on(records: Records) -> dict[str, Any] | None:
@@ -115,7 +118,7 @@ def _in_transformers(records: Records) -> Iterator[Line]:
 
 
 def _line(name: str, kind: str, size: int, bits: float, metrics: Mapping[str, Any]) -> Line:
-    distance = metrics.get("distance") or {}
+    distance, speeds = metrics.get("distance") or {}, metrics.get("speeds") or []
 
     def pair(found: Mapping[str, Any] | None) -> tuple[float, float] | None:
         return (found["value"], found["error"]) if found else None
@@ -128,6 +131,7 @@ def _line(name: str, kind: str, size: int, bits: float, metrics: Mapping[str, An
         perplexity=pair(metrics.get("perplexity")),
         kld=(distance["kld"], distance["kld_error"]) if distance else None,
         same_top=distance.get("same_top"),
-        ms=min((speed["generation_ms"] for speed in metrics.get("speeds", ())), default=None),
+        ms=min((speed["generation_ms"] for speed in speeds), default=None),
         text=pair((metrics.get("text") or {}).get("perplexity")),
+        gpu_layers=(speeds[0] if speeds else metrics).get("gpu_layers", ""),
     )

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from job import llama, proc
+from job import offload
 from job.artifacts import Frozen, written_whole
 from job.errors import Bug, IntegrityViolated, SpecInvalid, StorageFailed
 from job.generate import check_numbers, generate, threads
@@ -171,11 +171,12 @@ def _llama_quantize(
 
     It exits 1 whatever happens, so only its words tell the cases apart.
     """
-    command: list[str | Path] = [llama.program("llama-quantize"), *options]
     matrix = inputs.imatrix if inputs.type not in UNQUANTIZED else None
-    command += ["--imatrix", matrix.name] if matrix else []
+    options = [*options, "--imatrix", matrix.name] if matrix else options
+    arguments = [*options, *_absolute(operands)]
+    folder = matrix.parent if matrix else None
     try:
-        proc.run([*command, *_absolute(operands)], on_line=on_line, cwd=matrix.parent if matrix else None)
+        offload.run("llama-quantize", arguments, gguf=inputs.gguf, error=Bug, on_line=on_line, cwd=folder)
     except Bug as error:
         words = error.message
         if _says_disk_full(words):
@@ -218,9 +219,8 @@ def _split(path: Path, max_size: str) -> list[Path]:
     """
     _need_room(path.parent, path.stat().st_size)
     stem = path.with_suffix("")
-    command: list[str | Path] = [llama.program("llama-gguf-split"), "--split", "--split-max-size", max_size, path, stem]
     try:
-        proc.run(command, hint="The log has llama-gguf-split's own words.")
+        offload.run("llama-gguf-split", ["--split", "--split-max-size", max_size, path, stem], gguf=path, error=Bug)
     except Bug as error:
         if _says_disk_full(error.message):
             raise _disk_full(path.parent) from error

@@ -1,0 +1,108 @@
+"""Whole runs on a machine whose GPU fails: what was trained is published, and only what is damaged is blamed."""
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from job.manifest import read_manifest
+from job.store import open_store
+from tests.cuda_llama import FITTED, LAYERS, ON_CPU, SMALLER, WITHOUT, CudaLlama
+from tests.job_process import Ended, run_job
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def cuda(tmp_path: Path) -> CudaLlama:
+    return CudaLlama(tmp_path / "llama.cpp")
+
+
+@pytest.fixture
+def given(small_spec: dict[str, Any]) -> dict[str, Any]:
+    """An existing model, so that what is judged is here after seconds."""
+    return small_spec | {"training": None, "export": {"types": ["q8_0"], "imatrix": "none"}}
+
+
+def run(given: dict[str, Any], work: Path, cuda: CudaLlama) -> Ended:
+    return run_job(given, work, {"FINETUNE_LLAMA": str(cuda.folder)})
+
+
+def rows_of(published: Path) -> tuple[list[str], dict[str, list[str]]]:
+    """The headings of the model card's table, and its rows by type."""
+    lines = [line for line in (published / "README.md").read_text().splitlines() if line.startswith("| ")]
+    heading, _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in lines)
+    return heading, {row[1]: row for row in rows}
+
+
+def judged(given: dict[str, Any], ended: Ended, kind: str) -> dict[str, Any]:
+    manifest = read_manifest(open_store(given["run"]["store"]), ended.events[-1]["run"])
+    assert manifest is not None
+    return manifest.stages[f"evaluate/{kind}"].metrics
+
+
+def test_a_speed_that_cannot_be_measured_leaves_an_empty_cell_and_is_told(
+    given: dict[str, Any], tmp_path: Path, cuda: CudaLlama
+) -> None:
+    cuda.fail("llama-bench * *q8_0* no_room", "llama-bench all * no_room")
+    ended = run(given, tmp_path / "work", cuda)
+    assert ended.code == 0, ended.output
+    (told,) = ended.named("evaluate.no_speed")
+    assert "cudaMalloc failed: out of memory" in told["why"] and "q8_0" in told["file"]
+    heading, rows = rows_of(tmp_path / "published")
+    speed = heading.index("ms/token")
+    assert float(rows["F16"][speed]) > 0 and rows["Q8_0"][speed] == ""
+    assert judged(given, ended, "q8_0")["speeds"] == []
+    assert "Q8_0" in (tmp_path / "published" / "report" / "index.html").read_text()
+
+
+def test_a_file_that_does_not_fit_runs_with_fewer_layers_and_the_table_says_with_how_many(
+    given: dict[str, Any], tmp_path: Path, cuda: CudaLlama
+) -> None:
+    cuda.fail(f"* {FITTED} *f16.gguf abort")
+    ended = run(given, tmp_path / "work", cuda)
+    assert ended.code == 0, ended.output
+    assert {told["what"] for told in ended.named("llama.gpu_failed")} == {
+        "it is tried again with fewer layers on the GPU"
+    }
+    assert judged(given, ended, "f16")["gpu_layers"] == f"1/{LAYERS}"
+    assert judged(given, ended, "q8_0")["gpu_layers"] == f"2/{LAYERS}"
+    heading, rows = rows_of(tmp_path / "published")
+    layers = heading.index("GPU layers")
+    assert (rows["F16"][layers], rows["Q8_0"][layers]) == (f"1/{LAYERS}", f"2/{LAYERS}")
+
+    # A judgement of an earlier version has no layers.
+    for path in (tmp_path / "store" / "stages" / "evaluate").rglob("stage.json"):
+        record = json.loads(path.read_text())
+        del record["metrics"]["gpu_layers"]
+        for speed in record["metrics"]["speeds"]:
+            del speed["gpu_layers"]
+        path.write_text(json.dumps(record))
+    again = copy.deepcopy(given)
+    again["publish"]["folder"] = str(tmp_path / "elsewhere")
+    later = run(again, tmp_path / "work", cuda)
+    assert later.code == 0, later.output
+    assert "evaluate" not in later.stages_run()
+    heading, rows = rows_of(tmp_path / "elsewhere")
+    assert "GPU layers" not in heading and float(rows["Q8_0"][heading.index("ms/token")]) > 0
+
+
+def test_a_perplexity_that_cannot_be_had_on_the_cpu_either_is_a_fault_of_the_node(
+    given: dict[str, Any], tmp_path: Path, cuda: CudaLlama
+) -> None:
+    cuda.fail("llama-perplexity * * abort")
+    ended = run(given, tmp_path / "work", cuda)
+    assert ended.code == 78, ended.output
+    assert cuda.tries("llama-perplexity") == [FITTED, SMALLER, ON_CPU, WITHOUT]
+    assert "CUDA error: out of memory" in ended.output
+
+
+def test_a_damaged_file_ends_the_run_as_such_beside_a_gpu_that_fails(
+    given: dict[str, Any], tmp_path: Path, cuda: CudaLlama
+) -> None:
+    cuda.fail(f"* {FITTED} * no_room", "llama-quantize * * damage")
+    ended = run(given, tmp_path / "work", cuda)
+    assert ended.code == 82, ended.output
+    assert "does not run in llama.cpp, so it is not published" in ended.output and "invalid magic" in ended.output
