@@ -44,12 +44,16 @@ END
     exit 1
 }
 
+stop() { # as ggml_abort ends
+    echo "$1" >&2
+    [ -n "${GGML_NO_BACKTRACE+set}" ] || for frame in {0..40}; do echo "libllama.so(+0x$frame)" >&2; done
+    kill -ABRT $$
+}
+
 abort() { # as CUDA_CHECK ends
     echo "0.01.200.001 E CUDA error: out of memory" >&2
     echo "0.01.200.002 E   current device: 0, in function alloc at ggml/src/ggml-cuda/ggml-cuda.cu:570" >&2
-    echo "ggml/src/ggml-cuda/ggml-cuda.cu:109: CUDA error" >&2
-    [ -n "${GGML_NO_BACKTRACE+set}" ] || for frame in {0..40}; do echo "libllama.so(+0x$frame)" >&2; done
-    kill -ABRT $$
+    stop "ggml/src/ggml-cuda/ggml-cuda.cu:109: CUDA error"
 }
 
 real() {
@@ -65,6 +69,7 @@ while read -r program tries files fault; do
     case $fault in
         no_room) no_room ;;
         abort) abort ;;
+        assert) stop "ggml/src/ggml.c:1644: GGML_ASSERT(ctx->mem_buffer != NULL) failed" ;;
         abort_late) "$home/real/$name" "$@"; abort ;;
         killed) kill -KILL $$ ;;
         memory) ulimit -v 20000; real "$@" ;;
@@ -96,7 +101,7 @@ class CudaLlama:
 
     def fail(self, *faults: str) -> None:
         """From now on; each is `PROGRAM TRY FILE FAULT`, of which the first three are patterns of the shell's. Faults:
-        no_room, abort, abort_late (after its work), killed, memory, damage."""
+        no_room, abort, abort_late (after its work), assert, killed, memory, damage."""
         (self.folder / "faults").write_text("".join(f"{fault}\n" for fault in faults))
         (self.folder / "tries").write_text("")
 

@@ -175,6 +175,13 @@ def test_a_damaged_file_is_blamed_itself_and_at_once(
     assert other.value.code == 82
 
 
+def test_an_assertion_of_llama_cpp_is_not_lost_below_its_backtrace(gguf: Path, cuda: CudaLlama) -> None:
+    cuda.fail("llama-completion * * assert")
+    with pytest.raises(IntegrityViolated, match="GGML_ASSERT"):
+        generate.generate(gguf, "A", tokens=1)
+    assert cuda.tries("llama-completion") == [FITTED]
+
+
 def test_the_reason_of_a_damaged_file_is_not_that_there_is_no_gpu() -> None:
     output = "0.00.001.000 E ggml_cuda_init: failed to initialize CUDA: no CUDA-capable device is detected\n"
     assert generate._why(f"{output}0.00.002.000 E gguf_init: invalid magic") == "gguf_init: invalid magic"
