@@ -66,7 +66,7 @@ check: setup ## types, lint, import contracts
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo 2>/dev/null | tail -5
-	@$(BIN)/shellcheck -S warning scripts/*.sh scripts/image/*.sh entrypoint.sh .ci/run
+	@$(BIN)/shellcheck -S warning scripts/*.sh scripts/image/*.sh bench/gpu/*.sh entrypoint.sh .ci/run
 
 chart: setup ## what the chart reads of Python: values, schema, placement, table
 	@$(BIN)/python scripts/chart.py

@@ -2,6 +2,7 @@
 # Builds the bundled llama.cpp from its pinned source and prints the folder it is in.
 #
 #   scripts/build-llama.sh [LINK]     LINK, if given, becomes a symbolic link to that folder
+#   scripts/build-llama.sh --source FOLDER    only puts the source, with its patches, into that folder
 #   scripts/build-llama.sh --there    builds nothing: the exit code says whether it is built
 #
 # The source is the folder vendor/llama.cpp of the sdist of llama-cpp-python, pinned by hash in
@@ -20,6 +21,7 @@
 #   CUDA_WHEELS           a folder with the packages of requirements/cuda-build.txt, instead of an installed CUDA
 #   CUDA_RPATH            where CUDA's libraries will be, seen from bin/: $ORIGIN/…
 #   LLAMA_PORTABLE=1      choose the CPU variant at run time: one build for any x86-64 (for images)
+#   LLAMA_SOURCE          a folder made with --source, for a machine without a network (default: it is fetched)
 #   PYTHON                the Python whose pip fetches the source (default: python3)
 set -euo pipefail
 
@@ -80,21 +82,28 @@ key=$({
 } | sha256sum | cut -c1-16)
 out=$cache/$key
 
+# The patched source, by way of a temporary folder, as a new folder.
+fetch() {
+    "${PYTHON:-python3}" -m pip download --no-deps --no-binary llama-cpp-python \
+        --require-hashes -r "$lock" -d "$1"
+    mkdir "$1/sdist"
+    tar -xzf "$1"/llama_cpp_python-*.tar.gz -C "$1/sdist" --strip-components=1
+    mv -T "$1/sdist/vendor/llama.cpp" "$2"
+    for patch in "$root"/scripts/llama-patches/*.patch; do
+        [ -e "$patch" ] && patch -d "$2" -p1 <"$patch"
+    done
+    rm -rf "$2/.git" # it points to a repository that the sdist does not carry
+}
+
 build() {
     work=$(mktemp -d "$cache/$key.XXXXXX")
     trap 'rm -rf "$work"' EXIT
-    "${PYTHON:-python3}" -m pip download --no-deps --no-binary llama-cpp-python \
-        --require-hashes -r "$lock" -d "$work"
-    mkdir "$work/src" "$work/done" "$work/done/bin"
-    tar -xzf "$work"/llama_cpp_python-*.tar.gz -C "$work/src" --strip-components=1
-    src=$work/src/vendor/llama.cpp
-    for patch in "$root"/scripts/llama-patches/*.patch; do
-        [ -e "$patch" ] && patch -d "$src" -p1 <"$patch"
-    done
+    mkdir "$work/done" "$work/done/bin"
+    src=$work/src
+    if [ -n "${LLAMA_SOURCE:-}" ]; then cp -r "$LLAMA_SOURCE" "$src"; else fetch "$work" "$src"; fi
     if [ -n "${LLAMA_PORTABLE:-}" ]; then
         sed -i -E "/ggml_add_cpu_backend_variant\(/{/\(($variants)[ )]/!d}" "$src/ggml/src/CMakeLists.txt"
     fi
-    rm -rf "$src/.git" # it points to a repository that the sdist does not carry
     [ -z "${toolkit:-}" ] || complete_toolkit
     cmake -S "$src" -B "$work/build" "${options[@]}" 2>&1 | tee "$work/cmake.log"
     cmake --build "$work/build" --target "${programs[@]}"
@@ -118,6 +127,12 @@ build() {
 
 [ "$link" != --there ] || { [ -f "$out/VERSION" ]; exit; }
 mkdir -p "$cache"
+if [ "$link" = --source ]; then
+    work=$(mktemp -d)
+    trap 'rm -rf "$work"' EXIT
+    fetch "$work" "$2" >&2
+    exit
+fi
 if [ ! -f "$out/VERSION" ]; then
     exec 9>"$cache/$key.lock"
     flock 9

@@ -26,8 +26,8 @@ RECIPE = {
 }
 
 
-def load(folder: Path) -> tuple[Any, Any]:
-    """Llama in NF4 with LoRA on q_proj and v_proj; pad = EOS."""
+def load(folder: Path, *, dtype: Any = None, device: int | str = "cpu") -> tuple[Any, Any]:
+    """Llama in NF4 with LoRA on q_proj and v_proj; pad = EOS. `dtype`: what it computes in (default: float32)."""
     import torch
     from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
     from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, set_seed
@@ -36,10 +36,9 @@ def load(folder: Path) -> tuple[Any, Any]:
     tokenizer = AutoTokenizer.from_pretrained(folder)
     tokenizer.pad_token = tokenizer.eos_token
     tokenizer.padding_side = "right"
-    nf4 = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.float32)
-    model = AutoModelForCausalLM.from_pretrained(
-        folder, quantization_config=nf4, dtype=torch.float32, device_map={"": "cpu"}
-    )
+    dtype = dtype or torch.float32
+    nf4 = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype)
+    model = AutoModelForCausalLM.from_pretrained(folder, quantization_config=nf4, dtype=dtype, device_map={"": device})
     model.config.use_cache = False
     model = prepare_model_for_kbit_training(model, gradient_checkpointing_kwargs={"use_reentrant": False})
     lora = LoraConfig(

@@ -1,0 +1,107 @@
+"""What must hold of the lines of a run, and the table that says whether it does."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from bench.gpu.parts import NEARLY_NONE
+from bench.gpu.record import Line
+from job import gate
+from job.gpus import GPUS
+
+SPEED = 0.98
+"""Tokens per second of the job over those of the plain script."""
+PREDICTED = 0.9, 1.1
+"""Predicted VRAM over what torch has allocated."""
+T4 = GPUS["t4"].memory
+
+
+class Check(NamedTuple):
+    what: str
+    measured: str
+    limit: str
+    holds: bool
+
+
+def checks(lines: list[Line]) -> list[Check]:
+    """Of the lines of one run; without a GPU only those that do not need one."""
+    whole = [line for line in lines if "error" not in line]
+    return [
+        *errors(lines),
+        *speeds(whole),
+        *(check for line in whole if "loss" in line for check in training(line)),
+        *files(whole),
+        *layers(whole),
+    ]
+
+
+def errors(lines: list[Line]) -> Iterator[Check]:
+    for line in lines:
+        if "error" in line:
+            yield Check(name(line), line["error"].splitlines()[0].replace("|", "/")[:200], "no error", False)
+
+
+def speeds(lines: list[Line]) -> Iterator[Check]:
+    for half in ("fp16", "bf16"):
+        pair = [find(lines, f"{kind}-{half}", f"{kind} {half}") for kind in ("job", "plain")]
+        if pair[0] and pair[1] and on_gpu(pair[0]):
+            ratio = pair[0]["tokens_per_s"] / pair[1]["tokens_per_s"]
+            yield Check(f"tokens/s, job over plain, {half}", f"{ratio:.3f}", f"at least {SPEED}", ratio >= SPEED)
+
+
+def training(line: Line) -> Iterator[Check]:
+    """The loss; with a GPU memory against its prediction, and that what should fit a T4 fits it."""
+    yield Check(f"{name(line)}: loss", f"{line['loss']}", "a finite number", line["loss"] is not None)
+    if "ratio" not in line or not line.get("is_predicted", True):
+        return
+    low, high = PREDICTED
+    within = low <= line["ratio"] <= high
+    yield Check(f"{name(line)}: VRAM, predicted over allocated", f"{line['ratio']}", f"{low} to {high}", within)
+    if line["predicted"] + line["context"] <= T4:
+        reserved = line["reserved"]
+        most = f"at most {T4 / 1e9:.2f} GB"
+        yield Check(f"{name(line)}: VRAM reserved", f"{reserved / 1e9:.2f} GB", most, reserved <= T4)
+
+
+def files(lines: list[Line]) -> Iterator[Check]:
+    """Each type within the gate, and further from the float16 file than what its sums alone do."""
+    noise = find(lines, "llama", "f16, sums in float32")
+    for line in lines:
+        if line["part"] != "llama" or "kld" not in line or line is noise:
+            continue
+        most = next(kld for least, _, kld in gate.LIMITS if line["bits_per_weight"] >= least)
+        sound = line["kld"] - gate.ERRORS * line["kld_error"] <= most
+        yield Check(f"{name(line)}: KL divergence", f"{line['kld']:.4g}", f"at most {most:g}", sound)
+        if noise:
+            limit = f"less than {line['kld']:.4g}"
+            yield Check(f"{name(noise)} ({line['case']})", f"{noise['kld']:.4g}", limit, noise["kld"] < line["kld"])
+
+
+def layers(lines: list[Line]) -> Iterator[Check]:
+    """If llama.cpp has a GPU: all layers there, or some of them if its memory is nearly full."""
+    for line in lines:
+        if not line.get("gpu") or line.get("free_gb") == NEARLY_NONE:
+            continue
+        there, _, of = line["gpu_layers"].partition("/")
+        what, shown = f"{name(line)}: layers on the GPU", line["gpu_layers"]
+        if line["part"] == "llama":
+            yield Check(what, shown, "all", there == of)
+        else:
+            yield Check(what, shown, "some", 0 < int(there) < int(of or 0))
+
+
+def table(found: list[Check]) -> str:
+    """Markdown."""
+    rows = [f"| {one.what} | {one.measured} | {one.limit} | {'yes' if one.holds else '**no**'} |" for one in found]
+    return "\n".join(["| check | measured | limit | holds |", "| --- | ---: | --- | --- |", *rows])
+
+
+def name(line: Line) -> str:
+    return f"{line['part']}: {line['case']}"
+
+
+def find(lines: list[Line], part: str, case: str) -> Line | None:
+    return next((line for line in reversed(lines) if (line["part"], line["case"]) == (part, case)), None)
+
+
+def on_gpu(line: Line) -> bool:
+    return bool(line["device"] != "cpu")

@@ -1,0 +1,31 @@
+"""The model as a GGUF, by the job's export stage."""
+
+from pathlib import Path
+
+from bench.gpu.model import folder_of
+from bench.gpu.record import Bench
+from job.spec import JobSpec
+from job.stages import export
+
+
+def gguf_of(bench: Bench, model: str) -> Path:
+    return bench.work / "gguf" / f"{model}-{spec_of(bench, model).export.dtype}.gguf"
+
+
+def spec_of(bench: Bench, model: str) -> JobSpec:
+    """A run that only quantizes; the defaults decide what it judges on."""
+    tiny = {"evaluation": {"context": 64, "max_tokens": 1024, "threads": [1, 2], "max_new_tokens": 4}}
+    folder = str(folder_of(bench, model))
+    return JobSpec.model_validate(
+        {"model": {"id": folder}, "dataset": {"id": "./rows.jsonl"}, "training": None} | (tiny if bench.tiny else {})
+    )
+
+
+def run(bench: Bench, model: str) -> None:
+    with bench.case("export") as fields:
+        gguf = gguf_of(bench, model)
+        fields["is_new"] = not gguf.is_file()
+        if fields["is_new"]:
+            inputs = export.Inputs(model=folder_of(bench, model), name=model)
+            export.run(spec_of(bench, model), inputs, gguf.parent)
+        fields["bytes"] = gguf.stat().st_size

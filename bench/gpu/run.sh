@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# Runs the parts of `python -m bench.gpu` with what bench/gpu/pack.sh has packed: on a machine with a GPU, CUDA's compiler
+# and PyTorch, without a network.
+#
+#   bench/gpu/run.sh [PART|OPTION…]    e.g. job-fp16 plain-fp16; OUT=/tmp/out bench/gpu/run.sh
+#
+# Environment:
+#   OUT        the folder that gets results.jsonl and log.txt (default: build/bench-gpu)
+#   SCRATCH    50 GB for models and builds (default: /dev/shm)
+#   GPU_PACK   where pack.sh has put its files (default: .gpu)
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+pack=${GPU_PACK:-.gpu}
+scratch=${SCRATCH:-/dev/shm}/bench-gpu
+nvidia-smi --query-gpu=name,memory.total,driver_version,compute_cap --format=csv,noheader
+mkdir -p "$scratch/site"
+tar -C "$scratch/site" -xJf "$pack/site.tar.xz"
+tar -C "$scratch" -xJf "$pack/llama.cpp.tar.xz"
+export PYTHONPATH=$scratch/site:$PWD PYTHONUNBUFFERED=1 HF_HUB_OFFLINE=1
+export LLAMA_SOURCE=$scratch/llama.cpp FINETUNE_CACHE=${FINETUNE_CACHE:-$scratch/cache}
+exec "${PYTHON:-python3}" -m bench.gpu --work "$scratch/work" "$@"

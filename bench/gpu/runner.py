@@ -1,0 +1,109 @@
+"""Runs parts as processes of their own: one that fails, or takes too long, becomes a line, and the others run."""
+
+import importlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import replace
+from typing import NamedTuple
+
+from bench.gpu.parts import PARTS, Part
+from bench.gpu.record import ROOT, Bench, Line
+from job import logs
+from job.training.numerics import refuse_hub_kernels
+
+WHOLE = "the whole part"
+"""The case of a line about a part that has not come to its end."""
+
+BUSY_CPU = 5
+"""How much longer the parts may take with tiny models on a CPU, which others use too."""
+
+
+class Running(NamedTuple):
+    """`log_from`: where its words begin in the log."""
+
+    part: Part
+    process: subprocess.Popen[bytes]
+    started: float
+    log_from: int
+
+
+def run(parts: Iterable[Part], bench: Bench) -> list[Line]:
+    """Runs them in order and gives the lines that they have written. What a part has written before it failed stays."""
+    before = len(bench.lines())
+    under_way: dict[str, Running] = {}
+    try:
+        for part in parts:
+            for name in part.needs:
+                if name in under_way:
+                    finish(under_way.pop(name), bench)
+            failed = {line["part"] for line in bench.lines()[before:] if "error" in line}
+            if lacking := [name for name in part.needs if name in failed]:
+                bench.record(part.name, WHOLE, error=f"not started, because `{lacking[0]}` failed")
+                continue
+            under_way[part.name] = start(part, bench)
+            if not part.background:
+                finish(under_way[part.name], bench)
+                del under_way[part.name]
+        for running in under_way.values():
+            finish(running, bench)
+    finally:
+        for running in under_way.values():
+            end(running.process)
+    return bench.lines()[before:]
+
+
+def start(part: Part, bench: Bench) -> Running:
+    bench.out.mkdir(parents=True, exist_ok=True)
+    bench.work.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "bench.gpu", "--child", part.name]
+    command += ["--work", str(bench.place), "--out", str(bench.out), *(["--tiny"] if bench.tiny else [])]
+    with bench.log.open("ab") as log:
+        log.write(f"\n== {part.name}\n".encode())
+        log.flush()
+        process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env={"FINETUNE_LLAMA": str(bench.llama)} | os.environ | {"PYTHONUNBUFFERED": "1"},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            process_group=0,  # so that what it has started ends with it
+        )
+        return Running(part, process, time.monotonic(), log.tell())
+
+
+def finish(running: Running, bench: Bench) -> None:
+    """Waits until the part ends, or ends it; a line says what went wrong, with the last words of the log."""
+    part, process, started, log_from = running
+    limit = part.limit_s * (BUSY_CPU if bench.tiny else 1)
+    code: int | None = None
+    with suppress(subprocess.TimeoutExpired):
+        code = process.wait(max(0.0, started + limit - time.monotonic()))
+    end(process)
+    if code == 0:
+        return
+    how = f"took longer than {limit:g} s" if code is None else f"ended with {code}"
+    words = re.split(r"[\r\n]", bench.log.read_bytes()[log_from:].decode(errors="replace"))  # \r: progress bars
+    last = next((line.strip() for line in reversed(words) if line.strip()), "it printed nothing")
+    bench.record(part.name, WHOLE, seconds=round(time.monotonic() - started, 1), error=f"{how}: {last[:500]}")
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Kills it and what it has started."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def child(name: str, bench: Bench) -> None:
+    """One part, in this process."""
+    logs.configure()
+    refuse_hub_kernels()
+    part = next(one for one in PARTS if one.name == name)
+    importlib.import_module(f"bench.gpu.{part.module}").run(replace(bench, part=name), *part.arguments)

@@ -1,0 +1,58 @@
+"""Each limit of the GPU check is one that a run can miss."""
+
+import json
+from typing import Any
+
+import pytest
+
+from bench.gpu.checks import SPEED, T4, checks
+from bench.gpu.record import Line
+
+JOB: Line = {"part": "job-fp16", "case": "job fp16", "device": "NVIDIA H100", "loss": 10.4, "tokens_per_s": 4000.0,
+             "predicted": 8.0e9, "context": 6e8, "ratio": 1.0, "reserved": 9.5e9}  # fmt: skip
+PLAIN: Line = {"part": "plain-fp16", "case": "plain fp16", "device": "NVIDIA H100", "loss": 10.4, "tokens_per_s": 4e3}
+RECIPE = JOB | {"part": "variants", "case": "recipe", "is_predicted": True}
+F16: Line = {"part": "llama", "case": "f16, sums in float32", "kld": 1e-5, "kld_error": 1e-6, "gpu": True,
+             "gpu_layers": "33/33"}  # fmt: skip
+Q4 = F16 | {"case": "q4_k_m", "kld": 0.02, "kld_error": 1e-3, "bits_per_weight": 4.83}
+BALLOON: Line = {"part": "balloon", "case": "12 GB free: speed", "free_gb": 12, "gpu": True, "gpu_layers": "28/33"}
+SOUND = [JOB, PLAIN, RECIPE, F16, Q4, BALLOON]
+
+
+def failing(lines: list[Line]) -> list[str]:
+    return [one.what for one in checks(lines) if not one.holds]
+
+
+def test_a_run_in_which_all_holds() -> None:
+    assert failing(SOUND) == []
+    assert len(checks(SOUND)) == 13
+
+
+@pytest.mark.parametrize(
+    ("line", "changes", "fails"),
+    [
+        (JOB, {"tokens_per_s": 4000 * SPEED - 1}, ["tokens/s, job over plain, fp16"]),
+        (JOB, {"loss": None}, ["job-fp16: job fp16: loss"]),
+        (PLAIN, {"loss": None}, ["plain-fp16: plain fp16: loss"]),
+        (JOB, {"ratio": 0.89}, ["job-fp16: job fp16: VRAM, predicted over allocated"]),
+        (RECIPE, {"ratio": 1.11}, ["variants: recipe: VRAM, predicted over allocated"]),
+        (RECIPE, {"ratio": 1.11, "is_predicted": False}, []),
+        (JOB, {"reserved": T4 + 1}, ["job-fp16: job fp16: VRAM reserved"]),
+        (JOB, {"reserved": T4 + 1, "predicted": T4}, []),
+        (Q4, {"kld": 0.4}, ["llama: q4_k_m: KL divergence"]),
+        (F16, {"kld": 0.03}, ["llama: f16, sums in float32 (q4_k_m)"]),
+        (Q4, {"gpu_layers": "32/33"}, ["llama: q4_k_m: layers on the GPU"]),
+        (Q4, {"gpu_layers": "0"}, ["llama: q4_k_m: layers on the GPU"]),
+        (BALLOON, {"gpu_layers": "33/33"}, ["balloon: 12 GB free: speed: layers on the GPU"]),
+        (BALLOON, {"gpu_layers": "0"}, ["balloon: 12 GB free: speed: layers on the GPU"]),
+        (BALLOON, {"gpu_layers": "0/33", "free_gb": 1}, []),
+        (BALLOON, {"error": "CUDA error"}, ["balloon: 12 GB free: speed"]),
+    ],
+    ids=lambda value: json.dumps(value)[:60] if isinstance(value, dict) else "",
+)
+def test_each_limit_is_checked(line: Line, changes: dict[str, Any], fails: list[str]) -> None:
+    assert failing([one | changes if one is line else one for one in SOUND]) == fails
+
+
+def test_speeds_of_a_cpu_are_not_compared() -> None:
+    assert not any("tokens/s" in one.what for one in checks([JOB | {"device": "cpu", "tokens_per_s": 1.0}, PLAIN]))
