@@ -46,18 +46,19 @@ _watch() { # LOG LABEL EVERY   (EVERY: seconds between lines without a percentag
 }
 
 progress() { # LOG LABEL COMMAND…
-    local log=$1 label=$2 hold watcher build status stopped='' began=$SECONDS lines=${PROGRESS_TAIL:-30}
+    local log=$1 label=$2 hold watcher build='' status stopped='' began=$SECONDS lines=${PROGRESS_TAIL:-30}
     shift 2
     mkdir -p "$(dirname "$log")"
     : >"$log"
     exec {hold}> >(_watch "$log" "$label" 30)
     watcher=$!
     set +e
+    trap 'stopped=1; [ -z "$build" ] || kill -- "-$build" 2>/dev/null' INT TERM HUP
     set -m # a process group of its own, so that a signal to this shell can end all of the build
     (set -e && "$@") </dev/null >>"$log" 2>&1 {hold}>&- &
     build=$!
     set +m
-    trap 'stopped=1; kill -- "-$build" 2>/dev/null' INT TERM HUP
+    [ -z "$stopped" ] || kill -- "-$build"
     wait "$build"
     status=$?
     [ -z "$stopped" ] || wait "$build"

@@ -53,14 +53,12 @@ def on_a_terminal(columns: int, *command: str | Path, **extra: str) -> tuple[int
 def test_in_a_pipe_a_build_has_a_line_every_tenth_at_most(tmp_path: Path) -> None:
     log = tmp_path / "new" / "build.log"
     done = run(PROGRESS, log, "thing: building", "bash", "-c", NINJA)
-    lines = [re.sub(r"\d+ s", "N s", line) for line in done.stderr.splitlines()]
-    assert (done.returncode, done.stdout) == (0, "")
-    assert lines == [
-        f"thing: building; log: {log}",
-        "thing: building: 35%, N s",
-        "thing: building: 70%, N s",
-        f"thing: building: done in N s; log: {log}",
-    ]
+    first, *lines, last = done.stderr.splitlines()
+    assert (done.returncode, done.stdout, first) == (0, "", f"thing: building; log: {log}")
+    assert re.fullmatch(rf"thing: building: done in \d+ s; log: {log}", last)
+    assert all(re.fullmatch(r"thing: building: \d+%, \d+ s", line) for line in lines)
+    tenths = [int(line.split()[2].rstrip("%,")) // 10 for line in lines]
+    assert {3, 7} <= set(tenths) and tenths == sorted(set(tenths))
     assert log.read_text().count("warning") == 100, "all of it is in the log"
 
 
@@ -68,7 +66,7 @@ def test_in_a_pipe_a_build_has_a_line_every_tenth_at_most(tmp_path: Path) -> Non
 def test_a_terminal_that_keeps_every_line_is_treated_like_a_pipe(tmp_path: Path, extra: dict[str, str]) -> None:
     code, sent = on_a_terminal(80, PROGRESS, tmp_path / "log", "thing", "bash", "-c", NINJA, **extra)
     assert code == 0 and "\x1b" not in sent and "\r" not in sent.replace("\r\n", "\n")
-    assert "thing: 35%, " in sent and "thing: 70%, " in sent
+    assert re.search(r"thing: 3\d%, ", sent) and re.search(r"thing: 7\d%, ", sent)
 
 
 def test_on_a_terminal_one_line_is_rewritten_and_fits(tmp_path: Path) -> None:
@@ -76,7 +74,7 @@ def test_on_a_terminal_one_line_is_rewritten_and_fits(tmp_path: Path) -> None:
     assert code == 0
     *rewritten, end = sent.split("\r\x1b[K")
     shown = [line.removesuffix("\x1b[K") for line in "".join(rewritten).split("\r")[1:]]
-    assert any(re.fullmatch(r"thing: building: 35%, \d s", line) for line in shown)
+    assert any(re.fullmatch(r"thing: building: 3\d%, \d+ s", line) for line in shown)
     assert all(line.startswith("thing: building: ") and len(line) < 40 and "\n" not in line for line in shown)
     assert re.fullmatch(r"thing: building: done in \d+ s; log: .*\r\n", end)
 
@@ -84,7 +82,7 @@ def test_on_a_terminal_one_line_is_rewritten_and_fits(tmp_path: Path) -> None:
 def test_on_a_terminal_a_build_without_a_percentage_shows_what_it_wrote_last(tmp_path: Path) -> None:
     speaks = r"printf 'Collecting torch\nDownloading \033[31mtorch (500 MB)\n'; sleep 2"
     code, sent = on_a_terminal(60, PROGRESS, tmp_path / "log", "environment", "bash", "-c", speaks)
-    assert code == 0 and "environment: 1 s  Downloading [31mtorch (500 MB)\x1b[K" in sent
+    assert code == 0 and re.search(r"environment: \d s  Downloading \[31mtorch \(500 MB\)\x1b\[K", sent)
 
 
 def test_in_a_pipe_a_build_without_a_percentage_has_a_line_now_and_then(tmp_path: Path) -> None:
@@ -108,7 +106,7 @@ def test_a_build_that_fails_shows_the_end_of_its_log_and_keeps_its_exit_code(tmp
     lines = text.replace("\r\n", "\n").splitlines()
     assert code == 7
     assert lines[-1] == f"The whole log: {log}" and lines[-2] == "it broke" and lines[-3] == "2000"
-    assert lines[-32].endswith("thing: failed with exit code 7 after 0 s. The end of its log:")
+    assert re.search(r"thing: failed with exit code 7 after \d+ s\. The end of its log:$", lines[-32])
     assert log.read_text().startswith("1000\n")
 
 
@@ -161,7 +159,11 @@ def test_a_build_that_is_stopped_ends_with_all_that_it_started(tmp_path: Path, n
     said, shown = process.communicate(timeout=20)
     assert process.returncode == 128 + number and said == ""
     assert re.search(r"^thing: stopped after \d+ s; log: ", shown, flags=re.M) and "The whole log" not in shown
-    assert not (tmp_path / "work").exists() and not Path(f"/proc/{inner.strip()}").exists()
+    assert not (tmp_path / "work").exists()
+    status, deadline = Path(f"/proc/{inner.strip()}/stat"), time.monotonic() + 10
+    while status.exists() and " Z " not in status.read_text():  # a signal takes its time
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 BUILDS = [
