@@ -110,7 +110,8 @@ def distance(gguf: Path, logits: Path, *, context: int) -> Distance:
         found = re.search(re.escape(label) + r"\s*:\s*(\S+) ± +(\S+)", output.said)
         if found is None:
             raise Bug(f"llama-perplexity says no {label} of {gguf.name}: {output.said[-300:]}")
-        return _number(found[1], gguf), _number(found[2], gguf)
+        # The error of files that compute the same is the root of a rounding error, which may be below zero.
+        return _number(found[1], gguf), 0.0 if "nan" in found[2] else _number(found[2], gguf)
 
     value, error = pair("Mean PPL(Q)")
     ratio, ratio_error = pair("Mean PPL(Q)/PPL(base)")

@@ -132,6 +132,8 @@ def test_logits_that_a_full_disk_has_cut_off_are_noticed(gguf: Path, ids: tokens
         (10_000, 512, 32_768, (512, 19)),
         (100_000, 512, 32_768, (512, 64)),
         (600, 512, 32_768, (300, 2)),
+        (204, 512, 32_768, (102, 2)),
+        (201, 512, 32_768, (100, 0)),  # 98 tokens would be scored
         (63, 512, 32_768, (31, 0)),
         (0, 512, 32_768, (0, 0)),
         (10**7, 512, 10**7, (512, 526)),  # of a vocabulary of 16,000, 4 GiB hold no more
@@ -161,6 +163,28 @@ def test_a_file_is_compared_with_the_unquantized_one(
     assert found["q8_0"].same_top > found["q2_k"].same_top
     (speed,) = judging.speeds(made, [2])
     assert speed.threads == 2 and speed.prompt_ms > 0 and speed.generation_ms > 0 and speed.device
+
+
+@pytest.mark.slow
+def test_the_least_text_that_is_judged_gives_a_comparison(gguf: Path, ids: tokens.Stream, tmp_path: Path) -> None:
+    least = next(count for count in range(64, 1000) if judging_windows.windows(count, 16_000, 512, 32_768)[1])
+    context, chunks = judging_windows.windows(least, 16_000, 512, 32_768)
+    few = tmp_path / "ids.txt"
+    few.write_text(" ".join(ids.ids.read_text().split()[:least]))
+    judging.perplexity(gguf, few, context=context, chunks=chunks, logits=tmp_path / "logits.bin")
+    assert judging.distance(gguf, tmp_path / "logits.bin", context=context).same_top == 1
+
+
+@pytest.mark.slow
+def test_a_file_that_computes_the_same_as_the_unquantized_one_is_sound(
+    gguf: Path, ids: tokens.Stream, tmp_path: Path
+) -> None:
+    """llama-perplexity then takes the root of a rounding error, for some texts of one below zero, and says `-nan`."""
+    for chunks in range(4, 12):
+        judging.perplexity(gguf, ids.ids, context=CONTEXT, chunks=chunks, logits=tmp_path / "logits.bin")
+        same = judging.distance(gguf, tmp_path / "logits.bin", context=CONTEXT)
+        assert same.ratio == pytest.approx(1, abs=1e-4) and same.kld == pytest.approx(0, abs=1e-4)
+        assert 0 <= same.ratio_error < 1e-4
 
 
 @pytest.mark.slow
