@@ -16,7 +16,8 @@ F16: Line = {"part": "llama", "case": "f16, sums in float32", "kld": 1e-5, "kld_
              "gpu_layers": "33/33"}  # fmt: skip
 Q4 = F16 | {"case": "q4_k_m", "kld": 0.02, "kld_error": 1e-3, "bits_per_weight": 4.83}
 BALLOON: Line = {"part": "balloon", "case": "12 GB free: speed", "free_gb": 12, "gpu": True, "gpu_layers": "28/33"}
-SOUND = [JOB, PLAIN, RECIPE, F16, Q4, BALLOON]
+BUILD: Line = {"part": "build", "case": "build", "architectures": "90-real", "devices": ["CUDA0: NVIDIA H100"]}
+SOUND = [BUILD, JOB, PLAIN, RECIPE, F16, Q4, BALLOON]
 
 
 def failing(lines: list[Line]) -> list[str]:
@@ -25,12 +26,14 @@ def failing(lines: list[Line]) -> list[str]:
 
 def test_a_run_in_which_all_holds() -> None:
     assert failing(SOUND) == []
-    assert len(checks(SOUND)) == 13
+    assert len(checks(SOUND)) == 14
 
 
 @pytest.mark.parametrize(
     ("line", "changes", "fails"),
     [
+        (BUILD, {"devices": []}, ["build: build: what llama.cpp finds"]),
+        (BUILD, {"devices": [], "architectures": ""}, []),
         (JOB, {"tokens_per_s": 4000 * SPEED - 1}, ["tokens/s, job over plain, fp16"]),
         (JOB, {"loss": None}, ["job-fp16: job fp16: loss"]),
         (PLAIN, {"loss": None}, ["plain-fp16: plain fp16: loss"]),

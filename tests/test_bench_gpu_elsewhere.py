@@ -50,6 +50,8 @@ HAS = {
 """What the machine for CUDA has; of transformers and PEFT other versions."""
 IF_THERE = {"boto3", "botocore", "jmespath", "s3transfer", "greenlet", "httpcore2", "httpx2", "truststore"}
 """What the libraries load where it is installed, and its version of huggingface_hub does without."""
+BUILT = {"finetune-run", "gguf"}
+"""The project itself, and what comes with llama.cpp's source."""
 RECORDER = """
 import atexit, os, pathlib, sys
 def write():
@@ -72,7 +74,7 @@ def test_what_the_machine_lacks_is_carried(tmp_path: Path) -> None:
     names = {name for file in recorded.iterdir() for name in file.read_text().split()}
     known = packages_distributions()
     loaded = {re.sub(r"[_.]", "-", one.lower()) for name in names for one in known.get(name, ())}
-    assert loaded - HAS - IF_THERE - {"finetune-run"} == set(carried())
+    assert loaded - HAS - IF_THERE - BUILT == set(carried())
 
 
 PROJECT = """

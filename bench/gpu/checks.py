@@ -30,6 +30,7 @@ def checks(lines: list[Line]) -> list[Check]:
         *speeds(whole),
         *(check for line in whole if "loss" in line for check in training(line)),
         *files(whole),
+        *devices(whole),
         *layers(whole),
     ]
 
@@ -74,6 +75,14 @@ def files(lines: list[Line]) -> Iterator[Check]:
         if noise:
             limit = f"less than {line['kld']:.4g}"
             yield Check(f"{name(noise)} ({line['case']})", f"{noise['kld']:.4g}", limit, noise["kld"] < line["kld"])
+
+
+def devices(lines: list[Line]) -> Iterator[Check]:
+    """A build for a GPU finds it."""
+    for line in lines:
+        if line.get("architectures"):
+            found = ", ".join(line["devices"]) or "none"
+            yield Check(f"{name(line)}: what llama.cpp finds", found, "a GPU", bool(line["devices"]))
 
 
 def layers(lines: list[Line]) -> Iterator[Check]:

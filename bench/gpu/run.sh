@@ -11,12 +11,14 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
+python=${PYTHON:-python3}
 pack=${GPU_PACK:-.gpu}
 scratch=${SCRATCH:-/dev/shm}/bench-gpu
 nvidia-smi --query-gpu=name,memory.total,driver_version,compute_cap --format=csv,noheader
 mkdir -p "$scratch/site"
-tar -C "$scratch/site" -xJf "$pack/site.tar.xz"
-tar -C "$scratch" -xJf "$pack/llama.cpp.tar.xz"
+"$python" -m tarfile -e "$pack/site.tar.xz" "$scratch/site" # not every image has xz
+"$python" -m tarfile -e "$pack/llama.cpp.tar.xz" "$scratch"
+export PATH=$PATH:/usr/local/cuda/bin # where NVIDIA's packages put nvcc
 export PYTHONPATH=$scratch/site:$PWD PYTHONUNBUFFERED=1 HF_HUB_OFFLINE=1
 export LLAMA_SOURCE=$scratch/llama.cpp FINETUNE_CACHE=${FINETUNE_CACHE:-$scratch/cache}
-exec "${PYTHON:-python3}" -m bench.gpu --work "$scratch/work" "$@"
+exec "$python" -m bench.gpu --work "$scratch/work" "$@"
