@@ -123,7 +123,7 @@ def quantized_layers(x: Tensor, weight: Tensor) -> dict[str, Measured]:
     import bitsandbytes as bnb
     import torch
 
-    from job.training.numerics import keep_weights_as_loaded
+    from job.train.numerics import keep_weights_as_loaded
 
     four = bnb.nn.Linear4bit(1024, 1024, bias=False, compute_dtype=torch.float32, quant_type="nf4")
     four.load_state_dict({"weight": weight})

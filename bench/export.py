@@ -23,7 +23,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from job import llama
+from job.llama_cpp import bundle
 from tests.gguf_file import read_gguf
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -133,7 +133,7 @@ def _ours(model: Path, out: Path) -> Callable[[], Measured]:
 def _todays(model: Path, out: Path) -> Callable[[], Measured]:
     def run() -> Measured:
         out.mkdir()
-        merged, script = out / "bench", llama.converter_path() / "convert_hf_to_gguf.py"
+        merged, script = out / "bench", bundle.converter_path() / "convert_hf_to_gguf.py"
         merge = [sys.executable, "-c", MERGE, model / "base", model / "adapter", merged]
         convert = [sys.executable, script, merged, "--outtype", "f16", "--outfile", out / "bench-f16.gguf"]
         return measured([merge, [*convert, "--model-name", "bench"]], out)

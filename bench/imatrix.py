@@ -14,10 +14,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from job import imatrix, judging, logs
-from job.quants import NEEDS_IMATRIX
+from job import logs
+from job.chat import calibration as rows_as_text
+from job.export import stage as export_stage
+from job.llama_cpp import imatrix, perplexity, quantize
 from job.spec import JobSpec
-from job.stages import export, quantize
+from job.spec.quants import NEEDS_IMATRIX
 from tests.tiny_models import make_llama, training_text
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -85,13 +87,13 @@ def report(model: Path, calibration: str, held_out: str, work: Path, chunks: int
     from transformers import AutoTokenizer
 
     work.mkdir()
-    gguf = export.run(SPEC, export.Inputs(model=model, name="model"), work).gguf
-    (work / "text.txt").write_text(calibration[: imatrix.TEXT_LIMIT])
+    gguf = export_stage.run(SPEC, export_stage.Inputs(model=model, name="model"), work).gguf
+    (work / "text.txt").write_text(calibration[: rows_as_text.TEXT_LIMIT])
     matrix = imatrix.make_imatrix(gguf, work / "text.txt", work / "imatrix.gguf", context=CONTEXT)
     ids = AutoTokenizer.from_pretrained(model)(held_out)["input_ids"]
     (work / "ids.txt").write_text(" ".join(map(str, ids)))
     chunks = min(chunks, len(ids) // CONTEXT)
-    whole = judging.perplexity(gguf, work / "ids.txt", context=CONTEXT, chunks=chunks, logits=work / "logits.bin")
+    whole = perplexity.perplexity(gguf, work / "ids.txt", context=CONTEXT, chunks=chunks, logits=work / "logits.bin")
     print(f"unquantized: perplexity {whole.value:.2f} ± {whole.error:.2f} on {chunks} windows of {CONTEXT} tokens\n")
     print("| type | bits/weight | KLD without | KLD with | with / without |\n| --- | ---: | ---: | ---: | ---: |")
     for kind in TYPES:
@@ -105,7 +107,7 @@ def report(model: Path, calibration: str, held_out: str, work: Path, chunks: int
 def judged(gguf: Path, kind: str, matrix: Path | None, work: Path) -> Any:
     """Bits per weight, KLD and its error."""
     made = quantize.run(SPEC, quantize.Inputs(gguf=gguf, type=kind, imatrix=matrix), work)
-    found = judging.distance(made.files[0], work / "logits.bin", context=CONTEXT)
+    found = perplexity.distance(made.files[0], work / "logits.bin", context=CONTEXT)
     made.files[0].unlink()
     return made.bits_per_weight, found.kld, found.kld_error
 

@@ -28,13 +28,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.memory_cases import CASES, made
-from job import disk, memory, ram
-from job.anatomy import Anatomy, anatomy_of
-from job.hollow import planned_here
 from job.node import gpu_here
+from job.predict import disk, ram, vram
+from job.predict.anatomy import Anatomy, anatomy_of
+from job.predict.file_sizes import planned_here
+from job.run.supervise import Supervisor
 from job.spec import JobSpec
-from job.stages import train
-from job.supervise import Supervisor
+from job.train import stage as train_stage
 
 ROOT = Path(__file__).resolve().parents[1]
 MB = 1_000_000
@@ -46,7 +46,7 @@ EVERY_S = 0.005
 class Measured:
     """Peaks in bytes by stage, of memory and of disk, and seconds."""
 
-    memory: dict[str, int] = field(default_factory=dict)
+    vram: dict[str, int] = field(default_factory=dict)
     disk: dict[str, int] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -172,9 +172,9 @@ def gpu_row(name: str, folder: Path) -> str:
     """The train stage on a GPU: what torch had allocated and reserved at the most, and what was predicted of it."""
     spec = JobSpec.model_validate(json.loads((folder / "spec.json").read_text()))
     model = anatomy_of(json.loads((folder / "model" / "config.json").read_text()), "model")
-    inputs = train.Inputs(model=folder / "model", train=folder / "rows.jsonl", kind="text")
-    result: train.Result = Supervisor().run_stage(train, spec, inputs, folder / "train")
-    needed = memory.vram(spec, model)
+    inputs = train_stage.Inputs(model=folder / "model", train=folder / "rows.jsonl", kind="text")
+    result: train_stage.Result = Supervisor().run_stage(train_stage, spec, inputs, folder / "train")
+    needed = vram.vram(spec, model)
     counts = [needed.total - needed.context, result.memory["cuda_peak"], result.memory["cuda_reserved"]]
     cells = [name, *(f"{count / MB:,.0f}" for count in counts), *(f"{counts[0] / one:.2f}" for one in counts[1:])]
     return f"| {' | '.join(cells)} |"

@@ -83,7 +83,7 @@ def one(kind: str, model: Path, rows: Path, steps: int) -> float:
 
 def train_job(model: Path, rows: Path, steps: int, work: Path, clock: object) -> None:
     from job.spec import JobSpec
-    from job.stages import train
+    from job.train import stage as train_stage
 
     spec = JobSpec.model_validate(
         {
@@ -93,15 +93,15 @@ def train_job(model: Path, rows: Path, steps: int, work: Path, clock: object) ->
             "evaluation": {"samples": 0},
         }
     )
-    made = train.make_trainer
+    made = train_stage.make_trainer
 
     def with_clock(*arguments: object) -> object:
         trainer = made(*arguments)
         trainer.add_callback(clock)
         return trainer
 
-    train.make_trainer = with_clock
-    train.run(spec, train.Inputs(model=model, train=rows, kind="text"), work)
+    train_stage.make_trainer = with_clock
+    train_stage.run(spec, train_stage.Inputs(model=model, train=rows, kind="text"), work)
 
 
 def train_plain(model: Path, rows: Path, steps: int, work: Path, clock: object) -> None:

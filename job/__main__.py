@@ -31,11 +31,11 @@ def _version(wanted: bool) -> None:
     if wanted:
         import platform
 
-        from job import llama
+        from job.llama_cpp import bundle
         from job.versions import versions
 
         parts = versions() | {"python": platform.python_version()}
-        built = llama.version() if llama.is_built() else "llama.cpp is not built"
+        built = bundle.version() if bundle.is_built() else "llama.cpp is not built"
         typer.echo("\n".join([*(f"{name} {number}" for name, number in parts.items()), built]))
         raise typer.Exit
 
@@ -55,8 +55,8 @@ def run(spec: SpecPath = None) -> None:
 
     Example: `python -m job run examples/recipe.yaml`
     """
-    from job import pipeline
-    from job.spec_file import load
+    from job.pipeline import run as pipeline
+    from job.spec.load import load
 
     pipeline.run(load(spec, os.environ))
 
@@ -72,14 +72,14 @@ def check(
 
     Example: `python -m job check my.yaml --access`
     """
-    from job.spec_file import load
+    from job.spec.load import load
 
     read = load(spec, os.environ)
     typer.echo("the spec is valid")
     if access:
-        from job.access import check_access
+        from job.pipeline.preflight import try_access
 
-        for line in check_access(read):
+        for line in try_access(read):
             typer.echo(line)
 
 
@@ -94,7 +94,7 @@ def plan(
     Example: `python -m job plan examples/recipe.yaml --gpu t4 --price 0.35`
     """
     from job.plan import describe
-    from job.spec_file import load
+    from job.spec.load import load
 
     typer.echo(describe(load(spec, os.environ), gpu, price))
 
@@ -104,7 +104,7 @@ def schema() -> None:
     """Print the spec's JSON Schema."""
     import json
 
-    from job.spec_schema import schema as schema_of_spec
+    from job.spec.schema import schema as schema_of_spec
 
     typer.echo(json.dumps(schema_of_spec(), indent=2))
 
@@ -112,7 +112,7 @@ def schema() -> None:
 @app.command(hidden=True)
 def stage(name: str, folder: Path) -> None:
     """Run one stage in this process (the pipeline calls this)."""
-    from job.child import run_stage
+    from job.run.child import run_stage
 
     sys.exit(run_stage(name, folder))
 

@@ -1,5 +1,6 @@
 """What this machine has: memory, and the GPU as CUDA sees it. No torch is needed for that."""
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -56,3 +57,30 @@ def _asked(fields: str) -> list[str] | None:
     done = subprocess.run(query, capture_output=True, text=True, check=False, timeout=60)
     lines = done.stdout.strip().splitlines()
     return None if done.returncode or not lines else [part.strip() for part in lines[0].split(",")]
+
+
+def threads() -> int:
+    """The CPUs that this process may use: its affinity, cut by the cgroup's quota (v2, then v1)."""
+    allowed = len(os.sched_getaffinity(0))
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+    except (OSError, ValueError):
+        try:
+            quota = Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us").read_text().strip()
+            period = Path("/sys/fs/cgroup/cpu/cpu.cfs_period_us").read_text().strip()
+        except OSError:
+            return allowed
+    if not quota.isdigit() or int(quota) <= 0:
+        return allowed
+    return max(1, min(allowed, int(quota) // int(period)))
+
+
+def _memory_kills() -> int:
+    """How often the kernel has killed a process of this cgroup for memory (cgroup v2, then v1)."""
+    for path in (Path("/sys/fs/cgroup/memory.events"), Path("/sys/fs/cgroup/memory/memory.oom_control")):
+        try:
+            fields = dict(line.split() for line in path.read_text().splitlines())
+        except (OSError, ValueError):
+            continue
+        return int(fields.get("oom_kill", 0))
+    return 0

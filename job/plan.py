@@ -5,10 +5,11 @@ from io import StringIO
 
 from ruamel.yaml import YAML
 
-from job.active_run import run_id, store_url, work_folder
 from job.errors import NotFound, SpecInvalid
-from job.gpus import GPUS
-from job.plan_needs import needs
+from job.fetch.identity import run_id
+from job.predict.gpus import GPUS
+from job.predict.needs import needs
+from job.run.folders import store_url, work_folder
 from job.spec import JobSpec
 
 

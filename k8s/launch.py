@@ -12,8 +12,8 @@ if not __package__:  # run as a script: this folder's modules are no top-level o
 
 import typer
 
-from k8s import command_launch, command_manage, command_results
-from k8s.shown import say
+from k8s.cli import launch, manage, results
+from k8s.output import say
 
 app = typer.Typer(
     name="finetune-run",
@@ -24,9 +24,9 @@ app = typer.Typer(
     "`finetune-run --gpu t4 --model NousResearch/Llama-2-7b-hf --dataset Abirate/english_quotes` is `launch`.",
     epilog="Exit codes: the run's own where it was waited for (docs: exit codes); 10 to 19 for the launcher's faults.",
 )
-command_launch.register(app)
-command_manage.register(app)
-command_results.register(app)
+launch.register(app)
+manage.register(app)
+results.register(app)
 
 COMMANDS = {
     "launch", "plan", "status", "list", "logs", "wait", "cancel", "resume", "results", "gpus",

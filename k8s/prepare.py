@@ -5,26 +5,28 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from job import __version__, disk, memory, timing
-from job.anatomy import Anatomy
+from job import __version__
 from job.artifacts import Frozen
-from job.config_here import anatomy_here
-from job.gpus import GPUS
-from job.naming import run_name
-from job.plan_needs import known_steps
-from job.sources import is_hub_data
+from job.predict import disk, timing
+from job.predict import vram as memory
+from job.predict.anatomy import Anatomy
+from job.predict.config import anatomy_here
+from job.predict.gpus import GPUS
+from job.predict.timing import known_steps
 from job.spec import JobSpec
-from job.spec_file import load
-from k8s.client import Cluster
+from job.spec.load import load
+from job.spec.naming import run_name
+from job.spec.places import is_hub_data
+from k8s.cluster.client import Cluster
 from k8s.errors import ClusterUnreachable, GpuUnavailable, ObjectNotFound, SettingsInvalid
-from k8s.manifest import Manifest, render
-from k8s.names import job_name
-from k8s.nodes import Node
-from k8s.placement import Placement, place
-from k8s.resources import resources_of
-from k8s.settings import Resources, Settings
-from k8s.sweep import Index, indexes, variable
-from k8s.wish import Wish
+from k8s.manifest.names import job_name
+from k8s.manifest.render import Manifest, render
+from k8s.manifest.resources import resources_of
+from k8s.manifest.settings import Resources, Settings
+from k8s.manifest.sweep import Index, indexes, variable
+from k8s.placement.nodes import Node
+from k8s.placement.place import Placement, place
+from k8s.placement.wish import Wish
 
 IMAGE = f"finetune-run:{__version__}"
 BESIDE_SCRATCH = 16 << 30

@@ -11,8 +11,8 @@ from typing import Annotated
 
 import typer
 
-from k8s.shown import say
-from push.words import block, harmless_output
+from k8s.output import say
+from push.escape import block, harmless_output
 
 app = typer.Typer(
     add_completion=False,
@@ -69,11 +69,11 @@ def train(
     timeout: Annotated[float | None, typer.Option(help="Seconds to wait at most; the runs go on.")] = None,
 ) -> None:
     """Send the runs that a push has changed."""
-    from k8s.client import Cluster
+    from k8s.cluster.client import Cluster
     from k8s.errors import SettingsInvalid
     from push import config, waiting
+    from push.annotations import origin_of
     from push.changes import of_names, of_push
-    from push.marks import origin_of
     from push.report import forge_of, report
     from push.specs import specs_of
     from push.summary import summary
@@ -108,12 +108,12 @@ def report_runs(
     repo: Repo = Path(), context: Annotated[str | None, typer.Option(help="A context of the kubeconfig.")] = None
 ) -> None:
     """Set the commits' statuses from how their runs are doing (with GITHUB_TOKEN), and list the runs."""
-    from k8s.client import Cluster
-    from k8s.shown import RUN_HEADINGS, run_row, table
+    from k8s.cluster.client import Cluster
+    from k8s.output import RUN_HEADINGS, run_row, table
     from push import config
-    from push.marks import origin_of
+    from push.annotations import origin_of
+    from push.escape import shown
     from push.report import forge_of, report
-    from push.words import shown
 
     settings = config.needed(config.read(os.environ, repo))
     repository = origin_of(os.environ, "").repository

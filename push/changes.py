@@ -12,7 +12,7 @@ from job.artifacts import Frozen
 from job.errors import SpecInvalid
 from k8s.errors import SettingsInvalid
 from push import git
-from push.words import shown
+from push.escape import shown
 
 FOLDER = b"runs/"
 ENDING = b".yaml"

@@ -13,12 +13,12 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from job.artifacts import Frozen
-from job.gpus import GPUS
+from job.predict.gpus import GPUS
 from k8s.errors import LauncherError, SettingsInvalid
-from k8s.platforms import Platform
-from k8s.settings import DNS_LABEL, Labels, Name
-from k8s.sizes import size
-from k8s.wish import Wish
+from k8s.manifest.parse import size
+from k8s.manifest.settings import DNS_LABEL, Labels, Name
+from k8s.placement.platforms import PlatformName
+from k8s.placement.wish import Wish
 
 VARIABLE = "FINETUNE_PUSH_CONFIG"
 MAX_BYTES = 1 << 16
@@ -79,7 +79,7 @@ class Config(Frozen):
     gpu: Annotated[str, AfterValidator(_gpu)] = "auto"
     """As behind --gpu: t4; t4,l4; auto; none."""
     spot: bool = False
-    platform: Platform | None = None
+    platform: PlatformName | None = None
     """Where the launcher may not read nodes: gke, eks, aks, …"""
     publish: Targets = Targets()
     store: S3Prefix | None = None

@@ -3,14 +3,14 @@
 from pathlib import Path
 
 from job.errors import SpecInvalid
-from job.gpus import GPUS
-from job.plan_needs import needs
+from job.predict.gpus import GPUS
+from job.predict.needs import needs
 from job.spec import JobSpec
 from push import price
 from push.changes import Change, Changed
 from push.config import Config
+from push.escape import block, code, one_line
 from push.specs import specs_of
-from push.words import block, code, one_line
 
 MOST_CHARACTERS = 60_000
 """A comment has at most 65,536 (https://docs.github.com/rest/issues/comments)."""

@@ -1,12 +1,12 @@
-"""What a run is estimated to cost: the time that job/timing.py expects, at the configured price of an hour."""
+"""What a run is estimated to cost: the time that job/predict/timing.py expects, at the configured price of an hour."""
 
-from job import disk, timing
 from job.artifacts import Frozen
-from job.config_here import anatomy_here
 from job.errors import SpecInvalid
-from job.gpus import GPUS
-from job.memory import vram
-from job.plan_needs import known_steps
+from job.predict import disk, timing
+from job.predict.config import anatomy_here
+from job.predict.gpus import GPUS
+from job.predict.timing import known_steps
+from job.predict.vram import vram
 from job.spec import JobSpec
 from push.config import Config
 

@@ -10,13 +10,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from job.artifacts import Frozen
-from k8s.client import Cluster
+from k8s.cluster.client import Cluster
+from k8s.cluster.runs import SELECTOR, Run, run_of
 from k8s.errors import AccessDenied, ClusterUnreachable, SettingsInvalid
-from k8s.runs import SELECTOR, Run, run_of
-from k8s.shown import meaning
-from push.marks import COMMIT, FILE, PUSHED, REPORTED, REPOSITORY, URL, commits_of, reported, reported_of
+from k8s.output import meaning
+from push.annotations import COMMIT, FILE, PUSHED, REPORTED, REPOSITORY, URL, commits_of, reported, reported_of
+from push.escape import one_line
 from push.summary import state
-from push.words import one_line
 
 TIMEOUT_S = 20.0
 _NO_SUCH_COMMIT = 422

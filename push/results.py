@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from job.errors import JobError
-from job.manifest import Manifest
 from job.report import table
+from job.run.records import Manifest
+from k8s.cluster.runs import Run
 from k8s.errors import LauncherError
-from k8s.results import manifest_of, store_of
-from k8s.runs import Run
-from push.words import code, one_line
+from k8s.results.download import manifest_of, store_of
+from push.escape import code, one_line
 
 MOST_POINTS = 60
 """Of the plot: a page takes about a megabyte, and an eye no more."""

@@ -6,13 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from job.errors import SpecInvalid
-from job.naming import is_hub_id
-from job.sources import is_hub_data
 from job.spec import JobSpec
-from job.spec_file import load
-from job.spec_source import PREFIX
+from job.spec.load import load
+from job.spec.places import is_hub_data, is_hub_id
+from job.spec.source import PREFIX
 from k8s.errors import LauncherError
-from k8s.sweep import variable
+from k8s.manifest.sweep import variable
 from push import git
 from push.changes import Change, Changed
 from push.config import Config, Source

@@ -2,13 +2,13 @@
 
 from urllib.parse import quote
 
-from k8s.runs import Run
-from k8s.shown import lasted
+from k8s.cluster.runs import Run
+from k8s.output import lasted
+from push.annotations import Origin
 from push.changes import Change
-from push.marks import Origin
+from push.escape import block, code, one_line
 from push.results import results
 from push.train import Sent, card
-from push.words import block, code, one_line
 
 _HOW = {"created": "sent", "again": "sent again, goes on from its store", "joined": "was there already"}
 FIRST = (

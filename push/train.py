@@ -5,15 +5,15 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from job.spec import JobSpec
-from k8s.client import Cluster
+from k8s.cluster.client import Cluster
+from k8s.cluster.submit import Submitted, submit
+from k8s.manifest.parse import resources
+from k8s.placement.wish import Wish
 from k8s.prepare import Prepared, check_references, prepare
-from k8s.sizes import resources
-from k8s.submit import Submitted, submit
-from k8s.wish import Wish
 from push import price
+from push.annotations import COMMIT, FILE, PUSHED, REPOSITORY, URL, Origin, with_commit
 from push.changes import Changed
 from push.config import Config
-from push.marks import COMMIT, FILE, PUSHED, REPOSITORY, URL, Origin, with_commit
 
 
 class Sent(NamedTuple):

@@ -5,12 +5,11 @@ from functools import partial
 
 import typer
 
-from k8s.client import Cluster
-from k8s.command_manage import last_words
+from k8s.cluster.client import Cluster
+from k8s.cluster.follow import Event, Follower
+from k8s.cluster.runs import Run, last_words
 from k8s.errors import RunAborted, WaitedTooLong
-from k8s.follow import Event, Follower
-from k8s.runs import Run
-from k8s.shown import meaning, say
+from k8s.output import meaning, say
 from push.summary import state
 
 

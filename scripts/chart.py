@@ -10,7 +10,7 @@ from pathlib import Path
 CHART = Path(__file__).resolve().parents[1] / "helm" / "finetune-run"
 sys.path.insert(0, str(CHART.parents[1]))
 
-from k8s.chart_files import files  # noqa: E402
+from k8s.chart.files import files  # noqa: E402
 
 
 def main() -> None:

@@ -22,12 +22,13 @@ from pathlib import Path
 
 import demo_end
 
-from job import active_run
 from job.errors import JobError
-from job.eventlog import read_events
-from job.manifest import read_manifest, read_stage
+from job.fetch import identity
+from job.run import folders
+from job.run.events import read_events
+from job.run.records import read_manifest, read_stage
 from job.spec import JobSpec
-from job.spec_file import load
+from job.spec.load import load
 from job.store import Store, open_store
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -94,7 +95,7 @@ def bucket(path: Path) -> str:
 
 def run_of(spec: JobSpec) -> tuple[Store, str]:
     """The run's store and id."""
-    return open_store(active_run.store_url(spec, active_run.work_folder())), active_run.run_id(spec)
+    return open_store(folders.store_url(spec, folders.work_folder())), identity.run_id(spec)
 
 
 def stages_done() -> Iterator[str]:

@@ -10,8 +10,8 @@ from rich.table import Table
 
 from job import console
 from job.errors import JobError
-from job.manifest import Manifest
 from job.report import documents, table
+from job.run.records import Manifest
 
 NEXT = {
     64: "Correct the spec; `.venv/bin/python -m job check SPEC` lists every fault of it.",

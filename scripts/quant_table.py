@@ -12,10 +12,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from job.anatomy import Anatomy
-from job.hollow import planned
-from job.quant_mix import described
-from job.quants import EVERY_TYPE, NEEDS_IMATRIX
+from job.llama_cpp.quant_mix import described
+from job.predict.anatomy import Anatomy
+from job.predict.file_sizes import planned
+from job.spec.quants import EVERY_TYPE, NEEDS_IMATRIX
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "quantization.md"

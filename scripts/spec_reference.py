@@ -11,13 +11,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from job.spec_schema import accepted, alternatives, schema
+from job.spec.schema import accepted, alternatives, schema
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "spec.md"
 NOBODY_MEETS = 2**31  # a bound from here on only keeps numbers within what the libraries can hold
 HEAD = """\
-<!-- Written by scripts/spec_reference.py from job/spec.py; change that, then run it again. -->
+<!-- Written by scripts/spec_reference.py from job/spec/sections.py; change that, then run it again. -->
 
 # The spec
 

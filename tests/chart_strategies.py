@@ -5,11 +5,11 @@ from typing import Any
 from hypothesis import strategies as st
 
 from k8s.errors import LauncherError
-from k8s.gpu_names import GPU_NAMES
-from k8s.nodes import Node, Toleration
-from k8s.placement import Placement, place
-from k8s.settings import GIB, Reference, Resources, Scratch
-from k8s.wish import Wish
+from k8s.manifest.settings import GIB, Reference, Resources, Scratch
+from k8s.placement.gpu_names import GPU_NAMES
+from k8s.placement.nodes import Node, Toleration
+from k8s.placement.place import Placement, place
+from k8s.placement.wish import Wish
 
 TWISTED = [
     *(

@@ -8,7 +8,7 @@ ggml-alloc.c and llama-model.cpp.
 import os
 from pathlib import Path
 
-from job import llama
+from job.llama_cpp import bundle
 
 FITTED, SMALLER, ON_CPU, WITHOUT = "1024", "4096", "ngl0", "none"
 """Tries, as `tries` names them; `all`: as many layers as there are, whatever the GPU holds."""
@@ -89,7 +89,7 @@ class CudaLlama:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        bundled = Path(os.path.realpath(llama.home()))
+        bundled = Path(os.path.realpath(bundle.home()))
         (folder / "bin").mkdir(parents=True)
         (folder / "real").symlink_to(bundled / "bin")
         for name in ("VERSION", "convert"):

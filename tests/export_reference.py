@@ -13,10 +13,10 @@ from unittest import mock
 import numpy as np
 import torch
 
-from job import llama
-from job.merging.gguf_convert import portable_template
+from job.chat.portable import portable_template
+from job.export import stage as export_stage
+from job.llama_cpp import bundle
 from job.spec import JobSpec
-from job.stages import export
 from tests.gguf_file import read_gguf
 
 torch.set_num_threads(1)
@@ -67,9 +67,9 @@ def merged_by_peft(base: Path, adapter: Path, folder: Path) -> Path:
 
 def converted(model: Path, gguf: Path, dtype: str = "f16") -> Path:
     """llama.cpp's convert_hf_to_gguf.py, run as it is, in this process to spare its imports."""
-    script = llama.converter_path() / "convert_hf_to_gguf.py"
+    script = bundle.converter_path() / "convert_hf_to_gguf.py"
     arguments = [str(script), str(model), "--outfile", str(gguf), "--outtype", dtype]
-    path = [str(llama.converter_path()), *sys.path]
+    path = [str(bundle.converter_path()), *sys.path]
     with mock.patch.object(sys, "argv", arguments), mock.patch.object(sys, "path", path):
         runpy.run_path(str(script), run_name="__main__")
     return gguf
@@ -93,7 +93,7 @@ def job_metadata(reference: Path, name: str = "tiny") -> dict[str, Any]:
 
 def llama_cpp(program: str, *arguments: str | Path) -> str:
     """stdout of one of the bundled programs."""
-    command = [str(llama.program(program)), *map(str, arguments)]
+    command = [str(bundle.program(program)), *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, timeout=120, check=False)
     assert done.returncode == 0, done.stderr.decode(errors="replace")[-2000:]
     return done.stdout.decode(errors="replace")
@@ -120,6 +120,6 @@ def spec(**sections: Any) -> JobSpec:
     return JobSpec.model_validate({"model": {"id": "me/base"}, "dataset": {"id": "me/data"}} | sections)
 
 
-def exported(base: Path, adapter: Path | None, folder: Path, **sections: Any) -> export.Result:
+def exported(base: Path, adapter: Path | None, folder: Path, **sections: Any) -> export_stage.Result:
     """The stage, with these sections of the spec."""
-    return export.run(spec(**sections), export.Inputs(model=base, adapter=adapter, name="tiny"), folder)
+    return export_stage.run(spec(**sections), export_stage.Inputs(model=base, adapter=adapter, name="tiny"), folder)

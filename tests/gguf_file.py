@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from job.gguf_header import Cursor
+from job.llama_cpp.gguf import Cursor
 
 _TYPES = {0: ("F32", 4), 1: ("F16", 2), 30: ("BF16", 2)}
 

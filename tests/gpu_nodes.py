@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from k8s.nodes import Node, Taint
+from k8s.placement.nodes import Node, Taint
 
 GPU_TAINT = Taint("nvidia.com/gpu", "present", "NoSchedule")
 PRODUCT = "nvidia.com/gpu.product"

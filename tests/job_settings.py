@@ -3,11 +3,11 @@
 from typing import Any
 
 from job.spec import JobSpec
-from k8s.manifest import Manifest
-from k8s.placement import place
-from k8s.settings import GIB, Reference, Resources, Scratch, Settings
-from k8s.sweep import Index
-from k8s.wish import Wish
+from k8s.manifest.render import Manifest
+from k8s.manifest.settings import GIB, Reference, Resources, Scratch, Settings
+from k8s.manifest.sweep import Index
+from k8s.placement.place import place
+from k8s.placement.wish import Wish
 
 
 def spec(**sections: Any) -> JobSpec:

@@ -3,10 +3,10 @@
 from typing import Any
 
 from job.artifacts import Artifact
-from job.manifest import StageRecord
 from job.report.facts import Facts
+from job.run.records import StageRecord
+from job.run.usage import Usage
 from job.spec import JobSpec
-from job.usage import Usage
 
 HOSTILE = "<script>document.title='taken'</script><img src=x onerror=\"document.title='taken'\">"
 TYPES = {"q2_k": (52e6, 3.2, 0.61), "q4_k_m": (105e6, 5.1, 0.033), "q8_0": (145e6, 8.5, 0.0028)}

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from job import attempts
 from job.errors import DiedSilently
+from job.run import attempts
 from job.store import Store, open_store
 
 RUN = "one"

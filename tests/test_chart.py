@@ -9,7 +9,7 @@ import kubernetes_validate
 import pytest
 from ruamel.yaml import YAML
 
-from k8s.chart_emit import values_of
+from k8s.chart.emit import values_of
 from tests.chart import CHART, LEAST, ROOT, helm, of_kind, refused, spec_of, template, with_spec
 from tests.job_settings import EVERYTHING, settings, spec
 

@@ -4,9 +4,9 @@ import jsonschema
 import pytest
 from ruamel.yaml import YAML
 
-from k8s.chart_files import files, rows
-from k8s.chart_schema import schema
-from k8s.chart_values import DEFAULTS, ChartValues
+from k8s.chart.files import files, rows
+from k8s.chart.schema import schema
+from k8s.chart.values import DEFAULTS, ChartValues
 from tests.chart import CHART
 
 WRITTEN = files((CHART / "README.md").read_text())

@@ -15,11 +15,11 @@ from pydantic import ValidationError
 from ruamel.yaml import YAML
 
 from job.spec import JobSpec
-from k8s.chart_emit import values_of
-from k8s.chart_values import ChartValues
-from k8s.manifest import render
-from k8s.settings import Settings
-from k8s.sweep import apart, indexes
+from k8s.chart.emit import values_of
+from k8s.chart.values import ChartValues
+from k8s.manifest.render import render
+from k8s.manifest.settings import Settings
+from k8s.manifest.sweep import apart, indexes
 from tests.chart import of_kind, template
 from tests.chart_strategies import deployments, spec_data, sweeps
 

@@ -12,7 +12,7 @@ import structlog.testing
 
 from job.dataset import prepare
 from job.errors import JobError
-from job.spec import Dataset
+from job.spec.sections import Dataset
 
 Content = bytes | dict[str, bytes] | Callable[[], bytes]
 

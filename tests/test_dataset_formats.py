@@ -16,7 +16,7 @@ import pytest
 from job.dataset import Prepared, prepare
 from job.dataset.readers import read_rows
 from job.dataset.rows import Broken
-from job.spec import Dataset
+from job.spec.sections import Dataset
 
 ROWS = [{"text": f"Row {n}: “quotes”, commas, \n a line break and ünïcödé 🙂"} for n in range(30)]
 
@@ -225,7 +225,7 @@ def test_a_list_in_one_line_longer_than_any_row_is_streamed_in_little_memory(tmp
         file.write("]}")
     program = (
         "import resource, sys, structlog; from pathlib import Path; from job.dataset import prepare\n"
-        "from job.spec import Dataset; folder = Path(sys.argv[1])\n"
+        "from job.spec.sections import Dataset; folder = Path(sys.argv[1])\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "done = prepare([(Dataset(id='./big'), folder / 'big.json')], seed=1, system=None, out=folder / 'out')\n"
         "print(done.rows + done.eval_rows, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)\n"

@@ -15,7 +15,7 @@ from job.dataset import prepare
 from job.dataset.readers import read_rows
 from job.dataset.rows import Broken
 from job.errors import JobError
-from job.spec import Dataset
+from job.spec.sections import Dataset
 
 SETTINGS = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 

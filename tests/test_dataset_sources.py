@@ -7,7 +7,7 @@ import pytest
 
 from job.dataset import files_wanted
 from job.errors import JobError
-from job.spec import Dataset
+from job.spec.sections import Dataset
 
 OTHERS = ["README.md", ".gitattributes", "dataset_infos.json", "LICENSE.txt", "load.py", ".cache/train.jsonl"]
 

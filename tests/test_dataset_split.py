@@ -9,7 +9,7 @@ import pytest
 
 from job.dataset import Prepared, prepare
 from job.errors import JobError
-from job.spec import Dataset
+from job.spec.sections import Dataset
 
 
 def write_rows(path: Path, count: int, prefix: str = "") -> Path:

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from job import active_run
 from job.errors import every_error
-from job.eventlog import read_events
-from job.manifest import Manifest, PublishedFile
+from job.run import active_run
+from job.run.events import read_events
+from job.run.records import Manifest, PublishedFile
+from job.run.supervise import Supervisor
 from job.spec import JobSpec
 from job.store import open_store
-from job.supervise import Supervisor
 from tests import report_facts
 from tests.s3_server import versitygw
 
@@ -30,7 +30,7 @@ SHOW = """
 import sys; sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 import demo_end
-from job.manifest import Manifest
+from job.run.records import Manifest
 demo_end.show(Manifest.model_validate_json(sys.stdin.read()), "/a/store", Path("/nowhere"), 61)
 """
 
@@ -165,7 +165,7 @@ def test_a_demo_that_is_stopped_stops_in_order_and_says_that_it_goes_on(
 def test_a_bugs_traceback_is_in_the_runs_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FINETUNE_WORK", str(tmp_path / "work"))
     spec = JobSpec.model_validate({"model": {"id": "a/b"}, "dataset": {"id": "c/d"}, "run": {"id": "one"}})
-    with pytest.raises(active_run.Bug, match="ZeroDivisionError"), active_run.opened(spec, Supervisor()):
+    with pytest.raises(active_run.Bug, match="ZeroDivisionError"), active_run.opened(spec, "one", Supervisor()):
         1 / 0  # noqa: B018
     last = read_events(open_store(str(tmp_path / "work" / "store")), "one")[-1]
     assert (last["event"], last["code"]) == ("run.failed", 70)

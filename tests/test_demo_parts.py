@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
-from job import imatrix, llama
+from job.chat import calibration
 from job.dataset import layouts
-from job.generate import generate
-from job.spec import Dataset
-from job.spec_file import load
+from job.llama_cpp import bundle as llama
+from job.llama_cpp.generate import generate
+from job.spec.load import load
+from job.spec.sections import Dataset
 
 pytestmark = pytest.mark.slow
 
@@ -156,8 +157,8 @@ def test_the_demos_chat_template_is_the_models_own_without_its_system_prompt(smo
     talk = [{"role": role, "content": f"I am {role}."} for role in ("system", "user", "assistant", "user", "assistant")]
     chats = tmp_path / "chats.jsonl"
     chats.write_text("".join(json.dumps({"messages": one}) + "\n" for one in (talk, talk[:3])))
-    own = imatrix.render_text(chats, "messages", smollm2, tmp_path / "own.txt").read_text()
-    demo = imatrix.render_text(chats, "messages", smollm2, tmp_path / "demo.txt", template=template).read_text()
+    own = calibration.render_text(chats, "messages", smollm2, tmp_path / "own.txt").read_text()
+    demo = calibration.render_text(chats, "messages", smollm2, tmp_path / "demo.txt", template=template).read_text()
     assert own == demo and own.count("<|im_start|>") == 8
 
 

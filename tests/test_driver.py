@@ -9,11 +9,12 @@ import pytest
 import torch
 from structlog.testing import capture_logs
 
-from job import driver, gpu_faults, node, preflight
+from job import driver, gpu_faults, node
 from job.driver import Driver, Gpu
 from job.errors import EnvironmentUnfit
+from job.pipeline import preflight
 from job.spec import JobSpec
-from job.training import precision
+from job.train import precision
 from tests import fake_driver
 
 SPEC = JobSpec.model_validate({"model": {"id": "a/b"}, "dataset": {"id": "a/b"}})

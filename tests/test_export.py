@@ -8,7 +8,7 @@ import pytest
 import torch
 from jinja2 import Template
 
-from job.merging import gguf_convert
+from job.chat import portable as portable_templates
 from tests.export_reference import (
     converted,
     exported,
@@ -142,7 +142,7 @@ def test_the_merged_safetensors_are_those_of_merge_and_unload(
     shards: int, config: dict[str, Any], tied_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if shards > 1:
-        monkeypatch.setattr("job.merging.merged_folder.SHARD_BYTES", 1_500_000)
+        monkeypatch.setattr("job.export.merged_folder.SHARD_BYTES", 1_500_000)
     adapter = make_adapter(tied_base, tmp_path / "adapter", **config)
     expected = load(merged_by_peft(tied_base, adapter, tmp_path / "peft"))
     result = exported(tied_base, adapter, tmp_path / "out", export={"merged": True})
@@ -165,6 +165,6 @@ def test_the_merged_safetensors_are_those_of_merge_and_unload(
 def test_marks_for_training_leave_the_chat_template_of_a_gguf(opening: str, closing: str) -> None:
     marked = f"a {opening} generation {closing} b {opening}endgeneration{closing} c {{{{ generation }}}}"
     plain = f"a {opening} if true {closing} b {opening} endif {closing} c {{{{ generation }}}}"
-    portable = gguf_convert.portable_template(marked)
+    portable = portable_templates.portable_template(marked)
     assert Template(portable).render(generation="d") == Template(plain).render(generation="d")
     assert "".join(Template(portable).render(generation="d").split()) == "abcd"

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from job.chat.portable import portable_template
 from job.errors import SpecInvalid
-from job.merging.gguf_convert import portable_template
-from job.stages import export
+from job.export import stage as export_stage
 from tests.export_reference import (
     exported,
     llama_cpp,
@@ -164,10 +164,10 @@ def test_the_chat_template_and_the_special_tokens_are_the_models(base: Path, ada
 def test_the_specs_chat_template_replaces_every_other(base: Path, adapter: Path, tmp_path: Path) -> None:
     (tmp_path / "tokenizer").mkdir()
     (tmp_path / "tokenizer" / "chat_template.jinja").write_text("the tokenizer's")
-    inputs = export.Inputs(model=base, adapter=adapter, tokenizer=tmp_path / "tokenizer", name="tiny")
-    saved = export.run(spec(), inputs, tmp_path / "saved")
+    inputs = export_stage.Inputs(model=base, adapter=adapter, tokenizer=tmp_path / "tokenizer", name="tiny")
+    saved = export_stage.run(spec(), inputs, tmp_path / "saved")
     assert metadata(saved.gguf)["tokenizer.chat_template"] == "the tokenizer's"
-    result = export.run(spec(chat={"template": "the spec's"}, export={"merged": True}), inputs, tmp_path / "out")
+    result = export_stage.run(spec(chat={"template": "the spec's"}, export={"merged": True}), inputs, tmp_path / "out")
     assert metadata(result.gguf)["tokenizer.chat_template"] == "the spec's"
     assert result.merged is not None
     assert not (result.merged / "chat_template.jinja").exists()
@@ -183,8 +183,8 @@ def test_tokens_that_training_added_are_in_the_gguf(base: Path, tmp_path: Path) 
     tokenizer.add_tokens(["<tool>"])
     tokenizer.add_special_tokens({"pad_token": "<pad>"})
     tokenizer.save_pretrained(tmp_path / "tokenizer")
-    inputs = export.Inputs(model=wide, tokenizer=tmp_path / "tokenizer", name="tiny")
-    result = export.run(spec(), inputs, tmp_path / "out")
+    inputs = export_stage.Inputs(model=wide, tokenizer=tmp_path / "tokenizer", name="tiny")
+    result = export_stage.run(spec(), inputs, tmp_path / "out")
     gguf = metadata(result.gguf)
     tokens, types = gguf["tokenizer.ggml.tokens"], gguf["tokenizer.ggml.token_type"]
     assert tokens[1536:1538] == ["<tool>", "<pad>"]

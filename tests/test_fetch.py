@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from job import sources, web
 from job.errors import DataInvalid, EnvironmentUnfit, IntegrityViolated, JobError, NotFound, RemoteUnavailable
-from job.preflight import check_disk
+from job.fetch import https, sources
+from job.fetch import stage as fetch_stage
+from job.pipeline.preflight import check_disk
 from job.spec import JobSpec
-from job.stages import fetch
 from tests.hub_server import Hub
 from tests.s3_server import Bucket
 from tests.test_model_refusals import GOOD
@@ -31,11 +31,11 @@ def spec_of(model: str, *datasets: dict[str, Any] | str, **sections: Any) -> Job
     return JobSpec.model_validate({"model": {"id": model}, "dataset": sets, **sections})
 
 
-def fetched(spec: JobSpec, folder: Path, pinned: sources.Sources | None = None) -> fetch.Result:
-    return fetch.run(spec, fetch.Inputs(sources=pinned or sources.resolve(spec)), folder)
+def fetched(spec: JobSpec, folder: Path, pinned: sources.Sources | None = None) -> fetch_stage.Result:
+    return fetch_stage.run(spec, fetch_stage.Inputs(sources=pinned or sources.resolve(spec)), folder)
 
 
-def rows_of(result: fetch.Result) -> int:
+def rows_of(result: fetch_stage.Result) -> int:
     assert result.data
     return result.data.rows + result.data.eval_rows
 
@@ -186,7 +186,7 @@ def site(tmp_path: Path) -> Iterator[Any]:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(web, "FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr(https, "FIRST_WAIT_S", 0.01)
 
 
 def test_rows_come_from_an_address_through_redirects_and_a_busy_server(
@@ -214,7 +214,7 @@ def test_an_address_that_gives_no_whole_file_is_named_without_its_query(
     (site.folder / "quotes.jsonl").write_bytes(JSONL)
     site.answers += answers
     with pytest.raises(error, match=said) as caught:
-        web.download(f"{site.url}{path}?signature=canary", tmp_path / "file")
+        https.download(f"{site.url}{path}?signature=canary", tmp_path / "file")
     assert "canary" not in str(caught.value)
     assert not list(tmp_path.glob("*file*"))
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from k8s.client import Cluster as Api
+from k8s.cluster.client import Cluster as Api
+from k8s.cluster.follow import Follower
 from k8s.errors import ObjectNotFound
-from k8s.follow import Follower
 from tests.cluster.fixtures import Cluster, eventually
 from tests.launcher import Launcher
 from tests.test_launcher import BARE, submit

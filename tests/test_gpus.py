@@ -2,7 +2,7 @@
 
 import pytest
 
-from job.gpus import GPUS, gpu_named
+from job.predict.gpus import GPUS, gpu_named
 
 
 def test_the_table_goes_from_the_smallest_to_the_largest_memory() -> None:

@@ -8,7 +8,8 @@ import pytest
 
 from job import hub as job_hub
 from job.errors import CredentialsRejected, IntegrityViolated, JobError, NotFound, RemoteUnavailable
-from job.hub import HubPublisher, calls
+from job.hub import calls
+from job.publish.hub import HubPublisher
 from tests.hub_server import Hub
 
 REPO = "someone/model"

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from job import imatrix, llama
+from job.chat import calibration
 from job.errors import DataInvalid, NotFound, SpecInvalid
+from job.llama_cpp import bundle, imatrix
 from job.logs import Progress
 
 pytestmark = pytest.mark.slow
@@ -33,7 +34,7 @@ def tokenizer_with(folder: Path, template: Any, **settings: Any) -> Path:
 @pytest.fixture(scope="module")
 def gguf(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("gguf") / "tiny-f16.gguf"
-    converter = llama.converter_path() / "convert_hf_to_gguf.py"
+    converter = bundle.converter_path() / "convert_hf_to_gguf.py"
     command = [sys.executable, converter, tiny_model, "--outfile", out, "--outtype", "f16"]
     subprocess.run(command, check=True, capture_output=True)
     return out
@@ -84,12 +85,18 @@ def test_the_users_own_matrix_is_taken_in_both_of_llama_cpps_formats(
     gguf: Path, matrix: Path, text: Path, tmp_path: Path
 ) -> None:
     old = tmp_path / "old.dat"
-    command = [llama.program("llama-imatrix"), "-m", gguf, "-f", text, "-o", old, "--output-format", "dat", "-c", "64"]
+    command = [bundle.program("llama-imatrix"), "-m", gguf, "-f", text, "-o", old, "--output-format", "dat", "-c", "64"]
     subprocess.run(command, check=True, capture_output=True)
     for own in (matrix, old):
         imatrix.copy_checked(own, tmp_path / "imatrix.gguf")
         assert (tmp_path / "imatrix.gguf").read_bytes() == own.read_bytes()
-        command = [llama.program("llama-quantize"), "--imatrix", tmp_path / "imatrix.gguf", gguf, tmp_path / "out.gguf"]
+        command = [
+            bundle.program("llama-quantize"),
+            "--imatrix",
+            tmp_path / "imatrix.gguf",
+            gguf,
+            tmp_path / "out.gguf",
+        ]
         quantized = subprocess.run([*command, "iq4_xs"], check=True, capture_output=True, text=True)
         assert "did not find weights for blk" not in quantized.stdout + quantized.stderr
 
@@ -111,7 +118,7 @@ def test_chats_are_rendered_as_training_saw_them(tiny_model: Path, tmp_path: Pat
     tokenizer = AutoTokenizer.from_pretrained(tiny_model)
     talks = [TALK, [{"role": "system", "content": "Be brief: ünïcode 🦙"}, *TALK, *TALK]]
     rows = write_rows(tmp_path / "train.jsonl", [{"messages": talk} for talk in talks])
-    text = imatrix.render_text(rows, "messages", tiny_model, tmp_path / "text.txt")
+    text = calibration.render_text(rows, "messages", tiny_model, tmp_path / "text.txt")
     expected = [tokenizer.apply_chat_template(talk, tokenize=False) for talk in talks]
     assert text.read_text(encoding="utf-8") == "\n".join(expected) + "\n"
 
@@ -126,7 +133,7 @@ def test_a_template_with_indented_blocks_renders_as_in_transformers(tiny_model: 
         "    {% endif %}\n{% endfor %}"
     )
     rows = write_rows(tmp_path / "train.jsonl", [{"messages": TALK}])
-    text = imatrix.render_text(rows, "messages", tiny_model, tmp_path / "text.txt", template=template)
+    text = calibration.render_text(rows, "messages", tiny_model, tmp_path / "text.txt", template=template)
     expected = AutoTokenizer.from_pretrained(tiny_model).apply_chat_template(
         TALK, tokenize=False, chat_template=template
     )
@@ -138,13 +145,15 @@ def test_the_named_default_of_several_templates_is_taken(tmp_path: Path) -> None
     several = [{"name": "tool_use", "template": "wrong"}, {"name": "default", "template": template}]
     folder = tokenizer_with(tmp_path / "model", several, bos_token={"content": "<s>"})
     rows = write_rows(tmp_path / "train.jsonl", [{"messages": TALK}])
-    assert imatrix.render_text(rows, "messages", folder, tmp_path / "text.txt").read_text() == "<s>Who?Me.\n"
+    assert calibration.render_text(rows, "messages", folder, tmp_path / "text.txt").read_text() == "<s>Who?Me.\n"
 
 
 def test_without_a_template_the_turns_follow_each_other_and_a_warning_says_so(tmp_path: Path) -> None:
     rows = write_rows(tmp_path / "train.jsonl", [{"messages": TALK}])
     with capture_logs() as events:
-        text = imatrix.render_text(rows, "messages", tokenizer_with(tmp_path / "model", None), tmp_path / "text.txt")
+        text = calibration.render_text(
+            rows, "messages", tokenizer_with(tmp_path / "model", None), tmp_path / "text.txt"
+        )
     assert text.read_text() == "Who?\nMe.\n"
     assert [event["event"] for event in events] == ["imatrix.no_chat_template"]
 
@@ -163,18 +172,18 @@ def test_a_template_that_refuses_fails_or_breaks_out_is_a_fault_of_the_data(tmp_
     rows = write_rows(tmp_path / "train.jsonl", [{"messages": TALK}])
     folder = tokenizer_with(tmp_path / "model", template)
     with pytest.raises(DataInvalid, match="the chat template"):
-        imatrix.render_text(rows, "messages", folder, tmp_path / "text.txt")
+        calibration.render_text(rows, "messages", folder, tmp_path / "text.txt")
 
 
 def test_prompts_and_completions_are_joined_as_they_are(tmp_path: Path) -> None:
     rows = write_rows(tmp_path / "train.jsonl", [{"prompt": "2 + 2 =", "completion": " 4"}])
-    text = imatrix.render_text(rows, "prompt_completion", tmp_path, tmp_path / "text.txt")
+    text = calibration.render_text(rows, "prompt_completion", tmp_path, tmp_path / "text.txt")
     assert text.read_text() == "2 + 2 = 4\n"
 
 
 def test_a_large_data_set_is_taken_evenly_up_to_the_limit(tmp_path: Path) -> None:
     rows = write_rows(tmp_path / "train.jsonl", [{"text": f"row {n:05d} {'é' * 40}"} for n in range(1000)])
-    text = imatrix.render_text(rows, "text", tmp_path, tmp_path / "text.txt", limit_bytes=10_000)
+    text = calibration.render_text(rows, "text", tmp_path, tmp_path / "text.txt", limit_bytes=10_000)
     taken = [int(line.split()[1]) for line in text.read_text(encoding="utf-8").splitlines()]
     assert 9_000 < text.stat().st_size < 10_200
     assert taken[0] == 0 and taken[-1] > 900 and len({b - a for a, b in pairwise(taken)}) == 1

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from job.errors import DiedSilently
-from job.manifest import read_manifest, verify_manifest
+from job.run.records import read_manifest, verify_manifest
 from job.store import open_store
 from tests.job_process import Ended, Event, follow, kill, run_job, started
 

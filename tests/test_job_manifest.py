@@ -8,14 +8,14 @@ import pytest
 import yaml
 
 from job.errors import every_error
-from job.spec_file import load
+from job.spec.load import load
 from k8s.errors import SettingsInvalid
-from k8s.job_base import BASE
-from k8s.manifest import Manifest, render
-from k8s.placement import place
-from k8s.settings import Settings
-from k8s.sweep import Index
-from k8s.wish import Wish
+from k8s.manifest.base import BASE
+from k8s.manifest.render import Manifest, render
+from k8s.manifest.settings import Settings
+from k8s.manifest.sweep import Index
+from k8s.placement.place import place
+from k8s.placement.wish import Wish
 from k8s.yaml_text import text_of
 from tests.gpu_nodes import whole
 from tests.job_settings import EVERYTHING, pod_of, runs, settings, spec, variables

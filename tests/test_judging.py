@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 import torch
 
-from job import gate, judging, judging_windows
 from job.artifacts import Artifact
 from job.errors import QualityRejected, StorageFailed
-from job.manifest import StageRecord
+from job.evaluate import gate, tokens
+from job.llama_cpp import perplexity as judging
+from job.llama_cpp import quantize, windows
+from job.run.records import StageRecord
 from job.spec import JobSpec
-from job.stages import quantize, tokens
 from tests.export_reference import exported, load, make_adapter, merged_by_peft
 from tests.gguf_file import read_gguf
 from tests.tiny_models import make_llama, training_text
@@ -99,8 +100,8 @@ def test_the_trace_in_transformers_meets_the_unquantized_file(
     from peft import PeftModel
     from transformers import AutoTokenizer
 
-    from job.training.precision import Precision
-    from job.training.windows import trace
+    from job.train.precision import Precision
+    from job.train.trace import trace
 
     adapter = make_adapter(base, tmp_path / "adapter")
     model = PeftModel.from_pretrained(load(base, dtype=torch.float32), adapter)
@@ -142,7 +143,7 @@ def test_logits_that_a_full_disk_has_cut_off_are_noticed(gguf: Path, ids: tokens
 def test_as_many_windows_are_judged_as_there_are_tokens_and_disk(
     tokens: int, context: int, max_tokens: int, expected: tuple[int, int]
 ) -> None:
-    assert judging_windows.windows(tokens, 16_000, context, max_tokens) == expected
+    assert windows.windows(tokens, 16_000, context, max_tokens) == expected
 
 
 @pytest.mark.slow
@@ -152,7 +153,7 @@ def test_a_file_is_compared_with_the_unquantized_one(
     chunks = ids.count // CONTEXT
     whole = judging.perplexity(gguf, ids.ids, context=CONTEXT, chunks=chunks, logits=tmp_path / "logits.bin")
     size = (tmp_path / "logits.bin").stat().st_size
-    expected = judging_windows.logits_bytes(words.size, CONTEXT, chunks)
+    expected = windows.logits_bytes(words.size, CONTEXT, chunks)
     assert expected <= size <= expected + chunks * CONTEXT * 4 + 100
     found = {}
     for kind in ("q8_0", "q2_k"):

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from job.manifest import Manifest, PublishedFile, StageRecord, write_manifest
+from job.run.records import Manifest, PublishedFile, StageRecord, write_manifest
 from job.store import open_store
 from tests.cluster.fixtures import Cluster
 from tests.launcher import Launcher

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from job import lease
 from job.errors import LeaseHeld, PeerActive
+from job.run import lease
 from job.store import Store, open_store
 
 KEY = "runs/one/lease.json"
@@ -52,7 +52,7 @@ def test_a_released_lease_is_free_at_once_and_the_fence_grows(store: Store) -> N
 
 def test_a_holder_that_died_on_this_machine_is_replaced_at_once(store: Store, tmp_path: Path) -> None:
     script = (
-        "import os, sys; from job import lease; from job.store import open_store\n"
+        "import os, sys; from job.run import lease; from job.store import open_store\n"
         f"lease.acquire(open_store({str(tmp_path / 'store')!r}), {KEY!r}, job='a', attempt='dead', on_lost=print)\n"
         "os._exit(0)"
     )

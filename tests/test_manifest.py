@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from job import manifest
 from job.artifacts import artifact
 from job.errors import IntegrityViolated
+from job.run import checkpoints, records
 from job.store import Store, open_store
 
 PREFIX = "stages/train/key"
@@ -23,30 +23,30 @@ def store(root: Path) -> Store:
     return open_store(str(root))
 
 
-def record(store: Store, folder: Path, **metrics: Any) -> manifest.StageRecord:
+def record(store: Store, folder: Path, **metrics: Any) -> records.StageRecord:
     folder.mkdir(exist_ok=True)
     (folder / "a.bin").write_bytes(b"some bytes")
     store.put_file("stages/export/key/a.bin", folder / "a.bin")
-    return manifest.StageRecord(stage="export", key="key", artifacts=[artifact(folder, "a.bin")], metrics=metrics)
+    return records.StageRecord(stage="export", key="key", artifacts=[artifact(folder, "a.bin")], metrics=metrics)
 
 
 def test_of_two_records_the_first_counts(store: Store, tmp_path: Path) -> None:
-    first = manifest.write_stage(store, record(store, tmp_path / "made", by=1))
-    second = manifest.write_stage(store, record(store, tmp_path / "made", by=2))
+    first = records.write_stage(store, record(store, tmp_path / "made", by=1))
+    second = records.write_stage(store, record(store, tmp_path / "made", by=2))
     assert first.metrics == second.metrics == {"by": 1}
 
 
 def test_a_record_whose_file_is_gone_or_cut_off_does_not_count(store: Store, root: Path, tmp_path: Path) -> None:
-    manifest.write_stage(store, record(store, tmp_path / "made"))
-    assert manifest.read_stage(store, "export", "key")
+    records.write_stage(store, record(store, tmp_path / "made"))
+    assert records.read_stage(store, "export", "key")
     (root / "stages/export/key/a.bin").write_bytes(b"some")
-    assert manifest.read_stage(store, "export", "key") is None
+    assert records.read_stage(store, "export", "key") is None
 
 
 def test_a_record_that_is_no_record_is_named(store: Store) -> None:
     store.put("stages/export/key/stage.json", b"{}")
     with pytest.raises(IntegrityViolated, match="no stage record"):
-        manifest.read_stage(store, "export", "key")
+        records.read_stage(store, "export", "key")
 
 
 def checkpoint(folder: Path, text: str) -> Path:
@@ -58,43 +58,43 @@ def checkpoint(folder: Path, text: str) -> Path:
 
 def test_the_newest_complete_checkpoint_is_taken(store: Store, root: Path, tmp_path: Path) -> None:
     for step in (10, 20, 30):
-        manifest.put_checkpoint(store, PREFIX, checkpoint(tmp_path / str(step), f"step {step}"), step)
+        checkpoints.put_checkpoint(store, PREFIX, checkpoint(tmp_path / str(step), f"step {step}"), step)
     store.delete(f"{PREFIX}/checkpoints/step-000030/COMPLETE.json")
-    assert manifest.get_checkpoint(store, PREFIX, tmp_path / "back") == 20
+    assert checkpoints.get_checkpoint(store, PREFIX, tmp_path / "back") == 20
     assert (tmp_path / "back" / "step-20" / "weights.bin").read_text() == "step 20"
 
     (root / PREFIX / "checkpoints/step-000020/weights.bin").write_text("damaged")
-    assert manifest.get_checkpoint(store, PREFIX, tmp_path / "again") == 10
+    assert checkpoints.get_checkpoint(store, PREFIX, tmp_path / "again") == 10
 
 
 def test_pruning_keeps_the_newest(store: Store, tmp_path: Path) -> None:
     for step in (1, 2, 1_000_000):
-        manifest.put_checkpoint(store, PREFIX, checkpoint(tmp_path / str(step), "x"), step)
-    manifest.prune_checkpoints(store, PREFIX, 1)
-    assert list(manifest.checkpoints(store, PREFIX)) == [1_000_000]
+        checkpoints.put_checkpoint(store, PREFIX, checkpoint(tmp_path / str(step), "x"), step)
+    checkpoints.prune_checkpoints(store, PREFIX, 1)
+    assert list(checkpoints.checkpoints(store, PREFIX)) == [1_000_000]
     assert not [key for key in store.list(f"{PREFIX}/checkpoints/") if "step-000002" in key]
-    manifest.prune_checkpoints(store, PREFIX, 0)
-    assert manifest.get_checkpoint(store, PREFIX, tmp_path / "back") is None
+    checkpoints.prune_checkpoints(store, PREFIX, 0)
+    assert checkpoints.get_checkpoint(store, PREFIX, tmp_path / "back") is None
 
 
-def finished(store: Store, tmp_path: Path) -> manifest.Manifest:
+def finished(store: Store, tmp_path: Path) -> records.Manifest:
     made = record(store, tmp_path / "made")
     item = made.artifacts[0]
-    file = manifest.PublishedFile(
+    file = records.PublishedFile(
         name="x.gguf", key="stages/export/key/a.bin", type="f16", sha256=item.sha256, size=item.size
     )
-    found = manifest.Manifest(run="one", name="x", spec={}, sources={}, stages={"e": made}, files=[file], places=[])
-    return manifest.write_manifest(store, found)
+    found = records.Manifest(run="one", name="x", spec={}, sources={}, stages={"e": made}, files=[file], places=[])
+    return records.write_manifest(store, found)
 
 
 def test_a_manifest_is_written_once_and_verifies(store: Store, root: Path, tmp_path: Path) -> None:
     first = finished(store, tmp_path)
     assert finished(store, tmp_path).finished == first.finished
-    assert manifest.read_manifest(store, "one") == first
-    manifest.verify_manifest(store, first)
+    assert records.read_manifest(store, "one") == first
+    records.verify_manifest(store, first)
     (root / "stages/export/key/a.bin").write_bytes(b"other byte")
     with pytest.raises(IntegrityViolated, match="not what its hash says"):
-        manifest.verify_manifest(store, first)
+        records.verify_manifest(store, first)
     (root / "stages/export/key/a.bin").unlink()
     with pytest.raises(IntegrityViolated, match="missing"):
-        manifest.verify_manifest(store, first)
+        records.verify_manifest(store, first)

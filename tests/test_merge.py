@@ -8,12 +8,12 @@ import torch
 from safetensors.torch import load_file
 
 from job.errors import QualityRejected
-from job.merging import merge
-from job.merging.merge import LowRank, Requantized, Rows
-from job.merging.merge_plan import plan
-from job.merging.merged_folder import write_merged
-from job.merging.model_view import make_view
-from job.merging.peft_adapter import PeftAdapter
+from job.export import merge
+from job.export.merge import LowRank, Requantized, Rows
+from job.export.merge_plan import plan
+from job.export.merged_folder import write_merged
+from job.export.model_view import make_view
+from job.export.peft_adapter import PeftAdapter
 from tests.export_reference import load, make_adapter, with_adapter
 from tests.tiny_models import VOCAB_SIZE, copy_tokenizer, make_llama
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from job import safety
 from job.errors import JobError
+from job.fetch import safety
 
 CONFIG = json.dumps({"model_type": "llama"}).encode()
 

@@ -11,7 +11,7 @@ import pytest
 from jinja2 import TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from job.prompt_format import PromptFormat, plain, take_apart
+from job.chat.prompt_format import PromptFormat, plain, take_apart
 from job.report.modelfile import go_template, modelfile
 
 SPECIAL = ["<s>", "</s>", "<|im_end|>", "<|eot|>", "<end_of_turn>"]

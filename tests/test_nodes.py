@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from k8s.nodes import Expression, Node, Taint, Toleration, node_of, quantity
+from k8s.placement.nodes import Expression, Node, Taint, Toleration, node_of, quantity
 
 
 def item(**status: Any) -> dict[str, Any]:

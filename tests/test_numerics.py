@@ -13,11 +13,11 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from job import activations, memory
-from job.anatomy import anatomy_of
+from job.predict import activations, vram
+from job.predict.anatomy import anatomy_of
 from job.spec import JobSpec
-from job.stages import train
-from job.training.precision import Precision
+from job.train import stage as train_stage
+from job.train.precision import Precision
 from tests.tiny_models import make_llama
 
 pytestmark = pytest.mark.slow
@@ -49,12 +49,12 @@ class NeverStops:
 
 
 def trainer_of(spec: JobSpec, model: Path, rows: Path, folder: Path) -> Any:
-    from job.training.model import load_base, load_tokenizer, with_adapter
+    from job.train.model import load_base, load_tokenizer, with_adapter
 
     tokenizer = load_tokenizer(spec, model, "text")
     peft = with_adapter(spec, load_base(spec, model, ON_THE_CPU), None)
-    inputs = train.Inputs(model=model, train=rows, eval=rows, kind="text")
-    return train.make_trainer(spec, inputs, folder, peft, tokenizer, ON_THE_CPU, NeverStops())
+    inputs = train_stage.Inputs(model=model, train=rows, eval=rows, kind="text")
+    return train_stage.make_trainer(spec, inputs, folder, peft, tokenizer, ON_THE_CPU, NeverStops())
 
 
 def quantized(model: Any) -> dict[str, bytes]:
@@ -78,15 +78,15 @@ def test_an_evaluation_leaves_every_4_bit_weight_as_it_was(
     monkeypatch.setattr("bitsandbytes.nn.modules.has_avx512bf16", lambda: True)
     trainer = trainer_of(spec_of(model, load=load), model, rows, tmp_path)
     before = quantized(trainer.model)
-    train.evaluated(trainer)
+    train_stage.evaluated(trainer)
     assert quantized(trainer.model) == before
 
 
 def test_evaluations_in_between_change_no_loss(model: Path, rows: Path, tmp_path: Path) -> None:
     def losses(name: str, held_out: Path | None, **training: Any) -> list[float]:
         spec = spec_of(model, training=training)
-        inputs = train.Inputs(model=model, train=rows, eval=held_out, kind="text")
-        return [one["loss"] for one in train.run(spec, inputs, tmp_path / name).losses]
+        inputs = train_stage.Inputs(model=model, train=rows, eval=held_out, kind="text")
+        return [one["loss"] for one in train_stage.run(spec, inputs, tmp_path / name).losses]
 
     often = losses("often", rows, eval_steps=1)
     assert len(often) == 6 and often == pytest.approx(losses("never", None), abs=1e-6)
@@ -120,7 +120,7 @@ def test_a_stage_never_asks_for_code_from_the_hub(model: Path, rows: Path, tmp_p
     (site / "kernels" / "__init__.py").write_text(f"open({str(tmp_path / 'asked')!r}, 'w')\nraise SystemExit(1)\n")
     (site / "kernels-0.17.2.dist-info" / "METADATA").write_text("Name: kernels\nVersion: 0.17.2\n")
     spec = spec_of(model, training={"max_steps": 2, "eval_steps": 1})
-    inputs = train.Inputs(model=model, train=rows, eval=rows, kind="text")
+    inputs = train_stage.Inputs(model=model, train=rows, eval=rows, kind="text")
     given = {"spec": spec.model_dump(mode="json"), "inputs": inputs.model_dump(mode="json")}
     (folder / "inputs.json").write_text(json.dumps(given))
     path = os.pathsep.join([str(site), *filter(None, [os.environ.get("PYTHONPATH")])])
@@ -181,5 +181,5 @@ LLAMA_2 = {"model_type": "llama", "hidden_size": 4096, "intermediate_size": 1100
 @pytest.mark.parametrize("vocabulary", [32_000, 128_256, 262_144])
 def test_the_loss_takes_under_800_megabytes_of_a_gpu_in_the_image(vocabulary: int) -> None:
     spec = JobSpec.model_validate({"model": {"id": "a/b"}, "dataset": {"id": "a/b"}})
-    needed = memory.vram(spec, anatomy_of(LLAMA_2 | {"vocab_size": vocabulary}, "7B"))
+    needed = vram.vram(spec, anatomy_of(LLAMA_2 | {"vocab_size": vocabulary}, "7B"))
     assert needed.loss < 800e6

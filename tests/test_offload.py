@@ -7,11 +7,10 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from job import generate, imatrix, judging, llama, offload
 from job.errors import EnvironmentUnfit, IntegrityViolated, JobError
+from job.llama_cpp import bundle, generate, imatrix, offload, perplexity, quantize
 from job.logs import Progress
 from job.spec import JobSpec
-from job.stages import quantize
 from tests.cuda_llama import FITTED, LAYERS, ON_CPU, SMALLER, WITHOUT, CudaLlama
 from tests.export_reference import exported
 
@@ -46,7 +45,7 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> CudaLlama:
 
 @pytest.fixture
 def cuda(build: CudaLlama, monkeypatch: pytest.MonkeyPatch) -> Iterator[CudaLlama]:
-    cached: tuple[Any, ...] = (llama.home, offload.has_gpu)
+    cached: tuple[Any, ...] = (bundle.home, offload.has_gpu)
     monkeypatch.setenv("FINETUNE_LLAMA", str(build.folder))
     for one in cached:
         one.cache_clear()
@@ -56,8 +55,8 @@ def cuda(build: CudaLlama, monkeypatch: pytest.MonkeyPatch) -> Iterator[CudaLlam
         one.cache_clear()
 
 
-def judge(gguf: Path, ids: Path) -> judging.Judged:
-    return judging.perplexity(gguf, ids, context=64, chunks=4)
+def judge(gguf: Path, ids: Path) -> perplexity.Judged:
+    return perplexity.perplexity(gguf, ids, context=64, chunks=4)
 
 
 PROGRAMS: dict[str, Callable[[Path, Path, Path, Path], Any]] = {
@@ -76,7 +75,7 @@ PROGRAMS: dict[str, Callable[[Path, Path, Path, Path], Any]] = {
 
 def test_a_build_without_a_gpu_is_not_asked_to_use_one(gguf: Path, ids: Path) -> None:
     assert judge(gguf, ids).gpu_layers == "0"
-    assert [speed.gpu_layers for speed in judging.speeds(gguf, [1, 2])] == ["0", "0"]
+    assert [speed.gpu_layers for speed in perplexity.speeds(gguf, [1, 2])] == ["0", "0"]
 
 
 def test_every_program_that_computes_is_fitted_to_the_gpu_and_the_layers_are_recorded(
@@ -84,7 +83,7 @@ def test_every_program_that_computes_is_fitted_to_the_gpu_and_the_layers_are_rec
 ) -> None:
     expected = f"2/{LAYERS}"
     assert judge(gguf, ids).gpu_layers == expected
-    assert [(speed.threads, speed.gpu_layers) for speed in judging.speeds(gguf, [1, 2])] == [
+    assert [(speed.threads, speed.gpu_layers) for speed in perplexity.speeds(gguf, [1, 2])] == [
         (1, expected),
         (2, expected),
     ]
@@ -112,7 +111,7 @@ def test_after_a_fault_of_the_gpu_fewer_layers_run_on_it(
     cuda.fail(*(f"* {rung} * {fault}" for rung in failing))
     with capture_logs() as events:
         found = judge(gguf, ids)
-        (speed,) = judging.speeds(gguf, [1])
+        (speed,) = perplexity.speeds(gguf, [1])
     assert (found.value, found.gpu_layers, speed.gpu_layers) == (plain.value, layers, layers)
     assert cuda.tries("llama-perplexity") == cuda.tries("llama-bench") == tries
     told = [event for event in events if event["event"] == "llama.gpu_failed"]
@@ -191,7 +190,7 @@ def test_the_reason_of_a_damaged_file_is_not_that_there_is_no_gpu() -> None:
 def test_a_speed_that_cannot_be_measured_is_a_warning(gguf: Path, cuda: CudaLlama, fault: str) -> None:
     cuda.fail(f"llama-bench * * {fault}")
     with capture_logs() as events:
-        assert judging.speeds(gguf, [1]) == []
+        assert perplexity.speeds(gguf, [1]) == []
     last = events[-1]
     assert (last["event"], last["log_level"], last["file"]) == ("evaluate.no_speed", "warning", gguf.name)
     assert "llama-bench" in last["why"] and last["what"]

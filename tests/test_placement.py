@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from job.gpus import GPUS
+from job.predict.gpus import GPUS
 from k8s.errors import GpuUnavailable, SettingsInvalid
-from k8s.gpu_names import GPU_NAMES
-from k8s.nodes import Node, Taint, Toleration
-from k8s.placement import Placement, place
-from k8s.wish import Wish
+from k8s.placement.gpu_names import GPU_NAMES
+from k8s.placement.nodes import Node, Taint, Toleration
+from k8s.placement.place import Placement, place
+from k8s.placement.wish import Wish
 from tests.gpu_nodes import CARDS, PRODUCT, PRODUCTS, PROFILES, crowd, relabelled, shared, sliced, whole
 
 EACH = [(platform, gpu) for platform, cards in CARDS.items() for gpu in cards]

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from k8s.manifest import render
-from k8s.nodes import Node
-from k8s.placement import place
-from k8s.settings import GIB, Resources
-from k8s.wish import Wish
+from k8s.manifest.render import render
+from k8s.manifest.settings import GIB, Resources
+from k8s.placement.nodes import Node
+from k8s.placement.place import place
+from k8s.placement.wish import Wish
 from tests.cluster.fixtures import Cluster, eventually
 from tests.gpu_nodes import CARDS, PROFILES, crowd, shared, sliced, whole
 from tests.job_settings import pod_of, settings, spec

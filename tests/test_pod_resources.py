@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from job import memory
-from job.anatomy import Anatomy, anatomy_of
+from job.predict import disk, ram
+from job.predict.anatomy import Anatomy, anatomy_of
 from job.spec import JobSpec
-from k8s.resources import resources_of
-from k8s.settings import GIB, Resources
+from k8s.manifest.resources import resources_of
+from k8s.manifest.settings import GIB, Resources
 
 
 def spec(**sections: Any) -> JobSpec:
@@ -32,7 +32,7 @@ def test_the_recipe_fits_a_node_with_15_gb_and_the_disk_that_clouds_give() -> No
 
 
 def test_the_disk_holds_the_base_and_the_unquantized_file_at_once() -> None:
-    both = 2 * memory.export_bytes(SEVEN, "f16")
+    both = 2 * disk.export_bytes(SEVEN, "f16")
     assert both < resources_of(spec(), SEVEN, on_gpu=True).disk < 2 * both
 
 
@@ -59,4 +59,4 @@ def test_a_family_that_is_not_known_gets_the_defaults() -> None:
 
 def test_a_large_vocabulary_needs_more_memory() -> None:
     wide = llama(5120, 48, 14336, 40, vocabulary=262_144)
-    assert resources_of(spec(), wide, on_gpu=True).memory > memory.export_ram(wide)
+    assert resources_of(spec(), wide, on_gpu=True).memory > ram.export_ram(wide)

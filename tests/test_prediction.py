@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from job import activations, disk, judging_windows, llama, memory, ram, timing
-from job.anatomy import Anatomy, anatomy_of
 from job.errors import SpecInvalid
-from job.gpus import GPUS
-from job.hollow import planned, planned_here
+from job.llama_cpp import bundle, quantize, windows
 from job.plan import describe
+from job.predict import activations, disk, ram, timing, vram
+from job.predict.anatomy import Anatomy, anatomy_of
+from job.predict.file_sizes import planned, planned_here
+from job.predict.gpus import GPUS
 from job.spec import JobSpec
-from job.stages import quantize
 from tests.export_reference import exported
 from tests.tiny_families import FAMILIES, make_family
 from tests.tiny_models import make_llama
@@ -50,15 +50,15 @@ SIZES = {
 def test_the_sizes_are_those_that_the_literature_states(size: str, tmp_path: Path) -> None:
     config, f16, four_bits = SIZES[size]
     model = anatomy_of(config, size)
-    assert memory.export_bytes(model, "f16") / GIB == pytest.approx(f16, rel=0.04)
-    assert planned(model, ["q4_k_m"], tmp_path)["q4_k_m"].size / memory.GB == pytest.approx(four_bits, rel=0.05)
+    assert disk.export_bytes(model, "f16") / GIB == pytest.approx(f16, rel=0.04)
+    assert planned(model, ["q4_k_m"], tmp_path)["q4_k_m"].size / vram.GB == pytest.approx(four_bits, rel=0.05)
 
 
 def test_the_recipe_trains_within_a_t4() -> None:
-    needed = memory.vram(spec(training={"max_length": 512}), anatomy_of(SIZES["7B"][0], "7B"))
-    assert 5 * memory.GB < needed.total < GPUS["t4"].memory
-    assert memory.vram(spec(), anatomy_of(SIZES["7B"][0], "7B")).total < GPUS["t4"].memory
-    assert memory.trainable(spec(), anatomy_of(SIZES["7B"][0], "7B")) == 4_194_304
+    needed = vram.vram(spec(training={"max_length": 512}), anatomy_of(SIZES["7B"][0], "7B"))
+    assert 5 * vram.GB < needed.total < GPUS["t4"].memory
+    assert vram.vram(spec(), anatomy_of(SIZES["7B"][0], "7B")).total < GPUS["t4"].memory
+    assert vram.trainable(spec(), anatomy_of(SIZES["7B"][0], "7B")) == 4_194_304
 
 
 @pytest.mark.slow
@@ -71,7 +71,7 @@ def test_a_block_saves_what_autograd_saves(family: str, lora: dict[str, Any]) ->
     """Of the second block: in the first one, not all that it computes depends on an adapter yet."""
     import transformers
 
-    from job.training.model import with_adapter
+    from job.train.model import with_adapter
 
     name, fields, _ = FAMILIES[family]
     sizes = {"hidden_size": 512, "intermediate_size": 1024, "num_hidden_layers": 2, "vocab_size": 512, "head_dim": 64}
@@ -136,13 +136,13 @@ def test_parameters_are_those_that_transformers_counts(family: str, tmp_path: Pa
 def test_trainable_parameters_are_those_that_peft_counts(lora: dict[str, Any], tmp_path: Path) -> None:
     from transformers import AutoModelForCausalLM
 
-    from job.training.model import with_adapter
+    from job.train.model import with_adapter
 
     folder = make_llama(tmp_path / "model")
     asked = spec(lora=lora)
     peft = with_adapter(asked, AutoModelForCausalLM.from_pretrained(folder), None)
     model = anatomy_of(json.loads((folder / "config.json").read_text()), "tiny")
-    assert memory.trainable(asked, model) == peft.get_nb_trainable_parameters()[0]
+    assert vram.trainable(asked, model) == peft.get_nb_trainable_parameters()[0]
 
 
 @pytest.mark.slow
@@ -159,7 +159,7 @@ def test_the_predicted_size_of_a_file_is_the_real_ones(family: str, tmp_path: Pa
 
 def tensor_bytes(path: Path) -> int:
     """What the file holds but its header and metadata."""
-    if (folder := str(llama.converter_path() / "gguf-py")) not in sys.path:
+    if (folder := str(bundle.converter_path() / "gguf-py")) not in sys.path:
         sys.path.insert(0, folder)
     from gguf import GGUFReader
 
@@ -212,8 +212,8 @@ def test_a_plan_needs_no_torch_and_about_a_second(tmp_path: Path) -> None:
 
 def test_steps_are_counted_as_the_trainer_counts_them() -> None:
     training = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 2, "num_train_epochs": 3}
-    assert memory.steps(spec(training=training), 101) == 39
-    assert memory.steps(spec(training={"max_steps": 7}), 101) == 7
+    assert timing.steps(spec(training=training), 101) == 39
+    assert timing.steps(spec(training={"max_steps": 7}), 101) == 7
 
 
 def test_an_anatomy_names_its_largest_layer() -> None:
@@ -222,7 +222,7 @@ def test_an_anatomy_names_its_largest_layer() -> None:
 
 
 def test_the_larger_of_a_blocks_backward_pass_and_the_loss_counts() -> None:
-    needed = memory.vram(spec(), anatomy_of(SIZES["7B"][0], "7B"))
+    needed = vram.vram(spec(), anatomy_of(SIZES["7B"][0], "7B"))
     rest = needed.weights + needed.adapter + needed.optimizer + needed.activations + needed.context
     assert needed.total == rest + max(needed.block, needed.loss)
 
@@ -232,7 +232,7 @@ def test_a_7b_model_fits_a_node_with_15_gb_of_memory_in_every_stage() -> None:
     asked = spec()
     held = ram.by_stage(asked, model, planned_here(model, asked.export.types), on_gpu=True)
     assert list(held) == ["fetch", "train", "export", "imatrix", "quantize", "evaluate", "publish"]
-    assert disk.peak(held)[1] < 6 * memory.GB
+    assert disk.peak(held)[1] < 6 * vram.GB
 
 
 def test_the_disk_of_each_stage_is_what_lies_there() -> None:
@@ -241,13 +241,13 @@ def test_the_disk_of_each_stage_is_what_lies_there() -> None:
     size = disk.sizes(asked, model, files={"q4_k_m": 4_000_000_000, "q8_0": 7_000_000_000})
     lies = disk.by_stage(asked, size)
     words = disk.GGUF_WORD * model.vocabulary
-    unquantized = memory.export_bytes(model, "f16") + words
+    unquantized = disk.export_bytes(model, "f16") + words
     assert size.unquantized == unquantized
     assert lies["fetch"] == model.stored_bytes
     trained = size.adapter + 3 * size.checkpoint
     assert lies["train"] == model.stored_bytes + trained + size.checkpoint
     assert lies["export"] == model.stored_bytes + unquantized + trained
-    assert size.logits == judging_windows.logits_bytes(32000, 512, 32768 // 512)
+    assert size.logits == windows.logits_bytes(32000, 512, 32768 // 512)
     # Two files at a time, and the one of the unquantized type is a link to it.
     assert lies["evaluate"] == unquantized + trained + size.logits + 11_000_000_000 + 2 * words
     assert disk.peak(lies)[1] == max(lies.values())
@@ -262,9 +262,9 @@ def test_a_store_in_the_work_directory_is_counted(tmp_path: Path) -> None:
 
 
 def test_a_store_keeps_a_family_that_nothing_is_known_of_within_the_largest_sizes() -> None:
-    size = disk.sizes(spec(), None, 10 * memory.GB)
-    assert size.unquantized == 10 * memory.GB and size.logits == judging_windows.LOGITS_LIMIT
-    assert size.files["q8_0"] == pytest.approx(5.3 * memory.GB, rel=0.01)
+    size = disk.sizes(spec(), None, 10 * vram.GB)
+    assert size.unquantized == 10 * vram.GB and size.logits == windows.LOGITS_LIMIT
+    assert size.files["q8_0"] == pytest.approx(5.3 * vram.GB, rel=0.01)
 
 
 def test_the_deadline_is_a_week_or_three_times_the_estimate() -> None:

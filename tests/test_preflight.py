@@ -6,12 +6,15 @@ from types import SimpleNamespace
 import pytest
 from structlog.testing import capture_logs
 
-from job import disk, llama, node, preflight, ram
-from job.anatomy import anatomy_of
+from job import node
 from job.errors import EnvironmentUnfit
-from job.hollow import planned_here
+from job.llama_cpp import bundle
+from job.pipeline import preflight
+from job.predict import disk, ram
+from job.predict.anatomy import anatomy_of
+from job.predict.file_sizes import planned_here
+from job.publish.publisher import Publisher
 from job.spec import JobSpec
-from job.stages.publish import Publisher
 from tests.test_prediction import SIZES
 
 SPEC = JobSpec.model_validate({"model": {"id": "a/b"}, "dataset": {"id": "a/b"}})
@@ -40,8 +43,8 @@ def test_the_gpus_that_llama_cpp_finds_are_named(tmp_path: Path, monkeypatch: py
     program = tmp_path / "llama-bench"
     program.write_text("#!/bin/sh\nprintf 'Available devices:\\n  CUDA0: Tesla T4 (15360 MiB, 15095 MiB free)\\n'\n")
     program.chmod(0o755)
-    monkeypatch.setattr(llama, "program", lambda _: program)
-    assert llama.devices() == ["CUDA0: Tesla T4"]
+    monkeypatch.setattr(bundle, "program", lambda _: program)
+    assert bundle.devices() == ["CUDA0: Tesla T4"]
 
 
 @pytest.mark.slow

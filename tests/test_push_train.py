@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from job.manifest import Manifest, PublishedFile
+from job.run.records import Manifest, PublishedFile
 from job.store import open_store
 from tests.chart import ROOT
 from tests.cluster.fixtures import Cluster

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from push.words import block, code, harmless, shown
+from push.escape import block, code, harmless, shown
 
 COMMANDS = [
     "::error::boom",
@@ -47,7 +47,7 @@ def test_ordinary_text_stays_as_it_is() -> None:
 
 def test_everything_that_the_process_writes_is_filtered() -> None:
     program = (
-        "import os, sys, subprocess\nfrom push.words import harmless_output\n"
+        "import os, sys, subprocess\nfrom push.escape import harmless_output\n"
         "with harmless_output():\n"
         "    print('::error::print')\n    print('::error::err', file=sys.stderr)\n    os.write(1, b'::error::raw\\n')\n"
         "    subprocess.run(['echo', '::error::child'])\n    print('last, without an end', end='')\n"

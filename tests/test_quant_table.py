@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from job.quants import EVERY_TYPE, NEEDS_IMATRIX
+from job.spec.quants import EVERY_TYPE, NEEDS_IMATRIX
 
 pytestmark = pytest.mark.slow
 

@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from job import imatrix, llama
 from job.errors import EnvironmentUnfit, IntegrityViolated, SpecInvalid, StorageFailed
-from job.generate import check_numbers, generate, threads
-from job.quants import EVERY_TYPE, NEEDS_IMATRIX, UNQUANTIZED
+from job.llama_cpp import bundle, imatrix, quantize
+from job.llama_cpp.generate import check_numbers, generate
+from job.node import threads
 from job.spec import JobSpec
-from job.stages import quantize
+from job.spec.quants import EVERY_TYPE, NEEDS_IMATRIX, UNQUANTIZED
 
 pytestmark = pytest.mark.slow
 
@@ -30,7 +30,7 @@ def spec_with(**export: object) -> JobSpec:
 def converted(model: Path, out: Path) -> Path:
     command = [
         sys.executable,
-        llama.converter_path() / "convert_hf_to_gguf.py",
+        bundle.converter_path() / "convert_hf_to_gguf.py",
         model,
         "--outfile",
         out,
@@ -43,7 +43,7 @@ def converted(model: Path, out: Path) -> Path:
 
 def gguf_module() -> Any:
     """The gguf package of the bundled llama.cpp."""
-    if (folder := str(llama.converter_path() / "gguf-py")) not in sys.path:
+    if (folder := str(bundle.converter_path() / "gguf-py")) not in sys.path:
         sys.path.insert(0, folder)
     import gguf
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from job import llama
-from job.quants import ALIASES, EVERY_TYPE, NEEDS_IMATRIX, QUANTIZED, UNQUANTIZED
+from job.llama_cpp import bundle
+from job.spec.quants import ALIASES, EVERY_TYPE, NEEDS_IMATRIX, QUANTIZED, UNQUANTIZED
 
 pytestmark = pytest.mark.slow
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def offered() -> dict[str, str]:
     """The types in the help of llama-quantize, with what it says about each."""
-    done = subprocess.run([llama.program("llama-quantize"), "--help"], capture_output=True, text=True)
+    done = subprocess.run([bundle.program("llama-quantize"), "--help"], capture_output=True, text=True)
     table = (done.stdout + done.stderr).split("allowed quantization types")[1]
     found = re.findall(r"^\s*\d+\s+or\s+(\w+)\s*:(.*)$", table, re.M)
     return {name.lower(): text.strip() for name, text in found}
@@ -30,7 +30,7 @@ def tiny_gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("quants")
     model, out = make_llama(folder / "model", layers=4), folder / "model.gguf"
-    converter = llama.converter_path()
+    converter = bundle.converter_path()
     command = [sys.executable, converter / "convert_hf_to_gguf.py", model, "--outfile", out, "--outtype", "f32"]
     environ = os.environ | {"PYTHONPATH": str(converter / "gguf-py")}
     done = subprocess.run(command, capture_output=True, text=True, env=environ)
@@ -53,7 +53,7 @@ def test_the_aliases_are_those_of_llama_cpp(offered: dict[str, str]) -> None:
 def test_a_type_needs_an_importance_matrix_exactly_where_the_table_says_so(
     kind: str, tiny_gguf: Path, tmp_path: Path
 ) -> None:
-    command = [llama.program("llama-quantize"), tiny_gguf, tmp_path / "quantized.gguf", kind, "1"]
+    command = [bundle.program("llama-quantize"), tiny_gguf, tmp_path / "quantized.gguf", kind, "1"]
     done = subprocess.run(command, capture_output=True, text=True, errors="replace")
     said = done.stdout + done.stderr
     if kind in NEEDS_IMATRIX:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from job.spec import JobSpec
-from job.stages import train
+from job.train import stage as train_stage
 from tests import plain_training
 
 pytestmark = pytest.mark.slow
@@ -26,7 +26,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def job_losses(model: Path, rows: Path, out: Path, trainer: str, **changes: Any) -> train.Result:
+def job_losses(model: Path, rows: Path, out: Path, trainer: str, **changes: Any) -> train_stage.Result:
     spec = JobSpec.model_validate(
         {
             "model": {"id": str(model)},
@@ -42,7 +42,7 @@ def job_losses(model: Path, rows: Path, out: Path, trainer: str, **changes: Any)
             "evaluation": {"samples": 0},
         }
     )
-    return train.run(spec, train.Inputs(model=model, train=rows, kind="text"), out)
+    return train_stage.run(spec, train_stage.Inputs(model=model, train=rows, kind="text"), out)
 
 
 @pytest.mark.parametrize("accumulation", [1, 2])

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from job.artifacts import Artifact, verify
-from job.manifest import read_manifest, verify_manifest
+from job.run.records import read_manifest, verify_manifest
 from job.store import open_store
 from tests.job_process import AS_A_USER, run_job
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from job.manifest import read_manifest
+from job.run.records import read_manifest
 from job.store import open_store
 from tests.cuda_llama import FITTED, LAYERS, ON_CPU, SMALLER, WITHOUT, CudaLlama
 from tests.job_process import Ended, run_job

@@ -8,7 +8,7 @@ import pytest
 
 from job.dataset import write_text
 from job.errors import DataInvalid, NotFound
-from job.spec import PlainText
+from job.spec.sections import PlainText
 
 TEXT = " = A title = \n\n The first line . \n The second line . \n"
 

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from job.quants import EVERY_TYPE
 from job.spec import JobSpec
+from job.spec.quants import EVERY_TYPE
 
 BOTH = {"model": {"id": "owner/name"}, "dataset": {"id": "owner/rows"}}
 

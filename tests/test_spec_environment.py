@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from job.spec_file import load
+from job.spec.load import load
 from tests.test_spec_file import BASE, ENV, refused
 
 

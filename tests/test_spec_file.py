@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from job.artifacts import digest_of
 from job.errors import SpecInvalid
 from job.spec import JobSpec
-from job.spec_faults import ELSEWHERE
-from job.spec_file import load
-from job.spec_schema import schema
-from job.spec_source import MAX_BYTES
+from job.spec.faults import ELSEWHERE
+from job.spec.load import load
+from job.spec.schema import schema
+from job.spec.source import MAX_BYTES
 
 ROOT = Path(__file__).resolve().parent.parent
 BASE = "model: {id: owner/name}\ndataset: {id: owner/rows}\n"

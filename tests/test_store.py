@@ -18,12 +18,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from job.artifacts import Artifact
-from job.errors import (
-    IntegrityViolated,
-    NotFound,
-    SpecInvalid,
-)
-from job.store import Conflict, Store, checked, open_store
+from job.errors import IntegrityViolated, NotFound, SpecInvalid
+from job.store import Store, open_store
+from job.store.base import Conflict, checked
 from tests.s3_server import Bucket
 
 pytestmark = pytest.mark.slow

@@ -8,10 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from job.errors import (
-    IntegrityViolated,
-    StorageFailed,
-)
+from job.errors import IntegrityViolated, StorageFailed
 from job.store import open_store
 from tests.test_store import MIB, file_of
 

@@ -8,15 +8,10 @@ from typing import Any
 
 import pytest
 
-from job.errors import (
-    CredentialsRejected,
-    EnvironmentUnfit,
-    JobError,
-    NotFound,
-    RemoteUnavailable,
-)
-from job.store import Conflict, open_store
-from job.store_s3 import S3Store
+from job.errors import CredentialsRejected, EnvironmentUnfit, JobError, NotFound, RemoteUnavailable
+from job.store import open_store
+from job.store.base import Conflict
+from job.store.s3 import S3Store
 from tests.s3_server import Bucket, Proxy
 from tests.test_store import MIB, file_of, sha256
 

@@ -9,9 +9,10 @@ from types import ModuleType
 
 import pytest
 
-from job import errors, supervise
+from job import errors
 from job.artifacts import Frozen
 from job.errors import DataInvalid, JobError
+from job.run import supervise
 from job.spec import JobSpec
 
 SPEC = JobSpec.model_validate({"model": {"id": "a/b"}, "dataset": {"id": "c/d"}})
@@ -63,7 +64,8 @@ def supervisor(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> supervise.Sup
 
 
 def module() -> ModuleType:
-    made = ModuleType("job.stages.pretended")
+    made = ModuleType("pretended")
+    made.NAME = "pretended"  # type: ignore[attr-defined]
     made.Result = Result  # type: ignore[attr-defined]
     return made
 

@@ -7,9 +7,9 @@ import pytest
 
 from job.errors import SpecInvalid
 from job.spec import JobSpec
-from job.spec_file import load
+from job.spec.load import load
 from k8s.errors import SettingsInvalid
-from k8s.sweep import apart, combinations, indexes
+from k8s.manifest.sweep import apart, combinations, indexes
 
 BASE = {"FINETUNE__MODEL__ID": "owner/model", "FINETUNE__DATASET__ID": "owner/rows"}
 

@@ -13,8 +13,8 @@ import pytest
 
 from job.errors import DataInvalid, EnvironmentUnfit, QualityRejected, SpecInvalid
 from job.spec import JobSpec
-from job.stages import train
-from job.training import precision, rows
+from job.train import precision, rows
+from job.train import stage as train_stage
 
 pytestmark = pytest.mark.slow
 
@@ -52,11 +52,13 @@ def spec_of(model: Path, **sections: Any) -> JobSpec:
     return JobSpec.model_validate(base | {"training": training} | sections)
 
 
-def inputs_of(model: Path, data: Path, kind: Any = "text", **more: Any) -> train.Inputs:
-    return train.Inputs(model=model, train=data / f"{kind}.jsonl", eval=data / f"{kind}-eval.jsonl", kind=kind, **more)
+def inputs_of(model: Path, data: Path, kind: Any = "text", **more: Any) -> train_stage.Inputs:
+    return train_stage.Inputs(
+        model=model, train=data / f"{kind}.jsonl", eval=data / f"{kind}-eval.jsonl", kind=kind, **more
+    )
 
 
-def adapter_of(result: train.Result) -> dict[str, Any]:
+def adapter_of(result: train_stage.Result) -> dict[str, Any]:
     from safetensors.torch import load_file
 
     weights: dict[str, Any] = load_file(result.adapter / "adapter_model.safetensors")
@@ -82,7 +84,7 @@ WAYS = {
 def test_each_way_to_train_moves_float32_adapters(tiny_model: Path, data: Path, tmp_path: Path, way: str) -> None:
     import torch
 
-    result = train.run(spec_of(tiny_model, **WAYS[way]), inputs_of(tiny_model, data), tmp_path)
+    result = train_stage.run(spec_of(tiny_model, **WAYS[way]), inputs_of(tiny_model, data), tmp_path)
     weights = adapter_of(result)
     moved = [name for name, weight in weights.items() if "lora_B" in name and weight.abs().max() > 0]
     assert moved
@@ -96,7 +98,7 @@ def test_each_way_to_train_moves_float32_adapters(tiny_model: Path, data: Path, 
 @pytest.mark.parametrize("kind", ["prompt_completion", "messages"])
 def test_pairs_and_chats_train_and_show_samples(tiny_model: Path, data: Path, tmp_path: Path, kind: str) -> None:
     spec = spec_of(tiny_model, evaluation={"samples": 2, "max_new_tokens": 3})
-    result = train.run(spec, inputs_of(tiny_model, data, kind), tmp_path)
+    result = train_stage.run(spec, inputs_of(tiny_model, data, kind), tmp_path)
     assert len(result.samples) == 2
     assert all(set(sample) == {"prompt", "before", "after", "reference"} for sample in result.samples)
 
@@ -104,11 +106,11 @@ def test_pairs_and_chats_train_and_show_samples(tiny_model: Path, data: Path, tm
 def test_the_same_spec_gives_the_same_adapter_and_starting_from_one_continues(
     tiny_model: Path, data: Path, tmp_path: Path
 ) -> None:
-    first = train.run(spec_of(tiny_model), inputs_of(tiny_model, data), tmp_path / "a")
-    second = train.run(spec_of(tiny_model), inputs_of(tiny_model, data), tmp_path / "b")
+    first = train_stage.run(spec_of(tiny_model), inputs_of(tiny_model, data), tmp_path / "a")
+    second = train_stage.run(spec_of(tiny_model), inputs_of(tiny_model, data), tmp_path / "b")
     name = "adapter_model.safetensors"
     assert (first.adapter / name).read_bytes() == (second.adapter / name).read_bytes()
-    third = train.run(spec_of(tiny_model), inputs_of(tiny_model, data, adapter=first.adapter), tmp_path / "c")
+    third = train_stage.run(spec_of(tiny_model), inputs_of(tiny_model, data, adapter=first.adapter), tmp_path / "c")
     assert third.loss_before == pytest.approx(first.loss_after, abs=1e-5)
 
 
@@ -116,20 +118,20 @@ def test_a_resumed_training_has_the_losses_of_an_undisturbed_one(tiny_model: Pat
     def spec(**more: Any) -> JobSpec:
         return spec_of(tiny_model, training={"max_steps": 20, "save_steps": 4, "save_total_limit": 9} | more)
 
-    whole = train.run(spec(), inputs_of(tiny_model, data), tmp_path / "whole")
+    whole = train_stage.run(spec(), inputs_of(tiny_model, data), tmp_path / "whole")
     for step in (8, 12):  # the end of an epoch, and the middle of the second
         kept = tmp_path / f"checkpoint-{step}"
         shutil.copytree(tmp_path / "whole" / "checkpoints" / kept.name, kept)
-        resumed = train.run(spec(), inputs_of(tiny_model, data, resume_from=kept), tmp_path / "resumed")
+        resumed = train_stage.run(spec(), inputs_of(tiny_model, data, resume_from=kept), tmp_path / "resumed")
         assert resumed.losses == whole.losses
         assert resumed.loss_after == whole.loss_after
 
 
 def test_a_checkpoint_of_the_last_step_needs_no_more_training(tiny_model: Path, data: Path, tmp_path: Path) -> None:
     spec = spec_of(tiny_model, training={"max_steps": 4, "save_steps": 2})
-    whole = train.run(spec, inputs_of(tiny_model, data), tmp_path / "whole")
+    whole = train_stage.run(spec, inputs_of(tiny_model, data), tmp_path / "whole")
     kept = shutil.copytree(tmp_path / "whole" / "checkpoints" / "checkpoint-4", tmp_path / "kept")
-    again = train.run(spec, inputs_of(tiny_model, data, resume_from=kept), tmp_path / "again")
+    again = train_stage.run(spec, inputs_of(tiny_model, data, resume_from=kept), tmp_path / "again")
     assert again.losses == whole.losses
     name = "adapter_model.safetensors"
     assert (again.adapter / name).read_bytes() == (whole.adapter / name).read_bytes()
@@ -140,18 +142,18 @@ def test_the_best_checkpoint_travels_with_later_ones(tiny_model: Path, data: Pat
     spec = spec_of(tiny_model, training=training | {"learning_rate": 1.0, "lr_scheduler_type": "constant"})
     strange = write(tmp_path / "strange.jsonl", [{"text": "ζξ§ ψω ¶¤ ξξζ"}])  # gets worse as the model learns English
     inputs = inputs_of(tiny_model, data).model_copy(update={"eval": strange})
-    whole = train.run(spec, inputs, tmp_path / "whole")
+    whole = train_stage.run(spec, inputs, tmp_path / "whole")
     kept = shutil.copytree(tmp_path / "whole" / "checkpoints" / "checkpoint-6", tmp_path / "kept")
     shutil.rmtree(tmp_path / "whole" / "checkpoints")
-    resumed = train.run(spec, inputs.model_copy(update={"resume_from": kept}), tmp_path / "elsewhere")
+    resumed = train_stage.run(spec, inputs.model_copy(update={"resume_from": kept}), tmp_path / "elsewhere")
     assert resumed.loss_after == whole.loss_after
     assert whole.loss_after == pytest.approx(min(one["eval_loss"] for one in whole.evals), abs=1e-5)
 
 
 def test_half_the_micro_batch_keeps_the_effective_batch(tiny_model: Path, data: Path, tmp_path: Path) -> None:
     spec = spec_of(tiny_model, lora={"dropout": 0.0}, training={"group_by_length": False})
-    whole = train.run(spec, inputs_of(tiny_model, data), tmp_path / "a")
-    halved = train.run(spec, inputs_of(tiny_model, data, micro_batch=1), tmp_path / "b")
+    whole = train_stage.run(spec, inputs_of(tiny_model, data), tmp_path / "a")
+    halved = train_stage.run(spec, inputs_of(tiny_model, data, micro_batch=1), tmp_path / "b")
     assert [one["loss"] for one in halved.losses] == pytest.approx([one["loss"] for one in whole.losses], abs=1e-4)
 
 
@@ -168,7 +170,7 @@ def test_the_best_checkpoint_is_taken_and_patience_ends(tiny_model: Path, data: 
     }
     strange = write(tmp_path / "strange.jsonl", [{"text": "ζξ§ ψω ¶¤ ξξζ"}])  # gets worse as the model learns English
     inputs = inputs_of(tiny_model, data).model_copy(update={"eval": strange})
-    result = train.run(spec_of(tiny_model, training=training), inputs, tmp_path / "work")
+    result = train_stage.run(spec_of(tiny_model, training=training), inputs, tmp_path / "work")
     assert result.steps < 12
     assert result.loss_after == pytest.approx(min(one["eval_loss"] for one in result.evals), abs=1e-5)
 
@@ -182,13 +184,13 @@ def test_a_loss_that_is_no_number_ends_the_run(tiny_model: Path, data: Path, tmp
     weights["model.norm.weight"] = torch.full_like(weights["model.norm.weight"], torch.nan)
     save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(QualityRejected, match="nan at step 1"):
-        train.run(spec_of(broken), inputs_of(broken, data), tmp_path / "work")
+        train_stage.run(spec_of(broken), inputs_of(broken, data), tmp_path / "work")
 
 
 def test_unknown_modules_are_named_with_those_that_exist(tiny_model: Path, data: Path, tmp_path: Path) -> None:
     with pytest.raises(SpecInvalid, match=r"query_key_value(.|\n)*k_proj, o_proj, q_proj"):
         spec = spec_of(tiny_model, lora={"target_modules": ["query_key_value"]})
-        train.run(spec, inputs_of(tiny_model, data), tmp_path)
+        train_stage.run(spec, inputs_of(tiny_model, data), tmp_path)
 
 
 def test_chats_without_a_template_say_what_to_set(tiny_model: Path, data: Path, tmp_path: Path) -> None:
@@ -199,13 +201,15 @@ def test_chats_without_a_template_say_what_to_set(tiny_model: Path, data: Path, 
     config.pop("chat_template", None)
     path.write_text(json.dumps(config))
     with pytest.raises(SpecInvalid, match=r"chat\.template"):
-        train.run(spec_of(bare), inputs_of(bare, data, "messages"), tmp_path / "work")
+        train_stage.run(spec_of(bare), inputs_of(bare, data, "messages"), tmp_path / "work")
     template = "{% for m in messages %}{{ m['content'] + eos_token }}{% endfor %}"
-    result = train.run(spec_of(bare, chat={"template": template}), inputs_of(bare, data, "messages"), tmp_path / "work")
+    result = train_stage.run(
+        spec_of(bare, chat={"template": template}), inputs_of(bare, data, "messages"), tmp_path / "work"
+    )
     assert result.steps == 2
     spec = spec_of(bare, chat={"template": template}, training={"assistant_only_loss": True})
     with pytest.raises(DataInvalid, match="does not mark"):
-        train.run(spec, inputs_of(bare, data, "messages"), tmp_path / "work")
+        train_stage.run(spec, inputs_of(bare, data, "messages"), tmp_path / "work")
 
 
 def test_the_loss_is_on_the_assistants_turns_where_the_template_marks_them(tiny_model: Path) -> None:

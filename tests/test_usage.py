@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from job import usage
 from job.errors import StorageFailed
 from job.report.plots import stage_bands
+from job.run import usage
+from job.run.usage import Usage, UsageLog, anonymous_memory, read_usage
 from job.store import open_store
-from job.usage import Usage, UsageLog, anonymous_memory, read_usage
 
 
 def test_a_run_of_two_attempts_has_both_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from job import generate, vocabulary
 from job.errors import IntegrityViolated, QualityRejected
-from job.gguf_header import read_metadata
+from job.evaluate import tokens, vocabulary
+from job.llama_cpp import generate
+from job.llama_cpp.gguf import read_metadata
 from job.spec import JobSpec
-from job.stages import tokens
 from tests.export_reference import exported
 from tests.tiny_families import make_family
 from tests.tiny_models import make_llama

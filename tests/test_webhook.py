@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from job import webhook
 from job.artifacts import Artifact
 from job.errors import DataInvalid
-from job.manifest import Manifest, PublishedFile, StageRecord
+from job.report import webhook
+from job.run.records import Manifest, PublishedFile, StageRecord
 
 SECRET_PATH = "/services/" + "T0CANARY0SECRET"
 

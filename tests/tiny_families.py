@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from job import llama
+from job.llama_cpp import bundle
 from tests.gguf_file import read_gguf
 from tests.tiny_models import CHAT_TEMPLATE, VOCAB_SIZE, copy_tokenizer, save, write_json
 
@@ -27,7 +27,7 @@ def bpe_tokenizer(name: str, bos: str | None, eos: str, folder: Path, chat_templ
     """Writes the tokenizer of llama.cpp's vocabulary `name` in Hugging Face's format."""
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, processors
 
-    vocabulary = read_gguf(llama.home() / "vocab" / f"ggml-vocab-{name}.gguf").metadata
+    vocabulary = read_gguf(bundle.home() / "vocab" / f"ggml-vocab-{name}.gguf").metadata
     tokens, types = vocabulary["tokenizer.ggml.tokens"], vocabulary["tokenizer.ggml.token_type"]
     merges = [tuple(merge.split(" ")) for merge in vocabulary["tokenizer.ggml.merges"]]
     normal = {token: number for number, token in enumerate(tokens) if types[number] == 1}

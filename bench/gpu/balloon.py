@@ -13,7 +13,8 @@ from bench.gpu.llama import perplexity, speed, text_of
 from bench.gpu.model import folder_of
 from bench.gpu.parts import NEARLY_NONE, SOME
 from bench.gpu.record import Bench
-from job import judging, offload
+from job.llama_cpp import offload
+from job.llama_cpp import perplexity as judging
 
 CONTEXT, CHUNKS = 128, 2
 

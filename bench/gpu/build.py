@@ -9,7 +9,7 @@ import shutil
 import subprocess
 
 from bench.gpu.record import ROOT, Bench
-from job import llama, proc
+from job.llama_cpp import bundle, process
 
 KEPT_FREE = 3
 """CPUs that are left to the part that trains at the same time."""
@@ -20,8 +20,8 @@ def run(bench: Bench) -> None:
         architectures = os.environ.get("CUDA_ARCHITECTURES", architecture_here())
         jobs = str(max(1, (os.cpu_count() or 1) - KEPT_FREE))
         environment = os.environ | {"CUDA_ARCHITECTURES": architectures, "CMAKE_BUILD_PARALLEL_LEVEL": jobs}
-        proc.run(["nice", ROOT / "scripts" / "build-llama.sh", bench.llama], env=environment, on_line=print)
-        fields |= {"architectures": architectures, "version": llama.version(), "devices": llama.devices()}
+        process.run(["nice", ROOT / "scripts" / "build-llama.sh", bench.llama], env=environment, on_line=print)
+        fields |= {"architectures": architectures, "version": bundle.version(), "devices": bundle.devices()}
 
 
 def architecture_here() -> str:

@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 from bench.gpu.parts import NEARLY_NONE
 from bench.gpu.record import Line
-from job import gate
-from job.gpus import GPUS
+from job.evaluate import gate
+from job.predict.gpus import GPUS
 
 SPEED = 0.98
 """Tokens per second of the job over those of the plain script."""

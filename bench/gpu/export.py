@@ -4,8 +4,8 @@ from pathlib import Path
 
 from bench.gpu.model import folder_of
 from bench.gpu.record import Bench
+from job.export import stage as export_stage
 from job.spec import JobSpec
-from job.stages import export
 
 
 def gguf_of(bench: Bench, model: str) -> Path:
@@ -26,6 +26,6 @@ def run(bench: Bench, model: str) -> None:
         gguf = gguf_of(bench, model)
         fields["is_new"] = not gguf.is_file()
         if fields["is_new"]:
-            inputs = export.Inputs(model=folder_of(bench, model), name=model)
-            export.run(spec_of(bench, model), inputs, gguf.parent)
+            inputs = export_stage.Inputs(model=folder_of(bench, model), name=model)
+            export_stage.run(spec_of(bench, model), inputs, gguf.parent)
         fields["bytes"] = gguf.stat().st_size

@@ -12,10 +12,12 @@ from unittest.mock import patch
 from bench.gpu.export import gguf_of, spec_of
 from bench.gpu.model import folder_of, write_rows
 from bench.gpu.record import Bench, Line
-from job import generate, imatrix, judging, offload
-from job.judging_windows import windows
+from job.chat import calibration
+from job.evaluate import tokens
+from job.llama_cpp import generate, imatrix, offload, quantize
+from job.llama_cpp import perplexity as judging
+from job.llama_cpp.windows import windows
 from job.spec import JobSpec
-from job.stages import quantize, tokens
 
 TYPES = ("q4_k_m", "q8_0")
 IN_FLOAT32 = {"GGML_CUDA_CUBLAS_COMPUTE_TYPE": "f32"}
@@ -45,7 +47,7 @@ def run(bench: Bench, model: str) -> None:
     with bench.case("speed f16") as fields:
         fields |= speed(spec, gguf)
     with bench.case("imatrix") as fields:
-        sample = imatrix.render_text(text.rows, "text", folder_of(bench, model), work / "imatrix.txt")
+        sample = calibration.render_text(text.rows, "text", folder_of(bench, model), work / "imatrix.txt")
         imatrix.make_imatrix(gguf, sample, matrix, context=text.context)
         fields["bytes"] = matrix.stat().st_size
     for kind in TYPES:

@@ -16,10 +16,10 @@ from trl.kernels import chunked_logprob
 
 from bench.gpu.model import folder_of, write_rows
 from bench.gpu.record import Bench, Line
-from job import memory
-from job.anatomy import anatomy_of
+from job.predict import vram
+from job.predict.anatomy import anatomy_of
 from job.spec import JobSpec
-from job.stages import train
+from job.train import stage as train_stage
 
 Changes = dict[str, dict[str, Any]]
 BATCH = 4
@@ -99,16 +99,16 @@ def train_job(bench: Bench, model: str, spec: JobSpec, share: float = FULL) -> L
     """
     assert spec.training
     clock, folder = Clock(), folder_of(bench, model)
-    make = train.make_trainer
+    make = train_stage.make_trainer
 
     def with_clock(*arguments: Any) -> Any:
         trainer = make(*arguments)
         trainer.add_callback(clock)
         return trainer
 
-    with tempfile.TemporaryDirectory(dir=bench.work) as work, patch.object(train, "make_trainer", with_clock):
+    with tempfile.TemporaryDirectory(dir=bench.work) as work, patch.object(train_stage, "make_trainer", with_clock):
         data = rows(bench, Path(work), spec.training.max_steps, share)
-        result = train.run(spec, train.Inputs(model=folder, train=data, kind="text"), Path(work) / "train")
+        result = train_stage.run(spec, train_stage.Inputs(model=folder, train=data, kind="text"), Path(work) / "train")
     skipped = sum(not math.isfinite(step.get("grad_norm", 0.0)) for step in result.losses)
     fields = {"model": model, "device": device(), "loss": finite(result.losses[-1]["loss"]), "skipped_steps": skipped}
     return fields | clock.measured() | predicted(spec, folder, clock.memory.get("allocated"))
@@ -118,7 +118,7 @@ def predicted(spec: JobSpec, folder: Path, allocated: int | None) -> Line:
     """Bytes: `predicted` without the CUDA context, which torch does not count, `context`, and the parts; `ratio` to
     what was allocated."""
     triton = chunked_logprob._use_triton(torch.device(device_type()))
-    needed = memory.vram(spec, anatomy_of(json.loads((folder / "config.json").read_text()), "m"), triton=triton)
+    needed = vram.vram(spec, anatomy_of(json.loads((folder / "config.json").read_text()), "m"), triton=triton)
     without = needed.total - needed.context
     fields: Line = {"predicted": without, "context": needed.context, "predicted_parts": needed.model_dump()}
     return fields | {"triton": triton} | ({"ratio": round(without / allocated, 3)} if allocated else {})

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from bench.gpu.parts import PARTS, Part
 from bench.gpu.record import ROOT, Bench, Line
 from job import logs
-from job.training.numerics import refuse_hub_kernels
+from job.run.child import refuse_hub_kernels
 
 WHOLE = "the whole part"
 """The case of a line about a part that has not come to its end."""

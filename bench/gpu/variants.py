@@ -13,8 +13,8 @@ from trl.trainer import utils
 from bench.gpu.measure import FULL, Changes, precision, spec_of, train_job
 from bench.gpu.parts import SEVEN_B, WIDE
 from bench.gpu.record import Bench
-from job.training import model as loading
-from job.training import numerics
+from job.train import model as loading
+from job.train import numerics
 
 STEPS, TINY_STEPS = 7, 3
 TRL_TILES = chunked_logprob.TOKEN_CHUNK_SIZE, utils._CHUNKED_LOGPROB_CHUNK_SIZE
@@ -84,7 +84,7 @@ def frozen_in_16_bits(base: Base) -> AbstractContextManager[Any]:
 
 
 class Variant(NamedTuple):
-    """`is_predicted`: whether `job.memory.vram` counts what happens in it."""
+    """`is_predicted`: whether `job.predict.vram.vram` counts what happens in it."""
 
     name: str
     changes: Changes = {}

@@ -6,6 +6,6 @@
 
 from job.dataset.prepare import Prepared, prepare
 from job.dataset.running_text import write_text
-from job.dataset.sources import files_wanted
+from job.dataset.splits import files_wanted
 
 __all__ = ["Prepared", "files_wanted", "prepare", "write_text"]

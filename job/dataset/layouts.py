@@ -19,7 +19,7 @@ from typing import Any, Literal
 from job.artifacts import Frozen
 from job.dataset.rows import listed, shown
 from job.errors import DataInvalid
-from job.spec import Dataset
+from job.spec.sections import Dataset
 
 Format = Literal["text", "prompt_completion", "messages", "alpaca", "sharegpt"]
 Kind = Literal["text", "prompt_completion", "messages"]

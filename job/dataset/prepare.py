@@ -18,16 +18,16 @@ from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 from job.artifacts import Frozen, digest_of, sha256_of, written_whole
-from job.dataset.counting import Tally
 from job.dataset.layouts import Kind, Layout, find_layout
 from job.dataset.normalize import normalizer
 from job.dataset.readers import read_rows
 from job.dataset.rows import MAX_ROW, Broken
-from job.dataset.sources import local_files, shown_id
+from job.dataset.splits import local_files, shown_id
 from job.dataset.spool import Spool
+from job.dataset.tally import Tally
 from job.errors import DataInvalid, StorageFailed
 from job.logs import log
-from job.spec import Dataset
+from job.spec.sections import Dataset
 
 _HEAD = 20
 """Good rows that are looked at to find the format."""

@@ -10,9 +10,9 @@ from job.dataset.layouts import find_layout
 from job.dataset.opening import decoded, lines, opened
 from job.dataset.readers import read_rows, suffix_format
 from job.dataset.rows import Broken
-from job.dataset.sources import local_files, shown_id
+from job.dataset.splits import local_files, shown_id
 from job.errors import DataInvalid
-from job.spec import Dataset
+from job.spec.sections import Dataset
 
 _HEAD = 20
 T = TypeVar("T")

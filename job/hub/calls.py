@@ -13,14 +13,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 import tenacity
 
 from job.artifacts import Frozen
-from job.errors import (
-    CredentialsRejected,
-    EnvironmentUnfit,
-    JobError,
-    NotFound,
-    RemoteUnavailable,
-    StorageFailed,
-)
+from job.errors import CredentialsRejected, EnvironmentUnfit, JobError, NotFound, RemoteUnavailable, StorageFailed
 from job.logs import ForwardedWarnings, log
 from job.redaction import redact
 

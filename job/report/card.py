@@ -5,10 +5,10 @@ from typing import Any
 from huggingface_hub import ModelCardData
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from job.naming import is_hub_id
 from job.report import table
 from job.report.choice import enough
 from job.report.facts import Facts
+from job.spec.places import is_hub_id
 
 
 def card(facts: Facts, plot: str | None) -> str:

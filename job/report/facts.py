@@ -5,15 +5,16 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from job import llama
 from job.artifacts import Artifact
-from job.naming import public_name, run_name
-from job.prompt_format import PromptFormat
+from job.chat.prompt_format import PromptFormat
+from job.llama_cpp import bundle
 from job.report import table
 from job.report.choice import enough
 from job.report.table import Line, Records
+from job.run.usage import Usage
 from job.spec import JobSpec
-from job.usage import Usage
+from job.spec.naming import run_name
+from job.spec.places import public_name
 from job.versions import versions
 
 
@@ -97,4 +98,4 @@ class Facts:
 
     @property
     def versions(self) -> dict[str, str]:
-        return versions() | {"llama.cpp": llama.version().removeprefix("llama.cpp ")}
+        return versions() | {"llama.cpp": bundle.version().removeprefix("llama.cpp ")}

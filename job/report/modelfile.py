@@ -3,7 +3,7 @@
 The language: https://github.com/ollama/ollama/blob/main/docs/template.md (Go's text/template).
 """
 
-from job.prompt_format import PromptFormat
+from job.chat.prompt_format import PromptFormat
 
 _QUOTES = '"""'
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from ruamel.yaml import YAML
 
-from job.quant_mix import described
+from job.llama_cpp.quant_mix import described
 from job.report import plots, table
 from job.report.choice import CONTEXT, choices, enough
 from job.report.facts import Facts

@@ -5,7 +5,7 @@ from io import BytesIO, StringIO
 from typing import Any
 
 from job.report.table import Line
-from job.usage import Usage
+from job.run.usage import Usage
 
 BLUE, ORANGE, GREEN = "#3b82f6", "#e8890c", "#0f9f6e"
 """Seen on white and on black."""

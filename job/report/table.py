@@ -7,7 +7,7 @@ be followed from the base to each type.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from job.manifest import StageRecord
+from job.run.records import StageRecord
 
 Records = Mapping[str, StageRecord]
 """The manifest's: `train`, `quantize/<type>`, `evaluate/<type>`, …"""

@@ -9,7 +9,7 @@ import pytest
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
-from k8s.job_base import CACHE, SPEC_FOLDER, STORE, WORK
+from k8s.manifest.base import CACHE, SPEC_FOLDER, STORE, WORK
 from tests import fake_driver
 from tests.e2e import container
 from tests.e2e.images import Image, built

@@ -3,14 +3,14 @@
 import subprocess
 from pathlib import Path
 
-from job import llama
+from job.llama_cpp import bundle
 from tests.e2e.place import Place
 
 
 def generated(gguf: Path) -> str:
     """What the file says after `Of time`."""
     options = ["-no-cnv", "--no-warmup", "-t", "1", "-n", "8", "--temp", "0"]
-    command = [llama.program("llama-completion"), "-m", gguf, "-p", "Of time", *options]
+    command = [bundle.program("llama-completion"), "-m", gguf, "-p", "Of time", *options]
     return subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout
 
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from k8s.job_base import BASE
+from k8s.manifest.base import BASE
 from tests.e2e.images import Image
 
 BUILDAH = ["buildah", "--storage-driver", "overlay"]

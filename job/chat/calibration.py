@@ -1,0 +1,102 @@
+"""The training rows as one text, for an importance matrix."""
+
+import json
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from job.artifacts import written_whole
+from job.errors import DataInvalid
+from job.logs import log
+
+TEXT_LIMIT = 250_000  # bytes: what MOST_CHUNKS of 512 tokens need, at less than 8 bytes a token
+
+
+def render_text(
+    rows: Path, kind: str, tokenizer: Path, out: Path, *, template: str | None = None, limit_bytes: int = TEXT_LIMIT
+) -> Path:
+    """The training rows as the model saw them in training, evenly from the whole file, up to `limit_bytes`.
+
+    Chats go through `template`, else the tokenizer's own chat template; where there is none, their turns follow each
+    other. Raises DataInvalid where the template refuses a row.
+    """
+    render = _renderer(tokenizer, template) if kind == "messages" else None
+    every = max(1, rows.stat().st_size // limit_bytes)
+    left = limit_bytes
+    with written_whole(out) as temporary, temporary.open("w", encoding="utf-8") as text:
+        for row in _every_nth(rows, every):
+            if render:
+                said = render(row["messages"])
+            else:
+                said = row["text"] if kind == "text" else row["prompt"] + row["completion"]
+            text.write(said + "\n")
+            left -= len(said.encode()) + 1
+            if left <= 0:
+                break
+    return out
+
+
+def _every_nth(rows: Path, every: int) -> Iterator[dict[str, Any]]:
+    with rows.open(encoding="utf-8") as file:
+        for number, line in enumerate(file):
+            if number % every == 0:
+                yield json.loads(line)
+
+
+def _renderer(tokenizer: Path, template: str | None) -> Any:
+    """What turns a conversation into text, in a sandbox: a template comes with the model and is code."""
+    from jinja2.exceptions import TemplateError
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    config = tokenizer / "tokenizer_config.json"
+    settings = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
+    source = template or _own_template(tokenizer, settings)
+    if source is None:
+        log.warning("imatrix.no_chat_template", tokenizer=str(tokenizer), what="the turns are put one after another")
+        return lambda messages: "\n".join(turn["content"] for turn in messages)
+
+    def refuse(message: str) -> None:
+        raise TemplateError(message)
+
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+    )
+    tokens = {name: _content(settings.get(name)) for name in ("bos_token", "eos_token", "unk_token", "pad_token")}
+    environment.globals.update(tokens, raise_exception=refuse, strftime_now=datetime.now(UTC).strftime)
+    environment.filters["tojson"] = lambda value, **options: json.dumps(value, ensure_ascii=False, **options)
+    # transformers marks the assistant's turns with a tag that jinja2 does not know.
+    source = re.sub(r"\{%(-?)\s*generation\s*(-?)%\}", r"{%\1 if true \2%}", source)
+    source = re.sub(r"\{%(-?)\s*endgeneration\s*(-?)%\}", r"{%\1 endif \2%}", source)
+
+    def render(messages: list[dict[str, str]]) -> str:
+        try:
+            return compiled.render(messages=messages, add_generation_prompt=False)
+        except (TemplateError, TypeError, ValueError) as error:
+            raise DataInvalid(
+                f"the chat template refuses a row: {error}",
+                hint="Set chat.template, or export.imatrix to none or a file.",
+            ) from error
+
+    try:
+        compiled = environment.from_string(source)
+    except TemplateError as error:
+        raise DataInvalid(f"the chat template is no Jinja template: {error}", hint="Set chat.template.") from error
+    return render
+
+
+def _own_template(tokenizer: Path, settings: dict[str, Any]) -> str | None:
+    """chat_template.jinja, else what tokenizer_config.json has: a text, or a list of named ones."""
+    file = tokenizer / "chat_template.jinja"
+    if file.is_file():
+        return file.read_text(encoding="utf-8")
+    found = settings.get("chat_template")
+    if isinstance(found, list):
+        named = {one["name"]: one["template"] for one in found}
+        found = named.get("default")
+    return found if isinstance(found, str) else None
+
+
+def _content(token: Any) -> str:
+    return str(token["content"] if isinstance(token, dict) else token or "")

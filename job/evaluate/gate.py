@@ -1,0 +1,70 @@
+"""The quality gate: a run that got worse publishes nothing.
+
+Only what is worse by more than twice the reported standard error counts: two per cent of a small set are few tokens.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from job.errors import QualityRejected
+from job.logs import log
+from job.run.records import StageRecord
+from job.spec import JobSpec
+
+LIMITS = ((4.0, 1.3, 0.3), (3.0, 3.0, 1.0), (0.0, 100.0, 10.0))
+"""From how many bits per weight on, the largest ratio of perplexities and the largest KL divergence (nats per token)
+of a sound file. Small models lose more than large ones; what is broken exceeds these by far."""
+ERRORS = 2.0
+
+
+def check(spec: JobSpec, records: Mapping[str, StageRecord]) -> None:
+    """Raises QualityRejected with every file that fails and by how much, or warns of it (`gate.action`).
+
+    `records` are those of the manifest: `train`, `quantize/<type>`, `evaluate/<type>`.
+    """
+    gate = spec.evaluation.gate
+    faults = [*_tuned(gate.max_tuned_ratio, records), *_quantized(spec, records)]
+    if not faults:
+        return
+    if gate.action == "warn":
+        for fault in faults:
+            log.warning("gate.worse", what=fault)
+        return
+    raise QualityRejected(
+        "nothing is published, because the result got worse:\n  " + "\n  ".join(faults),
+        hint="Look at the losses and the rows; or widen evaluation.gate, or set evaluation.gate.action to warn.",
+    )
+
+
+def _tuned(limit: float, records: Mapping[str, StageRecord]) -> Iterator[str]:
+    metrics: dict[str, Any] = records["train"].metrics if "train" in records else {}
+    before, after = metrics.get("loss_before"), metrics.get("loss_after")
+    if before is None or after is None:
+        return
+    ratio = math.exp(after - before) if math.isfinite(after) else math.inf
+    error = (metrics.get("trace") or {}).get("ratio_error", 0.0)
+    within = f" ± {ratio * error:.2g}" if error else ""
+    if not ratio * (1 - ERRORS * error) <= limit:
+        yield (
+            f"the tuned model: perplexity on the held-out rows is {ratio:.3g}{within} times the base model's "
+            f"(loss {after:.3f} after {before:.3f}); {limit:g} is allowed"
+        )
+
+
+def _quantized(spec: JobSpec, records: Mapping[str, StageRecord]) -> Iterator[str]:
+    for name, record in records.items():
+        distance = record.metrics.get("distance") if name.startswith("evaluate/") else None
+        if not distance:
+            continue
+        kind = record.metrics["type"]
+        bits = records[f"quantize/{kind}"].metrics["bits_per_weight"]
+        ratio_limit, kld_limit = next((ratio, kld) for least, ratio, kld in LIMITS if bits >= least)
+        gate = spec.evaluation.gate
+        for what, key, limit in (
+            ("perplexity over the unquantized file's", "ratio", gate.max_ratio or ratio_limit),
+            ("KL divergence from the unquantized file", "kld", gate.max_kld or kld_limit),
+        ):
+            value, error = distance[key], distance[f"{key}_error"]
+            if not value - ERRORS * error <= limit:
+                yield f"{kind.upper()} ({bits:.2f} bits): {what} is {value:.4g} ± {error:.2g}; {limit:g} is allowed"

@@ -1,0 +1,1 @@
+"""Base and adapter into one GGUF, tensor by tensor."""

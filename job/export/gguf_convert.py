@@ -1,0 +1,186 @@
+"""Writes a GGUF with the bundled llama.cpp's own converter, each tensor changed on its way through.
+
+The converter indexes the base's tensors by name and reads them lazily. Here its model class is derived so that
+this index hands out merged tensors; all else (names, permutations, dtypes, vocabulary, metadata) is the converter's
+own work. Tensors are computed, written and dropped one by one: peak memory depends on the largest tensor alone.
+"""
+
+import contextlib
+import difflib
+import importlib
+import math
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from job.artifacts import written_whole
+from job.chat.portable import portable_template
+from job.errors import IntegrityViolated, JobError, SpecInvalid
+from job.export.gguf_stream import streamed
+from job.export.merge import apply
+from job.export.merge_plan import Plan, Shapes
+from job.llama_cpp import bundle
+from job.logs import ForwardedWarnings
+
+MakePlan = Callable[[Shapes, dict[str, Any]], Plan]
+"""Gets the shapes of the base's tensors and its config."""
+
+_COMMON = ("Llama", "Mistral", "Mixtral", "Qwen2", "Qwen3", "Gemma", "Phi3", "Olmo", "Granite", "Falcon")
+_FILE_TYPES = {"f32": "ALL_F32", "f16": "MOSTLY_F16", "bf16": "MOSTLY_BF16"}
+
+
+@dataclass(frozen=True)
+class Written:
+    """What is in the GGUF."""
+
+    architecture: str
+    tensors: int
+    parameters: int
+    changed: int
+
+
+def _converter() -> Any:
+    folder = str(bundle.converter_path())
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    module = importlib.import_module("conversion")
+    for name in ("hf-to-gguf", "gguf"):
+        ForwardedWarnings.of(name, "export.converter")
+    return module
+
+
+def write_gguf(view: Path, target: Path, dtype: str, name: str, make_plan: MakePlan) -> Written:
+    """Converts the model in the folder `view` to the file `target`; `name` becomes its general.name.
+
+    Raises SpecInvalid for an architecture or a tokenizer that the converter does not know, IntegrityViolated for
+    weights that are broken, StorageFailed when the disk is full.
+    """
+    import torch
+
+    converter = _converter()
+    with torch.inference_mode(), _translated(view):
+        config = converter.ModelBase.load_hparams(view, False)
+        architecture = converter.get_model_architecture(config, converter.ModelType.TEXT)
+        model_class = _model_class(converter, architecture)
+        plans: list[Plan] = []
+        merging = _derived(model_class, converter.LazyTorchTensor, make_plan, config, plans)
+        file_type = getattr(importlib.import_module("gguf").LlamaFileType, _FILE_TYPES[dtype])
+        model = merging(view, file_type, target, model_name=name, hparams=config)
+        _prepare(model)
+        tensors: dict[str, Any] = model.gguf_writer.tensors[-1]
+        parameters = sum(math.prod(info.shape) for info in tensors.values())
+    with written_whole(target) as temporary, _translated(view), streamed(tensors):
+        _write(model.gguf_writer, temporary)
+    return Written(architecture, len(tensors), parameters, len(plans[0].changes) if plans else 0)
+
+
+def _model_class(converter: Any, architecture: str) -> Any:
+    if architecture not in converter.TEXT_MODEL_MAP:
+        known = sorted(converter.TEXT_MODEL_MAP)
+        near = difflib.get_close_matches(architecture, known, n=3)
+        common = [name for name in known if name.startswith(_COMMON) and name.endswith("ForCausalLM")]
+        raise SpecInvalid(
+            f"model.id: llama.cpp's converter does not know the architecture {architecture}",
+            hint=f"It knows {len(known)}, among them {', '.join(dict.fromkeys([*near, *common]))}.",
+        )
+    return converter.get_model_class(architecture)
+
+
+def _derived(model_class: Any, lazy: Any, make_plan: MakePlan, config: dict[str, Any], plans: list[Plan]) -> Any:
+    """The model class with an index whose tensors arrive merged."""
+
+    def index_tensors(self: Any, remote_hf_model_id: str | None = None) -> dict[str, Callable[[], Any]]:
+        index: dict[str, Callable[[], Any]] = model_class.index_tensors(self, remote_hf_model_id)
+        _check_files(self.dir_model)
+        plan = make_plan({name: tuple(load().shape) for name, load in index.items()}, config)
+        plans.append(plan)
+        _adjust(self.hparams, plan)
+        return merged_index(index, plan, lazy)
+
+    namespace = {"model_arch": model_class.model_arch, "index_tensors": index_tensors}
+    merging = type(model_class.__name__, (model_class,), namespace)
+    return merging
+
+
+def _adjust(config: dict[str, Any], plan: Plan) -> None:
+    for section in (config, config.get("text_config")):
+        if isinstance(section, dict):
+            if plan.unties:
+                section["tie_word_embeddings"] = False
+            if plan.vocab_size and "vocab_size" in section:
+                section["vocab_size"] = plan.vocab_size
+
+
+def merged_index(index: dict[str, Callable[[], Any]], plan: Plan, lazy: Any) -> dict[str, Callable[[], Any]]:
+    """The index with each changed tensor lazily merged, and the new tensors last."""
+
+    def merged(name: str) -> Any:
+        base = index[plan.sources.get(name, name)]()
+        meta = lazy.meta_with_dtype_and_shape(base.dtype, plan.shapes[name])
+        return lazy(meta=meta, args=(base,), func=lambda weight: apply(name, weight, plan.changes[name]))
+
+    return index | {name: (lambda name=name: merged(name)) for name in plan.changes}
+
+
+def _check_files(folder: Path) -> None:
+    """A shard that is shorter than its header says would kill the process where it is read."""
+    from gguf.utility import SafetensorsLocal
+
+    for path in sorted(folder.glob("*.safetensors")):
+        size = path.stat().st_size
+        for name, tensor in SafetensorsLocal(path).tensors.items():
+            if tensor.data_range.offset + tensor.data_range.size > size:
+                raise IntegrityViolated(f"{path.resolve()} is cut off: {name} is not whole", hint="Fetch it again.")
+
+
+def _prepare(model: Any) -> None:
+    """The converter's own steps before writing: tensors by name and dtype, then metadata and vocabulary."""
+    model.prepare_tensors()
+    model.prepare_metadata(vocab_only=False)
+    for key, field in model.gguf_writer.kv_data[0].items():
+        if key.startswith("tokenizer.chat_template") and isinstance(field.value, str):
+            field.value = portable_template(field.value)
+
+
+def _write(writer: Any, path: Path) -> None:
+    try:
+        writer.write_header_to_file(path=path)
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+    except BaseException:
+        with contextlib.suppress(OSError):  # the first error counts
+            writer.close()
+        raise
+
+
+@contextlib.contextmanager
+def _translated(view: Path) -> Iterator[None]:
+    """Turns what the converter raises into the job's errors."""
+    try:
+        yield
+    except JobError:
+        raise
+    except RuntimeError as error:
+        if not type(error).__name__.startswith("NotImplemented"):  # what the converter does not know
+            raise
+        if "pre-tokenizer" in str(error):
+            raise SpecInvalid(
+                "model.id: llama.cpp's converter does not know this BPE tokenizer (it knows them by a hash)",
+                hint="Use a model with the tokenizer of a known family, unchanged but for added tokens.",
+            ) from error
+        raise SpecInvalid(f"model.id: llama.cpp's converter cannot convert this model: {error}") from error
+    except FileNotFoundError as error:
+        missing = Path(error.filename or str(error)).name
+        if missing.endswith(".safetensors"):
+            raise IntegrityViolated(f"the model's files are not whole: no {missing}", hint="Fetch it again.") from error
+        raise SpecInvalid(f"model.id: the model has no {missing}") from error
+    except (ValueError, KeyError, TypeError, AssertionError) as error:
+        if "Missing or incomplete model files" in str(error) or "safetensors" in str(error):
+            raise IntegrityViolated(f"the model's files are not whole: {error}", hint="Fetch them again.") from error
+        raise SpecInvalid(
+            f"model.id: llama.cpp's converter cannot convert this model: {type(error).__name__}: {error}",
+            hint="Its config, tokenizer and weights must fit together, as they do for the published model.",
+        ) from error

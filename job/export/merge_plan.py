@@ -1,0 +1,124 @@
+"""Which change goes to which tensor of a base model.
+
+Tied embeddings: where an adapter changes only the input or only the output side, the two are no longer the same,
+so the output side becomes a tensor of its own (as with PEFT's saved modules; PEFT's merge of a low-rank adapter on
+one side changes both, which is not what was trained). They stay tied where PEFT trained them as one.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from job.errors import IntegrityViolated
+from job.export.merge import Change, LowRank, Replace, Requantized, Rows
+from job.export.peft_adapter import PeftAdapter
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+_INPUT = ("embed_tokens.weight", "wte.weight", "embed_in.weight", "word_embeddings.weight")
+_OUTPUT = ("lm_head.weight", "embed_out.weight")
+_NOT_QUANTIZED = (*_INPUT, *_OUTPUT, "wpe.weight", "router.weight", "mlp.gate.weight")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Changes by tensor name, and tensors that the base does not have with the tensor they start from."""
+
+    changes: dict[str, list[Change]]
+    sources: dict[str, str]
+    shapes: dict[str, tuple[int, ...]]
+    """The shape of each changed or new tensor."""
+
+    @property
+    def unties(self) -> bool:
+        """Whether the result has an output embedding of its own, which the base had not."""
+        return bool(self.sources)
+
+    @property
+    def vocab_size(self) -> int | None:
+        """Rows of the input embedding, where the adapter brings it whole."""
+        for name, changes in self.changes.items():
+            if name.endswith(_INPUT) and any(isinstance(change, Replace) for change in changes):
+                return self.shapes[name][0]
+        return None
+
+
+EMPTY = Plan({}, {}, {})
+
+
+def plan(adapter: PeftAdapter, base: Shapes, *, tied: bool, requantized: Requantized | None = None) -> Plan:
+    """Raises IntegrityViolated for changes that fit no tensor of the base, by name or by shape.
+
+    `tied`: the config says that input and output embedding are one; `requantized`: merge into what the quantized
+    weights stand for, and so replace every linear weight, as training quantized every one.
+    """
+    wanted = adapter.changes()
+    changes: dict[str, list[Change]] = {}
+    unmatched: list[str] = []
+    for name, steps in wanted.items():
+        match = next((n for n in _spellings(name) if n in base), None)
+        if match is None and tied and name.endswith(_OUTPUT):
+            match = name
+        if match is None:
+            unmatched.append(name)
+        else:
+            changes.setdefault(match, []).extend(steps)
+    if unmatched:
+        raise IntegrityViolated(
+            f"the adapter changes {len(unmatched)} tensors that the base model does not have: "
+            + ", ".join(sorted(unmatched)[:8]),
+            hint="It was trained on another model. Name the one in its adapter_config.json as model.id.",
+        )
+    sources = _untied(adapter, changes, base) if tied else {}
+    if requantized:
+        for name in base:
+            if _was_quantized(name, base[name]) and not any(isinstance(c, Replace) for c in changes.get(name, [])):
+                changes.setdefault(name, []).insert(0, requantized)
+    shapes = {name: _shape(name, steps, base[sources.get(name, name)]) for name, steps in changes.items()}
+    return Plan(changes, sources, shapes)
+
+
+def _untied(adapter: PeftAdapter, changes: dict[str, list[Change]], base: Shapes) -> dict[str, str]:
+    """Settles tied embeddings: what the output side is made of, if it becomes a tensor of its own."""
+    embedding = next((name for name in base if name.endswith(_INPUT)), None)
+    if embedding is None:
+        return {}
+    head = next((name for name in changes if name.endswith(_OUTPUT)), "lm_head.weight")
+    if embedding not in changes and head not in changes:
+        return {}
+    as_one = adapter.keeps_embeddings_tied or all(
+        isinstance(change, Rows) for name in (embedding, head) for change in changes.get(name, [])
+    )
+    if not as_one:
+        changes.setdefault(head, [])
+        return {head: embedding}
+    of_head = changes.pop(head, [])
+    changes.setdefault(embedding, of_head)
+    return {}
+
+
+def _spellings(name: str) -> Iterator[str]:
+    """The names that a tensor of transformers' model can have in the files: language models inside others."""
+    yield name
+    yield name.replace("model.language_model.", "language_model.model.")
+    yield name.replace("language_model.", "")
+    yield f"model.{name}"
+    yield name.removeprefix("model.")
+
+
+def _was_quantized(name: str, shape: tuple[int, ...]) -> bool:
+    """bitsandbytes replaces every nn.Linear but the output embedding; experts are parameters of their own."""
+    return len(shape) == 2 and name.endswith(".weight") and not name.endswith(_NOT_QUANTIZED) and "experts." not in name
+
+
+def _shape(name: str, steps: list[Change], shape: tuple[int, ...]) -> tuple[int, ...]:
+    for step in steps:
+        new = step.shape_of(shape)
+        resized = isinstance(step, Replace) and name.endswith(_INPUT + _OUTPUT) and new[1:] == shape[1:]
+        if new != shape and not resized:
+            what = "its product has" if isinstance(step, LowRank) else "it saves"
+            raise IntegrityViolated(
+                f"the adapter does not fit {name}: {what} the shape {list(new)}, the base model {list(shape)}",
+                hint="It was trained on another model, or on another size of it.",
+            )
+        shape = new
+    return shape

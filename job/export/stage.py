@@ -1,0 +1,142 @@
+"""Base and adapter straight into one GGUF, tensor by tensor; on request the adapter as GGUF and merged safetensors.
+
+<workdir>/<name>-<dtype>.gguf     the file that the quantized ones are made from
+          <name>-lora.gguf        export.adapter
+          merged/                 export.merged
+          view-…/<name>/          links to the base and its tokenizer; gone when the stage ends
+"""
+
+import ctypes
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from job.artifacts import Frozen
+from job.errors import SpecInvalid
+from job.export.adapter_gguf import check_representable, write_adapter_gguf
+from job.export.gguf_convert import write_gguf
+from job.export.merge import Requantized
+from job.export.merge_plan import EMPTY, Plan, Shapes, plan
+from job.export.merged_folder import write_merged
+from job.export.model_view import make_view
+from job.export.peft_adapter import PeftAdapter
+from job.spec import JobSpec
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # malloc.h
+
+NAME = "export"
+
+
+class Inputs(Frozen):
+    """Folders in Hugging Face's format. `tokenizer` holds files that override the model's own."""
+
+    model: Path
+    adapter: Path | None = None
+    tokenizer: Path | None = None
+    name: str
+    """What people will call the model; also the GGUF's general.name."""
+
+
+class Result(Frozen):
+    """Where the files are, and how much went into the GGUF."""
+
+    gguf: Path
+    adapter_gguf: Path | None
+    merged: Path | None
+    architecture: str
+    tensors: int
+    parameters: int
+    changed: int
+    """How many tensors the adapter changed."""
+    size: int
+    """Bytes of the GGUF."""
+
+
+def run(spec: JobSpec, inputs: Inputs, workdir: Path) -> Result:
+    """Raises SpecInvalid, IntegrityViolated, QualityRejected (NaN in the adapter) and StorageFailed."""
+    adapter = PeftAdapter(inputs.adapter) if inputs.adapter else None
+    wants_lora = spec.export.adapter and adapter is not None
+    if wants_lora and adapter:
+        check_representable(adapter)
+    workdir.mkdir(parents=True, exist_ok=True)
+    tied = False
+
+    def plan_gguf(base: Shapes, config: dict[str, Any]) -> Plan:
+        nonlocal tied
+        tied = _tied(config)
+        if adapter is None:
+            return EMPTY
+        _check_unquantized(config)
+        return plan(adapter, base, tied=tied, requantized=_requantized(spec))
+
+    def plan_folder(base: Shapes) -> Plan:
+        return plan(adapter, base, tied=tied, requantized=_requantized(spec)) if adapter else EMPTY
+
+    gguf = workdir / f"{inputs.name}-{spec.export.dtype}.gguf"
+    _reuse_buffers()
+    with _one_thread(), tempfile.TemporaryDirectory(dir=workdir, prefix="view-") as folder:
+        view = make_view(Path(folder) / inputs.name, inputs.model, inputs.tokenizer, spec.chat.template)
+        written = write_gguf(view, gguf, spec.export.dtype, inputs.name, plan_gguf)
+        lora = None
+        if wants_lora and adapter:
+            lora = write_adapter_gguf(adapter, view, workdir / f"{inputs.name}-lora.gguf", tied=tied)
+        merged = write_merged(view, workdir / "merged", plan_folder) if spec.export.merged else None
+    return Result(
+        gguf=gguf,
+        adapter_gguf=lora,
+        merged=merged,
+        architecture=written.architecture,
+        tensors=written.tensors,
+        parameters=written.parameters,
+        changed=written.changed,
+        size=gguf.stat().st_size,
+    )
+
+
+def _reuse_buffers() -> None:
+    """Makes glibc keep freed buffers of up to 32 MB, its limit, and reuse them (mallopt(3)).
+
+    By itself it gives each back to the system, which then clears its pages for the next tensor: a third of the time.
+    """
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        for option, value in ((M_MMAP_THRESHOLD, 32 << 20), (M_TRIM_THRESHOLD, 256 << 20), (M_ARENA_MAX, 1)):
+            libc.mallopt(option, value)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Blocks of 2 MB leave nothing for a second thread to gain, and where the CPUs are busy or fewer than torch
+    believes (a container's limit), waiting for it made the export several times slower."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _tied(config: dict[str, Any]) -> bool:
+    """Whether input and output embedding are one. transformers' own default is yes."""
+    text = config.get("text_config") or {}
+    return bool(config.get("tie_word_embeddings", text.get("tie_word_embeddings", True)))
+
+
+def _requantized(spec: JobSpec) -> Requantized | None:
+    load = spec.load
+    if spec.export.merge_base == "original" or load.bits not in (4, 8):
+        return None
+    return Requantized(4 if load.bits == 4 else 8, load.quant_type, load.double_quant)
+
+
+def _check_unquantized(config: dict[str, Any]) -> None:
+    method = (config.get("quantization_config") or {}).get("quant_method")
+    if method:
+        raise SpecInvalid(
+            f"model.id: the model's weights are already quantized ({method}); no adapter can be merged into them",
+            hint="Name the unquantized model that it was made from.",
+        )

@@ -1,0 +1,104 @@
+"""What the spec's names stand for: a commit on the Hub, the state of a folder, a file or an S3 prefix."""
+
+from pathlib import Path
+
+from job import hub
+from job.artifacts import Frozen, digest_of
+from job.errors import NotFound
+from job.fetch import safety
+from job.fetch.objects import objects_at
+from job.logs import log
+from job.spec import JobSpec
+from job.spec.places import is_hub_data, is_hub_id
+from job.spec.sections import Dataset
+
+
+class Sources(Frozen):
+    """What the spec's names stand for: commits on the Hub; elsewhere a digest of names, sizes and times or tags."""
+
+    model: str
+    adapter: str | None = None
+    datasets: list[str] = []
+    text: str | None = None
+    """Of `evaluation.text`."""
+
+
+def resolve(spec: JobSpec) -> Sources:
+    """Pins every name, checks that it may be read, and refuses unsafe repositories by their listing."""
+    model = spec.model
+    adapter = None
+    if model.adapter:
+        adapter = _pin_model(model.adapter, "main")
+    pinned = _pin_model(model.id, model.revision)
+    text = spec.evaluation.text if spec.evaluation.judge else None
+    return Sources(
+        model=pinned,
+        adapter=adapter,
+        datasets=[_pin_data(one) for one in spec.datasets],
+        text=_pin_data(text.dataset) if text else None,
+    )
+
+
+def _pin_model(place: str, revision: str) -> str:
+    if not is_hub_id(place):
+        return fingerprint(place)
+    commit = hub.commit_of(place, revision)
+    hub.may_read(place)
+    safety.check_names((file.path for file in hub.list_files(place, commit)), place)
+    log.info("fetch.pinned", repo=place, revision=revision, commit=commit)
+    return commit
+
+
+def _pin_data(one: Dataset) -> str:
+    if one.id.startswith(("http://", "https://")):
+        return digest_of(one.id)
+    if not is_hub_data(one.id):
+        return fingerprint(one.id)
+    commit = hub.commit_of(one.id, one.revision, "dataset")
+    hub.may_read(one.id, "dataset")
+    log.info("fetch.pinned", repo=one.id, revision=one.revision, commit=commit)
+    return commit
+
+
+def fingerprint(place: str) -> str:
+    """A digest that changes when a folder, a file or an S3 prefix does: names with sizes and times, or tags.
+
+    Raises NotFound where there is nothing.
+    """
+    if place.startswith("s3://"):
+        store, names, _ = objects_at(place)
+        return digest_of([(name, store.head(name)) for name in names])
+    path = Path(place).expanduser()
+    if not path.exists():
+        raise NotFound(
+            f"there is no {path}", hint="A Hub id is owner/name; a path that begins with . / or ~ is one here."
+        )
+    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    stats = [(str(file.relative_to(path)), file.stat()) for file in files if file.is_file()]
+    return digest_of([(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats])
+
+
+def local_state(spec: JobSpec, *, text: bool = True) -> dict[str, str]:
+    """The fingerprints of what lies on this machine: part of the run's identity, since a path can change. `text`: that
+    of `evaluation.text` too.
+
+    Raises NotFound where there is nothing.
+    """
+    places = [place for place in (spec.model.id, spec.model.adapter) if place and not is_hub_id(place)]
+    places += [one.id for one in spec.datasets if not is_hub_data(one.id)]
+    if text and spec.evaluation.text and spec.evaluation.judge and not is_hub_data(spec.evaluation.text.id):
+        places.append(spec.evaluation.text.id)
+    return {place: fingerprint(place) for place in places if "://" not in place}
+
+
+def model_bytes(spec: JobSpec, sources: Sources) -> int:
+    """The size of the base model's weights, from its listing alone."""
+    place = spec.model.id
+    if place.startswith("s3://"):
+        store, names, _ = objects_at(place)
+        sizes = {name: found.size for name in names if (found := store.head(name))}
+    elif is_hub_id(place):
+        sizes = {file.path: file.size for file in hub.list_files(place, sources.model)}
+    else:
+        sizes = {path.name: path.stat().st_size for path in Path(place).expanduser().glob("*.safetensors")}
+    return sum(size for name, size in sizes.items() if name.endswith(".safetensors"))

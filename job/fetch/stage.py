@@ -1,0 +1,168 @@
+"""The model, the adapter to start from, and the rows, on this disk.
+
+<workdir>/model/      the base model, where it is downloaded; a folder is used where it lies
+          adapter/    the same for `model.adapter`
+          sources/    data sets as they came
+          data/       train.jsonl, eval.jsonl
+          text.txt    `evaluation.text`
+"""
+
+import fnmatch
+from pathlib import Path
+from typing import Any
+
+from job import hub
+from job.artifacts import Frozen, digest_of, sha256_of
+from job.dataset import Prepared, files_wanted, prepare, write_text
+from job.errors import NotFound
+from job.fetch import https, safety
+from job.fetch.objects import objects_at
+from job.fetch.sources import Sources
+from job.hub.download import remove_others
+from job.logs import Progress, log
+from job.spec import JobSpec
+from job.spec.places import is_hub_data, is_hub_id
+from job.spec.sections import Dataset
+from job.store import Store
+
+_WANTED = (
+    "*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json", "adapter_config.json",
+    "tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab*", "merges.txt", "*.jinja", "LICENSE*",
+)  # fmt: skip
+_CARD = ("license", "license_name", "license_link", "language")
+
+NAME = "fetch"
+
+
+class Inputs(Frozen):
+    """What is wanted: a later attempt often needs only one of them."""
+
+    sources: Sources
+    want_model: bool = True
+    want_data: bool = True
+    want_text: bool = False
+
+
+class Result(Frozen):
+    """Digests are over the names and SHA-256 of the files that matter. `card`: facts of the model's card."""
+
+    model: Path
+    model_digest: str
+    adapter: Path | None
+    adapter_digest: str | None
+    data: Prepared | None
+    card: dict[str, Any]
+    text: Path | None = None
+
+
+def run(spec: JobSpec, inputs: Inputs, workdir: Path) -> Result:
+    """Raises NotFound, CredentialsRejected, RemoteUnavailable, DataInvalid, IntegrityViolated, StorageFailed."""
+    model = adapter = data = None
+    sources = inputs.sources
+    model_digest = adapter_digest = None
+    if inputs.want_model:
+        model = _bring(spec.model.id, sources.model, workdir / "model")
+        safety.check_folder(model, spec.model.id)
+        model_digest = folder_digest(model)
+        if spec.model.adapter and sources.adapter:
+            adapter = _bring(spec.model.adapter, sources.adapter, workdir / "adapter")
+            safety.check_folder(adapter, spec.model.adapter, adapter=True)
+            adapter_digest = folder_digest(adapter)
+    if inputs.want_data and spec.datasets:
+        sets = [
+            (one, _bring_data(one, pin, workdir / "sources" / str(number)))
+            for number, (one, pin) in enumerate(zip(spec.datasets, sources.datasets, strict=True))
+        ]
+        data = prepare(sets, seed=spec.run.seed, system=spec.chat.system, out=workdir / "data")
+        log.info("fetch.rows", train=data.rows, held_out=data.eval_rows, broken=data.broken, kind=data.kind)
+    text = None
+    if inputs.want_text and spec.evaluation.text and sources.text:
+        dataset = spec.evaluation.text.dataset
+        text = write_text(
+            dataset, _bring_data(dataset, sources.text, workdir / "sources" / "text"), workdir / "text.txt"
+        )
+    return Result(
+        model=model or workdir,
+        model_digest=model_digest or "",
+        adapter=adapter,
+        adapter_digest=adapter_digest,
+        data=data,
+        card=_card(model) if model else {},
+        text=text,
+    )
+
+
+def _bring(place: str, pin: str, folder: Path) -> Path:
+    """A model or adapter as a folder: downloaded, or where it lies."""
+    if place.startswith("s3://"):
+        store, names, _ = objects_at(place)
+        safety.check_names(names, place)
+        _from_s3(store, [name for name in names if _matters(name) or name == "README.md"], folder)
+        return folder
+    if not is_hub_id(place):
+        return Path(place).expanduser().resolve()
+    files = [f for f in hub.list_files(place, pin) if _matters(f.path) or f.path == "README.md"]
+    remove_others(folder, files)
+    hub.download(place, pin, files, folder)
+    return folder
+
+
+def _matters(name: str) -> bool:
+    return "/" not in name and any(fnmatch.fnmatch(name, pattern) for pattern in _WANTED)
+
+
+def folder_digest(folder: Path) -> str:
+    """Over the weights, the configuration and the tokenizer, in hex."""
+    files = sorted(path for path in folder.iterdir() if path.is_file() and _matters(path.name))
+    total, done, hashes = sum(path.stat().st_size for path in files), 0, []
+    bar = Progress(f"hashing {folder.name}", total, "bytes")
+    for path in files:
+        hashes.append((path.name, sha256_of(path, lambda count, start=done: bar.update(start + count))))  # type: ignore[misc]
+        done += path.stat().st_size
+    return digest_of(hashes)
+
+
+def _bring_data(one: Dataset, pin: str, folder: Path) -> Path:
+    """One data set as a local file or folder."""
+    if one.id.startswith(("http://", "https://")):
+        path = folder / (Path(https.shown(one.id)).name or "data")
+        https.download(one.id, path)
+        return path
+    if one.id.startswith("s3://"):
+        store, names, single = objects_at(one.id)
+        if not single:
+            names = [*files_wanted(names, one), *(name for name in names if name == "README.md")]
+        _from_s3(store, names, folder)
+        return folder / names[0] if single else folder
+    if not is_hub_data(one.id):
+        return Path(one.id).expanduser().resolve()
+    files = hub.list_files(one.id, pin, "dataset")
+    readme = next((file for file in files if file.path == "README.md"), None)
+    text = hub.read_small(one.id, pin, readme, folder, "dataset") if readme else None
+    wanted = set(files_wanted([file.path for file in files], one, text))
+    hub.download(one.id, pin, [file for file in files if file.path in wanted], folder, "dataset")
+    return folder
+
+
+def _from_s3(store: Store, names: list[str], folder: Path) -> None:
+    """Downloads objects; each is read once to learn its hash and once to be written, verified."""
+    for name in names:
+        expected = store.measure(name)
+        if expected is None:
+            raise NotFound(f"{store.url}/{name} is gone")
+        bar = Progress(f"downloading {name}", expected.size, "bytes")
+        store.get_file(name, folder / name, expected, progress=bar.update)
+
+
+def _card(model: Path) -> dict[str, Any]:
+    """The facts of README.md's YAML head that a card of a derived model repeats."""
+    from huggingface_hub import ModelCard
+
+    path = model / "README.md"
+    if not path.is_file():
+        return {}
+    try:
+        facts = ModelCard.load(path, ignore_metadata_errors=True).data.to_dict()
+    except ValueError:
+        return {}
+    return {key: facts[key] for key in _CARD if facts.get(key)}

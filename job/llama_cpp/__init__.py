@@ -1,0 +1,1 @@
+"""The bundled programs of llama.cpp."""

@@ -1,0 +1,1 @@
+"""The stages in order, in the parent. What is done is skipped."""

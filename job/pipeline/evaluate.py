@@ -1,0 +1,138 @@
+"""The evaluate stage: each file is judged while it is on this disk, and what was found is kept for later runs.
+
+The unquantized file comes first: its logits on the held-out rows are computed once, and every type is compared with
+them.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from job.artifacts import digest_of
+from job.evaluate import tokens
+from job.llama_cpp import generate
+from job.llama_cpp import perplexity as judging
+from job.llama_cpp.perplexity import Judged
+from job.llama_cpp.windows import windows
+from job.logs import Progress, log, span
+from job.pipeline.state import State
+
+
+def judge_unquantized(state: State) -> None:
+    """The file that the types are made from, published or not."""
+    if not can_judge(state):
+        return
+    depends = _depends(state, digest_of(state.exported()))
+    kind = state.spec.export.dtype
+    if record := state.run.record("evaluate", digest_of(depends)):
+        state.judged[kind] = record
+        return
+    with _evaluating(state, kind):
+        size = state.gguf.stat().st_size
+        metrics: dict[str, Any] = {"type": kind, "size": size, "bits_per_weight": 32.0 if kind == "f32" else 16.0}
+        if windows_of(state.held_out.held_out, state)[1]:
+            _logits(state)
+            assert state.unquantized
+            metrics |= _layers_apart(state.unquantized)
+        metrics = _looked_at(state, kind, state.gguf) | metrics
+    state.judged[kind] = state.run.keep("evaluate", digest_of(depends), state.run.work, [], metrics, depends)
+
+
+def judge(state: State, kind: str, gguf: Path, quantized: str) -> None:
+    """Judges one file that `is_judged` knows nothing of, and keeps the judgement.
+
+    `quantized` is the key of the quantize stage that made `gguf`.
+    """
+    depends = _depends(state, quantized)
+    with _evaluating(state, kind):
+        metrics: dict[str, Any] = {"type": kind}
+        context, chunks = windows_of(state.held_out.held_out, state)
+        if chunks:
+            found = judging.distance(gguf, _logits(state), context=context).model_dump()
+            metrics |= {name: found.pop(name) for name in ("perplexity", "gpu_layers")} | {"distance": found}
+        metrics = _looked_at(state, kind, gguf) | metrics
+    state.judged[kind] = state.run.keep("evaluate", digest_of(depends), state.run.work, [], metrics, depends)
+
+
+def is_judged(state: State, kind: str, quantized: str) -> bool:
+    """Whether there is nothing left to find out: the judgement was kept, or there is nothing to judge the file on."""
+    if not can_judge(state) or kind == state.spec.export.dtype:
+        return True
+    if record := state.run.record("evaluate", digest_of(_depends(state, quantized))):
+        state.judged[kind] = record
+    return kind in state.judged
+
+
+def can_judge(state: State) -> bool:
+    """Whether the spec asks for it and there is a text to judge on."""
+    data = state.records["fetch"].metrics.get("data")
+    return state.spec.evaluation.judge and bool(state.spec.evaluation.text or (data and data["eval_rows"]))
+
+
+def windows_of(stream: tokens.Stream | None, state: State) -> tuple[int, int]:
+    """The context and the number of windows of a stream of tokens; none where there is too little."""
+    if stream is None:
+        return 0, 0
+    evaluation = state.spec.evaluation
+    found = windows(stream.count, state.held_out.size, evaluation.context, evaluation.max_tokens)
+    if not found[1]:
+        log.warning("evaluate.too_little_text", tokens=stream.count, what="no perplexity can be computed")
+    return found
+
+
+def _evaluating(state: State, kind: str) -> Any:
+    state.run.attempt.doing("evaluate", kind)
+    (state.run.work / "evaluate").mkdir(exist_ok=True)
+    return span("evaluate", type=kind)
+
+
+def _depends(state: State, quantized: str) -> dict[str, Any]:
+    evaluation = state.spec.evaluation
+    settings = [evaluation.context, evaluation.max_tokens, evaluation.threads, evaluation.max_new_tokens]
+    return {"quantize": quantized, "tokens": state.held_out_key, "settings": settings}
+
+
+def _logits(state: State) -> Path:
+    """The unquantized file's logits on the held-out rows, on this disk."""
+    logits = state.run.work / "evaluate" / "logits.bin"
+    if state.unquantized is None or not logits.is_file():
+        held_out = state.held_out.held_out
+        assert held_out
+        context, chunks = windows_of(held_out, state)
+        unfinished = logits.with_suffix(".part")
+        state.unquantized = judging.perplexity(
+            state.gguf, held_out.ids, context=context, chunks=chunks, logits=unfinished
+        )
+        unfinished.rename(logits)
+    return logits
+
+
+def _looked_at(state: State, kind: str, gguf: Path) -> dict[str, Any]:
+    """What needs no comparison: the windows, the perplexity on the user's own text, speeds, answers."""
+    found: dict[str, Any] = {}
+    context, chunks = windows_of(state.held_out.held_out, state)
+    if chunks:
+        found |= {"context": context, "chunks": chunks}
+    text = state.held_out.text
+    context, chunks = windows_of(text, state)
+    if text and chunks:
+        found |= _layers_apart(judging.perplexity(gguf, text.ids, context=context, chunks=chunks))
+        found["text"] = {"context": context, "chunks": chunks, "perplexity": found.pop("perplexity")}
+    found["speeds"] = [one.model_dump() for one in judging.speeds(gguf, state.spec.evaluation.threads)]
+    found["answers"] = _answers(state, kind, gguf)
+    return found
+
+
+def _layers_apart(judged: Judged) -> dict[str, Any]:
+    return {"perplexity": judged.model_dump(exclude={"gpu_layers"}), "gpu_layers": judged.gpu_layers}
+
+
+def _answers(state: State, kind: str, gguf: Path) -> list[str]:
+    """What the file says to the held-out prompts that training was sampled with."""
+    prompts, found = state.held_out.prompts, []
+    bar = Progress(f"sampling {kind}", len(prompts), "samples")
+    for number, prompt in enumerate(prompts, 1):
+        path = state.run.work / "evaluate" / "prompt.txt"
+        path.write_bytes(prompt.text.encode())
+        found.append(generate.answer(gguf, path, context=prompt.size, tokens=state.spec.evaluation.max_new_tokens))
+        bar.update(number)
+    return found

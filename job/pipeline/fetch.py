@@ -1,0 +1,32 @@
+"""The fetch stage in the parent: rows prepared and kept, the model's digest."""
+
+from job.artifacts import digest_of
+from job.fetch import sources
+from job.fetch import stage as fetch_stage
+from job.pipeline.state import State
+
+
+def fetch_rows(state: State) -> None:
+    """The rows, prepared and kept; the model's digest, which later keys depend on."""
+    spec = state.spec
+    depends = {
+        "model": spec.model.model_dump(mode="json"),
+        "dataset": [one.model_dump(mode="json") for one in spec.datasets],
+        "sources": state.sources.model_dump(mode="json", exclude={"text"}),
+        "system": spec.chat.system,
+        "seed": spec.run.seed,
+    } | sources.local_state(spec, text=False)
+    key = digest_of(depends)
+    record = state.run.record("fetch", key)
+    if record is None:
+        result = state.child(fetch_stage, fetch_stage.Inputs(sources=state.sources), "fetch")
+        state.model = result
+        metrics = {"model_digest": result.model_digest, "adapter_digest": result.adapter_digest, "card": result.card}
+        folder, names = state.run.work / "fetch" / "data", []
+        if result.data:
+            folder = result.data.train.parent
+            names = [path.name for path in (result.data.train, result.data.eval) if path]
+            metrics["data"] = result.data.model_dump(mode="json", exclude={"train", "eval"})
+        record = state.run.keep("fetch", key, folder, names, metrics, depends)
+        state.data = folder
+    state.records["fetch"] = record

@@ -1,0 +1,62 @@
+"""The imatrix stage in the parent: the importance matrix, computed or the user's own."""
+
+from pathlib import Path
+
+from job.artifacts import digest_of
+from job.chat import calibration
+from job.errors import DataInvalid
+from job.llama_cpp import imatrix
+from job.logs import log, span
+from job.pipeline.state import State
+from job.run.records import StageRecord
+from job.spec.naming import IMATRIX
+from job.spec.quants import HELPED_BY_IMATRIX, NEEDS_IMATRIX
+
+
+def _importance_matrix(state: State, made: str) -> StageRecord | None:
+    """The matrix from the training rows (`auto`), where a type needs one or gains by it, or the user's own file; kept
+    like a stage's work."""
+    wanted, types = state.spec.export.imatrix, set(state.spec.export.types)
+    if wanted == "none" or not types & HELPED_BY_IMATRIX:
+        return None
+    own = None if wanted == "auto" else Path(wanted).expanduser()
+    data = state.records["fetch"].metrics.get("data") or {}
+    if own is None and not data:
+        return None
+    depends = {
+        "export": made,
+        "data": imatrix.digest_of_file(own) if own else data["digest"],
+        "template": state.spec.chat.template,
+        "size": [state.spec.evaluation.context, imatrix.MOST_CHUNKS],
+    }
+    key = digest_of(depends)
+    record = state.run.record("imatrix", key)
+    if record is None:
+        folder = state.run.work / "imatrix"
+        folder.mkdir(parents=True, exist_ok=True)
+        state.run.attempt.doing("imatrix", "imatrix")
+        with span("imatrix"):
+            if own:
+                imatrix.copy_checked(own, folder / IMATRIX)
+            elif not _computed(state, folder, needed=bool(types & NEEDS_IMATRIX)):
+                return None
+        record = state.run.keep("imatrix", key, folder, [IMATRIX], {"own": own is not None}, depends)
+    state.records["imatrix"] = record
+    return record
+
+
+def _computed(state: State, folder: Path, *, needed: bool) -> bool:
+    """Computes it from the training rows. Where no type needs one, rows that are too few are no fault."""
+    spec, kind = state.spec, state.records["fetch"].metrics["data"]["kind"]
+    rows = state.data / "train.jsonl"
+    text = calibration.render_text(
+        rows, kind, state.model.model, folder / "calibration.txt", template=spec.chat.template
+    )
+    try:
+        imatrix.make_imatrix(state.gguf, text, folder / IMATRIX, context=spec.evaluation.context)
+    except DataInvalid as error:
+        if needed:
+            raise
+        log.warning("imatrix.none", why=error.message, what="the types are made without one")
+        return False
+    return True

@@ -1,0 +1,156 @@
+"""What can be known before any GPU time: the GPU, the tools, write access to each place, memory and disk."""
+
+import importlib.util
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from job import driver, gpu_faults
+from job.errors import Bug, EnvironmentUnfit, SpecInvalid
+from job.fetch import sources
+from job.fetch.identity import run_id
+from job.llama_cpp import bundle
+from job.logs import log
+from job.node import GpuHere, gpu_here, memory_bytes
+from job.predict import disk, ram, vram
+from job.predict.anatomy import Anatomy, anatomy_of
+from job.predict.config import config_of
+from job.predict.file_sizes import Planned, planned_here
+from job.publish.publisher import Publisher
+from job.spec import JobSpec
+from job.store import open_store
+
+
+def check_gpu(spec: JobSpec) -> GpuHere | None:
+    """The GPU of this run; None: it runs on the CPU.
+
+    Raises EnvironmentUnfit if one is required (FINETUNE_GPU), or is here and training could not use it.
+    """
+    is_required, found = gpu_faults.is_required(), driver.ask()
+    if gpu_faults.is_expected(found) and (fault := gpu_faults.fault(found)):
+        if is_required or spec.training:
+            raise fault
+        log.warning("preflight.gpu_unused", what=str(fault))
+    gpu = gpu_here(found)
+    log.info("preflight.gpu", gpu=gpu.name if gpu else None, memory=gpu.memory if gpu else None, driver=found.version)
+    return gpu
+
+
+def check_access(publisher: Publisher, gpu: GpuHere | None) -> None:
+    """Raises EnvironmentUnfit without llama.cpp, and what the places raise when they refuse a write."""
+    devices = bundle.devices()
+    log.info("preflight.llama", version=bundle.version(), devices=devices)
+    if gpu and not devices:
+        log.warning(
+            "preflight.llama_without_gpu",
+            gpu=gpu.name,
+            what="files are judged on the CPU, slowly: build the image with CUDA_ARCHITECTURES for this GPU",
+        )
+    publisher.check_write()
+
+
+def check_trackers(spec: JobSpec) -> None:
+    """Raises EnvironmentUnfit where training is to report to something that is not installed."""
+    names = spec.training.report_to if spec.training else []
+    missing = [name for name in names if importlib.util.find_spec(name) is None]
+    if missing:
+        raise EnvironmentUnfit(
+            f"training.report_to: {', '.join(missing)} is not installed here",
+            hint="Install it into the image (pip install), or take it out of the list.",
+        )
+
+
+def check_memory(spec: JobSpec, config: Mapping[str, Any], gpu: GpuHere | None) -> None:
+    """Raises EnvironmentUnfit where what is predicted from the model's config.json cannot fit into this machine.
+
+    What training needs depends on how long the rows are, and is an estimate on a GPU: where only that is too much, it
+    is a warning.
+    """
+    model = _anatomy(spec, config)
+    if model is None:
+        return
+    _check_ram(spec, model, on_gpu=gpu is not None)
+    if gpu and spec.training:
+        _check_vram(spec, model, gpu)
+
+
+def _check_ram(spec: JobSpec, model: Anatomy, *, on_gpu: bool) -> None:
+    has, held = memory_bytes(), ram.by_stage(spec, model, _planned(spec, model), on_gpu=on_gpu)
+    log.info("preflight.memory", has=has, stages=held)
+    least = held | ({"train": ram.loaded(spec, model, on_gpu=on_gpu) + ram.PARENT} if spec.training else {})
+    stage, needed = disk.peak(least)
+    if needed > has:
+        raise EnvironmentUnfit(
+            f"this node has {has / 1e9:.1f} GB of memory, and the stage {stage} needs {needed / 1e9:.1f} GB",
+            hint="Raise the memory limit, or choose a larger node.",
+        )
+    if (most := held.get("train", 0)) > has:
+        advice = "Set a smaller training.per_device_train_batch_size or max_length if the rows are long."
+        log.warning("preflight.memory_is_short", needed=most, has=has, what=advice)
+
+
+def _anatomy(spec: JobSpec, config: Mapping[str, Any]) -> Anatomy | None:
+    try:
+        return anatomy_of(config, spec.model.id)
+    except SpecInvalid as error:
+        log.info("preflight.not_predicted", why=error.message)
+        return None
+
+
+def _planned(spec: JobSpec, model: Anatomy) -> dict[str, Planned]:
+    """What llama-quantize says of each type. That it cannot say it is no fault here: the stage itself will tell."""
+    try:
+        return planned_here(model, spec.export.types)
+    except Bug as error:
+        log.warning("preflight.sizes_unknown", why=error.message)
+        return {}
+
+
+def _check_vram(spec: JobSpec, model: Anatomy, gpu: GpuHere) -> None:
+    needed = vram.vram(spec, model)
+    log.info("preflight.vram", needed=needed.total, has=gpu.memory, gpu=gpu.name, parts=needed.model_dump())
+    advice = "Try `python -m job plan SPEC --gpu ...`: it says what would fit."
+    if needed.weights + needed.context > gpu.memory:
+        raise EnvironmentUnfit(
+            f"{gpu.name} has {gpu.memory / 1e9:.1f} GB, and the model's weights alone need "
+            f"{needed.weights / 1e9:.1f} GB",
+            hint=advice,
+        )
+    if needed.total > gpu.memory:
+        log.warning("preflight.vram_is_short", needed=needed.total, has=gpu.memory, what=advice)
+
+
+def check_disk(spec: JobSpec, config: Mapping[str, Any], work: Path, model_bytes: int) -> None:
+    """Raises EnvironmentUnfit where the files that lie on this disk at one time do not fit (job/predict/disk.py).
+
+    `model_bytes` is the size of the base model's weights.
+    """
+    model = _anatomy(spec, config)
+    files = {kind: file.size for kind, file in _planned(spec, model).items()} if model else {}
+    lies = disk.by_stage(spec, disk.sizes(spec, model, model_bytes, files))
+    stage, needed = disk.peak(lies)
+    there = sum(path.stat().st_size for path in work.rglob("*") if path.is_file())
+    free = shutil.disk_usage(work).free + there
+    log.info("preflight.disk", needed=needed, free=free, stage=stage, stages=lies, folder=str(work))
+    if needed > free:
+        raise EnvironmentUnfit(
+            f"{work} has {free / 1e9:.1f} GB free, and the stage {stage} needs {needed / 1e9:.1f} GB",
+            hint="Give the work directory (FINETUNE_WORK) more disk, or name fewer or smaller export.types.",
+        )
+
+
+def try_access(spec: JobSpec) -> Iterator[str]:
+    """A line for each thing that was tried. Raises what the first place says that refuses: NotFound, AccessDenied,
+    ServiceUnavailable and the like."""
+    pinned = sources.resolve(spec)
+    config_of(spec, pinned.model)
+    yield f"{spec.model.id}: readable"
+    yield from (f"{one.id}: readable" for one in spec.datasets)
+    if spec.run.store:
+        open_store(spec.run.store).probe()
+        yield f"{spec.run.store}: writable"
+    Publisher(spec, run_id(spec)).check_write()
+    hub = spec.publish.hub
+    places = (spec.publish.folder, spec.publish.s3, f"hf://{hub.repo_id}" if hub else None)
+    yield from (f"{place}: writable" for place in places if place)

@@ -1,0 +1,35 @@
+"""The publish stage in the parent: copies to where people look, then the manifest."""
+
+from job.artifacts import Artifact
+from job.evaluate import gate
+from job.logs import span
+from job.pipeline.state import State
+from job.publish import publisher
+from job.run.records import StageRecord
+from job.spec.naming import extra_name, file_names
+
+
+def publish_files(state: State) -> None:
+    """Copies from the store to where people look; the manifest is written last, once."""
+    spec = state.spec
+    items = []
+    for kind, record in state.quants.items():
+        names = file_names(spec, kind, record.artifacts)
+        items += [_item(record, one, names[one.path], kind) for one in record.artifacts]
+    for made in (state.records.get("train"), state.records["export"], state.records.get("imatrix")):
+        for one in made.artifacts if made else []:
+            if name := extra_name(spec, one.path):
+                assert made
+                items.append(_item(made, one, name, made.stage))
+    assert state.held_out
+    records = state.records | {f"quantize/{kind}": record for kind, record in state.quants.items()}
+    records |= {f"evaluate/{kind}": record for kind, record in state.judged.items()}
+    gate.check(spec, records)
+    state.run.usage.flush()
+    with span("publish"):
+        pinned = state.sources.model_dump(mode="json")
+        state.manifest = state.publisher.publish(state.run.store, state.run.work / "publish", items, records, pinned)
+
+
+def _item(record: StageRecord, one: Artifact, name: str, kind: str) -> publisher.Item:
+    return publisher.Item(name=name, key=f"stages/{record.stage}/{record.key}/{one.path}", artifact=one, kind=kind)

@@ -1,0 +1,79 @@
+"""The stages in order: skip what is done, run the rest, keep what each makes.
+
+Every stage's key is the hash of exactly what its output depends on, so a run with other
+`export.types` does not train again, and one whose upload failed does not quantize again. The model
+itself is never kept: it is fetched again, by its pinned commit, when a stage that needs it has to run.
+"""
+
+import shutil
+from collections.abc import Callable
+
+from job.errors import JobError
+from job.fetch import sources
+from job.fetch.identity import run_id
+from job.logs import log, span
+from job.pipeline import preflight
+from job.pipeline.export import export_files
+from job.pipeline.fetch import fetch_rows
+from job.pipeline.publish import publish_files
+from job.pipeline.quantize import quantize_each
+from job.pipeline.state import State
+from job.pipeline.train import train
+from job.predict.config import config_of
+from job.publish.publisher import Publisher
+from job.report import webhook
+from job.run import attempts, records, supervise
+from job.run.active_run import ActiveRun, opened
+from job.run.records import Manifest
+from job.spec import JobSpec
+from job.spec.naming import run_name
+
+STAGES: tuple[tuple[str, Callable[[State], None]], ...] = (
+    ("fetch", fetch_rows),
+    ("train", train),
+    ("export", export_files),
+    ("quantize", quantize_each),
+    ("publish", publish_files),
+)
+
+
+def run(spec: JobSpec) -> Manifest:
+    """Runs a spec to its verified manifest. Raises a JobError with the exit code of what went wrong."""
+    supervisor = supervise.Supervisor()
+    supervisor.install()
+    with opened(spec, run_id(spec), supervisor) as active:
+        where = f"{active.store.url}/runs/{active.id}/manifest.json"
+        finished = records.read_manifest(active.store, active.id)
+        if finished:
+            records.verify_manifest(active.store, finished)
+            log.info("run.already_done", manifest=where)
+            return finished
+        try:
+            made = _run(spec, active)
+        except JobError as error:
+            if error.kubernetes != "Ignore":
+                webhook.tell_failed(run_name(spec), active.id, error)
+            raise
+        webhook.tell_done(made, where)
+        shutil.rmtree(active.work, ignore_errors=True)
+        log.info("run.end", manifest=where)
+        return made
+
+
+def _run(spec: JobSpec, active: ActiveRun) -> Manifest:
+    attempts.judge(active.store, active.id, active.attempt)
+    with span("preflight"):
+        gpu = preflight.check_gpu(spec)
+        preflight.check_trackers(spec)
+        publisher = Publisher(spec, active.id)
+        preflight.check_access(publisher, gpu)
+        pinned = sources.Sources.model_validate(active.pin(sources.resolve(spec).model_dump(mode="json")))
+        config = config_of(spec, pinned.model)
+        preflight.check_memory(spec, config, gpu)
+        preflight.check_disk(spec, config, active.work, sources.model_bytes(spec, pinned))
+    state = State(active, pinned, publisher)
+    for name, stage in STAGES:
+        active.attempt.doing(name, name)
+        stage(state)
+    assert state.manifest
+    return state.manifest

@@ -1,0 +1,139 @@
+"""The train stage around its child process: resume, checkpoints to the store, and what is tried again."""
+
+import os
+import shutil
+import socket
+from pathlib import Path
+from typing import Any
+
+from job.artifacts import digest_of
+from job.errors import CudaOutOfMemory, DiedSilently, StoppedSaved, StoppedUnsaved
+from job.logs import log
+from job.pipeline.state import State
+from job.run import checkpoints, lease
+from job.run.active_run import ActiveRun, give_way
+from job.run.checkpoints import CheckpointUploads
+from job.run.supervise import ChildKilled
+from job.spec import JobSpec
+from job.train import stage as training
+from job.versions import TRAINING, versions
+
+# These change what is shown or kept, not what is trained.
+_WITHOUT_EFFECT = {"logging_steps", "report_to", "save_total_limit", "per_device_eval_batch_size"}
+
+
+def depends_on(spec: JobSpec, fetched: dict[str, Any]) -> dict[str, Any]:
+    """Exactly what the adapter depends on."""
+    assert spec.training
+    return {
+        "model": fetched["model_digest"],
+        "adapter": fetched["adapter_digest"],
+        "data": fetched["data"]["digest"],
+        "chat": spec.chat.model_dump(mode="json"),
+        "load": spec.load.model_dump(mode="json"),
+        "lora": spec.lora.model_dump(mode="json"),
+        "training": spec.training.model_dump(mode="json", exclude=_WITHOUT_EFFECT),
+        "seed": spec.run.seed,
+        "versions": {name: versions().get(name) for name in TRAINING},
+    }
+
+
+def train(state: State) -> None:
+    """Trains, or takes what an earlier attempt or another run has trained from the same inputs."""
+    run, spec = state.run, state.spec
+    if spec.training is None:
+        return
+    depends = depends_on(spec, state.records["fetch"].metrics)
+    key = digest_of(depends)
+    record = run.record("train", key)
+    if record is None:
+        held = lease.acquire(
+            run.store,
+            f"stages/train/{key}/lease.json",
+            job=os.environ.get("FINETUNE_JOB_NAME") or run.id,
+            attempt=f"{socket.gethostname()}-{os.getpid()}",
+            on_lost=lambda: give_way(run.supervisor),
+        )
+        try:
+            result = _train(state, key)
+            folder = _gathered(result, run.work / "trained")
+            metrics = result.model_dump(mode="json", exclude={"adapter", "logs"})
+            record = run.keep("train", key, folder, None, metrics, depends)
+            checkpoints.prune_checkpoints(run.store, f"stages/train/{key}", 0)
+            state.trained = folder
+        finally:
+            held.release()
+    state.records["train"] = record
+
+
+def _train(state: State, key: str) -> training.Result:
+    """One training, tried again once with half the micro-batch, and once after its process was killed."""
+    assert state.spec.training
+    micro_batch: int | None = None
+    killed: ChildKilled | None = None
+    while True:
+        try:
+            return _train_once(state, key, micro_batch)
+        except CudaOutOfMemory:
+            size = state.spec.training.per_device_train_batch_size
+            if micro_batch is not None or size == 1:
+                raise
+            micro_batch = size // 2
+            log.warning("train.retry_with_half_the_micro_batch", micro_batch=micro_batch)
+        except ChildKilled as error:
+            if killed is not None:
+                raise DiedSilently(
+                    f"{error}; it is the second time",
+                    hint="Give the pod more memory, or set a smaller batch or max_length.",
+                ) from error
+            killed = error
+            log.warning("train.retry_after_kill", why=str(error))
+
+
+def _train_once(state: State, key: str, micro_batch: int | None) -> training.Result:
+    run, spec = state.run, state.spec
+    assert spec.training
+    prefix, folder = f"stages/train/{key}", run.work / "train"
+    resume = _checkpoint(run, prefix, run.work / "resume")
+    rows = state.data
+    inputs = training.Inputs(
+        model=state.model.model,
+        adapter=state.model.adapter,
+        train=rows / "train.jsonl",
+        eval=rows / "eval.jsonl" if (rows / "eval.jsonl").is_file() else None,
+        kind=state.records["fetch"].metrics["data"]["kind"],
+        resume_from=resume,
+        micro_batch=micro_batch,
+    )
+    uploads = CheckpointUploads(run, prefix, spec.training.save_total_limit)
+    try:
+        result: training.Result = run.supervisor.run_stage(training, spec, inputs, folder, on_event=uploads.on_event)
+        return result
+    except StoppedSaved as error:
+        fault = uploads.finish()
+        if fault:
+            raise StoppedUnsaved(
+                f"{error.message}, but the checkpoint did not reach the store: {fault.message}"
+            ) from fault
+        raise
+    finally:
+        uploads.finish()
+
+
+def _checkpoint(run: ActiveRun, prefix: str, folder: Path) -> Path | None:
+    """The newest complete checkpoint of the store, on this disk."""
+    shutil.rmtree(folder, ignore_errors=True)
+    step = checkpoints.get_checkpoint(run.store, prefix, folder)
+    if step is None:
+        return None
+    log.info("train.resume", step=step)
+    return folder / f"step-{step}"
+
+
+def _gathered(result: training.Result, folder: Path) -> Path:
+    """The files that are kept, in one folder: adapter/ and logs/."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for name, path in (("adapter", result.adapter), ("logs", result.logs)):
+        shutil.move(path, folder / name)
+    return folder

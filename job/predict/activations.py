@@ -1,0 +1,129 @@
+"""What training keeps between its forward and its backward pass: counted from what autograd saves, operation by
+operation, in the modeling files of transformers (a test counts the same with torch's saved_tensors_hooks).
+
+docs/prediction.md shows the formulas.
+"""
+
+from math import prod
+from typing import NamedTuple
+
+from job.predict.anatomy import Anatomy
+from job.spec import JobSpec
+from job.spec.training import TILE_TOKENS, TILE_WORDS
+
+FLOAT_TILES = 7.25
+"""Float32 tiles that live at one time beside the tile of logits where there is no Triton: seven and a mask
+(trl/kernels/chunked_logprob.py, `_backward_tile`)."""
+FLOAT = 4
+SAME_INPUT = dict.fromkeys(("q_proj", "k_proj", "v_proj", "qkv_proj"), "attention") | dict.fromkeys(
+    ("gate_proj", "up_proj", "gate_up_proj"), "feed-forward"
+)
+
+
+class Widths(NamedTuple):
+    """Bytes of an element: of what is computed, of the stream between the blocks, of a dropout's mask and what it lets
+    through to an adapter, of the output layer's weights."""
+
+    computed: int
+    stream: int
+    mask: int
+    dropped: int
+    head: int
+
+
+def widths(spec: JobSpec, *, on_gpu: bool) -> Widths:
+    """On a GPU autocast computes in 16 bits, and masks are bytes; on the CPU nothing is cast, and masks are floats.
+
+    `prepare_model_for_kbit_training` makes embeddings and norms float32, and with them the stream.
+    """
+    if on_gpu:
+        rest = FLOAT if spec.load.bits != 16 else 2
+        return Widths(2, rest, 1, 2, rest)
+    computed = 2 if spec.load.bits != 32 and spec.load.compute_dtype in ("float16", "bfloat16") else FLOAT
+    rest = computed if spec.load.bits == 16 else FLOAT
+    return Widths(computed, rest, FLOAT, FLOAT, rest)
+
+
+def micro_batch(spec: JobSpec) -> int:
+    """The most tokens that one forward pass can hold."""
+    assert spec.training
+    return spec.training.per_device_train_batch_size * spec.training.max_length
+
+
+def targets(spec: JobSpec, model: Anatomy) -> dict[str, tuple[int, int]]:
+    """The linear layers of a block that get an adapter."""
+    wanted = spec.lora.target_modules
+    return {name: shape for name, shape in model.linear.items() if wanted == "all-linear" or name in wanted}
+
+
+def block(spec: JobSpec, model: Anatomy, size: Widths) -> int:
+    """Bytes that one block saves for a micro-batch.
+
+    Norms save their input in float32; an adapter what its dropout lets through, the mask, and r values (DoRA both
+    outputs too, and a unit matrix); attention its queries, keys, values and result; the feed-forward three values of
+    its width.
+    """
+    assert spec.training
+    queries, keys = model.heads * model.head, model.kv_heads * model.head
+    values = queries + 2 * keys if model.fused else keys  # a slice of a tensor keeps the whole
+    attention = (2 * queries + keys + values) * size.computed + model.heads * FLOAT
+    if model.softcapped:  # in transformers this takes the plain attention: repeated heads, and two score matrices
+        attention = 3 * queries * size.computed + 2 * model.heads * spec.training.max_length * size.computed
+    if model.head_norms:
+        attention += (queries + keys) * FLOAT
+    each = model.norms * model.width * FLOAT + attention + 3 * model.feed_forward * size.computed
+    unit = sum(inputs * (inputs + spec.lora.r) for _, inputs in targets(spec, model).values()) * FLOAT
+    return micro_batch(spec) * (each + _adapters(spec, model, size)) + unit * spec.lora.use_dora
+
+
+def _adapters(spec: JobSpec, model: Anatomy, size: Widths) -> int:
+    """Without dropout, adapters on one input keep it once."""
+    found, shared = 0, set()
+    for name, (outputs, inputs) in targets(spec, model).items():
+        found += spec.lora.r * size.computed + 2 * outputs * size.computed * spec.lora.use_dora
+        if spec.lora.dropout:
+            found += inputs * (size.dropped + size.mask)
+        elif (of := SAME_INPUT.get(name, name)) not in shared:
+            shared.add(of)
+            found += inputs * size.dropped
+    return found
+
+
+def kept(spec: JobSpec, model: Anatomy, size: Widths) -> int:
+    """Over all blocks: what each saves, or with checkpointing only what goes into each."""
+    assert spec.training
+    one = block(spec, model, size)
+    if spec.training.gradient_checkpointing:
+        one = micro_batch(spec) * model.width * size.stream
+    return model.layers * one
+
+
+def backward(spec: JobSpec, model: Anatomy, size: Widths) -> int:
+    """One block's backward pass, beside `kept`: its gradients (three of the feed-forward at once, two of the stream),
+    what it saves where it is computed again, and a layer that is dequantized."""
+    assert spec.training
+    gradients = micro_batch(spec) * (3 * model.feed_forward * size.computed + 2 * model.width * size.stream)
+    again = block(spec, model, size) if spec.training.gradient_checkpointing else 0
+    dequantized = model.largest_linear * size.computed if spec.load.bits in (4, 8) else 0
+    rebuilt = 2 * max(map(prod, targets(spec, model).values()), default=0) * FLOAT if spec.lora.use_dora else 0
+    return gradients + again + dequantized + rebuilt
+
+
+def loss(spec: JobSpec, model: Anatomy, size: Widths, *, triton: bool) -> int:
+    """The output layer and the loss, beside `kept`. TRL never holds all logits, Trainer three of them in float32: the
+    logarithms of the softmax, their gradient, that of the logits.
+
+    Every position goes through the output layer, prompts and padding too; with Triton TRL takes out the others, in a
+    copy that is as large where every token counts.
+    """
+    assert spec.training
+    tokens = micro_batch(spec)
+    stream = tokens * model.width * FLOAT
+    if spec.training.trainer == "transformers":
+        return 12 * tokens * model.vocabulary + stream
+    words = min(model.vocabulary, TILE_WORDS)
+    logits = min(tokens, TILE_TOKENS) * words
+    head = words * model.width * size.computed if size.computed != size.head else 0
+    if triton:
+        return logits * size.computed + head + stream + tokens * model.width * size.stream
+    return logits * size.computed + int(FLOAT_TILES * logits * FLOAT) + head + stream

@@ -1,0 +1,82 @@
+"""The model's config.json, and nothing else of the model.
+
+The job asks the Hub with patience; planning does not wait for one that is slow, and needs no huggingface_hub.
+"""
+
+import json
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from job.errors import DataInvalid, JobError, NotFound, RemoteUnavailable
+from job.hub.calls import endpoint, token
+from job.predict.anatomy import Anatomy, anatomy_of
+from job.spec import JobSpec
+from job.spec.places import is_hub_id
+from job.store import open_store
+
+TIMEOUT_S = 4.0
+
+
+def config_of(spec: JobSpec, commit: str) -> dict[str, Any]:
+    """Of a model on the Hub, that of `commit`. Raises NotFound, DataInvalid and those of its place."""
+    return _read(spec.model.id, lambda: _from_commit(spec.model.id, commit))
+
+
+def anatomy_here(spec: JobSpec) -> tuple[Anatomy | None, str]:
+    """The sizes, or why they are not known here and now. Never raises, and never waits long."""
+    place = spec.model.id
+    try:
+        return anatomy_of(_read(place, lambda: _from_branch(place, spec.model.revision)), place), ""
+    except (JobError, OSError) as error:
+        said = error.message if isinstance(error, JobError) else str(error)
+        return None, f"nothing is predicted for {place}: {said}; the job checks it before it trains"
+
+
+def _read(place: str, from_hub: Callable[[], str | None]) -> dict[str, Any]:
+    if place.startswith("s3://"):
+        found = open_store(place).get("config.json")
+        text = found[0].decode() if found else None
+    elif is_hub_id(place):
+        text = from_hub()
+    else:
+        path = Path(place).expanduser() / "config.json"
+        text = path.read_text(encoding="utf-8") if path.is_file() else None
+    if text is None:
+        raise NotFound(f"{place} has no config.json", hint="Is this a model's folder or repository?")
+    try:
+        config: dict[str, Any] = json.loads(text)
+    except ValueError as error:
+        raise DataInvalid(f"{place}: config.json is not JSON: {error}") from error
+    return config
+
+
+def _from_commit(place: str, commit: str) -> str | None:
+    from job import hub
+
+    file = next((one for one in hub.list_files(place, commit) if one.path == "config.json"), None)
+    with tempfile.TemporaryDirectory() as folder:
+        return hub.read_small(place, commit, file, Path(folder)) if file else None
+
+
+def _from_branch(place: str, revision: str) -> str | None:
+    """One small file, as https://huggingface.co/docs/hub/api says; a gated model needs HF_TOKEN here too."""
+    import urllib3
+
+    headers = {"Authorization": f"Bearer {known}"} if (known := token()) else {}
+    url = f"{endpoint()}/{place}/resolve/{quote(revision, safe='')}/config.json"
+    try:
+        reply = urllib3.PoolManager().request(
+            "GET",
+            url,
+            headers=headers,
+            timeout=urllib3.Timeout(TIMEOUT_S),
+            retries=urllib3.Retry(2, backoff_factor=0.2),
+        )
+    except urllib3.exceptions.HTTPError as error:
+        raise RemoteUnavailable(f"{endpoint()} does not answer") from error
+    if reply.status != 200:
+        raise RemoteUnavailable(f"{endpoint()} answers {reply.status}")
+    return reply.data.decode()

@@ -1,0 +1,143 @@
+"""What lies in the work directory while each stage is at work: the one place for these facts (`plan`, preflight).
+
+    model     the base, where it is downloaded; gone when the GGUF is there
+    train     checkpoints (the newest ones, and one while it is written) and the adapter; they stay until the end
+    export    the unquantized GGUF, and what is published beside it; they stay until the end
+    quantize  one file that is made and one that is uploaded
+    evaluate  the unquantized file's logits, which stay
+    publish   one file at a time
+    store     everything, where the spec names no store
+
+Rows and data sets are not in it: nobody knows their size before they are fetched.
+"""
+
+from collections.abc import Mapping
+from itertools import pairwise
+from math import ceil
+
+from job.artifacts import Frozen
+from job.llama_cpp import windows
+from job.predict import vram
+from job.predict.anatomy import Anatomy
+from job.spec import JobSpec
+from job.spec.places import is_fetched
+from job.spec.quants import UNQUANTIZED
+
+QUANTIZED_SHARE = 8.5 / 16
+"""Of a 16-bit file, at most: q8_0 has 8.5 bits."""
+GGUF_WORD, TOKENIZER_WORD = 60, 120
+"""Bytes of a word of the vocabulary in a GGUF, and in the tokenizer that lies in each checkpoint."""
+SHARD = 5_000_000_000
+"""Bytes of a file of safetensors, at most (huggingface_hub's `save_torch_state_dict`)."""
+
+
+class Sizes(Frozen):
+    """Bytes of each thing. `base`: of the model's own files; `files`: of each type; `adapter`: as it is saved."""
+
+    base: int
+    unquantized: int
+    files: dict[str, int]
+    adapter: int = 0
+    checkpoint: int = 0
+    logits: int = 0
+
+
+def sizes(
+    spec: JobSpec,
+    model: Anatomy | None,
+    base: int | None = None,
+    files: Mapping[str, int] = {},
+    *,
+    on_gpu: bool = True,
+) -> Sizes:
+    """`base`: the size of the model's files where it is known; `files`: that of types, where llama-quantize was asked.
+
+    Without `model` (a family that nothing is known of) `base` says the rest: 16 bits a weight, any vocabulary.
+    """
+    if base is None:
+        base = model.stored_bytes if model else 0
+    double = 2 if spec.export.dtype == "f32" else 1
+    half = export_bytes(model, "f16") if model else base
+    unquantized = export_bytes(model, spec.export.dtype) if model else base * double
+    words = model.vocabulary if model else 0
+    trained = vram.trainable(spec, model) if model and spec.training else 0
+    state = vram.OPTIMIZER_BYTES.get(spec.training.optim, 8) if spec.training and on_gpu else 8
+    guessed = {
+        kind: unquantized if kind == spec.export.dtype else half * 2 if kind == "f32" else half
+        for kind in spec.export.types if kind in UNQUANTIZED
+    } | {kind: int(half * QUANTIZED_SHARE) for kind in spec.export.types if kind not in UNQUANTIZED}  # fmt: skip
+    return Sizes(
+        base=base,
+        unquantized=unquantized + GGUF_WORD * words,
+        files={kind: size + GGUF_WORD * words for kind, size in guessed.items()}
+        | {kind: size + GGUF_WORD * words for kind, size in files.items() if kind in guessed},
+        adapter=trained * 4,
+        checkpoint=trained * (4 + state) + TOKENIZER_WORD * words if trained else 0,
+        logits=logits(spec, model),
+    )
+
+
+def logits(spec: JobSpec, model: Anatomy | None) -> int:
+    """The file that llama-perplexity writes, at most: where there are held-out rows enough."""
+    evaluation = spec.evaluation
+    if not evaluation.judge or not (spec.datasets or evaluation.text):
+        return 0
+    if model is None:
+        return windows.LOGITS_LIMIT
+    context, chunks = windows.windows(
+        evaluation.max_tokens, model.vocabulary, evaluation.context, evaluation.max_tokens
+    )
+    return windows.logits_bytes(model.vocabulary, context, chunks) if chunks else 0
+
+
+def by_stage(spec: JobSpec, size: Sizes) -> dict[str, int]:
+    """Bytes in the work directory at the most, while each stage is at work."""
+    base = size.base * is_fetched(spec)
+    found = {"fetch": base}
+    if spec.training:
+        # The next one is written before the oldest is deleted.
+        found["train"] = base + size.checkpoint * checkpoints(spec, 2) + size.adapter
+    trained = size.adapter * (1 + spec.export.adapter) + size.checkpoint * checkpoints(spec, 1)
+    stays = size.unquantized + size.base * spec.export.merged + trained
+    found["export"] = base + stays
+    # A type that is the unquantized file itself is a hard link.
+    made = [0 if kind == spec.export.dtype else count for kind, count in size.files.items()]
+    pair = max([sum(both) for both in pairwise(made)] or made)
+    parts = max(made) if spec.export.split_max_size else 0
+    found["quantize"] = stays + pair + parts
+    if spec.evaluation.judge:
+        found["evaluate"] = stays + pair + size.logits
+        found["quantize"] += size.logits
+    sent = [*size.files.values(), min(size.base, SHARD) * spec.export.merged]  # one at a time
+    found["publish"] = stays + size.logits + max(sent)
+    return _with_store(spec, size, found) if spec.run.store is None else found
+
+
+def checkpoints(spec: JobSpec, more: int) -> int:
+    """How many there are at the most: the Trainer is told to keep one more than the spec says."""
+    training = spec.training
+    if training is None:
+        return 0
+    most = training.save_total_limit + more
+    return min(most, ceil(training.max_steps / training.save_steps)) if training.max_steps > 0 else most
+
+
+def _with_store(spec: JobSpec, size: Sizes, found: dict[str, int]) -> dict[str, int]:
+    """The store in the work directory keeps what each stage has made."""
+    adapter = size.adapter + size.checkpoint * checkpoints(spec, 0)
+    files = sum(size.files.values()) + size.base * spec.export.merged
+    kept = {"train": adapter, "export": size.adapter + size.base * spec.export.merged}
+    later = size.adapter * (1 + spec.export.adapter) + files
+    return {stage: count + kept.get(stage, 0 if stage == "fetch" else later) for stage, count in found.items()}
+
+
+def peak(found: Mapping[str, int]) -> tuple[str, int]:
+    """The stage that needs most, and what it needs."""
+    stage = max(found, key=lambda name: found[name])
+    return stage, found[stage]
+
+
+def export_bytes(model: Anatomy, dtype: str) -> int:
+    """The unquantized GGUF's tensors: matrices in `dtype`, norms and biases in float32."""
+    matrices = model.linear_parameters + model.embedding_parameters
+    return matrices * (4 if dtype == "f32" else 2) + model.small_parameters * 4

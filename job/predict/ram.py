@@ -1,0 +1,162 @@
+"""The memory of each stage from the spec and the model's config.json alone: anonymous memory, which a limit counts
+and the kernel cannot take back. Mapped files (the base's shards, an unquantized GGUF) are not in it.
+
+docs/prediction.md shows the formulas, and what was measured beside them.
+"""
+
+from collections.abc import Mapping
+from math import ceil, prod
+
+from job.llama_cpp import windows as judging_windows
+from job.predict import activations, vram
+from job.predict.anatomy import Anatomy
+from job.predict.file_sizes import GGUF_NAMES, Planned
+from job.predict.vram import GB
+from job.spec import JobSpec
+from job.spec.quants import UNQUANTIZED
+
+MB = 1_000_000
+PARENT = 55 * MB
+"""`job run` itself: the light process that every stage runs beside."""
+FETCH_START = 40 * MB
+PUBLISH_START = 45 * MB
+TRAIN_START = 620 * MB
+"""torch, transformers, peft, trl, datasets and bitsandbytes, imported."""
+CUDA_START = 1_000 * MB
+"""What CUDA's libraries hold of the host's memory: an estimate."""
+TOKENS_START = 320 * MB
+"""transformers with a tokenizer alone."""
+READ_WORD = 1400
+"""Bytes of a word while a tokenizer is read from its JSON. (Llama 3's has twice as many merges as words: 3,200.)"""
+LLAMA_START = 10 * MB
+"""A program of llama.cpp that computes, without weights and vocabulary."""
+LLAMA_WORD = 350
+"""Bytes for each word of a vocabulary: its text, its score, its entries in two hash tables (`llama-vocab.cpp`)."""
+LLAMA_BATCH, LLAMA_MICRO_BATCH = 2048, 512
+"""llama.cpp's defaults (`common/common.h`): tokens for which memory is kept, and that are computed at a time."""
+TRIED = 512
+"""Tokens of context with which a file is tried."""
+TRIED_ROWS = 32
+"""Of logits, at most: a prompt's last and those of one short window."""
+REPACKED = {"q4_0": 4.5, "q4_K": 4.5, "iq4_nl": 4.5, "q2_K": 2.625, "mxfp4": 4.25}
+"""Bits of the types that llama.cpp copies into an order of their own on x86-64 (`repack.cpp`)."""
+WIDEST = {"q8_0": 8.5}
+"""Bits per weight of the widest type within a type: output and embedding get q6_K (6.5625 bits) in most."""
+
+
+def by_stage(spec: JobSpec, model: Anatomy, planned: Mapping[str, Planned], *, on_gpu: bool) -> dict[str, int]:
+    """Bytes while each stage is at work, the parent included. `planned`: what llama-quantize says of each type."""
+    found = {"fetch": FETCH_START}
+    if spec.training:
+        found["train"] = train(spec, model, on_gpu=on_gpu)
+    found["export"] = export_ram(model)
+    found["imatrix"] = imatrix(spec, model)
+    found["quantize"] = quantize(spec, model, planned)
+    if spec.evaluation.judge:
+        found["evaluate"] = max(evaluate(spec, model, planned), TOKENS_START + READ_WORD * model.vocabulary)
+    found["publish"] = PUBLISH_START
+    return {stage: count + PARENT for stage, count in found.items()}
+
+
+def train(spec: JobSpec, model: Anatomy, *, on_gpu: bool) -> int:
+    """The training process, with rows of max_length."""
+    held = loaded(spec, model, on_gpu=on_gpu)
+    if on_gpu:
+        return held
+    size = activations.widths(spec, on_gpu=False)
+    backward = activations.backward(spec, model, size)
+    loss = activations.loss(spec, model, size, triton=False)
+    return held + activations.kept(spec, model, size) + max(backward, loss)
+
+
+def loaded(spec: JobSpec, model: Anatomy, *, on_gpu: bool) -> int:
+    """The same before the first row. Without a GPU, weights, gradients and AdamW's state lie here."""
+    start = TRAIN_START + TOKENIZER_WORD * model.vocabulary
+    return start + CUDA_START if on_gpu else start + weights(spec, model) + vram.trainable(spec, model) * 16
+
+
+def weights(spec: JobSpec, model: Anatomy) -> int:
+    """The loaded base on the CPU. What is computed in the dtype that the files have stays mapped."""
+    if spec.load.bits in (4, 8):
+        return vram.weight_bytes(spec, model)
+    size = activations.widths(spec, on_gpu=False).computed
+    same = model.stored == ("float32" if size == activations.FLOAT else spec.load.compute_dtype)
+    return 0 if same else model.parameters * size
+
+
+def quantize(spec: JobSpec, model: Anatomy, planned: Mapping[str, Planned]) -> int:
+    """llama-quantize holds the largest tensor in float32 and as it is written (`llama-quant.cpp`); then the file is
+    loaded and tried with a short prompt."""
+    kinds = [kind for kind in spec.export.types if kind not in UNQUANTIZED]
+    bits = max((WIDEST.get(kind, 6.5625) for kind in kinds), default=0.0)
+    read = 4 if spec.export.dtype != "f32" else 0
+    made = int(model.largest_tensor * (read + bits / 8)) + LLAMA_WORD // 2 * model.vocabulary if kinds else 0
+    tried = _llama(model, TRIED) + TRIED_ROWS * model.vocabulary * 4 + _largest_repack(model, planned)
+    return LLAMA_START + max(made, tried)
+
+
+def evaluate(spec: JobSpec, model: Anatomy, planned: Mapping[str, Planned]) -> int:
+    """llama-perplexity: half of its batch's logits in float32, as computed and as kept, and of half a window in 16
+    bits."""
+    context = spec.evaluation.context
+    windows = max(judging_windows.BATCH // context, 1)
+    scored = windows * context // 2
+    logits = (scored * 4 + context // 2 * 2) * model.vocabulary
+    graph = _graph(model, windows * context, scored)
+    return LLAMA_START + _llama(model, windows * _cells(context)) + logits + graph + _largest_repack(model, planned)
+
+
+def imatrix(spec: JobSpec, model: Anatomy) -> int:
+    """llama-imatrix: every token's logits, and a float32 sum for each column of each tensor, twice when written."""
+    context = spec.evaluation.context
+    windows = max(LLAMA_BATCH // context, 1)
+    tokens = windows * context
+    logits = tokens * model.vocabulary * 4 + _graph(model, tokens, tokens)
+    columns = model.layers * sum(columns for _, columns in model.linear.values()) + model.width
+    return LLAMA_START + _llama(model, windows * _cells(context)) + logits + columns * 8
+
+
+def _cells(context: int) -> int:
+    """What llama.cpp keeps of a window: a multiple of 256 tokens."""
+    return ceil(context / 256) * 256
+
+
+def _llama(model: Anatomy, cells: int) -> int:
+    """The vocabulary, and keys and values in 16 bits."""
+    return LLAMA_WORD * model.vocabulary + cells * model.layers * 2 * model.kv_heads * model.head * 2
+
+
+def _graph(model: Anatomy, tokens: int, outputs: int) -> int:
+    """The values of a micro-batch in float32: a feed-forward's, or the logits."""
+    widest = min(tokens, LLAMA_MICRO_BATCH) * (3 * model.feed_forward + 2 * model.width)
+    return max(widest, min(outputs, LLAMA_MICRO_BATCH) * (model.vocabulary + model.width)) * 4
+
+
+def _largest_repack(model: Anatomy, planned: Mapping[str, Planned]) -> int:
+    return max((repacked(model, one.tensors) for one in planned.values()), default=0)
+
+
+def repacked(model: Anatomy, tensors: Mapping[str, Mapping[str, int]]) -> int:
+    """Bytes of a file's weights that llama.cpp copies. `tensors`: of each kind of tensor, how many have which type."""
+    elements = {GGUF_NAMES[name]: prod(shape) for name, shape in model.linear.items()}
+    elements["output"] = model.vocabulary * model.width
+    return int(
+        sum(
+            elements.get(name, 0) * count * REPACKED.get(kind, 0) / 8
+            for name, types in tensors.items()
+            for kind, count in types.items()
+        )
+    )
+
+
+EXPORT_IMPORTS, EXPORT_START = 0.45 * GB, 0.35 * GB
+"""torch, transformers and the converter without any weight: while they are imported and read the tokenizer, and when
+they have given back what they can."""
+
+TOKENIZER_WORD = 700
+"""Bytes of a word of the vocabulary in a tokenizer of Hugging Face that has been read."""
+
+
+def export_ram(model: Anatomy) -> int:
+    """Anonymous memory of the export: 6 bytes per element of the largest tensor (job/export), and the words."""
+    return int(max(EXPORT_IMPORTS, EXPORT_START + 6 * model.largest_tensor) + TOKENIZER_WORD * model.vocabulary)

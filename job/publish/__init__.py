@@ -1,0 +1,1 @@
+"""Finished files to a folder, S3 and the Hub."""

@@ -1,0 +1,59 @@
+"""A word to a chat at the end of a run: FINETUNE_WEBHOOK_URL gets `{"text": …}`, which Slack, Mattermost, Google Chat
+and Rocket.Chat take; Discord's addresses get `{"content": …}`. That it cannot be sent fails nothing.
+"""
+
+import json
+import os
+from urllib.parse import urlsplit
+
+import urllib3
+
+from job.errors import JobError
+from job.logs import log
+from job.redaction import redact
+from job.report import table
+from job.run.records import Manifest
+
+VARIABLE = "FINETUNE_WEBHOOK_URL"
+LIMIT = 1900  # characters; Discord takes 2000
+TIMEOUT_S = 10.0
+
+
+def tell_done(manifest: Manifest, where: str) -> None:
+    """The result, the table of files, and where they are."""
+    files = {one.type: one.name for one in manifest.files if f"quantize/{one.type}" in manifest.stages}
+    lines = [f"{manifest.name}: done (run {manifest.run})"]
+    train = manifest.stages["train"].metrics if "train" in manifest.stages else {}
+    if train.get("loss_before") is not None and train.get("loss_after") is not None:
+        lines.append(f"held-out loss {train['loss_before']:.3f} before, {train['loss_after']:.3f} after")
+    for line in table.lines([(name, kind) for kind, name in files.items()], manifest.stages):
+        told = [f"{column.heading} {text}" for column in table.COLUMNS[2:] if (text := column.shown(line))]
+        if line.name in files.values():
+            lines.append(f"{line.name}: {', '.join(told)}")
+    _send("\n".join([*lines, *manifest.places, where]))
+
+
+def tell_failed(name: str, run: str, error: JobError) -> None:
+    """The exit code, what happened and what to do next."""
+    _send(f"{name}: failed with exit code {error.code} (run {run})\n{error}")
+
+
+def _send(text: str) -> None:
+    url = os.environ.get(VARIABLE, "").strip()
+    if not url:
+        return
+    key = "content" if (urlsplit(url).hostname or "").endswith(("discord.com", "discordapp.com")) else "text"
+    try:
+        reply = urllib3.PoolManager().request(
+            "POST",
+            url,
+            body=json.dumps({key: redact(text)[:LIMIT]}).encode(),
+            headers={"Content-Type": "application/json"},
+            timeout=urllib3.Timeout(TIMEOUT_S),
+            retries=urllib3.Retry(2, backoff_factor=0.5, status_forcelist=(429, 502, 503), allowed_methods=None),
+        )
+        said = f"status {reply.status}" if reply.status >= 300 else ""
+    except (urllib3.exceptions.HTTPError, ValueError) as error:
+        said = type(error).__name__  # its text has the address, which is a secret
+    if said:
+        log.warning("webhook.not_sent", why=said)

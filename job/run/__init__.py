@@ -1,0 +1,1 @@
+"""One attempt of a run, and the records that it leaves in the store."""

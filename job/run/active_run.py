@@ -1,0 +1,192 @@
+"""One attempt of a run: its store, its lease, its attempt record, its events, and what it keeps.
+
+What a stage made belongs to its inputs: it is kept under `stages/<stage>/<key>/`, where the key is the
+hash of exactly what the output depends on, and every run of the store finds it there.
+"""
+
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from job import console, logs
+from job.artifacts import Artifact, artifact, artifacts_below, digest_of
+from job.errors import Bug, PeerActive, SpecInvalid, StoppedSaved, StoppedUnsaved, named
+from job.logs import Progress, log
+from job.run import attempts, lease
+from job.run.events import EventLog
+from job.run.folders import store_url, work_folder
+from job.run.records import StageRecord, read_stage, write_stage
+from job.run.supervise import Supervisor, Terminated
+from job.run.usage import UsageLog
+from job.spec import JobSpec
+from job.store import Store, open_store
+from job.store.base import Conflict
+from job.versions import versions
+
+
+@dataclass
+class ActiveRun:
+    """What the pipeline works with. `saved` tells whether this attempt has put something new in the store."""
+
+    spec: JobSpec
+    id: str
+    work: Path
+    store: Store
+    attempt: attempts.Attempt
+    supervisor: Supervisor
+    events: EventLog
+    usage: UsageLog
+    saved: bool = field(default=False)
+
+    def record(self, stage: str, key: str) -> StageRecord | None:
+        """What is in the store under this key, if it is whole."""
+        found = read_stage(self.store, stage, key)
+        log.info("stage.skipped" if found else "stage.needed", stage=stage, key=key)
+        return found
+
+    def keep(
+        self, stage: str, key: str, folder: Path, names: list[str] | None, metrics: dict[str, Any], depends: Any
+    ) -> StageRecord:
+        """Stores files of `folder` (all, where `names` is None) and then the record that makes them count."""
+        artifacts = artifacts_below(folder) if names is None else [artifact(folder, name) for name in names]
+        prefix = f"stages/{stage}/{key}"
+        for item in artifacts:
+            self.upload(f"{prefix}/{item.path}", folder / item.path, item)
+        record = StageRecord(
+            stage=stage, key=key, artifacts=artifacts, metrics=metrics, versions=versions(), inputs=depends
+        )
+        written = write_stage(self.store, record)
+        self.progressed()
+        return written
+
+    def progressed(self) -> None:
+        """Something new is in the store: a later attempt goes on from there."""
+        self.saved = True
+        self.attempt.saved()
+
+    def upload(self, key: str, path: Path, item: Artifact) -> None:
+        bar = Progress(f"uploading {path.name}", item.size, "bytes")
+        self.store.put_file(key, path, progress=bar.update)
+
+    def bring(self, record: StageRecord, folder: Path, below: str = "") -> None:
+        """Brings a record's files (those below a name) into a folder; what is there and whole stays."""
+        for item in record.artifacts:
+            if item.path.startswith(below):
+                bar = Progress(f"fetching {item.path}", item.size, "bytes")
+                key = f"stages/{record.stage}/{record.key}/{item.path}"
+                self.store.get_file(key, folder / item.path, item, progress=bar.update)
+
+    def pin(self, sources: dict[str, Any]) -> dict[str, Any]:
+        """Writes runs/<id>/spec.json once: the resolved spec and the revisions that its names stood for.
+
+        A later attempt gets the revisions of the first one, so a branch that moves does not change the
+        run. Raises SpecInvalid where the run id belongs to another spec.
+        """
+        key = f"runs/{self.id}/spec.json"
+        resolved = self.spec.model_dump(mode="json")
+        text = _json({"spec": resolved, "sources": sources, "digest": digest_of(resolved)})
+        try:
+            self.store.put(key, text, if_absent=True)
+            return sources
+        except Conflict:
+            found = self.store.get(key)
+        assert found is not None
+        first = _parsed(found[0])
+        if first["digest"] != digest_of(resolved):
+            raise SpecInvalid(
+                f"run.id: {self.id!r} is taken: {self.store.url}/{key} holds another spec",
+                hint="Name another run.id, or leave it out: then the spec's hash is the id.",
+            )
+        pinned: dict[str, Any] = first["sources"]
+        return pinned
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
+
+
+def _parsed(data: bytes) -> dict[str, Any]:
+    value: dict[str, Any] = json.loads(data)
+    return value
+
+
+@contextmanager
+def opened(spec: JobSpec, identity: str, supervisor: Supervisor) -> Iterator[ActiveRun]:
+    """Takes the lease, writes the attempt record, and puts both in order at the end, however it ends. `identity`: the
+    run's id."""
+    work = work_folder()
+    work.mkdir(parents=True, exist_ok=True)
+    screen = console.ConsoleSink() if console.wanted() else None
+    sinks = [screen] if screen else []
+    logs.configure(*sinks, to_stdout=screen is None)
+    try:
+        if spec.run.store is None:
+            log.warning("run.store_is_local", folder=store_url(spec, work), what="lost with this folder")
+        store = open_store(store_url(spec, work))
+        if not store.probe():
+            log.warning("store.single_writer", store=store.url, why="it does not honour conditional writes")
+        held = lease.acquire(
+            store,
+            f"runs/{identity}/lease.json",
+            job=os.environ.get("FINETUNE_JOB_NAME") or identity,
+            attempt=f"{socket.gethostname()}-{os.getpid()}",
+            on_lost=lambda: give_way(supervisor),
+        )
+        try:
+            attempt = attempts.begin(store, identity)
+            events = EventLog(store, identity, attempt.n)
+            logs.configure(events, *sinks, to_stdout=screen is None)
+            usage = UsageLog(store, identity, attempt.n, lambda: attempt.stage)
+            run = ActiveRun(spec, identity, work / identity, store, attempt, supervisor, events, usage)
+            run.work.mkdir(exist_ok=True)
+            with _ends_on_record(run):
+                log.info("run.start", store=store.url, work=str(run.work), attempt_number=attempt.n)
+                yield run
+        finally:
+            held.release()
+    finally:
+        if screen:
+            screen.close()
+
+
+@contextmanager
+def _ends_on_record(run: ActiveRun) -> Iterator[None]:
+    code = Bug.code
+    try:
+        with _terminated_is_a_fault(run):
+            yield
+        code = 0
+    except Exception as error:  # a bug too: its traceback belongs in the store
+        fault = named(error)
+        code, unforeseen = fault.code, isinstance(fault, Bug) and fault is not error
+        told = {"code": code, "error": type(fault).__name__, "message": fault.message, "hint": fault.hint}
+        log.error("run.failed", **told, exc_info=unforeseen)
+        if fault is not error:
+            raise fault from error
+        raise
+    finally:
+        run.usage.close()
+        run.attempt.end(code)
+        run.events.close()
+
+
+@contextmanager
+def _terminated_is_a_fault(run: ActiveRun) -> Iterator[None]:
+    try:
+        yield
+    except Terminated:
+        stopped = StoppedSaved if run.saved else StoppedUnsaved
+        saved = "what was done is in the store" if run.saved else "there was nothing new to save"
+        raise stopped(f"stopped by a signal; {saved}", hint="Start it again and it goes on.") from None
+
+
+def give_way(supervisor: Supervisor) -> None:
+    """The lease is another attempt's: stop at once, write nothing more."""
+    supervisor.kill_child()
+    log.error("lease.lost", message="another attempt has taken the lease; this one ends")
+    os._exit(PeerActive.code)

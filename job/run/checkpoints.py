@@ -1,0 +1,113 @@
+"""Checkpoints in the store: uploaded while training goes on, brought back to resume."""
+
+import re
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from job.artifacts import Artifact, Frozen, artifacts_below
+from job.errors import IntegrityViolated, JobError, NotFound
+from job.logs import log
+from job.run.active_run import ActiveRun
+from job.store import Store
+
+_STEP = re.compile(r"/checkpoints/step-(\d{6,})/COMPLETE\.json$")
+
+
+class Complete(Frozen):
+    """A checkpoint whose files are all there."""
+
+    step: int
+    files: list[Artifact]
+
+
+def put_checkpoint(store: Store, prefix: str, folder: Path, step: int) -> None:
+    """Uploads a checkpoint's files, then the mark that makes it count."""
+    target = f"{prefix}/checkpoints/step-{step:06d}"
+    files = artifacts_below(folder)
+    for item in files:
+        store.put_file(f"{target}/{item.path}", folder / item.path)
+    store.put(f"{target}/COMPLETE.json", Complete(step=step, files=files).model_dump_json(indent=2).encode())
+
+
+def checkpoints(store: Store, prefix: str) -> Iterator[int]:
+    """The steps of the complete checkpoints, newest first."""
+    steps = (_STEP.search(key) for key in store.list(f"{prefix}/checkpoints/"))
+    yield from sorted((int(found[1]) for found in steps if found), reverse=True)
+
+
+def get_checkpoint(store: Store, prefix: str, folder: Path) -> int | None:
+    """Brings the newest complete checkpoint that verifies to this disk, and gives its step."""
+    for step in checkpoints(store, prefix):
+        target = f"{prefix}/checkpoints/step-{step:06d}"
+        found = store.get(f"{target}/COMPLETE.json")
+        if found is None:
+            continue
+        try:
+            for item in Complete.model_validate_json(found[0]).files:
+                store.get_file(f"{target}/{item.path}", folder / f"step-{step}" / item.path, item)
+        except (IntegrityViolated, NotFound, ValidationError) as error:
+            log.warning("checkpoint.damaged", step=step, why=str(error))
+            continue
+        return step
+    return None
+
+
+def prune_checkpoints(store: Store, prefix: str, keep: int) -> None:
+    """Keeps the newest complete checkpoints. The mark goes first, so half of one never counts."""
+    for step in list(checkpoints(store, prefix))[keep:]:
+        target = f"{prefix}/checkpoints/step-{step:06d}"
+        store.delete(f"{target}/COMPLETE.json")
+        store.delete_prefix(f"{target}/")
+
+
+class CheckpointUploads:
+    """Uploads each checkpoint while training goes on; of several that wait, the newest."""
+
+    def __init__(self, run: ActiveRun, prefix: str, keep: int) -> None:
+        self._run, self._prefix, self._keep = run, prefix, keep
+        self._wake = threading.Condition()
+        self._next: tuple[int, Path] | None = None
+        self._done = False
+        self._fault: JobError | None = None
+        self._thread = threading.Thread(target=self._work, name="checkpoints", daemon=True)
+        self._thread.start()
+
+    def on_event(self, record: dict[str, Any]) -> None:
+        if record["event"] == "train.checkpoint":
+            with self._wake:
+                self._next = (int(record["step"]), Path(record["path"]))
+                self._wake.notify()
+        elif record["event"] == "train.log":
+            self._run.attempt.doing("train", f"step {record.get('step')}")
+
+    def _work(self) -> None:
+        while True:
+            with self._wake:
+                self._wake.wait_for(lambda: self._next is not None or self._done)
+                if self._next is None:
+                    return
+                (step, folder), self._next = self._next, None
+            try:
+                put_checkpoint(self._run.store, self._prefix, folder, step)
+                prune_checkpoints(self._run.store, self._prefix, self._keep)
+                self._run.progressed()
+                self._fault = None
+                log.info("checkpoint.stored", step=step)
+            except JobError as error:
+                # Training goes on: the next checkpoint may get through.
+                self._fault = error
+                log.warning("checkpoint.not_stored", step=step, why=str(error))
+            except FileNotFoundError as error:
+                log.warning("checkpoint.not_stored", step=step, why=f"rotated away before it was uploaded: {error}")
+
+    def finish(self) -> JobError | None:
+        """Waits for what is under way; gives the fault of the newest checkpoint, if it did not get through."""
+        with self._wake:
+            self._done = True
+            self._wake.notify()
+        self._thread.join()
+        return self._fault

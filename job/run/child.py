@@ -1,0 +1,62 @@
+"""The child's side of `job.run.supervise`: inputs.json -> a stage's run -> result.json or error.json."""
+
+import ctypes
+import importlib
+import json
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+
+from job import logs
+from job.artifacts import write_json
+from job.errors import Bug, JobError, named
+from job.spec import JobSpec
+
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+STAGES = {
+    "fetch": "job.fetch.stage",
+    "train": "job.train.stage",
+    "export": "job.export.stage",
+    "tokens": "job.evaluate.tokens",
+}
+"""The stages that run as a child process, by their NAME: the module is imported in the child alone."""
+HUB_KERNELS = "kernels"
+"""The package that downloads native code from the Hub and runs it. bitsandbytes (backends/cpu/ops.py) and transformers
+(integrations/hub_kernels.py) call it wherever it is installed."""
+
+
+def run_stage(name: str, folder: Path) -> int:
+    """Runs one stage in this process and gives the exit code. A bug passes through."""
+    parent = os.getppid()
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # the parent died before the call
+        return 70
+    logs.configure()
+    refuse_hub_kernels()
+    module = importlib.import_module(STAGES[name])
+    given = json.loads((folder / "inputs.json").read_text())
+    spec = JobSpec.model_validate(given["spec"])
+    inputs = module.Inputs.model_validate(given["inputs"])
+    try:
+        with logs.span(name):
+            result = module.run(spec, inputs, folder)
+    except (JobError, OSError) as problem:
+        error = named(problem)
+        if isinstance(error, Bug) and error is not problem:
+            raise  # with its traceback
+        write_json(folder / "error.json", {"error": type(error).__name__, "message": error.message, "hint": error.hint})
+        return error.code
+    write_json(folder / "result.json", result.model_dump(mode="json"))
+    return 0
+
+
+def refuse_hub_kernels() -> None:
+    """No library of this process finds that package, whether it is installed or not.
+
+    What is trained depends on what is pinned in requirements/ alone. Call it before anything imports bitsandbytes,
+    transformers or PEFT.
+    """
+    sys.modules[HUB_KERNELS] = None  # type: ignore[assignment]  # the import system's own word for "not to be had"
+    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)  # its advice to install the package

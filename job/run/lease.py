@@ -1,0 +1,138 @@
+"""Who works on a run: compare-and-swap on one small file, with a fencing number.
+
+{"job", "attempt", "fence", "host", "renewed", "free"}. Nobody's clock is trusted: a contender watches whether
+`renewed` still counts up for as long as the lease may go unrenewed. A holder on the same machine whose process
+is gone is replaced at once.
+"""
+
+import json
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from job.errors import JobError, LeaseHeld, PeerActive
+from job.logs import log
+from job.store import Store
+from job.store.base import Conflict
+
+DEFAULT_TTL_S = 60.0
+
+
+def ttl_s() -> float:
+    """How long a lease may go unrenewed, in seconds (FINETUNE_LEASE_TTL_S)."""
+    return float(os.environ.get("FINETUNE_LEASE_TTL_S") or DEFAULT_TTL_S)
+
+
+def host_identity() -> str:
+    """This boot of this machine, this process and its start: what tells a dead holder from a live one."""
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    namespace = Path("/proc/self/ns/pid").readlink()
+    return f"{boot} {namespace} {os.getpid()} {_started(os.getpid())}"
+
+
+def _started(pid: int) -> str | None:
+    """The process's start in clock ticks since boot: field 22 of /proc/<pid>/stat (proc(5)); None if it is gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    except OSError:
+        return None
+    return None if fields[0] == "Z" else fields[19]
+
+
+def _is_gone(identity: str) -> bool:
+    place, pid, started = identity.rsplit(" ", 2)
+    return host_identity().startswith(place + " ") and _started(int(pid)) != started
+
+
+@dataclass
+class Lease:
+    """A lease that is held and renewed by a thread until `release`."""
+
+    store: Store
+    key: str
+    body: dict[str, Any]
+    tag: str
+    on_lost: Callable[[], None]
+    _released: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def fence(self) -> int:
+        """Grows with every holder: a later holder's is higher."""
+        return int(self.body["fence"])
+
+    def keep(self) -> "Lease":
+        threading.Thread(target=self._renew, name="lease", daemon=True).start()
+        return self
+
+    def _renew(self) -> None:
+        last = time.monotonic()
+        ttl = ttl_s()
+        while not self._released.wait(ttl / 4):
+            try:
+                self._write({"renewed": self.body["renewed"] + 1})
+                last = time.monotonic()
+            except Conflict:
+                self.on_lost()
+                return
+            except JobError as error:
+                if time.monotonic() - last > ttl:
+                    log.error("lease.not_renewed", why=str(error))
+                    self.on_lost()
+                    return
+
+    def _write(self, change: dict[str, Any]) -> None:
+        body = self.body | change
+        self.tag = self.store.put(self.key, json.dumps(body).encode(), if_match=self.tag)
+        self.body = body
+
+    def release(self) -> None:
+        """Marks it free, if it is still this one's. Never raises: the next holder can wait it out."""
+        self._released.set()
+        try:
+            self._write({"free": True})
+        except (Conflict, JobError) as error:
+            log.debug("lease.not_released", why=str(error))
+
+
+def acquire(store: Store, key: str, *, job: str, attempt: str, on_lost: Callable[[], None]) -> Lease:
+    """Takes the lease. Raises PeerActive where a live attempt of the same Job holds it, LeaseHeld where one of
+    another Job does."""
+    while True:
+        found = store.get(key)
+        if found is None:
+            fence, absent, match = 1, True, None
+        else:
+            holder = json.loads(found[0])
+            if not holder["free"] and not _is_gone(holder["host"]) and _still_renewed(store, key, found):
+                raise _refusal(holder, job, store, key)
+            fence, absent, match = holder["fence"] + 1, False, found[1]
+        body = {"job": job, "attempt": attempt, "fence": fence, "host": host_identity(), "renewed": 0, "free": False}
+        try:
+            tag = store.put(key, json.dumps(body).encode(), if_absent=absent, if_match=match)
+        except Conflict:
+            continue  # another contender was faster: look again
+        return Lease(store, key, body, tag, on_lost).keep()
+
+
+def _still_renewed(store: Store, key: str, first: tuple[bytes, str]) -> bool:
+    """Watches a lease for as long as it may go unrenewed."""
+    ttl = ttl_s()
+    log.info("lease.waiting", key=key, seconds=ttl, holder=json.loads(first[0])["attempt"])
+    end = time.monotonic() + ttl
+    while time.monotonic() < end:
+        time.sleep(min(1.0, ttl / 10))
+        now = store.get(key)
+        if now is None or now[1] != first[1]:
+            return now is not None and not json.loads(now[0])["free"]
+    return False
+
+
+def _refusal(holder: dict[str, Any], job: str, store: Store, key: str) -> JobError:
+    what = f"{store.url}/{key} is held by attempt {holder['attempt']} of Job {holder['job']}"
+    if holder["job"] == job:
+        return PeerActive(what, hint="It is alive and at work; this attempt has nothing to do.")
+    return LeaseHeld(what, hint="Wait until that Job ends, or name another run.id.")

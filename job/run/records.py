@@ -1,0 +1,125 @@
+"""What the run store holds, and what makes it count.
+
+<store>/
+  stages/<stage>/<key>/
+    …                          artifacts
+    checkpoints/step-000120/   train only
+      …
+      COMPLETE.json            written last: the checkpoint's files with hashes
+    stage.json                 written last, only if absent: StageRecord
+  runs/<run id>/
+    manifest.json              written last, once, only if absent: Manifest
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import ValidationError
+
+from job.artifacts import Artifact, Frozen
+from job.errors import IntegrityViolated
+from job.logs import log
+from job.store import Store
+from job.store.base import Conflict
+
+
+class StageRecord(Frozen):
+    """One stage's finished work: its files, what it measured, what it was made with and from."""
+
+    stage: str
+    key: str
+    artifacts: list[Artifact]
+    metrics: dict[str, Any] = {}
+    versions: dict[str, str] = {}
+    inputs: Any = None
+
+
+class PublishedFile(Frozen):
+    """A file under its published name, and where the store has it."""
+
+    name: str
+    key: str
+    type: str
+    sha256: str
+    size: int
+
+
+class Manifest(Frozen):
+    """A finished run. `places`: where its files were published, by URL."""
+
+    run: str
+    name: str
+    finished: str = ""
+    spec: dict[str, Any]
+    sources: dict[str, Any]
+    stages: dict[str, StageRecord]
+    files: list[PublishedFile]
+    places: list[str]
+    versions: dict[str, str] = {}
+    hub_commit: str | None = None
+
+
+def read_stage(store: Store, stage: str, key: str) -> StageRecord | None:
+    """The record under a key, if every artifact is there with its size."""
+    prefix = f"stages/{stage}/{key}"
+    found = store.get(f"{prefix}/stage.json")
+    if found is None:
+        return None
+    try:
+        record = StageRecord.model_validate_json(found[0])
+    except ValidationError as error:
+        raise IntegrityViolated(
+            f"{store.url}/{prefix}/stage.json is no stage record", hint="Delete it, and the stage is made again."
+        ) from error
+    for item in record.artifacts:
+        held = store.head(f"{prefix}/{item.path}")
+        if held is None or held.size != item.size:
+            log.warning("stage.damaged", stage=stage, key=key, file=item.path)
+            store.delete(f"{prefix}/stage.json")
+            return None
+    return record
+
+
+def write_stage(store: Store, record: StageRecord) -> StageRecord:
+    """Makes a stage's work count; where another attempt was first, gives its record."""
+    key = f"stages/{record.stage}/{record.key}/stage.json"
+    try:
+        store.put(key, record.model_dump_json(indent=2).encode(), if_absent=True)
+        return record
+    except Conflict:
+        first = read_stage(store, record.stage, record.key)
+        return first or record
+
+
+def write_manifest(store: Store, manifest: Manifest) -> Manifest:
+    """Writes the manifest once; where there is one, that one is the result."""
+    stamped = manifest.model_copy(update={"finished": datetime.now(UTC).isoformat(timespec="seconds")})
+    try:
+        store.put(f"runs/{manifest.run}/manifest.json", stamped.model_dump_json(indent=2).encode(), if_absent=True)
+        return stamped
+    except Conflict:
+        first = read_manifest(store, manifest.run)
+        assert first is not None
+        return first
+
+
+def read_manifest(store: Store, run: str) -> Manifest | None:
+    """A finished run's manifest, or None. Raises IntegrityViolated where it cannot be read."""
+    found = store.get(f"runs/{run}/manifest.json")
+    if found is None:
+        return None
+    try:
+        return Manifest.model_validate_json(found[0])
+    except ValidationError as error:
+        raise IntegrityViolated(f"{store.url}/runs/{run}/manifest.json is no manifest") from error
+
+
+def verify_manifest(store: Store, manifest: Manifest) -> None:
+    """Reads every published file of the store again. Raises IntegrityViolated where one is not what it says."""
+    for file in manifest.files:
+        found = store.measure(file.key)
+        if found is None or (found.sha256, found.size) != (file.sha256, file.size):
+            raise IntegrityViolated(
+                f"{store.url}/{file.key} is {'missing' if found is None else 'not what its hash says'}",
+                hint=f"Delete it and runs/{manifest.run}/manifest.json, and the next run makes it again.",
+            )

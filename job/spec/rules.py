@@ -1,0 +1,89 @@
+"""What only several fields of a spec together can show."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+from job.spec.quants import NEEDS_IMATRIX
+
+if TYPE_CHECKING:
+    from job.spec.spec import JobSpec
+    from job.spec.training import Training
+
+
+class CrossFault(NamedTuple):
+    """What only several fields together can show. The first path is where to mend it."""
+
+    paths: tuple[str, ...]
+    message: str
+
+
+def cross_faults(spec: "JobSpec") -> Iterator[CrossFault]:
+    """Every fault that a spec of valid fields has."""
+    if spec.training is not None:
+        yield from _training_faults(spec, spec.training)
+    yield from _data_faults(spec)
+    yield from _lora_faults(spec)
+    yield from _export_faults(spec)
+
+
+def _training_faults(spec: "JobSpec", training: "Training") -> Iterator[CrossFault]:
+    if not spec.datasets:
+        message = "training needs a data set; name one, or write `training: null` to only merge and quantize"
+        yield CrossFault(("dataset", "training"), message)
+    if training.fp16 is True and training.bf16 is True:
+        yield CrossFault(("training.fp16", "training.bf16"), "training.bf16 is true too; write auto, or one of the two")
+    if training.trainer == "transformers":
+        for name in ("packing", "completion_only_loss", "assistant_only_loss"):
+            if getattr(training, name):
+                paths = (f"training.{name}", "training.trainer")
+                yield CrossFault(paths, "only `trainer: trl` can do this; write false, or take trl")
+    for name in ("early_stopping_patience", "load_best_model_at_end"):
+        held_out = any(data.eval_split or data.eval_fraction for data in spec.datasets)
+        if getattr(training, name) and spec.datasets and not held_out:
+            message = "needs held-out rows; write dataset.eval_fraction above 0, or dataset.eval_split"
+            yield CrossFault((f"training.{name}", "dataset.eval_fraction", "dataset.eval_split"), message)
+    if training.load_best_model_at_end and training.eval_steps and training.save_steps % training.eval_steps:
+        message = f"a best checkpoint must have been evaluated; write a multiple of eval_steps ({training.eval_steps})"
+        yield CrossFault(("training.save_steps", "training.eval_steps", "training.load_best_model_at_end"), message)
+
+
+def _data_faults(spec: "JobSpec") -> Iterator[CrossFault]:
+    for number, data in enumerate(spec.datasets):
+        place = f"dataset.{number}" if isinstance(spec.dataset, list) else "dataset"
+        if data.eval_split == data.split:
+            message = "these are the rows to train on; name another split, or leave it out for eval_fraction"
+            yield CrossFault((f"{place}.eval_split", f"{place}.split"), message)
+        if data.text is not None and data.format not in ("auto", "text"):
+            message = f"format {data.format} has no text column; leave it out, or write `format: text`"
+            yield CrossFault((f"{place}.text", f"{place}.format"), message)
+        for name in ("completion_only_loss", "assistant_only_loss"):
+            if data.format == "text" and spec.training and getattr(spec.training, name):
+                message = f"the rows of {place} are plain text without a part to leave out; write false"
+                yield CrossFault((f"training.{name}", f"{place}.format"), message)
+
+
+def _lora_faults(spec: "JobSpec") -> Iterator[CrossFault]:
+    both = sorted(set(spec.lora.modules_to_save) & set(spec.lora.target_modules))
+    if both and spec.lora.target_modules != "all-linear":
+        message = f"{', '.join(both)}: in target_modules too; name a module in one of the two"
+        yield CrossFault(("lora.modules_to_save", "lora.target_modules"), message)
+
+
+def _export_faults(spec: "JobSpec") -> Iterator[CrossFault]:
+    export = spec.export
+    if export.adapter and spec.training is None and spec.model.adapter is None:
+        message = "without training or model.adapter there is no adapter; write false, or name model.adapter"
+        yield CrossFault(("export.adapter", "training", "model.adapter"), message)
+    if export.adapter and (spec.lora.use_dora or spec.lora.modules_to_save):
+        message = "a GGUF adapter can hold neither DoRA nor modules_to_save; write false: the merged files hold both"
+        yield CrossFault(("export.adapter", "lora.use_dora", "lora.modules_to_save"), message)
+    if export.merge_base == "quantized" and spec.load.bits not in (4, 8):
+        message = f"with load.bits {spec.load.bits} there is no quantized base; write original"
+        yield CrossFault(("export.merge_base", "load.bits"), message)
+    needy = ", ".join(kind for kind in export.types if kind in NEEDS_IMATRIX)
+    if needy and export.imatrix == "auto" and not spec.datasets:
+        message = f"{needy} need an importance matrix; name a dataset to make it from, or a file as export.imatrix"
+        yield CrossFault(("export.types", "export.imatrix", "dataset"), message)
+    if needy and export.imatrix == "none":
+        message = f"{needy} in export.types need one; write auto, or the path of a file"
+        yield CrossFault(("export.imatrix", "export.types"), message)

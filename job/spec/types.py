@@ -1,0 +1,243 @@
+"""The kinds of values that a spec's fields take, each with what it accepts and says when it does not."""
+
+import difflib
+import ipaddress
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from job.spec.quants import ALIASES, EVERY_TYPE
+
+DATA_SUFFIXES = (".jsonl", ".json", ".csv", ".parquet", ".txt")
+_HUB_ID = re.compile(r"(?=.{1,96}\Z)(?:[A-Za-z0-9][\w.-]*/)?[A-Za-z0-9][\w.-]*", re.ASCII)
+_Item = TypeVar("_Item")
+
+
+def _number(value: Any) -> Any:
+    """YAML's `true` would count as 1."""
+    if isinstance(value, bool):
+        raise PydanticCustomError("switch_for_number", "true and false are no numbers")
+    return value
+
+
+def digits(value: Any) -> Any:
+    return int(value) if isinstance(value, str) and value.isdecimal() and len(value) < 4 else value
+
+
+def _quant_type(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    name = value.strip().lower().replace("-", "_")
+    name = ALIASES.get(name, name)
+    if name not in EVERY_TYPE:
+        alike = [known for known in EVERY_TYPE if known.startswith(name[:2])] or EVERY_TYPE
+        near = difflib.get_close_matches(name[:20], alike, n=4, cutoff=0.5)
+        guess = f"; did you mean {' or '.join(near)}?" if near else ";"
+        raise ValueError(f"llama.cpp has no such type{guess} It has: {', '.join(EVERY_TYPE)}")
+    return name
+
+
+def each_once(values: list[_Item]) -> list[_Item]:
+    return list(dict.fromkeys(values))
+
+
+def _printable(value: str) -> str:
+    if not value.isprintable():
+        raise ValueError("it has control characters; write it without")
+    if value != value.strip():
+        raise ValueError("it starts or ends with white space; write it without")
+    return value
+
+
+def _s3_url(value: str) -> str:
+    if not re.match(r"s3://[^/]", value):
+        raise ValueError("no bucket is named; write s3://bucket/prefix")
+    if not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^\s?#]*)?", value):
+        raise ValueError(
+            "not an S3 address; write s3://bucket/prefix (a bucket: 3 to 63 of a-z, 0-9, dot and dash; "
+            "a prefix: no blanks, no ? and #)"
+        )
+    if ".." in value.split("/"):
+        raise ValueError("`..` means nothing in S3; write the prefix itself")
+    return value.rstrip("/")
+
+
+def _hub_id(value: str) -> str:
+    """Hugging Face's own rule for repository names (huggingface_hub.utils.validate_repo_id)."""
+    bare = value.removesuffix(".git")
+    if not _HUB_ID.fullmatch(value) or bare != value or re.search(r"--|\.\.|[.-]\Z|[.-]/", value):
+        raise ValueError(
+            "not a name that the Hub allows; write owner/name (a-z, A-Z, 0-9, dash, underscore, dot; no `--`, no `..`, "
+            "at most 96 characters)"
+        )
+    return value
+
+
+def _repo_id(value: str) -> str:
+    if "/" not in value:
+        raise ValueError("the owner is missing; write owner/name")
+    return _hub_id(value)
+
+
+def _is_folder(value: str) -> bool:
+    return value.startswith((".", "/", "~"))
+
+
+def _place(value: str) -> str:
+    """A folder or an S3 prefix."""
+    if value.startswith("s3:"):
+        return _s3_url(value)
+    if "://" in value:
+        raise ValueError("neither a folder nor S3; write a path, or s3://bucket/prefix")
+    return value
+
+
+def _folder(value: str) -> str:
+    if "://" in value:
+        raise ValueError("not a folder; write a path (for S3: publish.s3, for the Hub: publish.hub)")
+    return value
+
+
+def _hub_page(value: str) -> str | None:
+    """The repository whose web page this is."""
+    found = re.match(r"https?://(?:www\.)?(?:huggingface\.co|hf\.co)/(?:datasets/)?([^/]+/[^/?#]+)", value)
+    return found[1] if found and "/resolve/" not in value else None
+
+
+def _model_id(value: str) -> str:
+    if value.startswith("s3:"):
+        return _s3_url(value)
+    if "://" in value:
+        page = _hub_page(value)
+        name = page if page and _HUB_ID.fullmatch(page) else "owner/name"
+        raise ValueError(f"models come from the Hub, S3 or a folder; write {name}, s3://bucket/prefix or a path")
+    if _is_folder(value) or (value.count("/") > 1 and Path(value).exists()):
+        return value
+    if value.count("/") > 1:
+        raise ValueError("neither a Hub id nor a folder that exists; write owner/name, or a path that starts with ./")
+    return _hub_id(value)
+
+
+def _data_id(value: str) -> str:
+    if value.startswith(("https://", "http://")):
+        return _data_url(value)
+    if value.removesuffix(".gz").endswith(DATA_SUFFIXES) and "://" not in value:
+        return value
+    if "://" in value and not value.startswith("s3:"):
+        raise ValueError("data comes from the Hub, S3, https or a path; write owner/name, s3://…, https://… or a path")
+    return _model_id(value)
+
+
+def _data_url(value: str) -> str:
+    page = _hub_page(value)
+    if page:
+        name = page if _HUB_ID.fullmatch(page) else "owner/name"
+        raise ValueError(f"a web page, not a file; write {name}")
+    try:
+        host = urlsplit(value).hostname or ""
+    except ValueError:
+        host = ""
+    if not host:
+        raise ValueError("no host is named; write https://host/file.jsonl")
+    if value.startswith("http://") and not _is_loopback(host):
+        raise ValueError("anyone on the way could change what comes over http; write https://")
+    return value
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _revision(value: str) -> str:
+    if not re.fullmatch(r"(?![-/.])[^\s~^:?*\[\\]+(?<![/.])", value) or ".." in value:
+        raise ValueError("not a name that git allows; write a branch, a tag or a commit")
+    return value
+
+
+def _imatrix(value: str) -> str:
+    if "://" in value:
+        raise ValueError("not a path; write auto, none, or the path of a file")
+    if value not in ("auto", "none") and not re.search(r"[./]", value):
+        near = difflib.get_close_matches(value.lower()[:20], ("auto", "none"), cutoff=0.5)
+        raise ValueError(f"{f'did you mean {near[0]}? W' if near else 'w'}rite auto, none, or the path of a file")
+    return value
+
+
+def _size(value: str) -> str:
+    if not re.fullmatch(r"[1-9][0-9]{0,6}[MG]", value):
+        found = re.match(r"([1-9][0-9]{0,6})\s*([mg])", value.lower())
+        guess = f"did you mean {found[1]}{found[2].upper()}? W" if found else "w"
+        raise ValueError(f"{guess}rite a whole number and M or G, e.g. 4G")
+    return value
+
+
+def _name(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,80}", value):
+        raise ValueError("not a file name for every system; write up to 81 of a-z, A-Z, 0-9, dash, underscore and dot")
+    return value
+
+
+def _run_id(value: str) -> str:
+    if not re.fullmatch(r"[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?", value):
+        raise ValueError("not a name for Kubernetes; write up to 63 of a-z, 0-9, dash and dot, a letter or digit first")
+    return value
+
+
+# Always last: a range that follows it is lost in the JSON Schema.
+NUMBER = BeforeValidator(_number)
+Count = Annotated[int, Field(gt=0, lt=2**31), NUMBER]
+From0 = Annotated[int, Field(ge=0, lt=2**31), NUMBER]
+Fraction = Annotated[float, Field(ge=0, lt=1), NUMBER]
+Rate = Annotated[float, Field(gt=0, le=1), NUMBER]
+PositiveNumber = Annotated[float, Field(gt=0), NUMBER]
+NonNegativeNumber = Annotated[float, Field(ge=0), NUMBER]
+Switch = Literal["auto"] | bool
+Text = Annotated[str, Field(min_length=1), AfterValidator(_printable)]
+Names = Annotated[list[Text], AfterValidator(each_once)]
+TYPE_NAMES = (*EVERY_TYPE, *ALIASES)
+QuantType = Annotated[
+    str,
+    BeforeValidator(_quant_type),
+    # JSON Schema cannot say "in any case", so both cases are listed.
+    WithJsonSchema({"type": "string", "enum": [*TYPE_NAMES, *(name.upper() for name in TYPE_NAMES)]}),
+]
+S3Url = Annotated[Text, AfterValidator(_s3_url), Field(json_schema_extra={"pattern": "^s3://."})]
+Place = Annotated[Text, AfterValidator(_place)]
+Folder = Annotated[Text, AfterValidator(_folder)]
+ModelId = Annotated[Text, AfterValidator(_model_id)]
+DataId = Annotated[Text, AfterValidator(_data_id)]
+Imatrix = Annotated[Text, AfterValidator(_imatrix)]
+Revision = Annotated[Text, AfterValidator(_revision)]
+RepoId = Annotated[
+    Text,
+    AfterValidator(_repo_id),
+    Field(json_schema_extra={"pattern": "^[A-Za-z0-9][A-Za-z0-9_.-]*/[A-Za-z0-9][A-Za-z0-9_.-]*$"}),
+]
+FileName = Annotated[
+    Text, AfterValidator(_name), Field(json_schema_extra={"pattern": "^[A-Za-z0-9_][A-Za-z0-9_.-]{0,80}$"})
+]
+FileSize = Annotated[Text, AfterValidator(_size), Field(json_schema_extra={"pattern": "^[1-9][0-9]{0,6}[MG]$"})]
+RunId = Annotated[
+    Text, AfterValidator(_run_id), Field(json_schema_extra={"pattern": "^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$"})
+]
+
+
+class Section(BaseModel):
+    """A part of the spec: frozen, and what it does not know is a fault."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+        allow_inf_nan=False,
+        validate_default=True,
+        hide_input_in_errors=True,
+        protected_namespaces=(),
+    )

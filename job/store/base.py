@@ -1,0 +1,174 @@
+"""The run store, and every place where files are published: a folder or an S3 prefix, the same verbs.
+
+Nothing is visible under its key before it is whole, and nothing is believed without its SHA-256. A key
+is a relative path with `/` between its parts. Files whose names look like `.NAME.<16 hex>.tmp` are being
+written, or were left by a writer that was killed; no verb shows them.
+"""
+
+import errno
+import hashlib
+import os
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple, Protocol, Self
+
+from job.artifacts import Artifact, sha256_of
+from job.errors import Bug, IntegrityViolated, StorageFailed
+
+Progress = Callable[[int], None]
+"""Called with the bytes that are done."""
+
+BLOCK = 1 << 22
+
+
+class Conflict(Exception):
+    """The condition of a write does not hold: someone else has written there."""
+
+
+class Head(NamedTuple):
+    """`size` in bytes; `tag` changes whenever the object does."""
+
+    size: int
+    tag: str
+
+
+class Store(Protocol):
+    """What a folder and an S3 prefix both do.
+
+    Every verb raises RemoteUnavailable (after waiting), StorageFailed, NotFound (no such bucket) or
+    CredentialsRejected. Credentials that were accepted once and are refused later are
+    RemoteUnavailable: they have expired, and a new attempt gets new ones.
+    """
+
+    url: str
+    conditional: bool | None
+    """Whether conditional writes are honoured; None until probe() has found out. Where they are not, the
+    conditions are looked at before the write, which is enough as long as there is one writer."""
+
+    def put(self, key: str, data: bytes, *, if_absent: bool = False, if_match: str | None = None) -> str:
+        """Writes a small object and gives its version tag.
+
+        Raises Conflict where `if_absent` and it is there, or where its tag is not `if_match`. What is
+        there already byte for byte is no conflict: it is what a write leaves whose reply was lost.
+        """
+
+    def get(self, key: str) -> tuple[bytes, str] | None:
+        """A small object and its version tag, or None where there is none."""
+
+    def put_file(self, key: str, path: Path, progress: Progress | None = None) -> Artifact:
+        """Stores a file and verifies it there; one that is there already, by its hash, is not sent again.
+
+        The artifact's `path` is the key. Raises FileNotFoundError where `path` is not there, and
+        IntegrityViolated where the store does not hold what was sent.
+        """
+
+    def get_file(self, key: str, path: Path, expected: Artifact, progress: Progress | None = None) -> None:
+        """Brings a file to this disk, verified and whole; goes on where an earlier call was cut off.
+
+        Raises NotFound where there is none, IntegrityViolated where it is not what `expected` says
+        (whose own `path` does not matter).
+        """
+
+    def measure(self, key: str, progress: Progress | None = None) -> Artifact | None:
+        """Reads all of an object to find its size and SHA-256; None where there is none."""
+
+    def head(self, key: str) -> Head | None:
+        """An object's size and version tag, or None where there is none."""
+
+    def list(self, prefix: str = "") -> Iterator[str]:
+        """The keys that begin with a prefix, in order."""
+
+    def delete(self, key: str) -> None:
+        """Removes an object; it is no error if there is none."""
+
+    def delete_prefix(self, prefix: str) -> None:
+        """Removes every object whose key begins with a prefix that ends in `/`."""
+
+    def probe(self) -> bool:
+        """Tries to write, to read and to write on a condition. True where conditions are honoured.
+
+        Raises CredentialsRejected, NotFound, RemoteUnavailable or StorageFailed where one cannot write.
+        """
+
+    def patient_for(self, seconds: float) -> Self:
+        """The same store, that waits for a lost connection at most this long."""
+
+
+def checked(key: str, *, prefix: bool = False) -> str:
+    """The key, if it stays below its store. Raises IntegrityViolated for `..`, absolute paths and the like."""
+    parts = key.split("/")
+    if prefix and parts[-1] == "":
+        parts.pop()
+    if any(part in ("", ".", "..") for part in parts) or re.search(r"[\x00-\x1f\x7f\\]", key):
+        raise IntegrityViolated(f"{key!r} is no name for a file in a store")
+    return key
+
+
+def check_condition(
+    key: str, data: bytes, found: tuple[bytes, str] | None, if_absent: bool, if_match: str | None
+) -> None:
+    """Raises Conflict where the condition of a write does not hold for what was found."""
+    if if_absent and if_match is not None:
+        raise Bug(f"{key}: if_absent and if_match exclude each other")
+    if found is not None and found[0] == data:
+        return
+    if (if_absent and found is not None) or (if_match is not None and (found is None or found[1] != if_match)):
+        raise Conflict(key)
+
+
+def received(
+    blocks_from: Callable[[int], Iterator[bytes]], path: Path, expected: Artifact, progress: Progress | None
+) -> None:
+    """Writes blocks to a file, whole and verified, beginning where an earlier call was cut off.
+
+    Until it is whole it lies beside `path` under a name that holds its hash. Raises IntegrityViolated,
+    and StorageFailed when this disk is full or refuses.
+    """
+    if path.is_file() and path.stat().st_size == expected.size and sha256_of(path) == expected.sha256:
+        return
+    part = path.with_name(f".{path.name}.{expected.sha256[:16]}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        resumed = part.stat().st_size if part.is_file() else 0
+        found = _append(blocks_from, part, expected.size, progress)
+        if found != expected.sha256 and resumed:
+            part.unlink()
+            found = _append(blocks_from, part, expected.size, progress)
+        if found != expected.sha256:
+            part.unlink()
+            raise IntegrityViolated(
+                f"what was fetched for {path.name} does not match its SHA-256 {expected.sha256}",
+                hint="The store's copy is damaged. Delete it there, and the next run makes it again.",
+            )
+        part.replace(path)
+    except OSError as error:
+        if part.is_file() and error.errno == errno.ENOSPC:
+            part.unlink()
+        raise StorageFailed(
+            f"cannot write {path}: {error.strerror or error}",
+            hint="Free space there, or point FINETUNE_WORK elsewhere.",
+        ) from error
+
+
+def _append(blocks_from: Callable[[int], Iterator[bytes]], part: Path, size: int, progress: Progress | None) -> str:
+    digest, done = hashlib.sha256(), 0
+    with part.open("a+b") as file:
+        if file.tell() > size:
+            file.truncate(0)
+        file.seek(0)
+        while block := file.read(BLOCK):
+            digest.update(block)
+            done += len(block)
+        if done < size:
+            for block in blocks_from(done):
+                file.write(block)
+                digest.update(block)
+                done += len(block)
+                if progress:
+                    progress(done)
+                if done > size:
+                    return "longer than expected"
+        file.flush()
+        os.fsync(file.fileno())
+    return digest.hexdigest()

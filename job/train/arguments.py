@@ -1,0 +1,83 @@
+"""The spec's training section as transformers.TrainingArguments and trl.SFTConfig.
+
+The one place that knows what the libraries renamed since the recipe was written: transformers 5 calls
+`group_by_length` `train_sampling_strategy="group_by_length"`, takes a warm-up ratio as `warmup_steps`
+below 1, and calls gradient checkpointing activation checkpointing.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from job.logs import log
+from job.spec import JobSpec
+from job.train.precision import Precision
+
+_NEEDS_GPU = {"paged_adamw_8bit", "paged_adamw_32bit", "adamw_8bit"}
+
+
+def common(
+    spec: JobSpec, precision: Precision, folder: Path, *, evaluates: bool, micro_batch: int | None
+) -> dict[str, Any]:
+    """What both trainers take. `micro_batch` replaces the batch size; accumulation makes up for it."""
+    training = spec.training
+    assert training
+    batch = micro_batch or training.per_device_train_batch_size
+    accumulation = training.gradient_accumulation_steps * max(1, training.per_device_train_batch_size // batch)
+    best = training.load_best_model_at_end
+    return {
+        "output_dir": str(folder),
+        "num_train_epochs": training.num_train_epochs,
+        "max_steps": training.max_steps if training.max_steps > 0 else -1,
+        "per_device_train_batch_size": batch,
+        "per_device_eval_batch_size": training.per_device_eval_batch_size,
+        "gradient_accumulation_steps": accumulation,
+        "activation_checkpointing": training.gradient_checkpointing,
+        "activation_checkpointing_kwargs": {"use_reentrant": False} if training.gradient_checkpointing else None,
+        "learning_rate": training.learning_rate,
+        "lr_scheduler_type": training.lr_scheduler_type,
+        "warmup_steps": training.warmup_ratio,
+        "weight_decay": training.weight_decay,
+        "max_grad_norm": training.max_grad_norm,
+        "optim": optimizer(spec, precision),
+        "train_sampling_strategy": "group_by_length" if training.group_by_length else "random",
+        "fp16": precision.fp16,
+        "bf16": precision.bf16,
+        "use_cpu": not precision.cuda,
+        "dataloader_pin_memory": precision.cuda,
+        "seed": spec.run.seed,
+        "report_to": list(training.report_to) or "none",
+        "logging_steps": 1,  # every loss is recorded; the spec's logging_steps says which become events
+        "logging_nan_inf_filter": False,
+        "include_num_input_tokens_seen": "non_padding",
+        "disable_tqdm": True,
+        "save_strategy": "steps",
+        "save_steps": training.save_steps,
+        "save_total_limit": training.save_total_limit + 1,  # one more, for the upload that may be under way
+        "eval_strategy": "steps" if evaluates else "no",
+        "eval_steps": (training.eval_steps or training.save_steps) if evaluates else None,
+        "load_best_model_at_end": best,
+        "metric_for_best_model": "eval_loss" if best or training.early_stopping_patience else None,
+        "greater_is_better": False if best or training.early_stopping_patience else None,
+    }
+
+
+def for_trl(spec: JobSpec, *, assistant_only: bool) -> dict[str, Any]:
+    """What SFTConfig takes beyond that."""
+    assert spec.training
+    return {
+        "max_length": spec.training.max_length,
+        "packing": spec.training.packing,
+        "eval_packing": False,
+        "completion_only_loss": spec.training.completion_only_loss,
+        "assistant_only_loss": assistant_only,
+    }
+
+
+def optimizer(spec: JobSpec, precision: Precision) -> str:
+    """The optimizer's name; without a GPU, AdamW in place of those of bitsandbytes."""
+    assert spec.training
+    wanted = spec.training.optim
+    if precision.cuda or wanted not in _NEEDS_GPU:
+        return wanted
+    log.warning("train.optimizer_fallback", wanted=wanted, used="adamw_torch", why="it needs a GPU")
+    return "adamw_torch"

@@ -1,0 +1,146 @@
+"""The base model as the spec loads it, its tokenizer, and its adapter."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from job.errors import DataInvalid, SpecInvalid
+from job.logs import log
+from job.spec import JobSpec
+from job.spec.places import public_name
+from job.train.precision import Precision, torch_dtype
+
+
+def load_tokenizer(spec: JobSpec, folder: Path, kind: str) -> Any:
+    """The tokenizer with the recipe's padding. Raises SpecInvalid for an unknown pad token, or for chat rows
+    without a chat template."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    if spec.chat.template is not None:
+        tokenizer.chat_template = spec.chat.template
+    if kind == "messages" and not tokenizer.chat_template:
+        raise SpecInvalid(
+            f"the rows are chats, and {spec.model.id} has no chat template",
+            hint="Set chat.template, or take the model's instruction-tuned version.",
+        )
+    if tokenizer.eos_token is None:
+        raise DataInvalid(f"the tokenizer of {spec.model.id} has no EOS token", hint="Is this a causal language model?")
+    if spec.training is None:
+        return tokenizer
+    pad = spec.training.pad_token or tokenizer.eos_token
+    if pad not in tokenizer.get_vocab():
+        raise SpecInvalid(f"training.pad_token: {pad!r} is not in the vocabulary of {spec.model.id}")
+    tokenizer.pad_token = pad
+    tokenizer.padding_side = spec.training.padding_side
+    return tokenizer
+
+
+def load_base(spec: JobSpec, folder: Path, precision: Precision) -> Any:
+    """The base model, quantized as `load` says, ready for training with adapters."""
+    import torch
+    from peft import prepare_model_for_kbit_training
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+    from job.train.numerics import keep_weights_as_loaded
+
+    assert spec.training
+    load = spec.load
+    compute = torch_dtype(precision.compute)
+    quantization = None
+    if load.bits == 4:
+        quantization = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type=load.quant_type,
+            bnb_4bit_use_double_quant=load.double_quant,
+            bnb_4bit_compute_dtype=compute,
+        )
+    elif load.bits == 8:
+        quantization = BitsAndBytesConfig(load_in_8bit=True)
+    model = AutoModelForCausalLM.from_pretrained(
+        folder,
+        dtype=torch.float32 if load.bits == 32 else compute,
+        quantization_config=quantization,
+        device_map={"": 0} if precision.cuda else {"": "cpu"},
+        use_safetensors=True,
+        trust_remote_code=False,
+    )
+    model.config.use_cache = False
+    if quantization is not None:
+        keep_weights_as_loaded(model)
+        model = prepare_model_for_kbit_training(
+            model,
+            use_gradient_checkpointing=spec.training.gradient_checkpointing,
+            gradient_checkpointing_kwargs={"use_reentrant": False},
+        )
+    return model
+
+
+def with_adapter(spec: JobSpec, model: Any, adapter: Path | None) -> Any:
+    """The model with a new adapter, or with the given one to train on.
+
+    Raises SpecInvalid where a target module is not in the model; the message names those that are.
+    """
+    from peft import LoraConfig, PeftModel, TaskType, get_peft_model
+
+    if adapter is not None:
+        peft = PeftModel.from_pretrained(model, adapter, is_trainable=True)
+        for config in peft.peft_config.values():
+            config.base_model_name_or_path = model.name_or_path  # else PEFT asks the Hub for it at each save
+    else:
+        targets = spec.lora.target_modules
+        config = LoraConfig(
+            r=spec.lora.r,
+            lora_alpha=spec.lora.alpha,
+            lora_dropout=spec.lora.dropout,
+            target_modules=targets if isinstance(targets, str) else list(targets),
+            use_rslora=spec.lora.use_rslora,
+            use_dora=spec.lora.use_dora,
+            modules_to_save=list(spec.lora.modules_to_save) or None,
+            task_type=TaskType.CAUSAL_LM,
+        )
+        _check_names(spec, model)
+        peft = get_peft_model(model, config)
+    trainable, total = peft.get_nb_trainable_parameters()
+    log.info("train.parameters", trainable=trainable, total=total, percent=round(100 * trainable / total, 4))
+    return peft
+
+
+def _check_names(spec: JobSpec, model: Any) -> None:
+    import torch
+
+    names = {name.rsplit(".", 1)[-1] for name, _ in model.named_modules() if name}
+    linear = {
+        name.rsplit(".", 1)[-1] for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)
+    } - {"lm_head"}
+    targets = [] if isinstance(spec.lora.target_modules, str) else spec.lora.target_modules
+    for field, wanted in (("target_modules", targets), ("modules_to_save", spec.lora.modules_to_save)):
+        missing = [name for name in wanted if name.rsplit(".", 1)[-1] not in names]
+        if missing:
+            raise SpecInvalid(
+                f"lora.{field}: {', '.join(missing)} not in {spec.model.id}",
+                hint=f"Its linear layers are {', '.join(sorted(linear))}; all-linear takes them all.",
+            )
+
+
+def float32_adapters(model: Any) -> dict[str, Any]:
+    """Copies of the trainable weights: SFTTrainer rounds those of a quantized model to bfloat16 when it is made,
+    and `restore` puts these back. bf16 adapters fail with fp16's gradient scaler and lose small updates."""
+    return {name: weight.detach().clone() for name, weight in model.named_parameters() if weight.requires_grad}
+
+
+def restore(model: Any, weights: dict[str, Any]) -> None:
+    """Puts the trainable weights back as they were."""
+    for name, weight in model.named_parameters():
+        if name in weights:
+            weight.data = weights[name].to(weight.device)
+
+
+def save_adapter(spec: JobSpec, model: Any, folder: Path) -> None:
+    """PEFT's files. The configuration names the base by the spec's id, not by a path of this machine."""
+    model.save_pretrained(folder, safe_serialization=True)
+    (folder / "README.md").unlink(missing_ok=True)  # PEFT's card; this job writes its own
+    path = folder / "adapter_config.json"
+    config = json.loads(path.read_text())
+    config["base_model_name_or_path"] = public_name(spec.model.id)
+    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")

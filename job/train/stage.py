@@ -1,0 +1,207 @@
+"""QLoRA supervised fine-tuning of one model on prepared rows, in a process of its own.
+
+<workdir>/adapter/       adapter_config.json, adapter_model.safetensors
+          checkpoints/   checkpoint-<step>/, as transformers.Trainer writes them
+          logs/          TensorBoard's event files
+"""
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any, Literal
+
+from job.artifacts import Frozen
+from job.errors import Bug, CudaOutOfMemory, DataInvalid, StoppedSaved
+from job.logs import log
+from job.spec import JobSpec
+from job.train.trace import Trace
+
+NAME = "train"
+
+
+class Inputs(Frozen):
+    """`resume_from` is a checkpoint's folder; `micro_batch` replaces the batch size after the GPU ran out of memory."""
+
+    model: Path
+    adapter: Path | None = None
+    train: Path
+    eval: Path | None = None
+    kind: Literal["text", "prompt_completion", "messages"]
+    resume_from: Path | None = None
+    micro_batch: int | None = None
+
+
+class Result(Frozen):
+    """`losses`: each step's loss, learning rate and gradient norm; `evals`: held-out losses by step;
+    `loss_before` and `loss_after`: the held-out loss without and with what was trained."""
+
+    adapter: Path
+    logs: Path
+    steps: int
+    losses: list[dict[str, float]]
+    evals: list[dict[str, float]]
+    loss_before: float | None
+    loss_after: float | None
+    trainable: int
+    total: int
+    samples: list[dict[str, str]]
+    tokens: int
+    tokens_per_second: float | None
+    memory: dict[str, int]
+    trace: Trace | None = None
+
+
+def run(spec: JobSpec, inputs: Inputs, workdir: Path) -> Result:
+    """Trains. Raises StoppedSaved or StoppedUnsaved after SIGTERM, QualityRejected for a loss that is no number,
+    CudaOutOfMemory, SpecInvalid, DataInvalid and EnvironmentUnfit; a stopped training never gives a Result."""
+    from job.train.callbacks import StopSignal
+
+    stop = StopSignal()  # before the slow imports, so that a signal is never lost
+    import torch
+
+    try:
+        return _run(spec, inputs, workdir, stop)
+    except torch.OutOfMemoryError as error:
+        raise CudaOutOfMemory(
+            f"the GPU's memory does not suffice: {str(error).splitlines()[0]}",
+            hint="Set a smaller training.per_device_train_batch_size or max_length, or take a larger GPU.",
+        ) from error
+
+
+def _run(spec: JobSpec, inputs: Inputs, workdir: Path, stop: Any) -> Result:
+    from transformers import set_seed
+
+    from job.train import resume
+    from job.train.callbacks import Events, peak_memory
+    from job.train.model import load_base, load_tokenizer, save_adapter, with_adapter
+    from job.train.precision import choose
+    from job.train.samples import compare
+    from job.train.trace import trace
+
+    assert spec.training
+    _fresh(workdir)
+    if inputs.resume_from:
+        resume.restore_best(inputs.resume_from, workdir / "checkpoints")
+    os.environ["TENSORBOARD_LOGGING_DIR"] = str(workdir / "logs")
+    precision = choose(spec)
+    set_seed(spec.run.seed)
+    tokenizer = load_tokenizer(spec, inputs.model, inputs.kind)
+    log.info("train.loading_model", model=inputs.model.name, bits=spec.load.bits)
+    model = with_adapter(spec, load_base(spec, inputs.model, precision), inputs.adapter)
+    trainer = make_trainer(spec, inputs, workdir, model, tokenizer, precision, stop)
+    before = evaluated(trainer)
+    stop.training = True
+    resume.train(trainer, inputs.resume_from)
+    stop.training = False
+    if stop.asked:
+        step = trainer.state.global_step
+        raise StoppedSaved(f"stopped by a signal after step {step}; its checkpoint is saved")
+    after = evaluated(trainer)
+    save_adapter(spec, model, workdir / "adapter")
+    history = trainer.state.log_history
+    losses = [_numbers(entry, "step", "loss", "learning_rate", "grad_norm") for entry in history if "loss" in entry]
+    events = next(one for one in trainer.callback_handler.callbacks if isinstance(one, Events))
+    trainable, total = model.get_nb_trainable_parameters()
+    (workdir / "logs").mkdir(exist_ok=True)
+    return Result(
+        adapter=workdir / "adapter",
+        logs=workdir / "logs",
+        steps=trainer.state.global_step,
+        losses=losses,
+        evals=[_numbers(entry, "step", "eval_loss") for entry in history if "eval_loss" in entry],
+        loss_before=before,
+        loss_after=after,
+        trainable=trainable,
+        total=total,
+        samples=compare(spec, model, tokenizer, inputs.eval),
+        trace=trace(spec, model, tokenizer, inputs.eval, precision),
+        tokens=int(trainer.state.num_input_tokens_seen),
+        tokens_per_second=events.tokens_per_second,
+        memory=peak_memory(),
+    )
+
+
+def _fresh(workdir: Path) -> None:
+    for name in ("adapter", "checkpoints", "logs", "rows"):
+        shutil.rmtree(workdir / name, ignore_errors=True)
+
+
+def make_trainer(
+    spec: JobSpec, inputs: Inputs, workdir: Path, model: Any, tokenizer: Any, precision: Any, stop: Any
+) -> Any:
+    """The recipe's first path (`trainer: transformers`) or its second (`trl`), with this job's callbacks."""
+    from transformers import (
+        DataCollatorForLanguageModeling,
+        EarlyStoppingCallback,
+        PrinterCallback,
+        Trainer,
+        TrainingArguments,
+    )
+    from trl import SFTConfig, SFTTrainer
+
+    from job.train import arguments, rows
+    from job.train.callbacks import Events, ResumableCheckpoints
+    from job.train.model import float32_adapters, restore
+    from job.train.numerics import compute_loss_in_small_tiles
+
+    assert spec.training
+    train = rows.read(inputs.train, workdir / "rows")
+    held_out = rows.read(inputs.eval, workdir / "rows") if inputs.eval else None
+    log.info("train.tokenizing", rows=len(train), held_out=len(held_out) if held_out else 0)
+    given = arguments.common(
+        spec, precision, workdir / "checkpoints", evaluates=held_out is not None, micro_batch=inputs.micro_batch
+    )
+    callbacks: list[Any] = [ResumableCheckpoints(inputs.resume_from), Events(spec.training.logging_steps, stop)]
+    if spec.training.early_stopping_patience:
+        callbacks.append(EarlyStoppingCallback(spec.training.early_stopping_patience))
+    if spec.training.trainer == "transformers":
+        length = spec.training.max_length
+        trainer = Trainer(
+            model=model,
+            args=TrainingArguments(**given),
+            train_dataset=rows.tokenized(train, tokenizer, length),
+            eval_dataset=rows.tokenized(held_out, tokenizer, length) if held_out else None,
+            data_collator=DataCollatorForLanguageModeling(tokenizer, mlm=False),
+            processing_class=tokenizer,
+            callbacks=callbacks,
+        )
+    else:
+        compute_loss_in_small_tiles()
+        weights = float32_adapters(model)
+        only = rows.marks_assistant(spec, tokenizer, inputs.kind)
+        trainer = SFTTrainer(
+            model=model,
+            args=SFTConfig(**given, **arguments.for_trl(spec, assistant_only=only)),
+            train_dataset=train,
+            eval_dataset=held_out,
+            processing_class=tokenizer,
+            callbacks=callbacks,
+        )
+        restore(model, weights)
+    if not len(trainer.train_dataset):
+        raise DataInvalid("no row has a token to train on within max_length", hint="Raise training.max_length.")
+    trainer.remove_callback(PrinterCallback)  # its lines are no events
+    return trainer
+
+
+def evaluated(trainer: Any) -> float | None:
+    """The held-out loss now. The random generators are left as they were: evaluating must change nothing."""
+    from job.train.callbacks import generators, set_generators
+
+    if trainer.eval_dataset is None:
+        return None
+    kept = generators()
+    trainer.model.eval()
+    output = trainer.evaluation_loop(
+        trainer.get_eval_dataloader(), description="held-out", prediction_loss_only=True, metric_key_prefix="eval"
+    )
+    set_generators(kept)
+    loss = output.metrics.get("eval_loss")
+    if loss is None:
+        raise Bug("the evaluation gave no loss")
+    log.info("train.held_out", loss=float(loss))
+    return float(loss)
+
+
+def _numbers(entry: dict[str, Any], *names: str) -> dict[str, float]:
+    return {name: float(entry[name]) for name in names if entry.get(name) is not None}

@@ -1,0 +1,86 @@
+"""The loss in transformers on the very windows of tokens that llama.cpp judges the files on.
+
+So a loss can be followed from the base to the adapter, from there to the unquantized file, and on to each type.
+"""
+
+import contextlib
+import math
+from pathlib import Path
+from typing import Any
+
+from job.artifacts import Frozen
+from job.llama_cpp.perplexity import Perplexity
+from job.llama_cpp.windows import windows
+from job.logs import Progress, log
+from job.spec import JobSpec
+from job.train import rows
+from job.train.precision import Precision, torch_dtype
+
+
+class Trace(Frozen):
+    """Perplexity of the model as it was loaded for training, without and with the adapter, on `chunks` windows of
+    `context` held-out tokens."""
+
+    context: int
+    chunks: int
+    base: Perplexity
+    tuned: Perplexity
+    ratio_error: float
+    """The standard error of tuned / base, as a share of it: both are of the same tokens."""
+
+
+def trace(spec: JobSpec, model: Any, tokenizer: Any, held_out: Path | None, precision: Precision) -> Trace | None:
+    """None where there is nothing to judge on, or where nobody asks for it."""
+    if held_out is None or not spec.evaluation.judge:
+        return None
+    ids = [token for row in rows.ids_of(held_out, tokenizer, spec) for token in row]
+    context, chunks = windows(len(ids), len(tokenizer), spec.evaluation.context, spec.evaluation.max_tokens)
+    if not chunks:
+        return None
+    starts = tokenizer("a")["input_ids"][0] == tokenizer.bos_token_id
+    bos = tokenizer.bos_token_id if starts else None
+    stream = [ids[n * context : (n + 1) * context] for n in range(chunks)]
+    bar = Progress("judging in transformers", 2 * chunks, "windows")
+    model.eval()
+    with model.disable_adapter():
+        before = _losses(model, stream, bos, precision, bar, 0)
+    after = _losses(model, stream, bos, precision, bar, chunks)
+    (base, _), (tuned, _) = _perplexity(before), _perplexity(after)
+    _, error = _perplexity([later - earlier for earlier, later in zip(before, after, strict=True)])
+    log.info("train.traced", base=round(base.value, 4), tuned=round(tuned.value, 4), windows=chunks, context=context)
+    return Trace(context=context, chunks=chunks, base=base, tuned=tuned, ratio_error=error)
+
+
+def _losses(
+    model: Any, stream: list[list[int]], bos: int | None, precision: Precision, bar: Progress, done: int
+) -> list[float]:
+    """Nats per token, as llama-perplexity computes them: of each window the second half is scored, and BOS comes
+    first."""
+    import torch
+
+    losses: list[float] = []
+    for number, window in enumerate(stream, 1):
+        half = len(window) // 2
+        ids = torch.tensor([window if bos is None else [bos, *window[1:]]], device=model.device)
+        with torch.no_grad(), _autocast(precision):
+            logits = model(input_ids=ids).logits[0, half:-1].float()
+        losses += torch.nn.functional.cross_entropy(logits, ids[0, half + 1 :], reduction="none").tolist()
+        bar.update(done + number)
+    return losses
+
+
+def _perplexity(losses: list[float]) -> tuple[Perplexity, float]:
+    """And its relative standard error."""
+    mean = math.fsum(losses) / len(losses)
+    variance = math.fsum((loss - mean) ** 2 for loss in losses) / max(1, len(losses) - 1)
+    value, error = math.exp(mean), math.sqrt(variance / len(losses))
+    return Perplexity(value=value, error=value * error), error
+
+
+def _autocast(precision: Precision) -> Any:
+    import torch
+
+    if not (precision.fp16 or precision.bf16):
+        return contextlib.nullcontext()
+    dtype = torch_dtype("float16" if precision.fp16 else "bfloat16")
+    return torch.autocast("cuda" if precision.cuda else "cpu", dtype=dtype)

@@ -1,0 +1,1 @@
+"""What the Helm chart has of Python: values, schema, placement, the Job's constant part."""

@@ -1,0 +1,56 @@
+"""The JSON Schema of the chart's values (draft 7, which every Helm reads)."""
+
+import json
+from typing import Any
+
+from pydantic.json_schema import GenerateJsonSchema
+
+from job.spec.schema import schema as spec_schema
+from k8s.chart.values import ChartValues
+
+NUMBER = r"^[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?$"
+"""`--set` makes a text of 2e-4, of 0.1 and of 012; the job reads them as numbers."""
+UNSEEN = {
+    "enabled": {"type": "boolean", "description": "For the condition of a chart above this one."},
+    "global": {"type": "object", "description": "What Helm hands down to every chart; not read here."},
+}
+
+
+class _Plain(GenerateJsonSchema):
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        return False
+
+
+def schema() -> dict[str, Any]:
+    """Of values.yaml. The spec's model and dataset may be missing: the template says so, and `helm lint` passes."""
+    made = ChartValues.model_json_schema(by_alias=True, schema_generator=_Plain)
+    spec = spec_schema()
+    named = {name: _numbers(one) for name, one in spec.pop("$defs").items()}
+    spec = _numbers({key: value for key, value in spec.items() if key not in ("$schema", "required", "title")})
+    made["$defs"] = made.get("$defs", {}) | named | {"JobSpec": spec}
+    made["properties"] |= UNSEEN
+    about = made["properties"]["spec"]
+    made["properties"]["spec"] = {"$ref": "#/$defs/JobSpec", "description": about["description"]}
+    made.pop("description")
+    text = json.dumps(made).replace("#/$defs/", "#/definitions/")
+    found: dict[str, Any] = json.loads(text, object_hook=_closed)
+    found["definitions"] = found.pop("$defs")
+    return {"$schema": "http://json-schema.org/draft-07/schema#", "title": "Values of finetune-run"} | found
+
+
+def _closed(node: dict[str, Any]) -> dict[str, Any]:
+    """Names that follow no pattern are refused; pydantic leaves that out."""
+    return node | ({"additionalProperties": False} if "patternProperties" in node else {})
+
+
+def _numbers(node: Any) -> Any:
+    """The same, but a number may stand there as a text."""
+    if isinstance(node, list):
+        return [_numbers(one) for one in node]
+    if not isinstance(node, dict):
+        return node
+    found = {key: value if key in ("default", "enum", "const") else _numbers(value) for key, value in node.items()}
+    if node.get("type") in ("integer", "number"):
+        about = {key: found.pop(key) for key in ("default", "description") if key in found}
+        return {"anyOf": [found, {"type": "string", "pattern": NUMBER}]} | about
+    return found

@@ -1,0 +1,254 @@
+"""`launch` and `plan`."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from k8s.cli.options import (
+    Context,
+    Dataset,
+    Gpu,
+    Label,
+    Mig,
+    Model,
+    Namespace,
+    Platform,
+    Sets,
+    Shared,
+    Shown,
+    SpecFile,
+    Spot,
+    Sweeps,
+    Timeout,
+    Tolerations,
+)
+from k8s.output import Output, result, say
+
+_POD, _SECRETS, _END = "Pod", "Secrets and volumes", "Afterwards"
+IfExists = Literal["join", "fail", "new"]
+_HOW = {"created": "submitted", "again": "submitted again; its work is in the store", "joined": "it is there already"}
+
+
+def _pod(help: str, *names: str, panel: str = _POD, **more: Any) -> Any:
+    return typer.Option(*names, help=help, rich_help_panel=panel, show_default=more.pop("show_default", False), **more)
+
+
+def launch(
+    gpu: Gpu = "auto",
+    model: Model = None,
+    dataset: Dataset = None,
+    spec: SpecFile = None,
+    sets: Sets = None,
+    sweeps: Sweeps = None,
+    parallel: Annotated[int, _pod("How many runs of a sweep at a time.", panel="What")] = 1,
+    name: Annotated[str | None, _pod("The run's name; a hash is put behind it.", panel="What")] = None,
+    context: Context = None,
+    namespace: Namespace = None,
+    platform: Platform = None,
+    label: Label = None,
+    spot: Spot = False,
+    shared: Shared = False,
+    mig: Mig = "",
+    tolerations: Tolerations = None,
+    image: Annotated[str | None, _pod("The job's image, best by digest.", envvar="FINETUNE_IMAGE")] = None,
+    pull_secrets: Annotated[list[str] | None, _pod("A Secret to pull it with.", "--pull-secret")] = None,
+    pull_policy: Annotated[str, _pod("Always, IfNotPresent or Never.")] = "IfNotPresent",
+    cpu: Annotated[float | None, _pod("Cores to ask for.")] = None,
+    memory: Annotated[str | None, _pod("Memory, e.g. 14Gi; else predicted.")] = None,
+    disk: Annotated[str | None, _pod("Disk of the node, e.g. 60Gi; else predicted.")] = None,
+    scratch: Annotated[str | None, _pod("The work directory on a volume of this size instead.")] = None,
+    scratch_class: Annotated[str | None, _pod("Its storage class.")] = None,
+    queue: Annotated[str | None, _pod("Kueue's LocalQueue.")] = None,
+    service_account: Annotated[str | None, _pod("For a workload identity.")] = None,
+    priority_class: Annotated[str | None, _pod("A priority class.")] = None,
+    runtime_class: Annotated[str | None, _pod("Runtime class, e.g. nvidia: k3s and RKE2 need it for a GPU.")] = None,
+    node_selector: Annotated[list[str] | None, _pod("NAME=value that the node must have.", "--node-selector")] = None,
+    affinity: Annotated[Path | None, _pod("A YAML file: affinity to pods, preferred nodes.")] = None,
+    user: Annotated[int, _pod("User and group id; 0: the platform sets them.", show_default=True)] = 10001,
+    grace: Annotated[int, _pod("Seconds to save a checkpoint when it is stopped.", show_default=True)] = 120,
+    deadline: Annotated[int | None, _pod("Seconds after which it is ended, pending or not.")] = None,
+    ttl: Annotated[int, _pod("Days after which the finished Job is deleted.", show_default=True)] = 7,
+    labels: Annotated[list[str] | None, _pod("NAME=value", "--label")] = None,
+    annotations: Annotated[list[str] | None, _pod("NAME=value", "--annotation")] = None,
+    env: Annotated[list[str] | None, _pod("NAME=value for the pod; no secrets.", "--env", panel=_SECRETS)] = None,
+    env_secrets: Annotated[
+        list[str] | None, _pod("A Secret whose keys are variables.", "--secret", panel=_SECRETS)
+    ] = None,
+    secret_files: Annotated[list[str] | None, _pod("SECRET=/path: a mount.", "--secret-file", panel=_SECRETS)] = None,
+    store_pvc: Annotated[str | None, _pod("A volume claim for the run store.", panel=_SECRETS)] = None,
+    cache_pvc: Annotated[str | None, _pod("A volume claim for the model cache.", panel=_SECRETS)] = None,
+    https_proxy: Annotated[str | None, _pod("A proxy.", panel=_SECRETS)] = None,
+    http_proxy: Annotated[str | None, _pod("A proxy.", panel=_SECRETS)] = None,
+    no_proxy: Annotated[str | None, _pod("Hosts without it.", panel=_SECRETS)] = None,
+    ca: Annotated[str | None, _pod("CONFIGMAP/KEY with the certificates to trust.", panel=_SECRETS)] = None,
+    if_exists: Annotated[IfExists, _pod("Where the same run is there.", panel=_END, show_default=True)] = "join",
+    dry_run: Annotated[bool, _pod("Print it, for kubectl apply -f -.", "--dry-run", panel=_END)] = False,
+    emit: Annotated[Literal["values"] | None, _pod("Print the Helm chart's values for it instead.", panel=_END)] = None,
+    follow: Annotated[
+        bool | None, _pod("Show its log to the end; the default on a terminal.", "--follow/--detach", panel=_END)
+    ] = None,
+    wait: Annotated[bool, _pod("Wait for its end without its log.", "--wait", panel=_END)] = False,
+    timeout: Timeout = None,
+    output: Shown = Output.table,
+) -> None:
+    """Submit a run and follow it.
+
+    Examples:
+
+    `finetune-run --gpu t4 --model NousResearch/Llama-2-7b-hf --dataset Abirate/english_quotes`
+
+    `finetune-run --spec my.yaml --gpu t4,l4 --spot --secret my-tokens --store-pvc runs`
+
+    `finetune-run --spec my.yaml --gpu t4 --platform gke --emit values > values.yaml`
+
+    `finetune-run --spec my.yaml --sweep training.learning_rate=1e-4,2e-4 --sweep lora.r=8,16 --parallel 2`
+    """
+    from k8s.cluster.submit import submit
+    from k8s.manifest.parse import affinity_of, reference, resources, scratch_of
+    from k8s.prepare import IMAGE, check_references, cluster_or_none, pairs, prepare, spec_from
+
+    cluster = cluster_or_none(context, namespace, needed=not ((dry_run or emit) and (platform or gpu == "none")))
+    prepared = prepare(
+        cluster,
+        _wish(gpu, platform, label, spot, shared, mig, tolerations or []),
+        spec_from(spec, model, dataset, sets or []),
+        sweeps=sweeps or [],
+        title=name,
+        salt=os.urandom(8).hex() if if_exists == "new" else "",
+        resources=resources(cpu, memory, disk),
+        namespace=namespace or (cluster.namespace if cluster else "default"),
+        image=image or IMAGE,
+        pull_policy=pull_policy,
+        pull_secrets=pull_secrets or (),
+        scratch=scratch_of(scratch, scratch_class),
+        queue=queue,
+        suspend=queue is not None,
+        parallel=parallel,
+        service_account=service_account,
+        priority_class=priority_class,
+        runtime_class=runtime_class,
+        node_selector=pairs(node_selector or [], "--node-selector"),
+        affinity=affinity_of(affinity),
+        user=user or None,
+        grace_s=grace,
+        **({"deadline_s": deadline} if deadline else {}),
+        ttl_s=ttl * 86400 if ttl else None,
+        labels=pairs(labels or [], "--label"),
+        annotations=pairs(annotations or [], "--annotation"),
+        env=pairs(env or [], "--env"),
+        env_secrets=env_secrets or (),
+        secret_files=pairs(secret_files or [], "--secret-file"),
+        store_pvc=store_pvc,
+        cache_pvc=cache_pvc,
+        https_proxy=https_proxy,
+        http_proxy=http_proxy,
+        no_proxy=no_proxy,
+        ca=reference(ca, "--ca"),
+    )
+    if dry_run or emit:
+        from k8s.chart.emit import values_of
+        from k8s.yaml_text import text_of
+
+        for note in prepared.notes:
+            say(f"note: {note}", style="warn")
+        values = values_of(prepared.settings, prepared.spec, prepared.sweep)
+        typer.echo(text_of([values] if emit else prepared.manifest), nl=False)
+        return
+    assert cluster
+    _show(prepared)
+    check_references(cluster, prepared.settings)
+    sent = submit(cluster, prepared.manifest, if_exists)
+    say(f"{_HOW[sent.how]}: {sent.run.name} in namespace {cluster.namespace}", style="good")
+    following = sys.stdout.isatty() if follow is None else follow
+    if wait or following:
+        from k8s.cli.manage import to_its_end
+
+        to_its_end(cluster, sent.run.name, logs=following and not wait, timeout_s=timeout)
+    elif output is Output.table:
+        say(f"`finetune-run logs -f {sent.run.name}` follows it", style="dim")
+    else:
+        result(sent.run.model_dump(mode="json"), output, (), ())
+
+
+def plan(
+    gpu: Gpu = "auto",
+    model: Model = None,
+    dataset: Dataset = None,
+    spec: SpecFile = None,
+    sets: Sets = None,
+    context: Context = None,
+    namespace: Namespace = None,
+    platform: Platform = None,
+    label: Label = None,
+    spot: Spot = False,
+    shared: Shared = False,
+    mig: Mig = "",
+    tolerations: Tolerations = None,
+    price: Annotated[float | None, typer.Option(help="What the GPU costs an hour.", show_default=False)] = None,
+    output: Shown = Output.table,
+) -> None:
+    """Show what a run would do and need, and where it would go, without sending anything.
+
+    Example: `finetune-run plan --spec my.yaml --gpu t4 --price 0.35`
+    """
+    from job.plan import describe
+    from k8s.prepare import IMAGE, cluster_or_none, prepare, spec_from
+
+    cluster = cluster_or_none(context, namespace, needed=not platform and gpu != "none")
+    prepared = prepare(
+        cluster,
+        _wish(gpu, platform, label, spot, shared, mig, tolerations or []),
+        spec_from(spec, model, dataset, sets or []),
+        image=IMAGE,
+        namespace=namespace or (cluster.namespace if cluster else "default"),
+    )
+    card = prepared.placement.gpus[0] if prepared.placement.gpus else None
+    if output is Output.table:
+        typer.echo(describe(prepared.spec, card, price))
+        _show(prepared)
+        return
+    value = prepared.model_dump(mode="json", include={"spec", "placement", "vram", "notes"})
+    result(value | {"resources": prepared.settings.resources.model_dump()}, output, (), ())
+
+
+def _wish(
+    gpu: str, platform: str | None, label: str | None, spot: bool, shared: bool, mig: str, tolerations: list[str]
+) -> Any:
+    """The wish, as soon as it is known how much VRAM the run takes."""
+    from k8s.manifest.parse import toleration
+    from k8s.placement.wish import Wish
+
+    def of(needs: int | None) -> Any:
+        return Wish.of(
+            gpu, needs=needs, platform=platform, label=label, spot=spot, shared=shared, mig=mig,
+            tolerations=tuple(map(toleration, tolerations)),
+        )  # fmt: skip
+
+    return of
+
+
+def _show(prepared: Any) -> None:
+    """The plan in a few lines, and what the user should know."""
+    size, placement = prepared.settings.resources, prepared.placement
+    runs = f"{len(prepared.sweep)} runs" if prepared.sweep else "one run"
+    vram = ""
+    if prepared.vram and placement.memory:
+        vram = f" ({prepared.vram / 1e9:.1f} of {placement.memory / 1e9:.1f} GB VRAM)"
+    say(
+        f"{runs} of {prepared.spec.model.id} on {', '.join(placement.gpus) or 'the CPU'}{vram}; asks for "
+        f"{size.cpu:g} CPU, {size.memory / 2**30:.0f} GiB memory, {size.disk / 2**30:.0f} GiB disk"
+    )
+    if placement.nodes:
+        more = " …" if len(placement.nodes) > 5 else ""
+        say(f"nodes that fit now: {', '.join(placement.nodes[:5])}{more}", style="dim")
+    for note in prepared.notes:
+        say(f"note: {note}", style="warn")
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands."""
+    app.command()(launch)
+    app.command()(plan)

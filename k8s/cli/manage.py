@@ -1,0 +1,235 @@
+"""`status`, `list`, `logs`, `wait`, `cancel`, `resume` and `gpus`."""
+
+import json
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from k8s.cli.options import Context, Name, Namespace, Shown, Timeout
+from k8s.cluster.runs import Run, last_words
+from k8s.output import RUN_HEADINGS, Output, lasted, meaning, result, run_row, say, table
+from k8s.results.compare import entries
+
+
+def to_its_end(cluster: Any, name: str, *, logs: bool, timeout_s: float | None) -> None:
+    """Follows a run, and exits with its code. Ctrl-C leaves it running."""
+    from k8s.cluster.follow import Follower
+    from k8s.errors import RunAborted
+
+    sink, close = _sink() if logs else ((lambda event: None), (lambda: None))
+    try:
+        run = Follower(cluster, name, sink, lambda text: say(f"… {text}", style="dim"), logs=logs).run(timeout_s)
+    except KeyboardInterrupt:
+        close()
+        say(f"\n{name} goes on; `finetune-run logs -f {name}` comes back, `finetune-run cancel {name}` ends it")
+        raise typer.Exit(130) from None
+    finally:
+        close()
+    if run.state == "complete":
+        say(
+            f"{name} is complete after {lasted(run.seconds)}; `finetune-run results {name}` brings the files",
+            style="good",
+        )
+        return
+    if run.code:
+        say(f"{name} failed with exit code {run.code}: {meaning(run.code)}", style="bad")
+        for line in last_words(cluster, name):
+            say(line)
+        raise typer.Exit(run.code)
+    raise RunAborted(f"{name} ended without an exit code: {run.why or 'its Job says nothing'}")
+
+
+def _sink() -> tuple[Any, Any]:
+    """Where events go: progress bars on a terminal, else one JSON object a line on stdout."""
+    if not sys.stdout.isatty():
+        return (lambda event: typer.echo(json.dumps(event, ensure_ascii=False))), (lambda: None)
+    from job.console import ConsoleSink
+
+    screen = ConsoleSink()
+    return screen, screen.close
+
+
+def list_runs(context: Context = None, namespace: Namespace = None, output: Shown = Output.table) -> None:
+    """List the runs of a namespace, newest first, Helm's too."""
+    from k8s.cluster.client import Cluster
+    from k8s.cluster.runs import SELECTOR, run_of
+
+    runs = sorted((run_of(job) for job in Cluster(context, namespace).jobs(SELECTOR)), key=lambda run: run.created)[
+        ::-1
+    ]
+    result([run.model_dump(mode="json") for run in runs], output, RUN_HEADINGS, [run_row(run) for run in runs])
+
+
+def status(name: Name, context: Context = None, namespace: Namespace = None, output: Shown = Output.table) -> None:
+    """Show how a run is doing, what it waits for and how its pods ended."""
+    from k8s.cluster.client import Cluster
+    from k8s.cluster.runs import exit_code, run_of
+    from k8s.cluster.waiting import waiting_for
+
+    cluster = Cluster(context, namespace)
+    job, pods = cluster.job(name), cluster.pods(name)
+    run = run_of(job, pods)
+    said = cluster.events(run.uid) + (cluster.events(pods[-1]["metadata"]["uid"]) if pods else [])
+    waits = waiting_for(job, pods, said)
+    if output is not Output.table:
+        result(run.model_dump(mode="json") | {"waiting_for": waits}, output, (), ())
+        return
+    table(RUN_HEADINGS, [run_row(run)])
+    for sentence in waits:
+        say(f"… {sentence}")
+    if run.why:
+        say(run.why)
+    if run.code:
+        say(f"exit code {run.code}: {meaning(run.code)}", style="bad")
+        for line in last_words(cluster, name):
+            say(line)
+    ended = [(pod["metadata"]["name"], pod["status"].get("phase", ""), exit_code(pod)) for pod in pods]
+    if ended:
+        typer.echo()
+        rows = [[pod, phase, "" if code is None else str(code)] for pod, phase, code in ended]
+        table(("POD", "PHASE", "CODE"), rows)
+    if run.sweep:
+        pass
+
+        show_sweep(run)
+
+
+def logs(
+    name: Name,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="To the end of the run.")] = False,
+    context: Context = None,
+    namespace: Namespace = None,
+) -> None:
+    """Show a run's log: of its pods, or from its store where they are gone."""
+    from k8s.cluster.client import Cluster
+    from k8s.cluster.follow import event_of
+    from k8s.cluster.runs import run_of
+    from k8s.manifest.base import CONTAINER
+
+    cluster = Cluster(context, namespace)
+    if follow:
+        to_its_end(cluster, name, logs=True, timeout_s=None)
+        return
+    sink, close = _sink()
+    run, seen = run_of(cluster.job(name)), 0
+    try:
+        for pod in cluster.pods(name):
+            if pod["status"].get("phase") in ("Running", "Succeeded", "Failed"):
+                for raw in cluster.log(pod["metadata"]["name"], CONTAINER, follow=False):
+                    if event := event_of(raw.decode(errors="replace").partition(" ")[2]):
+                        seen += 1
+                        sink(event)
+        if not seen:
+            _from_store(run, sink)
+    finally:
+        close()
+
+
+def _from_store(run: Any, sink: Any) -> None:
+    from job.run.events import read_events
+    from k8s.results.download import store_of
+
+    store = store_of(run)
+    for identity in run.ids:
+        for event in read_events(store, identity):
+            sink(event)
+
+
+def wait(name: Name, timeout: Timeout = None, context: Context = None, namespace: Namespace = None) -> None:
+    """Wait for the end of a run, and exit with its code."""
+    from k8s.cluster.client import Cluster
+
+    to_its_end(Cluster(context, namespace), name, logs=False, timeout_s=timeout)
+
+
+def cancel(
+    name: Name,
+    pause: Annotated[bool, typer.Option("--pause", help="Suspend it instead: `resume` lets it go on.")] = False,
+    context: Context = None,
+    namespace: Namespace = None,
+) -> None:
+    """End a run and its pods, and wait until they are gone. Its work stays in the store."""
+    from k8s.cluster.client import Cluster
+    from k8s.cluster.submit import wait_until_gone
+
+    cluster = Cluster(context, namespace)
+    if pause:
+        cluster.patch_job(name, {"spec": {"suspend": True}})
+        say(f"{name} is suspended; it saves a checkpoint. `finetune-run resume {name}` lets it go on", style="good")
+        return
+    cluster.delete_job(name)
+    say(f"ending {name} …", style="dim")
+    wait_until_gone(cluster, name)
+    say(f"{name} is gone; its work is in the store, and the same launch goes on from there", style="good")
+
+
+def resume(name: Name, context: Context = None, namespace: Namespace = None) -> None:
+    """Let a suspended run go on from its last checkpoint."""
+    from k8s.cluster.client import Cluster
+
+    Cluster(context, namespace).patch_job(name, {"spec": {"suspend": False}})
+    say(f"{name} goes on", style="good")
+
+
+def gpus(context: Context = None, namespace: Namespace = None, output: Shown = Output.table) -> None:
+    """Show what GPUs this cluster offers, and what is free."""
+    from k8s.cluster.client import Cluster
+    from k8s.errors import AccessDenied
+    from k8s.placement.inventory import offers
+
+    nodes = Cluster(context, namespace).nodes()
+    if nodes is None:
+        raise AccessDenied("nodes may not be read here", hint="k8s/rbac.yaml has a ClusterRole for that.")
+    found = offers(nodes)
+    headings = ("GPU", "KIND", "SPOT", "NODES", "UNITS", "FREE", "")
+    rows = [
+        [
+            one.gpu,
+            str(one.kind) or "whole",
+            "yes" if one.spot else "",
+            str(one.nodes),
+            str(one.units),
+            str(one.free),
+            one.blocked,
+        ]
+        for one in found
+    ]
+    values = [
+        {"gpu": one.gpu, "kind": one.kind.what, "resource": one.kind.resource, "spot": one.spot, "nodes": one.nodes,
+         "units": one.units, "free": one.free, "blocked": one.blocked}
+        for one in found
+    ]  # fmt: skip
+    result(values, output, headings, rows)
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands."""
+    app.command("list")(list_runs)
+    for command in (status, logs, wait, cancel, resume, gpus):
+        app.command()(command)
+
+
+def show_sweep(run: Run) -> None:
+    """Prints the table, with the best marked, as far as this user can read the store."""
+    from job.errors import JobError
+    from k8s.errors import LauncherError
+    from k8s.output import say, table
+    from k8s.results.download import store_of
+
+    try:
+        found = entries(store_of(run), run)
+    except (LauncherError, JobError) as error:
+        say(f"the runs cannot be compared from here: {error.message}", style="dim")
+        return
+    losses = [one.loss for one in found if one.loss is not None]
+    rows = [
+        [
+            str(one.number),
+            one.what,
+            "" if one.loss is None else f"{one.loss:.4f}{'  best' if one.loss == min(losses) else ''}",
+            one.smallest,
+        ]
+        for one in found
+    ]
+    table(("INDEX", "CHANGES", "HELD-OUT LOSS", "SMALLEST FILE"), rows)

@@ -1,0 +1,46 @@
+"""Options that several commands share."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from k8s.output import Output
+
+_WHERE, _RUN, _GPU = "Where", "What", "GPU"
+Context = Annotated[str | None, typer.Option(help="A context of the kubeconfig.", rich_help_panel=_WHERE)]
+Namespace = Annotated[str | None, typer.Option("--namespace", "-n", help="A namespace.", rich_help_panel=_WHERE)]
+Shown = Annotated[Output, typer.Option("--output", "-o", help="How results are printed.")]
+Name = Annotated[str, typer.Argument(help="The run's name, as `list` shows it.", show_default=False)]
+Timeout = Annotated[float | None, typer.Option(help="Seconds to wait at most; the run goes on.", show_default=False)]
+SpecFile = Annotated[
+    Path | None,
+    typer.Option("--spec", help="The job spec: a YAML or JSON file.", rich_help_panel=_RUN, show_default=False),
+]
+Model = Annotated[str | None, typer.Option(help="model.id", rich_help_panel=_RUN, show_default=False)]
+Dataset = Annotated[str | None, typer.Option(help="dataset.id", rich_help_panel=_RUN, show_default=False)]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="A field of the spec: training.learning_rate=1e-4", rich_help_panel=_RUN),
+]
+Sweeps = Annotated[
+    list[str] | None,
+    typer.Option("--sweep", help="Values to try, a run each: lora.r=8,16", rich_help_panel=_RUN),
+]
+Gpu = Annotated[str, typer.Option(help="t4, l4, a100, …; several: t4,l4; auto: the smallest that fits; none: the CPU")]
+Platform = Annotated[
+    str | None,
+    typer.Option(help="gke, eks, karpenter, eks-auto, aks, aks-nap, gfd, custom: instead of looking.",
+                 rich_help_panel=_GPU, show_default=False),
+]  # fmt: skip
+Label = Annotated[
+    str | None,
+    typer.Option("--gpu-label", help="key=value: the label that tells GPUs apart here.", rich_help_panel=_GPU),
+]
+Spot = Annotated[bool, typer.Option("--spot", help="On spot nodes.", rich_help_panel=_GPU)]
+Shared = Annotated[bool, typer.Option("--shared", help="A time-sliced share of a card.", rich_help_panel=_GPU)]
+Mig = Annotated[str, typer.Option(help="A MIG slice: 1g.5gb", rich_help_panel=_GPU)]
+Tolerations = Annotated[
+    list[str] | None,
+    typer.Option("--toleration", help="key[=value][:effect] of another taint.", rich_help_panel=_GPU),
+]

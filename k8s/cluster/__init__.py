@@ -1,0 +1,1 @@
+"""The cluster: its API, runs, and what they say."""

@@ -1,0 +1,209 @@
+"""The few calls to the Kubernetes API that the launcher makes, in JSON, with each failure translated.
+
+kubernetes.client brings the configuration, the credentials and the connection; its models are left out, since plain
+JSON is what `--dry-run` prints and what k8s/manifest/render.py makes.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from k8s.cluster import client_errors
+from k8s.errors import AccessDenied, ClusterUnreachable, ObjectNotFound
+from k8s.placement.nodes import Node, node_of, quantity
+
+Object = dict[str, Any]
+TIMEOUT_S = 30
+ANSWERS_S = 10.0
+"""How long a server may take that does not answer at all, before it counts as unreachable."""
+PAGE = 500
+PODS_THAT_HOLD = "status.phase!=Succeeded,status.phase!=Failed"
+
+
+class Cluster:
+    """One cluster as one user sees it, and a namespace in it."""
+
+    def __init__(self, context: str | None = None, namespace: str | None = None) -> None:
+        """From the kubeconfig, else from inside a pod. Raises ClusterUnreachable where there is neither."""
+        from kubernetes import client, config
+        from kubernetes.config import ConfigException
+
+        load: Any = config
+        file = os.environ.get("KUBECONFIG") or None  # the library reads it when it is imported, and never again
+        settings = client.Configuration()
+        try:
+            load.load_kube_config(config_file=file, context=context, client_configuration=settings)
+            active = load.list_kube_config_contexts(config_file=file)
+            named = next(one for one in active[0] if one["name"] == context) if context else active[1]
+            default = named["context"].get("namespace")
+        except (ConfigException, StopIteration, FileNotFoundError) as error:
+            default = _in_cluster(settings, context, error)
+        settings.retries = False  # k8s/cluster/follow.py knows what to repeat
+        self.namespace = namespace or default or "default"
+        self.server = settings.host
+        self._api = client.ApiClient(settings)
+
+    # --- plain calls ---
+
+    def call(self, verb: str, path: str, body: Any = None, **query: Any) -> Object:
+        """One request and its JSON. Raises what k8s/cluster/client_errors.py makes of a failure."""
+        reply = self._request(verb, path, body, query, timeout=TIMEOUT_S)
+        found: Object = json.loads(reply.data)
+        return found
+
+    def stream(self, path: str, **query: Any) -> Iterator[bytes]:
+        """The lines of a reply, as they come."""
+        reply = self._request("GET", path, None, query, timeout=(ANSWERS_S, None))
+        rest = b""
+        try:
+            for part in client_errors.translated_parts(reply, self.server):
+                *lines, rest = (rest + part).split(b"\n")
+                yield from lines
+            if rest:
+                yield rest
+        finally:
+            reply.close()
+
+    def blocks(self, path: str, size: int) -> Iterator[bytes]:
+        """A reply's bytes, at most `size` at a time."""
+        reply = self._request("GET", path, None, {}, timeout=(ANSWERS_S, TIMEOUT_S))
+        try:
+            yield from client_errors.translated_parts(reply, self.server, size)
+        finally:
+            reply.close()
+
+    def _request(self, verb: str, path: str, body: Any, query: Mapping[str, Any], timeout: Any) -> Any:
+        headers = {"Accept": "application/json"}
+        if body is not None:
+            patches = verb == "PATCH"
+            headers["Content-Type"] = "application/merge-patch+json" if patches else "application/json"
+        asked = [(key, value) for key, value in query.items() if value is not None]
+        with client_errors.translated(self.server):
+            request = self._api.param_serialize(
+                verb, path, query_params=asked, header_params=headers, body=body, auth_settings=["BearerToken"]
+            )
+            reply = self._api.call_api(*request, _request_timeout=timeout)
+            if not 200 <= reply.status < 300:
+                raise client_errors.of_status(reply.status, _all_of(reply), f"{verb} {path}", self.server)
+            return reply.response
+
+    def items(self, path: str, **query: Any) -> list[Object]:
+        """A whole list, page by page."""
+        found: list[Object] = []
+        token = None
+        while True:
+            page = self.call("GET", path, limit=PAGE, **({"continue": token} if token else {}), **query)
+            found += page["items"]
+            if not (token := page["metadata"].get("continue")):
+                return found
+
+    # --- what a run consists of ---
+
+    def _batch(self, name: str = "") -> str:
+        return f"/apis/batch/v1/namespaces/{self.namespace}/jobs" + (f"/{name}" if name else "")
+
+    def _core(self, kind: str, name: str = "") -> str:
+        return f"/api/v1/namespaces/{self.namespace}/{kind}" + (f"/{name}" if name else "")
+
+    def job(self, name: str) -> Object:
+        """Raises ObjectNotFound."""
+        return self.call("GET", self._batch(name))
+
+    def jobs(self, selector: str) -> list[Object]:
+        return self.items(self._batch(), labelSelector=selector)
+
+    def pods(self, job: str) -> list[Object]:
+        """The pods of a Job, oldest first."""
+        found = self.items(self._core("pods"), labelSelector=f"batch.kubernetes.io/job-name={job}")
+        return sorted(found, key=lambda pod: (pod["metadata"]["creationTimestamp"], pod["metadata"]["name"]))
+
+    def events(self, uid: str) -> list[Object]:
+        """What the cluster has said of an object, oldest first."""
+        found = self.items(self._core("events"), fieldSelector=f"involvedObject.uid={uid}")
+        return sorted(found, key=lambda one: one.get("lastTimestamp") or one.get("eventTime") or "")
+
+    def create(self, item: Object, *, dry_run: bool = False) -> Object:
+        """A ConfigMap or a Job. Raises AlreadyThere."""
+        path = self._batch() if item["kind"] == "Job" else self._core("configmaps")
+        return self.call("POST", path, item, dryRun="All" if dry_run else None)
+
+    def patch_job(self, name: str, change: Object) -> Object:
+        return self.call("PATCH", self._batch(name), change)
+
+    def patch_config_map(self, name: str, change: Object) -> Object:
+        return self.call("PATCH", self._core("configmaps", name), change)
+
+    def delete_job(self, name: str) -> None:
+        """And its pods: without a propagation policy the API leaves them."""
+        self.call("DELETE", self._batch(name), propagationPolicy="Background")
+
+    def delete_config_map(self, name: str) -> None:
+        self.call("DELETE", self._core("configmaps", name))
+
+    def log(self, pod: str, container: str, *, follow: bool, since: str | None = None) -> Iterator[bytes]:
+        """Lines, each with the time at which it was written before it. `since`: an RFC 3339 time."""
+        path = self._core("pods", pod) + "/log"
+        return self.stream(path, container=container, follow=str(follow).lower(), timestamps="true", sinceTime=since)
+
+    def exists(self, kind: str, name: str) -> bool | None:
+        """Whether a Secret, a PersistentVolumeClaim, … is there; None where this user may not look."""
+        try:
+            self.call("GET", self._core(kind, name))
+        except ObjectNotFound:
+            return False
+        except AccessDenied:
+            return None
+        return True
+
+    def local_queue(self, name: str) -> Object:
+        """Kueue's. Raises ObjectNotFound, also where Kueue is not installed."""
+        return self.call("GET", f"/apis/kueue.x-k8s.io/v1beta1/namespaces/{self.namespace}/localqueues/{name}")
+
+    # --- what the cluster has ---
+
+    def nodes(self) -> list[Node] | None:
+        """With what running pods hold of their GPUs, where that may be read; None where nodes may not be read."""
+        try:
+            found = self.items("/api/v1/nodes")
+        except AccessDenied:
+            return None
+        used = self._gpus_in_use()
+        return [node_of(one, used.get(one["metadata"]["name"])) for one in found]
+
+    def _gpus_in_use(self) -> dict[str, dict[str, int]]:
+        try:
+            pods = self.items("/api/v1/pods", fieldSelector=PODS_THAT_HOLD)
+        except AccessDenied:
+            return {}
+        used: dict[str, dict[str, int]] = {}
+        for pod in pods:
+            held = used.setdefault(pod["spec"].get("nodeName", ""), {})
+            for container in pod["spec"]["containers"]:
+                for name, count in (container.get("resources", {}).get("limits") or {}).items():
+                    if name.startswith("nvidia.com/"):
+                        held[name] = held.get(name, 0) + int(quantity(count))
+        return used
+
+
+def _in_cluster(settings: Any, context: str | None, why: Exception) -> str:
+    """The configuration of a pod's service account; gives its namespace."""
+    from pathlib import Path
+
+    from kubernetes import config
+    from kubernetes.config import ConfigException
+
+    if context:
+        raise ClusterUnreachable(f"--context: {why}", hint="`kubectl config get-contexts` lists them.") from why
+    try:
+        config.load_incluster_config(client_configuration=settings)  # type: ignore[no-untyped-call]
+    except ConfigException:
+        raise ClusterUnreachable(
+            f"no cluster is configured: {why}", hint="Set KUBECONFIG, or log in with your cloud's own tool."
+        ) from why
+    file = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+    return file.read_text().strip() if file.is_file() else "default"
+
+
+def _all_of(reply: Any) -> bytes:
+    return bytes(reply.read() or b"")

@@ -1,0 +1,153 @@
+"""A Job and its pods, as the API has them -> the run that a user knows: its state, its exit code, its times."""
+
+import json
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from job.artifacts import Frozen
+from k8s.manifest.base import CONTAINER
+
+SELECTOR = "app.kubernetes.io/name=finetune-run,app.kubernetes.io/component=run"
+State = Literal["queued", "suspended", "waiting", "pending", "running", "complete", "failed", "ending"]
+Object = dict[str, Any]
+_CODE = re.compile(r"failed with exit code (\d+)")
+
+
+class Run(Frozen):
+    """One run, or a sweep (`indexes` of them). `code`: the exit code that ended it, where it has ended with one;
+    `why`: what the Job says of its end."""
+
+    name: str
+    namespace: str
+    state: State
+    code: int | None = None
+    why: str = ""
+    model: str = ""
+    gpu: str = ""
+    store: str | None = None
+    id: str
+    """Of the run in its store; in a sweep each index has its number behind it."""
+    created: str
+    started: str | None = None
+    ended: str | None = None
+    indexes: int | None = None
+    failed_indexes: str = ""
+    completed_indexes: str = ""
+    sweep: list[dict[str, Any]] = []
+    uid: str = ""
+
+    @property
+    def is_over(self) -> bool:
+        return self.state in ("complete", "failed")
+
+    @property
+    def ids(self) -> list[str]:
+        """Of each index of a sweep, else the one."""
+        return [f"{self.id[:57].rstrip('.-')}-{n}" for n in range(self.indexes)] if self.indexes else [self.id]
+
+    @property
+    def seconds(self) -> float | None:
+        """From the first start to the end, or to now."""
+        if self.started is None:
+            return None
+        end = _time(self.ended) if self.ended else datetime.now(UTC)
+        return (end - _time(self.started)).total_seconds()
+
+
+def run_of(job: Object, pods: Sequence[Object] = ()) -> Run:
+    """From a Job and, where they are at hand, its pods."""
+    metadata, spec, status = job["metadata"], job["spec"], job.get("status", {})
+    notes = metadata.get("annotations") or {}
+    over = _condition(status, "Complete") or _condition(status, "Failed")
+    sweep = json.loads(notes.get("finetune-run/sweep", "[]"))
+    return Run(
+        name=metadata["name"],
+        namespace=metadata["namespace"],
+        state=_state(job, pods),
+        code=_code(job, pods),
+        why=_said(_condition(status, "Failed") or _condition(status, "FailureTarget")),
+        model=notes.get("finetune-run/model", ""),
+        gpu=notes.get("finetune-run/gpu", ""),
+        store=notes.get("finetune-run/store"),
+        id=notes.get("finetune-run/run") or metadata["name"],
+        created=metadata["creationTimestamp"],
+        started=status.get("startTime"),
+        ended=status.get("completionTime") or (over["lastTransitionTime"] if over else None),
+        indexes=spec.get("completions") if spec.get("completionMode") == "Indexed" else None,
+        failed_indexes=status.get("failedIndexes", ""),
+        completed_indexes=status.get("completedIndexes", ""),
+        sweep=sweep,
+        uid=metadata.get("uid", ""),
+    )
+
+
+def _state(job: Object, pods: Sequence[Object]) -> State:
+    metadata, spec, status = job["metadata"], job["spec"], job.get("status", {})
+    for kind, state in (("Complete", "complete"), ("Failed", "failed")):
+        if _condition(status, kind):
+            return state  # type: ignore[return-value]
+    if metadata.get("deletionTimestamp") or _condition(status, "FailureTarget"):
+        return "ending"
+    if spec.get("suspend"):
+        return "queued" if "kueue.x-k8s.io/queue-name" in (metadata.get("labels") or {}) else "suspended"
+    if any(pod.get("status", {}).get("phase") == "Running" for pod in pods) or status.get("ready"):
+        return "running"
+    return "pending" if status.get("active") else "waiting"
+
+
+def _condition(status: Object, kind: str) -> Object | None:
+    return next(
+        (one for one in status.get("conditions") or () if one["type"] == kind and one["status"] == "True"), None
+    )
+
+
+def _said(condition: Object | None) -> str:
+    return ": ".join(part for part in (condition.get("reason"), condition.get("message")) if part) if condition else ""
+
+
+def _code(job: Object, pods: Sequence[Object]) -> int | None:
+    """0 when it is complete. Else of the pod that ended it: its name is in the Job's message, its code too."""
+    status = job.get("status", {})
+    if _condition(status, "Complete"):
+        return 0
+    failed = _condition(status, "Failed")
+    if failed is None:
+        return None
+    if found := _CODE.search(failed.get("message") or ""):
+        return int(found[1])
+    codes = [code for pod in pods if (code := exit_code(pod)) is not None]
+    return codes[-1] if codes else None
+
+
+def exit_code(pod: Object) -> int | None:
+    """Of the run's container, where it has ended."""
+    ended = ended_container(pod)
+    return int(ended["exitCode"]) if ended else None
+
+
+def ended_container(pod: Object) -> Object | None:
+    """The `terminated` state of the run's container, with its code, reason and message."""
+    for one in pod.get("status", {}).get("containerStatuses") or ():
+        if one["name"] == CONTAINER:
+            found: Object | None = one.get("state", {}).get("terminated")
+            return found
+    return None
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text.replace("Z", "+00:00"))
+
+
+def last_words(cluster: Any, name: str) -> list[str]:
+    """The termination message of the last pod that has one."""
+    pass
+
+    for pod in reversed(cluster.pods(name)):
+        ended = ended_container(pod)
+        if ended and ended.get("message"):
+            return [line for line in str(ended["message"]).splitlines() if line.strip()][-20:]
+        if ended and ended.get("reason") == "OOMKilled":
+            return ["the container was killed for memory: raise --memory, or set a smaller batch or max_length"]
+    return []

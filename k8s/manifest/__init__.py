@@ -1,0 +1,1 @@
+"""ConfigMap and Job, as pure functions of spec, placement and settings."""

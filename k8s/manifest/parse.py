@@ -1,0 +1,67 @@
+"""Texts of the command line as values: sizes, references, tolerations, affinity."""
+
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from k8s.errors import SettingsInvalid
+from k8s.manifest.settings import Reference, Scratch
+from k8s.placement.nodes import Toleration, quantity
+
+
+def size(text: str, flag: str) -> int:
+    """Bytes of `14Gi`, `60G`, `500Mi`. Raises SettingsInvalid."""
+    try:
+        return int(quantity(text))
+    except ValueError as error:
+        raise SettingsInvalid(f"{flag}: {text[:40]!r} is no size", hint="Write it as 14Gi, 60G or 500Mi.") from error
+
+
+def resources(cpu: float | None, memory: str | None, disk: str | None) -> dict[str, Any]:
+    """What was said; the rest is predicted."""
+    found: dict[str, Any] = {}
+    if cpu is not None:
+        found["cpu"] = cpu
+    if memory is not None:
+        found["memory"] = size(memory, "--memory")
+    if disk is not None:
+        found["disk"] = size(disk, "--disk")
+    return found
+
+
+def scratch_of(text: str | None, storage_class: str | None) -> Scratch | None:
+    return Scratch(size=size(text, "--scratch"), storage_class=storage_class) if text else None
+
+
+def affinity_of(path: Path | None) -> dict[str, Any]:
+    """A file with core/v1 Affinity. Raises SettingsInvalid."""
+    if path is None:
+        return {}
+    try:
+        found = YAML(typ="safe").load(path.read_text())
+    except (OSError, UnicodeDecodeError, YAMLError) as error:
+        raise SettingsInvalid(f"--affinity: {path} cannot be read", hint="It is YAML.") from error
+    if not isinstance(found, dict) or set(found) - {"nodeAffinity", "podAffinity", "podAntiAffinity"}:
+        raise SettingsInvalid(f"--affinity: {path} is none", hint="Write nodeAffinity, podAffinity, podAntiAffinity.")
+    return dict(found)
+
+
+def reference(text: str | None, flag: str) -> Reference | None:
+    """`NAME/KEY`. Raises SettingsInvalid."""
+    if text is None:
+        return None
+    name, slash, key = text.partition("/")
+    if not slash or not key:
+        raise SettingsInvalid(f"{flag}: {text[:60]!r}", hint=f"Write {flag} NAME/KEY.")
+    return Reference(name=name, key=key)
+
+
+def toleration(text: str) -> Toleration:
+    """`key`, `key=value`, `key=value:NoSchedule`. Raises SettingsInvalid."""
+    pair, _, effect = text.partition(":")
+    key, equals, value = pair.partition("=")
+    if not key or effect not in ("", "NoSchedule", "NoExecute", "PreferNoSchedule"):
+        raise SettingsInvalid(f"--toleration: {text[:80]!r}", hint="Write key, key=value or key=value:NoSchedule.")
+    return Toleration(key, value if equals else None, effect or None)

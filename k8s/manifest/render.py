@@ -1,0 +1,216 @@
+"""Settings and spec -> the ConfigMap and the Job, as plain dicts. Pure: no cluster, no clock, no randomness.
+
+What does not depend on settings is k8s/manifest/base.py. The owner reference from ConfigMap to Job is added after the
+Job's creation, since only the API server knows its uid.
+"""
+
+import json
+from collections.abc import Sequence
+from math import ceil
+from typing import Any, NamedTuple
+
+from job.redaction import SECRET_SHAPES
+from job.spec import JobSpec
+from k8s.errors import SettingsInvalid
+from k8s.manifest.base import BASE, CA_FOLDER, STORE
+from k8s.manifest.names import config_map_name
+from k8s.manifest.settings import Settings
+from k8s.manifest.sweep import Index
+
+Object = dict[str, Any]
+QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
+MOST_INDEXES = 10_000
+"""So that `-<index>` fits behind the longest name."""
+MOST_BYTES = 1_000_000
+"""Of a ConfigMap; the API server takes 1 MiB."""
+
+
+class Manifest(NamedTuple):
+    """In the order in which they are created."""
+
+    config_map: Object
+    job: Object
+
+
+def render(settings: Settings, spec: JobSpec, sweep: Sequence[Index] = ()) -> Manifest:
+    """Both objects of a run, or of a sweep in which each index is a run of its own.
+
+    Raises SettingsInvalid where they cannot be: a secret in a spec, a sweep that is too large.
+    """
+    data = _data(spec, sweep)
+    config = config_map_name(settings.name, data)
+    labels = _labels(settings)
+    config_map: Object = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": config, "namespace": settings.namespace, "labels": labels},
+        "immutable": True,
+        "data": data,
+    }
+    metadata: Object = {"name": settings.name, "namespace": settings.namespace, "labels": labels}
+    if settings.queue:
+        metadata["labels"] = labels | {QUEUE_LABEL: settings.queue}
+    metadata["annotations"] = settings.annotations | _about(settings, spec, sweep)
+    job: Object = {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata}
+    return Manifest(_plain(config_map), _plain(job | {"spec": _job_spec(settings, spec, config, sweep)}))
+
+
+def _plain(value: Object) -> Object:
+    """A copy that shares nothing with the constants, and repeats no part by reference (YAML would write aliases)."""
+    copy: Object = json.loads(json.dumps(value))
+    return copy
+
+
+def _data(spec: JobSpec, sweep: Sequence[Index]) -> dict[str, str]:
+    """Only what was set: the defaults are those of the image. JSON, since YAML's readers differ about `off`."""
+    named = {f"spec-{number}.json": one.spec for number, one in enumerate(sweep)} or {"spec.json": spec}
+    data = {
+        name: json.dumps(one.model_dump(mode="json", exclude_unset=True), indent=2, ensure_ascii=False) + "\n"
+        for name, one in named.items()
+    }
+    if any(SECRET_SHAPES.search(text) for text in data.values()):
+        raise SettingsInvalid("the spec has a secret in it", hint="Put it into a Secret, and name that.")
+    if len(sweep) > MOST_INDEXES or sum(len(text.encode()) for text in data.values()) > MOST_BYTES:
+        raise SettingsInvalid("the specs do not fit into a ConfigMap", hint="Split the sweep, or shorten the spec.")
+    return data
+
+
+def _labels(settings: Settings) -> dict[str, str]:
+    base: dict[str, str] = BASE["labels"]
+    return settings.labels | base | {"app.kubernetes.io/instance": settings.name}
+
+
+def _about(settings: Settings, spec: JobSpec, sweep: Sequence[Index]) -> dict[str, str]:
+    """What `list` shows without reading anything else."""
+    found = {"finetune-run/model": spec.model.id, "finetune-run/gpu": ",".join(settings.placement.gpus) or "none"}
+    found["finetune-run/run"] = spec.run.id or settings.name
+    if store := spec.run.store or (STORE if settings.store_pvc else None):
+        found["finetune-run/store"] = store
+    if sweep:
+        found["finetune-run/sweep"] = json.dumps([one.changes for one in sweep])
+    return found
+
+
+def _job_spec(settings: Settings, spec: JobSpec, config: str, sweep: Sequence[Index]) -> Object:
+    found: Object = BASE["job"] | BASE["sweep" if sweep else "single"]
+    found["activeDeadlineSeconds"] = settings.deadline_s
+    if sweep:
+        found |= {"completions": len(sweep), "parallelism": min(settings.parallel, len(sweep))}
+    if settings.suspend:
+        found["suspend"] = True
+    if settings.ttl_s is not None:
+        found["ttlSecondsAfterFinished"] = settings.ttl_s
+    metadata = {"labels": _labels(settings), "annotations": settings.annotations | BASE["podAnnotations"]}
+    found["template"] = {"metadata": metadata, "spec": _pod(settings, spec, config, sweep)}
+    return found
+
+
+def _pod(settings: Settings, spec: JobSpec, config: str, sweep: Sequence[Index]) -> Object:
+    pod: Object = dict(BASE["pod"])
+    pod["terminationGracePeriodSeconds"] = settings.grace_s
+    if settings.user is not None:
+        user = settings.user
+        pod["securityContext"] = pod["securityContext"] | {"runAsUser": user, "runAsGroup": user, "fsGroup": user}
+    pod["tolerations"] = pod["tolerations"] + [one.manifest() for one in settings.placement.tolerations]
+    if affinity := _affinity(settings):
+        pod["affinity"] = affinity
+    if settings.node_selector:
+        pod["nodeSelector"] = settings.node_selector
+    if settings.pull_secrets:
+        pod["imagePullSecrets"] = [{"name": name} for name in settings.pull_secrets]
+    named = {
+        "serviceAccountName": settings.service_account,
+        "priorityClassName": settings.priority_class,
+        "runtimeClassName": settings.runtime_class,
+    }
+    pod |= {key: name for key, name in named.items() if name}
+    volumes, mounts = _volumes(settings, config)
+    container: Object = BASE["container"] | {
+        "image": settings.image,
+        "imagePullPolicy": settings.pull_policy,
+        "resources": _resources(settings),
+    }
+    container["env"] = _env(settings, spec, sweep)
+    if settings.env_secrets:
+        container["envFrom"] = [{"secretRef": {"name": name}} for name in settings.env_secrets]
+    container["volumeMounts"] = container["volumeMounts"] + mounts
+    return pod | {"containers": [container], "volumes": volumes}
+
+
+def _affinity(settings: Settings) -> Object:
+    """What the user prefers, and the nodes that the placement demands."""
+    demanded = settings.placement.affinity()
+    nodes = settings.affinity.get("nodeAffinity", {}) | demanded.get("nodeAffinity", {})
+    return settings.affinity | ({"nodeAffinity": nodes} if nodes else {})
+
+
+def _env(settings: Settings, spec: JobSpec, sweep: Sequence[Index]) -> list[Object]:
+    """The base's first, since names in `$(…)` have to stand before their use. The user's win where both set one."""
+    parts: list[list[Object]] = [BASE["env"], BASE["sweepEnv" if sweep else "singleEnv"]]
+    if settings.placement.resource and any(one.training for one in [spec, *(index.spec for index in sweep)]):
+        parts.append(BASE["gpuEnv"])
+    if settings.store_pvc and not spec.run.store:
+        parts.append(BASE["storeEnv"])
+    if settings.ca:
+        parts.append(BASE["caEnv"])
+    given = settings.proxies | settings.env
+    parts.append([{"name": name, "value": given[name]} for name in sorted(given)])
+    for name, one in sorted(settings.secret_env.items()):
+        parts.append([{"name": name, "valueFrom": {"secretKeyRef": {"name": one.name, "key": one.key}}}])
+    return list({one["name"]: one for part in parts for one in part}.values())
+
+
+def _resources(settings: Settings) -> Object:
+    """Limits for all that ends or evicts a pod when it runs out; no CPU limit, which would only throttle."""
+    size = settings.resources
+    bounded: Object = {"memory": amount(size.memory), "ephemeral-storage": amount(size.disk)}
+    if settings.placement.resource:
+        bounded[settings.placement.resource] = "1"
+    return {"requests": {"cpu": f"{size.cpu:g}"} | bounded, "limits": bounded}
+
+
+def amount(count: int) -> str:
+    """Bytes as a Kubernetes quantity, in whole MiB, rounded up."""
+    mebibytes = ceil(count / (1 << 20))
+    return f"{mebibytes >> 10}Gi" if mebibytes % 1024 == 0 else f"{mebibytes}Mi"
+
+
+def _volumes(settings: Settings, config: str) -> tuple[list[Object], list[Object]]:
+    """All volumes, and the mounts beside those of the base. The node's disk is bounded by one sum: each emptyDir may
+    take all of it, and the container's limit counts them together."""
+    node_disk = {"emptyDir": {"sizeLimit": amount(settings.resources.disk)}}
+    volumes: list[Object] = [
+        {"name": "spec", "configMap": {"name": config}},
+        {"name": "work"} | (_scratch(settings) or node_disk),
+        {"name": "cache"} | (_claim(settings.cache_pvc) or node_disk),
+        {"name": "tmp"} | node_disk,
+        {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": amount(settings.resources.shm)}},
+    ]
+    mounts: list[Object] = []
+    if settings.store_pvc:
+        volumes.append({"name": "store"} | _claim(settings.store_pvc))
+        mounts.append({"name": "store", "mountPath": STORE})
+    if settings.ca:
+        items = [{"key": settings.ca.key, "path": "ca.crt"}]
+        volumes.append({"name": "ca", "configMap": {"name": settings.ca.name, "items": items}})
+        mounts.append({"name": "ca", "mountPath": CA_FOLDER, "readOnly": True})
+    for number, (name, path) in enumerate(sorted(settings.secret_files.items())):
+        volumes.append({"name": f"secret-{number}", "secret": {"secretName": name}})
+        mounts.append({"name": f"secret-{number}", "mountPath": path, "readOnly": True})
+    return [*volumes, *settings.volumes], [*mounts, *settings.volume_mounts]
+
+
+def _claim(name: str | None) -> Object:
+    return {"persistentVolumeClaim": {"claimName": name}} if name else {}
+
+
+def _scratch(settings: Settings) -> Object:
+    if not settings.scratch:
+        return {}
+    wanted: Object = {
+        "accessModes": ["ReadWriteOnce"],
+        "resources": {"requests": {"storage": amount(settings.scratch.size)}},
+    }
+    if settings.scratch.storage_class:
+        wanted["storageClassName"] = settings.scratch.storage_class
+    return {"ephemeral": {"volumeClaimTemplate": {"spec": wanted}}}

@@ -1,0 +1,188 @@
+"""The deployment settings of a run: everything about its Job that is not the spec.
+
+Frozen, and checked as a whole: a wrong one never reaches the cluster. Secrets are only ever named.
+"""
+
+import re
+from pathlib import PurePosixPath
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, Field, ValidationError, model_validator
+
+from job.artifacts import Frozen
+from job.redaction import SECRET_SHAPES, secret_values
+from k8s.errors import SettingsInvalid
+from k8s.manifest.base import BASE, CA_FOLDER, CACHE, SPEC_FOLDER, STORE, VOLUMES, WORK
+from k8s.manifest.names import LONGEST
+from k8s.placement.place import Placement
+
+WEEK_S = 7 * 24 * 3600
+GIB = 1 << 30
+_RESERVED_ENV = {one["name"] for key in ("singleEnv", "sweepEnv") for one in BASE[key]}
+_RESERVED_PATHS = (SPEC_FOLDER, CA_FOLDER, WORK, CACHE, STORE, "/tmp", "/dev", "/proc", "/sys")
+
+
+def _image(value: str) -> str:
+    """The reference as container runtimes read it (distribution/reference), without white space."""
+    if not re.fullmatch(r"[a-z0-9][\w.:/-]*(@sha256:[0-9a-f]{64})?", value, re.ASCII) or len(value) > 500:
+        raise ValueError("no image; write registry/name@sha256:… or registry/name:tag")
+    return value
+
+
+def _key(value: str) -> str:
+    """A label's or an annotation's key."""
+    if not re.fullmatch(r"([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([\w.-]{0,61}[A-Za-z0-9])?", value, re.A):
+        raise ValueError(f"{value[:80]!r} is no name for a label or an annotation")
+    return value
+
+
+def _label_value(value: str) -> str:
+    if value and not re.fullmatch(r"[A-Za-z0-9]([\w.-]{0,61}[A-Za-z0-9])?", value, re.ASCII):
+        raise ValueError("a label's value has up to 63 of a-z, A-Z, 0-9, dash, underscore and dot")
+    return value
+
+
+def _absolute(value: str) -> str:
+    path = PurePosixPath(value)
+    if not path.is_absolute() or ".." in path.parts or ":" in value or len(path.parts) < 2:
+        raise ValueError("write an absolute path")
+    if any(path == taken or taken in path.parents for taken in map(PurePosixPath, _RESERVED_PATHS)):
+        raise ValueError(f"the run uses it itself; these are taken: {', '.join(_RESERVED_PATHS)}")
+    return str(path)
+
+
+DNS_LABEL = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"
+DNS_NAME = r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$"
+Name = Annotated[str, Field(pattern=DNS_NAME, max_length=253)]
+EnvName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+DataKey = Annotated[str, Field(pattern=r"^[-._a-zA-Z0-9]+$", max_length=253)]
+Labels = dict[Annotated[str, AfterValidator(_key)], Annotated[str, AfterValidator(_label_value)]]
+Annotations = dict[Annotated[str, AfterValidator(_key)], str]
+
+
+def _preferences(value: dict[str, Any]) -> dict[str, Any]:
+    """Which nodes are possible is the placement's to say: alternatives of two authors cannot both hold."""
+    if "requiredDuringSchedulingIgnoredDuringExecution" in value.get("nodeAffinity", {}):
+        raise ValueError("nodes are demanded with nodeSelector; affinity to nodes can only be preferred")
+    return value
+
+
+def _not_ours(value: dict[str, Any]) -> dict[str, Any]:
+    if value.get("name") in {*VOLUMES, "store", "ca"} or str(value.get("name")).startswith("secret-"):
+        raise ValueError(f"a volume {value['name']!r} is there already; choose another name")
+    return value
+
+
+def _mount(value: dict[str, Any]) -> dict[str, Any]:
+    return _not_ours(value) | {"mountPath": _absolute(str(value.get("mountPath")))}
+
+
+class Resources(Frozen):
+    """What the container asks for; memory and disk are limits too, CPU is not. Bytes."""
+
+    cpu: Annotated[float, Field(gt=0, le=1024)] = 2
+    memory: Annotated[int, Field(ge=GIB)] = 10 * GIB
+    disk: Annotated[int, Field(ge=GIB)] = 40 * GIB
+    """On the node: the work directory (unless it is on a scratch volume), the cache and /tmp together."""
+    shm: Annotated[int, Field(ge=1 << 20)] = GIB
+    """/dev/shm, which counts as memory."""
+
+
+class Reference(Frozen):
+    """A key of a Secret or a ConfigMap that is there already."""
+
+    name: Name
+    key: DataKey
+
+
+class Scratch(Frozen):
+    """The work directory on a volume made for the run, where node disks are small."""
+
+    size: Annotated[int, Field(ge=GIB)]
+    storage_class: Name | None = None
+
+
+class Settings(Frozen):
+    """Everything about a run's Job that is not the spec."""
+
+    image: Annotated[str, AfterValidator(_image)]
+    name: Annotated[str, Field(pattern=DNS_LABEL, max_length=LONGEST)]
+    """The Job's name, and the run's id where the spec names none (k8s/manifest/names.py)."""
+    namespace: Annotated[str, Field(pattern=DNS_LABEL, max_length=63)] = "default"
+    placement: Placement = Placement()
+    resources: Resources = Resources()
+    pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
+    pull_secrets: tuple[Name, ...] = ()
+    env: dict[EnvName, str] = {}
+    env_secrets: tuple[Name, ...] = ()
+    """Secrets each key of which becomes a variable (HF_TOKEN, AWS_ACCESS_KEY_ID, …)."""
+    secret_env: dict[EnvName, Reference] = {}
+    """Single variables from keys of Secrets."""
+    secret_files: dict[Name, Annotated[str, AfterValidator(_absolute)]] = {}
+    """Secrets mounted as folders: name -> path."""
+    store_pvc: Name | None = None
+    """A PersistentVolumeClaim for the run store, mounted at /store, and run.store where the spec names none."""
+    cache_pvc: Name | None = None
+    scratch: Scratch | None = None
+    service_account: Name | None = None
+    """For workload identities; the API token is not mounted either way."""
+    priority_class: Name | None = None
+    runtime_class: Name | None = None
+    queue: Annotated[str, AfterValidator(_label_value)] | None = None
+    """Kueue's LocalQueue."""
+    suspend: bool = False
+    """Created suspended: with a queue, until Kueue admits it."""
+    parallel: Annotated[int, Field(ge=1, le=1000)] = 1
+    """How many runs of a sweep at a time."""
+    labels: Labels = {}
+    annotations: Annotations = {}
+    """For the Job and its pods."""
+    node_selector: dict[Annotated[str, AfterValidator(_key)], Annotated[str, AfterValidator(_label_value)]] = {}
+    affinity: Annotated[dict[str, Any], AfterValidator(_preferences)] = {}
+    """To pods, and preferred nodes (core/v1 Affinity); laid beside what the placement demands."""
+    volumes: tuple[Annotated[dict[str, Any], AfterValidator(_not_ours)], ...] = ()
+    volume_mounts: tuple[Annotated[dict[str, Any], AfterValidator(_mount)], ...] = ()
+    https_proxy: str | None = None
+    http_proxy: str | None = None
+    no_proxy: str | None = None
+    ca: Reference | None = None
+    """A ConfigMap's key with the whole bundle of certificates to trust; it replaces the image's."""
+    user: Annotated[int, Field(ge=1)] | None = 10001
+    """User, group and fsGroup; None: the platform sets them (OpenShift)."""
+    grace_s: Annotated[int, Field(ge=1, le=3600)] = 120
+    """What a stopped pod has to save its checkpoint: clouds give spot nodes 15 to 120 seconds."""
+    deadline_s: Annotated[int, Field(ge=60)] = WEEK_S
+    """Bounds everything, time in queues too."""
+    ttl_s: Annotated[int, Field(ge=0)] | None = None
+    """The Job is deleted so long after its end; its work stays in the store."""
+
+    @classmethod
+    def of(cls, **values: Any) -> Self:
+        """Raises SettingsInvalid with every fault, without values, which could be secret."""
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            lines = [f"{'.'.join(map(str, one['loc'])) or 'settings'}: {one['msg']}" for one in error.errors()]
+            raise SettingsInvalid("the settings cannot be used:\n  " + "\n  ".join(lines)) from error
+
+    @model_validator(mode="after")
+    def _sound(self) -> Self:
+        given = self.env | self.proxies
+        if secret_values(given) or any(SECRET_SHAPES.search(one) for one in [*given.values(), *self._metadata]):
+            raise ValueError("a secret is written out; put it into a Secret and name that (env_secrets, secret_env)")
+        for name in (*self.env, *self.secret_env):
+            if name in _RESERVED_ENV:
+                raise ValueError(f"{name} is set by the Job itself")
+        if both := set(self.env) & set(self.secret_env):
+            raise ValueError(f"{', '.join(sorted(both))}: both in env and in secret_env")
+        return self
+
+    @property
+    def _metadata(self) -> list[str]:
+        return [*self.annotations.values(), *self.labels.values()]
+
+    @property
+    def proxies(self) -> dict[str, str]:
+        """As variables, in both cases, since programs differ in which they read."""
+        given = {"https_proxy": self.https_proxy, "http_proxy": self.http_proxy, "no_proxy": self.no_proxy}
+        return {key: value for name, value in given.items() if value for key in (name.upper(), name)}

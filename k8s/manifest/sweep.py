@@ -1,0 +1,89 @@
+"""A sweep: one run for each combination of values, each with its own id and its own places."""
+
+import itertools
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from job.artifacts import Frozen
+from job.errors import SpecInvalid
+from job.spec import JobSpec
+from job.spec.source import PREFIX
+from k8s.errors import SettingsInvalid
+
+
+class Index(Frozen):
+    """One run of a sweep. `changes`: what it sets, by path."""
+
+    changes: dict[str, Any]
+    spec: JobSpec
+
+
+def variable(path: str) -> str:
+    """The environment variable that sets a path of the spec: training.learning_rate -> FINETUNE__TRAINING__…"""
+    return PREFIX + path.strip().upper().replace(".", "__")
+
+
+def combinations(options: Sequence[str]) -> list[dict[str, str]]:
+    """`training.learning_rate=1e-4,2e-4` and the like -> each combination, as texts by path.
+
+    Texts that JSON reads as a list of values are taken so: `lora.target_modules=["q_proj"],["q_proj","v_proj"]`.
+    Raises SettingsInvalid.
+    """
+    axes: dict[str, list[str]] = {}
+    for option in options:
+        path, equals, values = option.partition("=")
+        path = path.strip()
+        if not equals or not re.fullmatch(r"[a-z_0-9]+(\.[a-z_0-9]+)+", path):
+            raise SettingsInvalid(f"--sweep: {option[:80]!r}", hint="Write section.field=value,value.")
+        if path in axes:
+            raise SettingsInvalid(f"--sweep: {path} is there twice", hint="Write all its values behind one.")
+        axes[path] = list(dict.fromkeys(_values(values)))
+    return [dict(zip(axes, chosen, strict=True)) for chosen in itertools.product(*axes.values())] if axes else []
+
+
+def _values(text: str) -> list[str]:
+    try:
+        return [json.dumps(value) for value in json.loads(f"[{text}]")]
+    except json.JSONDecodeError:
+        return [one.strip() for one in text.split(",")]
+
+
+def indexes(read: Callable[[Mapping[str, str]], JobSpec], options: Sequence[str]) -> tuple[Index, ...]:
+    """Each combination as a run. `read` gives the spec with further variables laid over it (job/spec/load.py).
+
+    Raises SpecInvalid, which names the combination, and SettingsInvalid.
+    """
+    found = []
+    for number, chosen in enumerate(combinations(options)):
+        try:
+            spec = read({variable(path): value for path, value in chosen.items()})
+        except SpecInvalid as error:
+            said = ", ".join(f"{path}={value}" for path, value in chosen.items())
+            raise SpecInvalid(f"--sweep with {said}: {error.message}", hint=error.hint) from error
+        found.append(Index(changes={path: _plain(value) for path, value in chosen.items()}, spec=apart(spec, number)))
+    return tuple(found)
+
+
+def _plain(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+def apart(spec: JobSpec, number: int) -> JobSpec:
+    """The spec of one index: what the whole sweep would publish to one place goes to a place of its own."""
+    data = spec.model_dump(mode="json", exclude_unset=True)
+    publish = data.get("publish", {})
+    for place in ("s3", "folder"):
+        if publish.get(place):
+            publish[place] = f"{publish[place].rstrip('/')}/{number}"
+    if publish.get("hub"):
+        publish["hub"]["repo_id"] = re.sub(
+            r"(-gguf)?$", rf"-{number}\1", publish["hub"]["repo_id"], count=1, flags=re.I
+        )
+    if data.get("run", {}).get("id"):
+        data["run"]["id"] = f"{data['run']['id'][:57].rstrip('.-')}-{number}"
+    return JobSpec.model_validate(data)

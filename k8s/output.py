@@ -1,0 +1,91 @@
+"""What the launcher prints: as a table for people, as JSON or YAML for programs."""
+
+import json
+import sys
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from k8s.cluster.runs import Run
+
+
+class Output(StrEnum):
+    """`-o`."""
+
+    table = "table"
+    json = "json"
+    yaml = "yaml"
+
+
+def say(text: str, *, style: str | None = None) -> None:
+    """A sentence for the person at the terminal; stdout is for results."""
+    colours = {"warn": typer.colors.YELLOW, "good": typer.colors.GREEN, "bad": typer.colors.RED, "dim": None}
+    typer.secho(text, err=True, fg=colours.get(style or ""), dim=style == "dim")
+
+
+def result(value: Any, output: Output, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Prints `value` for programs, or the rows for people."""
+    if output is Output.json:
+        typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    elif output is Output.yaml:
+        from k8s.yaml_text import text_of
+
+        typer.echo(text_of([value]), nl=False)
+    else:
+        table(headings, rows)
+
+
+def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Columns, as wide as they need to be; a terminal cuts what does not fit, a file gets it whole."""
+    from rich.console import Console
+    from rich.table import Table
+
+    drawn = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in headings:
+        drawn.add_column(heading, overflow="fold")
+    for row in rows:
+        drawn.add_row(*row)
+    console = (
+        Console(highlight=False, markup=False)
+        if sys.stdout.isatty()
+        else Console(highlight=False, markup=False, width=1000)
+    )
+    with console.capture() as caught:
+        console.print(drawn)
+    typer.echo("\n".join(line.rstrip() for line in caught.get().splitlines()))
+
+
+def lasted(seconds: float | None) -> str:
+    """`3d4h`, `2h05m`, `7m12s`, `9s`."""
+    if seconds is None:
+        return ""
+    whole = int(seconds)
+    days, hours, minutes, rest = whole // 86400, whole // 3600 % 24, whole // 60 % 60, whole % 60
+    if days:
+        return f"{days}d{hours}h"
+    if hours:
+        return f"{hours}h{minutes:02}m"
+    return f"{minutes}m{rest:02}s" if minutes else f"{rest}s"
+
+
+RUN_HEADINGS = ("NAME", "STATE", "CODE", "MODEL", "GPU", "LASTED")
+
+
+def run_row(run: "Run") -> list[str]:
+    """One line of `list`."""
+    state: str = run.state
+    if run.indexes:
+        failed = f", {run.failed_indexes} failed" if run.failed_indexes else ""
+        state += f" (of {run.indexes}: {run.completed_indexes or 'none'} done{failed})"
+    code = "" if run.code is None else str(run.code)
+    return [run.name, state, code, run.model, run.gpu, lasted(run.seconds)]
+
+
+def meaning(code: int) -> str:
+    """What an exit code of the job says, from the table of its faults."""
+    from job.errors import every_error
+
+    return next((" ".join((one.__doc__ or "").split()) for one in every_error() if one.code == code), "")

@@ -1,0 +1,1 @@
+"""Where a GPU is: pure functions over plain nodes."""

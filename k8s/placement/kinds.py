@@ -1,0 +1,46 @@
+"""What is asked for of a card: all of it, a share of its time, or a MIG slice."""
+
+from collections.abc import Iterable
+from typing import Literal, NamedTuple
+
+from k8s.placement.nodes import Expression, Term
+
+GPU, SHARED_GPU, MIG_GPU = "nvidia.com/gpu", "nvidia.com/gpu.shared", "nvidia.com/mig-"
+PRODUCT = "nvidia.com/gpu.product"
+INSTANCE_TYPE = "node.kubernetes.io/instance-type"
+
+WHOLE: Term = (
+    Expression("cloud.google.com/gke-gpu-partition-size", "DoesNotExist"),
+    Expression("cloud.google.com/gke-gpu-sharing-strategy", "DoesNotExist"),
+    Expression("cloud.google.com/gke-max-shared-clients-per-gpu", "DoesNotExist"),
+    Expression("nvidia.com/gpu.slices.gi", "DoesNotExist"),  # set by GFD for MIG's single strategy alone
+    Expression("nvidia.com/gpu.sharing-strategy", "NotIn", ("time-slicing", "mps")),
+)
+"""Shuts out nodes that offer shares or slices under the name of a whole card, wherever they are."""
+
+
+class Kind(NamedTuple):
+    """What is asked for, and the resource that it is."""
+
+    what: Literal["whole", "shared", "mig"]
+    resource: str
+    profile: str = ""
+
+    def __str__(self) -> str:
+        return {"whole": "", "shared": "shared", "mig": f"MIG {self.profile}"}[self.what]
+
+
+def kinds(shared: bool, mig: str) -> tuple[Kind, ...]:
+    """The ways in which a cluster may offer what is asked. For shares and slices the device plugin has two each:
+    the resource is renamed (`renameByDefault`, MIG mixed), or only the product's label is (MIG single)."""
+    if mig:
+        return Kind("mig", f"{MIG_GPU}{mig}", mig), Kind("mig", GPU, mig)
+    if shared:
+        return Kind("shared", SHARED_GPU), Kind("shared", GPU)
+    return (Kind("whole", GPU),)
+
+
+def among(key: str, values: Iterable[str]) -> Term:
+    """The requirement that a label has one of these values; none if there are none."""
+    found = tuple(values)
+    return (Expression(key, "In", found),) if found else ()

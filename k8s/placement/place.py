@@ -1,0 +1,230 @@
+"""Where a run can go: a wish for a GPU and what the cluster has -> node affinity, tolerations, the resource to ask for.
+
+Pure: nodes come in as plain data (k8s/placement/nodes.py). Of the schemes by which nodes may be labelled, those are
+taken under which a fitting node is there; where none is there now, those of the cloud that the nodes are on, since its
+autoscaler may have a pool that is scaled to zero. The scheduler decides in the end: what is computed here says what it
+will do.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from pydantic import Field
+
+from job.artifacts import Frozen
+from job.predict.gpus import GPUS
+from k8s.errors import GpuUnavailable, SettingsInvalid
+from k8s.placement import inventory
+from k8s.placement.gpu_names import GPU_NAMES
+from k8s.placement.kinds import INSTANCE_TYPE, Kind
+from k8s.placement.nodes import Node, Taint, Term, Toleration
+from k8s.placement.platforms import PLATFORMS, PROVIDERS, PlatformName
+from k8s.placement.wish import Wish, check, memory_of, suits, too_small
+
+_ABOUT_GPUS = re.compile(r"gpu|nvidia|accelerator", re.I)
+
+
+class Placement(Frozen):
+    """Where the pod may go. `gpus` and `resource` are empty on the CPU."""
+
+    gpus: tuple[str, ...] = ()
+    resource: str = ""
+    """One unit of it is asked for."""
+    memory: int = 0
+    """Bytes of VRAM of the smallest that the pod may get (of a shared card, all of it)."""
+    terms: tuple[Term, ...] = ()
+    tolerations: tuple[Toleration, ...] = ()
+    platforms: tuple[PlatformName, ...] = ()
+    """Of the terms, in their order."""
+    kind: Kind | None = None
+    on_spot: bool = False
+    label: str | None = None
+    """The one that the user named."""
+    nodes: tuple[str, ...] = ()
+    """Nodes that fit and are there now."""
+    notes: tuple[str, ...] = Field(default=(), repr=False)
+    """What the user should know, a sentence or two each."""
+
+    def affinity(self) -> dict[str, Any]:
+        """The pod's affinity, or nothing."""
+        if not self.terms:
+            return {}
+        terms = [{"matchExpressions": [one.manifest() for one in term]} for term in self.terms]
+        return {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}}
+
+
+def place(wish: Wish, nodes: Sequence[Node] | None) -> Placement:
+    """Decides. `nodes` is None where they may not be read: then `platform` or `label` has to be there.
+
+    Raises GpuUnavailable, which says what the cluster has instead, and SettingsInvalid.
+    """
+    if wish.gpus == ("none",):
+        return Placement(tolerations=wish.tolerations)
+    check(wish, nodes is not None)
+    names = [name for name in (GPUS if wish.is_auto else wish.gpus) if suits(wish, name)]
+    if not names:
+        raise too_small(wish)
+    search = _Search(wish, nodes)
+    groups = [[name] for name in names] if wish.is_auto else [names]
+    options = [(group, kind) for group in groups for kind in wish.kinds]
+    for group, kind in options:
+        if found := search.there(group, kind):
+            return search.placement(group, kind, found)
+    for group, kind in options:
+        if search.may_scale() and search.terms(group, kind, scaled_to_zero=True):
+            return search.placement(group, kind, [])
+    raise _not_here(wish, names, search)
+
+
+def _schemes(wish: Wish, nodes: Sequence[Node]) -> tuple[PlatformName, ...]:
+    if wish.label:
+        return ("custom",)
+    if wish.platform:
+        return (wish.platform,)
+    clouds = {node.provider_id.split("://")[0]: None for node in nodes}
+    found = [platform for cloud in clouds for platform in PROVIDERS.get(cloud, ())]
+    return (*found, "gfd")
+
+
+class _Search:
+    """One wish against one cluster."""
+
+    def __init__(self, wish: Wish, nodes: Sequence[Node] | None) -> None:
+        self.wish, self.nodes, self.unread = wish, tuple(nodes or ()), nodes is None
+        self.schemes = _schemes(wish, self.nodes)
+        if wish.spot and not any(PLATFORMS[one].spot() for one in self.schemes):
+            raise SettingsInvalid("there are no spot nodes: no node is in a known cloud", hint="Leave --spot out.")
+
+    def may_scale(self) -> bool:
+        """Whether there may be nodes that nobody sees: in a cloud, or where the nodes cannot be read."""
+        in_a_cloud = any(node.provider_id.split("://")[0] in PROVIDERS for node in self.nodes)
+        clouds = any(platform not in ("gfd", "custom") for platform in self.schemes)
+        return self.unread or clouds or (in_a_cloud and bool(self.wish.label))
+
+    def terms(self, gpus: Iterable[str], kind: Kind, *, scaled_to_zero: bool = False) -> dict[Term, PlatformName]:
+        """The alternatives, each with its platform. Without nodes, GFD's labels are of no use beside a cloud's."""
+        schemes = self.schemes
+        if scaled_to_zero and len(schemes) > 1:
+            schemes = tuple(platform for platform in schemes if platform != "gfd")
+        found: dict[Term, PlatformName] = {}
+        for platform in schemes:
+            on_spot = PLATFORMS[platform].spot() if self.wish.spot else ()
+            if self.wish.spot and not on_spot:
+                continue
+            each = (PLATFORMS[platform].term(gpu, kind, self.wish.named) for gpu in gpus)
+            found |= {one + on_spot: platform for one in each if one}
+        return found
+
+    def there(self, gpus: Sequence[str], kind: Kind) -> list[Node]:
+        """The nodes that such a pod can run on, once they are free."""
+        terms = self.terms(gpus, kind)
+        return [node for node in self.labelled(terms, kind) if node.ready and not self.barriers(node)]
+
+    def labelled(self, terms: Iterable[Term], kind: Kind) -> list[Node]:
+        """The nodes with such cards, whether a pod can go there or not."""
+        alternatives = tuple(terms)
+        return [node for node in self.nodes if node.gpus.get(kind.resource) and node.satisfies(alternatives)]
+
+    def barriers(self, node: Node) -> list[Taint]:
+        """Taints that are neither the platform's own nor about GPUs by their name, nor tolerated by the user."""
+        known = list(self.wish.tolerations)
+        for platform in self.schemes:
+            known += PLATFORMS[platform].tolerations(self.wish.spot)
+        return [taint for taint in node.barriers(known) if not _ABOUT_GPUS.search(f"{taint.key}={taint.value}")]
+
+    def placement(self, gpus: Sequence[str], kind: Kind, there: list[Node]) -> Placement:
+        terms = self.terms(gpus, kind, scaled_to_zero=not there)
+        if there:
+            terms = _needed(terms, there)
+        needed = dict.fromkeys(one for p in terms.values() for one in PLATFORMS[p].tolerations(self.wish.spot))
+        own = (Toleration(t.key, t.value or None, t.effect) for n in there for t in n.barriers(needed))
+        tolerations = dict.fromkeys([*needed, *(one for one in own if _ABOUT_GPUS.search(f"{one.key}={one.value}"))])
+        return Placement(
+            gpus=tuple(gpus),
+            resource=kind.resource,
+            memory=min(memory_of(self.wish, gpu) for gpu in gpus),
+            terms=tuple(terms),
+            platforms=tuple(dict.fromkeys(terms.values())),
+            kind=kind,
+            on_spot=self.wish.spot,
+            label=self.wish.label,
+            tolerations=tuple(dict.fromkeys([*tolerations, *self.wish.tolerations])),
+            nodes=tuple(node.name for node in there),
+            notes=tuple(self._notes(gpus, kind, there, terms)),
+        )
+
+    def _notes(
+        self, gpus: Sequence[str], kind: Kind, there: list[Node], terms: dict[Term, PlatformName]
+    ) -> Iterable[str]:
+        wanted = _or(gpus, kind, self.wish.spot)
+        if not there and self.nodes:
+            yield (
+                f"There is no node with {wanted} now. If a pool of such nodes is scaled to zero, the autoscaler adds "
+                f"one; if there is no such pool, the run stays pending. Here now: {inventory.said(self.nodes)}."
+            )
+        elif not there:
+            yield f"The nodes cannot be seen from here: the pod shows whether there is one with {wanted}."
+        elif not any(node.free(kind.resource) for node in there):
+            yield f"All {wanted} here are in use by other pods; the run waits until one is free."
+        if not there:
+            yield from self.blocked(gpus, kind)
+        yield from self._unlabelled(gpus, kind, there)
+        if kind.what != "whole":
+            return
+        least = min((node.gpus[kind.resource] for node in there), default=0) or min(
+            PLATFORMS[platform].least_on_a_node(gpu) for platform in terms.values() for gpu in gpus
+        )
+        if least > 1:
+            yield (
+                f"Each node with {wanted} has {least} of them, and the run uses one: a node that is started for it "
+                f"costs as much as all {least}."
+            )
+
+    def _unlabelled(self, gpus: Sequence[str], kind: Kind, there: list[Node]) -> Iterable[str]:
+        machines = {name: n for gpu in gpus for name, n in (GPU_NAMES[gpu].eks | GPU_NAMES[gpu].aks).items()}
+        for node in there:
+            has = machines.get(node.labels.get(INSTANCE_TYPE, ""))
+            if kind.what == "whole" and has and node.gpus[kind.resource] > has:
+                yield (
+                    f"Node {node.name} shows {node.gpus[kind.resource]} GPUs, and its machine has {has}: these are "
+                    f"shares or slices, and no label says so."
+                )
+
+    def blocked(self, gpus: Sequence[str], kind: Kind) -> Iterable[str]:
+        """Why nodes that have the card are of no use."""
+        for node in self.labelled(self.terms(gpus, kind), kind):
+            for taint in self.barriers(node):
+                spot_taint = any(
+                    one.covers(taint) for p in self.schemes for one in PLATFORMS[p].tolerations(on_spot=True)
+                )
+                what = "it is a spot node: add --spot" if spot_taint else f"to go there, add --toleration {taint}"
+                yield f"Node {node.name} has {_or(gpus, kind, False)}, but its taint {taint} keeps pods off; {what}."
+            if not node.ready:
+                yield f"Node {node.name} has {_or(gpus, kind, False)}, but is not ready or cordoned."
+
+
+def _needed(terms: dict[Term, PlatformName], there: list[Node]) -> dict[Term, PlatformName]:
+    """The terms of the platforms under which a node is there; GFD's only where no other term finds that node."""
+    clouds = {term: platform for term, platform in terms.items() if platform != "gfd"}
+    seen: set[PlatformName] = {
+        platform for term, platform in clouds.items() if any(node.satisfies([term]) for node in there)
+    }
+    if not all(node.satisfies(clouds) for node in there):
+        seen.add("gfd")
+    return {term: platform for term, platform in terms.items() if platform in seen}
+
+
+def _or(gpus: Sequence[str], kind: Kind, spot: bool) -> str:
+    what = f"{kind} {' or '.join(gpus)}".strip()
+    return f"{what} on spot" if spot else what
+
+
+def _not_here(wish: Wish, names: list[str], search: _Search) -> GpuUnavailable:
+    kind = wish.kinds[0]
+    wanted = f"GPU with {(wish.needs or 0) / 1e9:.1f} GB" if wish.is_auto else _or(names, kind, wish.spot)
+    blocked = [one for kind in wish.kinds for one in search.blocked(names, kind)]
+    has = f"It has: {inventory.said(search.nodes)}."
+    if not search.nodes:
+        has = "It has no node at all now. If pools are scaled to zero, say whose they are: --platform gke, eks, aks, …"
+    return GpuUnavailable(f"this cluster has no {wanted} for this run", hint=" ".join([has, *dict.fromkeys(blocked)]))

@@ -1,0 +1,67 @@
+"""What a platform is to the placement."""
+
+from typing import Protocol
+
+from k8s.placement.gpu_names import GPU_NAMES
+from k8s.placement.kinds import GPU, PRODUCT, WHOLE, Kind
+from k8s.placement.nodes import Expression, Term, Toleration
+
+GPU_TAINT = Toleration("nvidia.com/gpu")
+
+
+class Platform(Protocol):
+    """How one platform labels and taints its GPU nodes. Gives no requirement where it has none."""
+
+    def card(self, gpu: str) -> Term:
+        """What names a card; none where the platform does not have it."""
+        ...
+
+    def term(self, gpu: str, kind: Kind, named: Term = ()) -> Term:
+        """The whole requirement, without spot; none where the platform does not offer that. `named`: the label that a
+        user names in place of the card's."""
+        ...
+
+    def spot(self) -> Term:
+        """What a spot node is labelled with."""
+        ...
+
+    def tolerations(self, on_spot: bool) -> tuple[Toleration, ...]:
+        """For the taints that the platform, or its documentation, puts on GPU nodes and on spot nodes."""
+        ...
+
+    def least_on_a_node(self, gpu: str) -> int:
+        """How many of these GPUs its smallest machine has; 1 where nobody knows."""
+        ...
+
+
+class Labelled:
+    """What most platforms have in common: products are labelled by GPU Feature Discovery or the device plugin."""
+
+    def card(self, gpu: str) -> Term:
+        return ()
+
+    def term(self, gpu: str, kind: Kind, named: Term = ()) -> Term:
+        found, products = named or self.card(gpu), GPU_NAMES[gpu].gfd
+        if not found:
+            return ()
+        if kind.what == "whole":  # GFD before 0.15 says of a share only in the product's label that it is one
+            return (*found, Expression(PRODUCT, "NotIn", shared_names(products)), *WHOLE)
+        return found if kind.resource != GPU else (*found, Expression(PRODUCT, "In", names_of(products, kind)))
+
+    def spot(self) -> Term:
+        return ()
+
+    def tolerations(self, on_spot: bool) -> tuple[Toleration, ...]:
+        return (GPU_TAINT,)
+
+    def least_on_a_node(self, gpu: str) -> int:
+        return 1
+
+
+def shared_names(products: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(f"{one}-SHARED" for one in products)
+
+
+def names_of(products: tuple[str, ...], kind: Kind) -> tuple[str, ...]:
+    """The products' labels where only they say that it is a share or a slice."""
+    return shared_names(products) if kind.what == "shared" else tuple(f"{one}-MIG-{kind.profile}" for one in products)

@@ -1,0 +1,34 @@
+"""Karpenter on AWS, and EKS Auto Mode, which is Karpenter under other labels (the READMEs of Karpenter's providers)."""
+
+from dataclasses import dataclass
+
+from k8s.placement.gpu_names import GPU_NAMES
+from k8s.placement.kinds import among
+from k8s.placement.nodes import Expression, Term
+from k8s.placement.platforms.base import Labelled
+
+SPOT = among("karpenter.sh/capacity-type", ("spot",))
+
+
+@dataclass(frozen=True)
+class Karpenter(Labelled):
+    """`domain`: of its labels."""
+
+    domain: str
+
+    def card(self, gpu: str) -> Term:
+        names = GPU_NAMES[gpu]
+        if not names.aws:
+            return ()
+        found = among(f"{self.domain}/instance-gpu-name", (names.aws,))
+        if names.aws_memory:
+            found += among(f"{self.domain}/instance-gpu-memory", (str(names.aws_memory),))
+        if gpu == "l4":
+            found += (Expression(f"{self.domain}/instance-family", "NotIn", ("g6f", "gr6f")),)
+        return found
+
+    def spot(self) -> Term:
+        return SPOT
+
+    def least_on_a_node(self, gpu: str) -> int:
+        return min(GPU_NAMES[gpu].eks.values(), default=1)

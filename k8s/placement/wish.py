@@ -1,0 +1,115 @@
+"""What a user asks for behind --gpu and beside it, and whether it makes sense by itself."""
+
+import re
+from typing import Any
+
+from job.artifacts import Frozen
+from job.predict.gpus import GPUS, gpu_named
+from k8s.errors import GpuUnavailable, LauncherError, SettingsInvalid
+from k8s.placement.gpu_names import GPU_NAMES
+from k8s.placement.kinds import Kind, kinds
+from k8s.placement.nodes import Expression, Term, Toleration
+from k8s.placement.platforms import PLATFORMS, PlatformName
+
+_PROFILE = re.compile(r"[1-7]g\.(?P<gb>[0-9]+)gb(\.me)?")
+_LABEL = re.compile(r"(?P<key>([a-z0-9.-]{1,253}/)?[\w.-]{1,63})=(?P<values>[\w.-]{1,63}(,[\w.-]{1,63})*)", re.ASCII)
+
+
+class Wish(Frozen):
+    """What the user asks for. `needs`: bytes of VRAM that the run is predicted to take."""
+
+    gpus: tuple[str, ...] = ("auto",)
+    """Names of job/predict/gpus.py: any of them will do. `auto`: the smallest that has `needs`. `none`: the CPU."""
+    needs: int | None = None
+    platform: PlatformName | None = None
+    """Overrides what the nodes say."""
+    label: str | None = None
+    """`key=value` (or `key=a,b`): the label by which this cluster tells its GPUs apart."""
+    spot: bool = False
+    shared: bool = False
+    mig: str = ""
+    """A profile, e.g. 1g.5gb."""
+    tolerations: tuple[Toleration, ...] = ()
+    """Further ones, for taints that have nothing to do with GPUs."""
+
+    @classmethod
+    def of(cls, text: str, **options: Any) -> "Wish":
+        """From what stands behind --gpu: `t4`, `t4,l4,a10`, `a100`, `auto`, `none`. Raises SettingsInvalid."""
+        names = [name.strip().lower() for name in text.split(",") if name.strip()]
+        if names == ["auto"] or names == ["none"]:
+            return cls(gpus=tuple(names), **options)
+        found: list[str] = []
+        for name in names:
+            gpu = gpu_named(name)
+            if gpu is None:
+                raise SettingsInvalid(f"--gpu: {name[:40]!r} is not known", hint=f"Known: {', '.join(GPUS)}.")
+            found += ["a100-40", "a100-80"] if name == "a100" else [gpu.name]
+        if not found:
+            raise SettingsInvalid("--gpu is empty", hint=f"Name one: {', '.join(GPUS)}; or auto, or none for the CPU.")
+        return cls(gpus=tuple(dict.fromkeys(found)), **options)
+
+    @property
+    def is_auto(self) -> bool:
+        return self.gpus == ("auto",)
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        return kinds(self.shared, self.mig)
+
+    @property
+    def named(self) -> Term:
+        """The label as a requirement."""
+        label = _LABEL.fullmatch(self.label or "")
+        return (Expression(label["key"], "In", tuple(label["values"].split(","))),) if label else ()
+
+
+def check(wish: Wish, nodes_known: bool) -> None:
+    """Raises SettingsInvalid where parts of a wish do not fit together."""
+    if wish.shared and wish.mig:
+        raise SettingsInvalid("a share and a MIG slice cannot both be asked for", hint="Leave one out.")
+    if wish.mig and not _PROFILE.fullmatch(wish.mig):
+        raise SettingsInvalid(f"--mig: {wish.mig[:40]!r} is no profile", hint="Profiles look like 1g.5gb or 3g.40gb.")
+    if wish.label and not _LABEL.fullmatch(wish.label):
+        raise SettingsInvalid(f"{wish.label[:80]!r} is no label", hint="Write key=value, or key=value1,value2.")
+    if wish.label and wish.is_auto:
+        raise SettingsInvalid("a label is named, and no GPU", hint="Say which GPU it stands for: --gpu t4.")
+    if wish.spot and (wish.label or (wish.platform and not PLATFORMS[wish.platform].spot())):
+        raise SettingsInvalid(
+            "nothing says how spot nodes are labelled here",
+            hint="Leave --spot out, and name a label that only the spot nodes with this GPU have.",
+        )
+    if wish.platform == "custom" and not wish.label:
+        raise SettingsInvalid("platform custom needs the label that tells the GPUs apart", hint="Name it: key=value.")
+    if not nodes_known and not wish.platform and not wish.label:
+        raise SettingsInvalid(
+            "the nodes may not be read, so nothing says how GPUs are labelled here",
+            hint="Name the platform: --platform gke, eks, karpenter, eks-auto, aks, aks-nap or gfd.",
+        )
+
+
+def suits(wish: Wish, name: str) -> bool:
+    """Whether this card can be what is asked for."""
+    if wish.mig and not GPU_NAMES[name].mig:
+        return False
+    return memory_of(wish, name) >= (wish.needs or 0)
+
+
+def memory_of(wish: Wish, name: str) -> int:
+    """Bytes of VRAM that one unit of it has."""
+    slice_ = _PROFILE.fullmatch(wish.mig)
+    # A slice has some hundred MB less than its name says (4864 MiB of 1g.5gb).
+    return min(GPUS[name].memory, int(slice_["gb"]) * 950_000_000) if slice_ else GPUS[name].memory
+
+
+def too_small(wish: Wish) -> LauncherError:
+    """Why none of the cards that are named suits."""
+    if wish.mig and not wish.is_auto and not any(GPU_NAMES[name].mig for name in wish.gpus):
+        can = ", ".join(name for name in GPUS if GPU_NAMES[name].mig)
+        return SettingsInvalid(f"{', '.join(wish.gpus)}: no MIG on this GPU", hint=f"These have it: {can}.")
+    needs = (wish.needs or 0) / 1e9
+    larger = [name for name, gpu in GPUS.items() if gpu.memory >= (wish.needs or 0)]
+    advice = f"These have it: {', '.join(larger)}." if larger else "No GPU that is known has it."
+    return GpuUnavailable(
+        f"the run needs {needs:.1f} GB of VRAM, and {', '.join(wish.gpus)} has less",
+        hint=f"{advice} `python -m job plan` says what would make the run smaller.",
+    )

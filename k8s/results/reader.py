@@ -1,0 +1,114 @@
+"""A short-lived pod that lets this machine read a run store on a volume: a web server, reached through the API server.
+
+It has the run's own image and Pod Security `restricted`, mounts the claim read-only, and is deleted at the end.
+"""
+
+import secrets
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from job.artifacts import Artifact
+from job.store.base import checked, received
+from k8s.cluster.client import Cluster
+from k8s.cluster.waiting import waiting_for_pod
+from k8s.errors import ObjectNotFound, WaitedTooLong
+from k8s.manifest.base import BASE, STORE
+
+PORT = 8000
+_SERVE = f"""
+import http.server as http
+http.SimpleHTTPRequestHandler.guess_type = lambda *_: "application/octet-stream"
+http.ThreadingHTTPServer(("", {PORT}), http.SimpleHTTPRequestHandler).serve_forever()
+"""
+"""Every file as bytes: the API server's proxy changes the links in what says that it is HTML."""
+START_S = 600.0
+_BLOCK = 1 << 20
+
+
+class PodStore:
+    """The two verbs of a run store that reading needs."""
+
+    def __init__(self, cluster: Cluster, pod: str) -> None:
+        self._cluster, self.url = cluster, f"the volume in pod {pod}"
+        self._path = f"/api/v1/namespaces/{cluster.namespace}/pods/{pod}:{PORT}/proxy"
+
+    def get(self, key: str) -> tuple[bytes, str] | None:
+        try:
+            return b"".join(self._cluster.blocks(self._where(key), _BLOCK)), ""
+        except ObjectNotFound:
+            return None
+
+    def get_file(self, key: str, path: Path, expected: Artifact, progress: Any = None) -> None:
+        """Verified and whole. Raises IntegrityViolated, StorageFailed, ObjectNotFound."""
+
+        def blocks_from(start: int) -> Iterator[bytes]:
+            for block in self._cluster.blocks(self._where(key), _BLOCK):
+                if start < len(block):
+                    yield block[start:]
+                start = max(0, start - len(block))
+
+        received(blocks_from, path, expected, progress)
+
+    def _where(self, key: str) -> str:
+        return f"{self._path}/{quote(checked(key))}"
+
+
+@contextmanager
+def reader(
+    cluster: Cluster, claim: str, image: str, user: int | None = 10001, like: Mapping[str, Any] = {}
+) -> Iterator[PodStore]:
+    """The store on a claim, for as long as the block lasts. Raises WaitedTooLong where the pod does not start.
+
+    `like`: the run's own pod. What let it start lets this one: the volume may be of a node that is tainted.
+    """
+    name = f"finetune-run-reader-{secrets.token_hex(3)}"
+    pods = f"/api/v1/namespaces/{cluster.namespace}/pods"
+    pod = _pod(name, claim, image, user)
+    pod["spec"] |= {key: like[key] for key in ("tolerations", "imagePullSecrets") if key in like}
+    cluster.call("POST", pods, pod)
+    try:
+        _wait_ready(cluster, f"{pods}/{name}")
+        yield PodStore(cluster, name)
+    finally:
+        cluster.call("DELETE", f"{pods}/{name}", gracePeriodSeconds=0)
+
+
+def _wait_ready(cluster: Cluster, path: str) -> None:
+    until = time.monotonic() + START_S
+    while True:
+        pod = cluster.call("GET", path)
+        if any(one["type"] == "Ready" and one["status"] == "True" for one in pod["status"].get("conditions") or ()):
+            return
+        if time.monotonic() > until:
+            why = "; ".join(waiting_for_pod(pod, cluster.events(pod["metadata"]["uid"])))
+            raise WaitedTooLong(f"the reader pod does not start: {why}")
+        time.sleep(1)
+
+
+def _pod(name: str, claim: str, image: str, user: int | None) -> dict[str, Any]:
+    ids = {"runAsUser": user, "runAsGroup": user, "fsGroup": user} if user else {}
+    container = {
+        "name": "reader",
+        "image": image,
+        "command": ["python", "-c", _SERVE],
+        "workingDir": STORE,
+        "securityContext": BASE["container"]["securityContext"],
+        "readinessProbe": {"tcpSocket": {"port": PORT}, "periodSeconds": 1},
+        "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "256Mi"}},
+        "volumeMounts": [{"name": "store", "mountPath": STORE, "readOnly": True}],
+    }
+    volume = {"name": "store", "persistentVolumeClaim": {"claimName": claim, "readOnly": True}}
+    spec = {
+        "restartPolicy": "Never",
+        "automountServiceAccountToken": False,
+        "activeDeadlineSeconds": 24 * 3600,
+        "securityContext": BASE["pod"]["securityContext"] | ids,
+        "containers": [container],
+        "volumes": [volume],
+    }
+    labels = {"app.kubernetes.io/name": "finetune-run", "app.kubernetes.io/component": "reader"}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": labels}, "spec": spec}
