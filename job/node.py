@@ -1,5 +1,6 @@
 """What this machine has: memory, and the GPU as CUDA sees it. No torch is needed for that."""
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -17,6 +18,11 @@ class GpuHere(NamedTuple):
     name: str
     memory: int
     driver: str
+
+
+def has_triton() -> bool:
+    """Whether Triton is installed, with whose kernels TRL's loss takes less memory."""
+    return importlib.util.find_spec("triton") is not None
 
 
 def memory_bytes() -> int:

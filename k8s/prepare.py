@@ -7,12 +7,10 @@ from typing import Any
 
 from job import __version__
 from job.artifacts import Frozen
-from job.predict import disk, timing
-from job.predict import vram as memory
 from job.predict.anatomy import Anatomy
 from job.predict.config import anatomy_here
 from job.predict.gpus import GPUS
-from job.predict.timing import known_steps
+from job.predict.prediction import Prediction, predict
 from job.spec import JobSpec
 from job.spec.load import load
 from job.spec.naming import run_name
@@ -100,18 +98,20 @@ def prepare(
     sweep = indexes(read, sweeps)
     specs = [one.spec for one in sweep] or [spec]
     model, unknown = anatomy_here(spec)
-    needs = [vram_needed(one, model) for one in specs]
+    needs = [vram_needed(one, predict(one, model, exact=False)) for one in specs]
     vram = None if None in needs else max(one or 0 for one in needs)
     wish: Wish = wish_of(vram)
     nodes = cluster.nodes() if cluster and wish.gpus != ("none",) else None
     placement = place(wish, nodes)
     on_gpu = bool(placement.resource)
-    asked = [resources_of(one, model, on_gpu=on_gpu, on_volume=bool(settings.get("store_pvc"))) for one in specs]
+    on_volume = bool(settings.get("store_pvc"))
+    found = [predicted(one, model, placement, on_volume=on_volume) for one in specs]
+    asked = [resources_of(one, on_gpu=on_gpu) for one in found]
     largest = {name: max(getattr(one, name) for one in asked) for name in Resources.model_fields}
     if settings.get("scratch"):
         largest["disk"] = min(largest["disk"], BESIDE_SCRATCH)
     size = Resources(**(largest | dict(resources)))
-    settings = {"deadline_s": sum(deadline_s(one, model, placement) for one in specs)} | settings
+    settings = {"deadline_s": sum(one.deadline_s for one in found)} | settings
     made = Settings.of(
         name=job_name(title or run_name(spec), specs, salt), placement=placement, resources=size, **settings
     )
@@ -128,20 +128,20 @@ def prepare(
     )  # fmt: skip
 
 
-def vram_needed(spec: JobSpec, model: Anatomy | None) -> int | None:
+def vram_needed(spec: JobSpec, found: Prediction) -> int | None:
     """Bytes on the GPU while training; 0 where nothing is trained, None where it is not known."""
     if spec.training is None:
         return 0
-    return memory.vram(spec, model).total if model else None
+    return found.vram.total if found.vram else None
 
 
-def deadline_s(spec: JobSpec, model: Anatomy | None, placement: Placement) -> int:
-    """The Job's, from the estimate where there is one."""
-    if model is None:
-        return timing.deadline_s(None)
+def predicted(spec: JobSpec, model: Anatomy | None, placement: Placement, *, on_volume: bool) -> Prediction:
+    """What the pod will need, the same from every machine. `on_volume`: whether the store lies on one where the spec
+    names none."""
+    if on_volume:
+        spec = spec.model_copy(update={"run": spec.run.model_copy(update={"store": "/store"})})
     card = GPUS[placement.gpus[0]] if placement.gpus else None
-    found = timing.by_stage(spec, model, disk.sizes(spec, model), card, known_steps(spec))
-    return timing.deadline_s(timing.total_s(found))
+    return predict(spec, model, card, on_gpu=bool(placement.resource), exact=False)
 
 
 def _storeless(specs: Sequence[JobSpec], settings: Settings) -> list[str]:

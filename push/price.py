@@ -1,12 +1,10 @@
-"""What a run is estimated to cost: the time that job/predict/timing.py expects, at the configured price of an hour."""
+"""What a run is estimated to cost: the time that job/predict expects, at the configured price of an hour."""
 
 from job.artifacts import Frozen
 from job.errors import SpecInvalid
-from job.predict import disk, timing
 from job.predict.config import anatomy_here
 from job.predict.gpus import GPUS
-from job.predict.timing import known_steps
-from job.predict.vram import vram
+from job.predict.prediction import predict
 from job.spec import JobSpec
 from push.config import Config
 
@@ -25,9 +23,8 @@ def estimate(spec: JobSpec, card: str | None, config: Config | None) -> Estimate
     model, unknown = anatomy_here(spec)
     if model is None:
         return Estimate(seconds=None, price=None, vram=None, why=unknown)
-    steps = known_steps(spec)
-    times = timing.by_stage(spec, model, disk.sizes(spec, model), GPUS[card] if card else None, steps)
-    seconds = timing.total_s(times)
+    found = predict(spec, model, GPUS[card] if card else None)
+    seconds = found.total_s
     hourly = config.price_per_hour if config else None
     why = ""
     if seconds is None:
@@ -37,7 +34,7 @@ def estimate(spec: JobSpec, card: str | None, config: Config | None) -> Estimate
     return Estimate(
         seconds=seconds,
         price=seconds / 3600 * hourly if seconds is not None and hourly else None,
-        vram=vram(spec, model).total if spec.training else None,
+        vram=found.vram.total if found.vram else None,
         why=why,
     )
 

@@ -4,9 +4,13 @@ from typing import Any
 
 from job.predict import disk, ram
 from job.predict.anatomy import Anatomy, anatomy_of
+from job.predict.prediction import predict
 from job.spec import JobSpec
 from k8s.manifest.resources import resources_of
 from k8s.manifest.settings import GIB, Resources
+from k8s.placement.place import place
+from k8s.placement.wish import Wish
+from k8s.prepare import predicted
 
 
 def spec(**sections: Any) -> JobSpec:
@@ -26,37 +30,46 @@ def llama(width: int, layers: int, feed_forward: int, heads: int, vocabulary: in
 SEVEN = llama(4096, 32, 11008, 32)
 
 
+def resources(
+    spec: JobSpec, model: Anatomy | None = SEVEN, *, on_gpu: bool = True, base: int | None = None
+) -> Resources:
+    return resources_of(predict(spec, model, on_gpu=on_gpu, base=base, exact=False), on_gpu=on_gpu)
+
+
 def test_the_recipe_fits_a_node_with_15_gb_and_the_disk_that_clouds_give() -> None:
-    found = resources_of(spec(), SEVEN, on_gpu=True)
+    found = resources(spec())
     assert found.memory <= 12 * GIB and found.disk <= 47 * GIB
 
 
 def test_the_disk_holds_the_base_and_the_unquantized_file_at_once() -> None:
     both = 2 * disk.export_bytes(SEVEN, "f16")
-    assert both < resources_of(spec(), SEVEN, on_gpu=True).disk < 2 * both
+    assert both < resources(spec()).disk < 2 * both
 
 
 def test_a_store_in_the_work_directory_needs_disk_too_and_one_on_a_volume_none() -> None:
     kept = spec(run={"store": None})
-    most, least = (resources_of(kept, SEVEN, on_gpu=True, on_volume=volume).disk for volume in (False, True))
-    assert most > least == resources_of(spec(), SEVEN, on_gpu=True).disk
+    card = place(Wish(gpus=("t4",), platform="gke"), None)
+    most, least = (
+        resources_of(predicted(kept, SEVEN, card, on_volume=volume), on_gpu=True).disk for volume in (False, True)
+    )
+    assert most > least == resources(spec()).disk
 
 
 def test_a_base_from_a_mounted_volume_and_no_judging_need_less_disk() -> None:
-    most = resources_of(spec(export={"types": ["q4_k_m"]}), SEVEN, on_gpu=True).disk
+    most = resources(spec(export={"types": ["q4_k_m"]})).disk
     no_judge = spec(export={"types": ["q4_k_m"]}, evaluation={"judge": False})
-    assert resources_of(no_judge, SEVEN, on_gpu=True, downloads=False).disk < most
+    assert resources(no_judge, base=0).disk < most
 
 
 def test_on_the_cpu_the_weights_are_in_memory() -> None:
-    found = resources_of(spec(load={"bits": 32}), SEVEN, on_gpu=False)
-    assert found.memory > SEVEN.parameters * 4 > resources_of(spec(load={"bits": 32}), SEVEN, on_gpu=True).memory
+    found = resources(spec(load={"bits": 32}), on_gpu=False)
+    assert found.memory > SEVEN.parameters * 4 > resources(spec(load={"bits": 32})).memory
 
 
 def test_a_family_that_is_not_known_gets_the_defaults() -> None:
-    assert resources_of(spec(), None, on_gpu=True) == Resources()
+    assert resources(spec(), None) == Resources()
 
 
 def test_a_large_vocabulary_needs_more_memory() -> None:
     wide = llama(5120, 48, 14336, 40, vocabulary=262_144)
-    assert resources_of(spec(), wide, on_gpu=True).memory > ram.export_ram(wide)
+    assert resources(spec(), wide).memory > ram.export_ram(wide)

@@ -12,11 +12,12 @@ from job.fetch import sources
 from job.fetch.identity import run_id
 from job.llama_cpp import bundle
 from job.logs import log
-from job.node import GpuHere, gpu_here, memory_bytes
-from job.predict import disk, ram, vram
-from job.predict.anatomy import Anatomy, anatomy_of
+from job.node import GpuHere, gpu_here, has_triton, memory_bytes
+from job.predict import disk
+from job.predict.anatomy import anatomy_of
 from job.predict.config import config_of
-from job.predict.file_sizes import Planned, planned_here
+from job.predict.prediction import Prediction, predict
+from job.predict.vram import Vram
 from job.publish.publisher import Publisher
 from job.spec import JobSpec
 from job.store import open_store
@@ -61,24 +62,41 @@ def check_trackers(spec: JobSpec) -> None:
         )
 
 
-def check_memory(spec: JobSpec, config: Mapping[str, Any], gpu: GpuHere | None) -> None:
-    """Raises EnvironmentUnfit where what is predicted from the model's config.json cannot fit into this machine.
+def predicted(spec: JobSpec, config: Mapping[str, Any], gpu: GpuHere | None, model_bytes: int | None) -> Prediction:
+    """From the model's config.json, on this machine. `model_bytes`: the size of the base model's weights.
+
+    A family that is not known, and a llama-quantize that cannot say what it would make, are not errors here: the stages
+    themselves will tell.
+    """
+    options: dict[str, Any] = {"on_gpu": gpu is not None, "base": model_bytes, "triton": has_triton()}
+    try:
+        model = anatomy_of(config, spec.model.id)
+    except SpecInvalid as error:
+        log.info("preflight.not_predicted", why=error.message)
+        return predict(spec, None, **options)
+    try:
+        return predict(spec, model, **options)
+    except Bug as error:
+        log.warning("preflight.sizes_unknown", why=error.message)
+        return predict(spec, model, **options, exact=False)
+
+
+def check_memory(prediction: Prediction, gpu: GpuHere | None) -> None:
+    """Raises EnvironmentUnfit where what is predicted cannot fit into this machine.
 
     What training needs depends on how long the rows are, and is an estimate on a GPU: where only that is too much, it
     is a warning.
     """
-    model = _anatomy(spec, config)
-    if model is None:
-        return
-    _check_ram(spec, model, on_gpu=gpu is not None)
-    if gpu and spec.training:
-        _check_vram(spec, model, gpu)
+    if prediction.ram:
+        _check_ram(prediction)
+    if gpu and prediction.vram:
+        _check_vram(prediction.vram, gpu)
 
 
-def _check_ram(spec: JobSpec, model: Anatomy, *, on_gpu: bool) -> None:
-    has, held = memory_bytes(), ram.by_stage(spec, model, _planned(spec, model), on_gpu=on_gpu)
+def _check_ram(prediction: Prediction) -> None:
+    has, held = memory_bytes(), prediction.ram
     log.info("preflight.memory", has=has, stages=held)
-    least = held | ({"train": ram.loaded(spec, model, on_gpu=on_gpu) + ram.PARENT} if spec.training else {})
+    least = held | ({"train": prediction.ram_loaded} if "train" in held else {})
     stage, needed = disk.peak(least)
     if needed > has:
         raise EnvironmentUnfit(
@@ -90,25 +108,7 @@ def _check_ram(spec: JobSpec, model: Anatomy, *, on_gpu: bool) -> None:
         log.warning("preflight.memory_is_short", needed=most, has=has, what=advice)
 
 
-def _anatomy(spec: JobSpec, config: Mapping[str, Any]) -> Anatomy | None:
-    try:
-        return anatomy_of(config, spec.model.id)
-    except SpecInvalid as error:
-        log.info("preflight.not_predicted", why=error.message)
-        return None
-
-
-def _planned(spec: JobSpec, model: Anatomy) -> dict[str, Planned]:
-    """What llama-quantize says of each type. That it cannot say it is no fault here: the stage itself will tell."""
-    try:
-        return planned_here(model, spec.export.types)
-    except Bug as error:
-        log.warning("preflight.sizes_unknown", why=error.message)
-        return {}
-
-
-def _check_vram(spec: JobSpec, model: Anatomy, gpu: GpuHere) -> None:
-    needed = vram.vram(spec, model)
+def _check_vram(needed: Vram, gpu: GpuHere) -> None:
     log.info("preflight.vram", needed=needed.total, has=gpu.memory, gpu=gpu.name, parts=needed.model_dump())
     advice = "Try `python -m job plan SPEC --gpu ...`: it says what would fit."
     if needed.weights + needed.context > gpu.memory:
@@ -121,18 +121,12 @@ def _check_vram(spec: JobSpec, model: Anatomy, gpu: GpuHere) -> None:
         log.warning("preflight.vram_is_short", needed=needed.total, has=gpu.memory, what=advice)
 
 
-def check_disk(spec: JobSpec, config: Mapping[str, Any], work: Path, model_bytes: int) -> None:
-    """Raises EnvironmentUnfit where the files that lie on this disk at one time do not fit (job/predict/disk.py).
-
-    `model_bytes` is the size of the base model's weights.
-    """
-    model = _anatomy(spec, config)
-    files = {kind: file.size for kind, file in _planned(spec, model).items()} if model else {}
-    lies = disk.by_stage(spec, disk.sizes(spec, model, model_bytes, files))
-    stage, needed = disk.peak(lies)
+def check_disk(prediction: Prediction, work: Path) -> None:
+    """Raises EnvironmentUnfit where the files that lie on this disk at one time do not fit (job/predict/disk.py)."""
+    stage, needed = prediction.disk_peak
     there = sum(path.stat().st_size for path in work.rglob("*") if path.is_file())
     free = shutil.disk_usage(work).free + there
-    log.info("preflight.disk", needed=needed, free=free, stage=stage, stages=lies, folder=str(work))
+    log.info("preflight.disk", needed=needed, free=free, stage=stage, stages=prediction.disk, folder=str(work))
     if needed > free:
         raise EnvironmentUnfit(
             f"{work} has {free / 1e9:.1f} GB free, and the stage {stage} needs {needed / 1e9:.1f} GB",

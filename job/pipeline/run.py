@@ -69,8 +69,9 @@ def _run(spec: JobSpec, active: ActiveRun) -> Manifest:
         preflight.check_access(publisher, gpu)
         pinned = sources.Sources.model_validate(active.pin(sources.resolve(spec).model_dump(mode="json")))
         config = config_of(spec, pinned.model)
-        preflight.check_memory(spec, config, gpu)
-        preflight.check_disk(spec, config, active.work, sources.model_bytes(spec, pinned))
+        prediction = preflight.predicted(spec, config, gpu, sources.model_bytes(spec, pinned))
+        preflight.check_memory(prediction, gpu)
+        preflight.check_disk(prediction, active.work)
     state = State(active, pinned, publisher)
     for name, stage in STAGES:
         active.attempt.doing(name, name)

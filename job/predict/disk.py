@@ -32,9 +32,11 @@ SHARD = 5_000_000_000
 
 
 class Sizes(Frozen):
-    """Bytes of each thing. `base`: of the model's own files; `files`: of each type; `adapter`: as it is saved."""
+    """Bytes of each thing. `base`: of the model's own files; `half`: of a 16-bit GGUF's tensors; `files`: of each type;
+    `adapter`: as it is saved."""
 
     base: int
+    half: int
     unquantized: int
     files: dict[str, int]
     adapter: int = 0
@@ -68,6 +70,7 @@ def sizes(
     } | {kind: int(half * QUANTIZED_SHARE) for kind in spec.export.types if kind not in UNQUANTIZED}  # fmt: skip
     return Sizes(
         base=base,
+        half=half,
         unquantized=unquantized + GGUF_WORD * words,
         files={kind: size + GGUF_WORD * words for kind, size in guessed.items()}
         | {kind: size + GGUF_WORD * words for kind, size in files.items() if kind in guessed},

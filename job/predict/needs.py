@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 
-from job.predict import disk, ram, timing, vram
+from job.predict import ram
 from job.predict.anatomy import Anatomy
 from job.predict.config import anatomy_here
-from job.predict.file_sizes import Planned, planned_here
+from job.predict.file_sizes import Planned
 from job.predict.gpus import GPUS, Gpu
-from job.predict.timing import known_steps
+from job.predict.prediction import Prediction, predict
+from job.predict.vram import GB, Vram, vram
 from job.spec import JobSpec
 from job.spec.naming import run_name
 
@@ -18,16 +19,19 @@ def needs(spec: JobSpec, gpu: Gpu | None, price: float | None) -> Iterator[str]:
     if model is None:
         yield unknown
         return
+    found = predict(spec, model, gpu)
     yield f"parameters                {model.parameters / 1e9:8.3f} billion"
-    if spec.training:
-        trained = vram.trainable(spec, model)
-        yield f"trainable                 {trained / 1e6:8.3f} million ({trained / model.parameters:.3%})"
-        yield from _vram(spec, model, gpu)
-    files = planned_here(model, spec.export.types)
+    if found.vram:
+        share = found.trainable / model.parameters
+        yield f"trainable                 {found.trainable / 1e6:8.3f} million ({share:.3%})"
+        yield from _vram(spec, model, found.vram, gpu)
     yield ""
-    yield from _files(spec, files)
+    yield from _files(spec, found.files)
     yield ""
-    yield from _stages(spec, model, files, gpu, price)
+    yield from _stages(spec, found, gpu, price)
+    if found.vram:
+        without = ram.train(spec, model, on_gpu=False) + ram.PARENT
+        yield f"RAM, train without a GPU  {_gb(without)}"
 
 
 def _files(spec: JobSpec, files: dict[str, Planned]) -> Iterator[str]:
@@ -37,33 +41,26 @@ def _files(spec: JobSpec, files: dict[str, Planned]) -> Iterator[str]:
         yield f"{run_name(spec)}-{kind.upper()}.gguf  {_gb(file.size).strip()}, {file.bits:.2f} bits per weight"
 
 
-def _stages(
-    spec: JobSpec, model: Anatomy, files: dict[str, Planned], gpu: Gpu | None, price: float | None
-) -> Iterator[str]:
+def _stages(spec: JobSpec, found: Prediction, gpu: Gpu | None, price: float | None) -> Iterator[str]:
     """A table: the most that each stage needs, and how long it takes."""
-    steps = known_steps(spec)
-    size = disk.sizes(spec, model, files={kind: file.size for kind, file in files.items()})
-    held = ram.by_stage(spec, model, files, on_gpu=True)
-    lies, takes = disk.by_stage(spec, size), timing.by_stage(spec, model, size, gpu, steps)
     yield f"{'stage':<12}{'RAM':>11}{'disk':>13}   time, estimated"
-    for stage in held:
-        lying = _gb(lies.get(stage, 0)) if stage in lies else ""
-        yield f"{stage:<12}{_gb(held[stage])}{lying:>13}   {_duration(takes.get(stage))}"
-    most, largest, total = disk.peak(held), disk.peak(lies), timing.total_s(takes)
-    yield f"{'at most':<12}{_gb(most[1])}{_gb(largest[1]):>13}   {_duration(total)} in all"
+    for stage, held in found.ram.items():
+        lying = _gb(found.disk[stage]) if stage in found.disk else ""
+        yield f"{stage:<12}{_gb(held)}{lying:>13}   {_duration(found.seconds.get(stage))}"
+    total = found.total_s
+    yield f"{'at most':<12}{_gb(found.ram_peak.size)}{_gb(found.disk_peak.size):>13}   {_duration(total)} in all"
     yield "disk: rows and data sets come on top"
     if spec.training:
-        yield f"RAM, train without a GPU  {_gb(ram.train(spec, model, on_gpu=False) + ram.PARENT)}"
         yield (
-            f"steps                     {steps:8d} at most"
-            if steps is not None
-            else ("steps: known when the rows are read (or with dataset.limit or training.max_steps)")
+            f"steps                     {found.steps:8d} at most"
+            if found.steps is not None
+            else "steps: known when the rows are read (or with dataset.limit or training.max_steps)"
         )
         if gpu is None:
             yield "time of training: name a GPU (--gpu)"
     if price is not None and total is not None:
         yield f"estimated cost            {total / 3600 * price:8.2f} at {price:g} an hour, over all stages"
-    yield f"the Job's deadline        {_duration(timing.deadline_s(total))}"
+    yield f"the Job's deadline        {_duration(found.deadline_s)}"
 
 
 def _duration(seconds: float | None) -> str:
@@ -76,21 +73,20 @@ def _duration(seconds: float | None) -> str:
 
 
 def _gb(count: float) -> str:
-    return f"{count / vram.GB:8.2f} GB"
+    return f"{count / GB:8.2f} GB"
 
 
-def _vram(spec: JobSpec, model: Anatomy, gpu: Gpu | None) -> Iterator[str]:
-    needed = vram.vram(spec, model)
+def _vram(spec: JobSpec, model: Anatomy, needed: Vram, gpu: Gpu | None) -> Iterator[str]:
     for part, count in needed.model_dump().items():
         yield f"VRAM, {part:<19} {_gb(count)}"
     yield f"VRAM in all               {_gb(needed.total)}   (block and loss are not there at one time)"
     if gpu is None:
         return
     if needed.total <= gpu.memory:
-        yield f"fits a {gpu.name} ({gpu.memory / vram.GB:.1f} GB)"
+        yield f"fits a {gpu.name} ({gpu.memory / GB:.1f} GB)"
         return
-    yield f"does NOT fit a {gpu.name} ({gpu.memory / vram.GB:.1f} GB)"
-    fitting = [f"{what} ({size / vram.GB:.1f} GB)" for what, size in _smaller(spec, model) if size <= gpu.memory]
+    yield f"does NOT fit a {gpu.name} ({gpu.memory / GB:.1f} GB)"
+    fitting = [f"{what} ({size / GB:.1f} GB)" for what, size in _smaller(spec, model) if size <= gpu.memory]
     larger = [one.name for one in GPUS.values() if one.memory >= needed.total]
     yield f"would fit: {'; '.join([*fitting, *(f'a {name}' for name in larger[:2])]) or 'nothing that is known'}"
 
@@ -113,11 +109,11 @@ def _smaller(spec: JobSpec, model: Anatomy) -> Iterator[tuple[str, int]]:
         yield what, _changed(spec, model, change)
     if spec.load.bits != 4:
         bits = spec.model_copy(update={"load": spec.load.model_copy(update={"bits": 4})})
-        yield "load.bits: 4", vram.vram(bits, model).total
+        yield "load.bits: 4", vram(bits, model).total
     everything = {key: value for change in changes.values() for key, value in change.items()}
     yield "all of these", _changed(spec, model, everything)
 
 
 def _changed(spec: JobSpec, model: Anatomy, change: dict[str, object]) -> int:
     assert spec.training
-    return vram.vram(spec.model_copy(update={"training": spec.training.model_copy(update=change)}), model).total
+    return vram(spec.model_copy(update={"training": spec.training.model_copy(update=change)}), model).total

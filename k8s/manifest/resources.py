@@ -2,9 +2,7 @@
 
 from math import ceil
 
-from job.predict import disk, ram
-from job.predict.anatomy import Anatomy
-from job.spec import JobSpec
+from job.predict.prediction import Prediction
 from k8s.manifest.settings import GIB, Resources
 
 LEAST_MEMORY = 6 * GIB
@@ -16,25 +14,16 @@ REPACKED = 4.5 / 16
 """Of a 16-bit file: what llama.cpp on a CPU copies of a 4-bit one, the only size that it does that with."""
 
 
-def resources_of(
-    spec: JobSpec, model: Anatomy | None, *, on_gpu: bool, downloads: bool = True, on_volume: bool = False
-) -> Resources:
-    """What the pod asks for. Without `model` (a family that nothing is known of): the defaults of Settings.
-
-    `downloads`: whether the base lies on this disk too, which it does unless it comes from a mounted volume.
-    `on_volume`: whether the store lies on one, where the spec names none.
-    """
-    if model is None:
+def resources_of(found: Prediction, *, on_gpu: bool) -> Resources:
+    """What the pod asks for. For a family that nothing is known of: the defaults of Settings."""
+    if not found.ram:
         return Resources()
-    if on_volume:
-        spec = spec.model_copy(update={"run": spec.run.model_copy(update={"store": "/store"})})
-    held = ram.by_stage(spec, model, {}, on_gpu=on_gpu)
+    held = found.ram
     if not on_gpu:
-        held["evaluate"] = held.get("evaluate", 0) + int(REPACKED * disk.export_bytes(model, "f16"))
-    lies = disk.by_stage(spec, disk.sizes(spec, model, None if downloads else 0))
+        held = held | {"evaluate": held.get("evaluate", 0) + int(REPACKED * found.sizes.half)}
     return Resources(
-        memory=_rounded(max(LEAST_MEMORY, disk.peak(held)[1] + HEADROOM)),
-        disk=_rounded(disk.peak(lies)[1] + BESIDE_FILES),
+        memory=_rounded(max(LEAST_MEMORY, max(held.values()) + HEADROOM)),
+        disk=_rounded(found.disk_peak.size + BESIDE_FILES),
     )
 
 

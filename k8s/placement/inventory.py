@@ -21,8 +21,8 @@ _CUT = re.compile(r"(-MIG-(?P<profile>[\w.]+?))?(?P<shared>-SHARED)?$")
 
 
 class Offer(NamedTuple):
-    """Nodes alike. `gpu` is a name of job/predict/gpus.py, else what a label says; `units` of `kind.resource`, `free` of
-    them not held by pods; `blocked` says why no pod of ours can go there, if so."""
+    """Nodes alike. `gpu` is a name of job/predict/gpus.py, else what a label says; `units` of `kind.resource`, `free`
+    of them not held by pods; `blocked` says why no pod of ours can go there, if so."""
 
     gpu: str
     kind: Kind
