@@ -13,11 +13,10 @@ from typing import ClassVar, Literal
 Action = Literal["FailJob", "Ignore", "Count"]
 
 
-class JobError(Exception):
-    """A fault that the job names. `hint` says what to do next, in one or two sentences."""
+class Fault(Exception):
+    """A fault with a name and an exit code. `hint` says what to do next, in one or two sentences."""
 
-    code: ClassVar[int] = 70
-    kubernetes: ClassVar[Action] = "Count"
+    code: ClassVar[int]
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
@@ -26,6 +25,13 @@ class JobError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message}\n{self.hint}" if self.hint else self.message
+
+
+class JobError(Fault):
+    """A fault of a run; `kubernetes`: what its Job does then."""
+
+    code: ClassVar[int] = 70
+    kubernetes: ClassVar[Action] = "Count"
 
 
 class SpecInvalid(JobError):

@@ -3,19 +3,13 @@
 from collections.abc import Iterator
 from typing import ClassVar
 
+from job.errors import Fault
 
-class LauncherError(Exception):
-    """A fault that the launcher names. `hint` says what to do next, in one or two sentences."""
+
+class LauncherError(Fault):
+    """A fault of the launcher itself."""
 
     code: ClassVar[int] = 19
-
-    def __init__(self, message: str, *, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
-
-    def __str__(self) -> str:
-        return f"{self.message}\n{self.hint}" if self.hint else self.message
 
 
 class ClusterUnreachable(LauncherError):

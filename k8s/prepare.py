@@ -14,7 +14,7 @@ from job.predict.prediction import Prediction, predict
 from job.spec import JobSpec
 from job.spec.load import load
 from job.spec.naming import run_name
-from job.spec.places import is_hub_data
+from job.spec.places import data_place, model_place
 from k8s.cluster.client import Cluster
 from k8s.errors import ClusterUnreachable, GpuUnavailable, ObjectNotFound, SettingsInvalid
 from k8s.manifest.names import job_name
@@ -152,11 +152,11 @@ def _storeless(specs: Sequence[JobSpec], settings: Settings) -> list[str]:
 
 def _paths(spec: JobSpec) -> list[str]:
     """What lies on this machine is not in the pod by itself."""
-    named = [spec.model.id, spec.model.adapter, *(one.id for one in spec.datasets)]
+    models = [one for one in (spec.model.id, spec.model.adapter) if one and model_place(one) == "path"]
+    named = [*models, *(one.id for one in spec.datasets if data_place(one.id) == "path")]
     return [
         f"{one} is a path: it has to be there in the pod, on a volume (--secret-file, --cache-pvc, or in the image)"
         for one in named
-        if one and "://" not in one and not is_hub_data(one)
     ]
 
 

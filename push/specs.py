@@ -8,7 +8,7 @@ from pathlib import Path
 from job.errors import SpecInvalid
 from job.spec import JobSpec
 from job.spec.load import load
-from job.spec.places import is_hub_data, is_hub_id
+from job.spec.places import data_place, model_place
 from job.spec.source import PREFIX
 from k8s.errors import LauncherError
 from k8s.manifest.sweep import variable
@@ -99,16 +99,10 @@ def _sources(spec: JobSpec) -> Iterator[tuple[str, str, Source]]:
     """Each place that the run reads, with the field that names it."""
     for field, place in (("model.id", spec.model.id), ("model.adapter", spec.model.adapter)):
         if place:
-            yield field, place, _kind(place, is_hub_id(place))
+            yield field, place, model_place(place)
     data = [("dataset.id", one.id) for one in spec.datasets]
     data += [("evaluation.text.id", spec.evaluation.text.id)] if spec.evaluation.text else []
     for field, place in data:
-        yield field, place, _kind(place, is_hub_data(place))
+        yield field, place, data_place(place)
     if spec.export.imatrix not in ("auto", "none"):
-        yield "export.imatrix", spec.export.imatrix, _kind(spec.export.imatrix, on_hub=False)
-
-
-def _kind(place: str, on_hub: bool) -> Source:
-    if "://" in place:
-        return "s3" if place.startswith("s3://") else "https"
-    return "hub" if on_hub else "path"
+        yield "export.imatrix", spec.export.imatrix, "path"

@@ -2,6 +2,7 @@
 
 from urllib.parse import quote
 
+from job.spec.places import model_place
 from k8s.cluster.runs import Run
 from k8s.output import lasted
 from push.annotations import Origin
@@ -46,7 +47,7 @@ def _row(one: Sent, origin: Origin, ends: dict[str, Run]) -> str:
     name = f"[{code(one.spec.name)}]({origin.files}{quote(one.spec.path)})" if origin.files else code(one.spec.name)
     cost = f"{one.estimate.price:.2f}" if one.estimate.price is not None else ""
     model = code(one_line(spec.model.id, 80))
-    if spec.model.id.count("/") == 1 and "://" not in spec.model.id and not spec.model.id.startswith((".", "/", "~")):
+    if model_place(spec.model.id) == "hub":
         model = f"[{model}](https://huggingface.co/{quote(spec.model.id)})"
     cells = [name, code(run.name), _HOW[one.submitted.how], model, code(card(one.prepared) or "CPU"), cost, state(run)]
     return f"| {' | '.join(cells)} |"

@@ -15,7 +15,7 @@ import pytest
 from job.errors import DataInvalid, EnvironmentUnfit, IntegrityViolated, JobError, NotFound, RemoteUnavailable
 from job.fetch import https, sources
 from job.fetch import stage as fetch_stage
-from job.pipeline.preflight import check_disk
+from job.pipeline.preflight import check_disk, predicted
 from job.spec import JobSpec
 from tests.hub_server import Hub
 from tests.s3_server import Bucket
@@ -222,7 +222,7 @@ def test_an_address_that_gives_no_whole_file_is_named_without_its_query(
 def test_a_disk_that_is_too_small_is_refused_before_anything_is_fetched(local_model: Path, tmp_path: Path) -> None:
     spec = spec_of(str(local_model), "someone/quotes")
     config = {"model_type": "one that nothing is known of"}
-    check_disk(spec, config, tmp_path, 10_000_000)
+    check_disk(predicted(spec, config, None, 10_000_000), tmp_path)
     with pytest.raises(EnvironmentUnfit, match=r"GB free, and the stage \w+ needs [\d.]+ GB") as caught:
-        check_disk(spec, config, tmp_path, 10**15)
+        check_disk(predicted(spec, config, None, 10**15), tmp_path)
     assert "FINETUNE_WORK" in caught.value.hint

@@ -19,27 +19,10 @@ from job.dataset.opening import BOM, decoded, lines, opened
 from job.dataset.parquet_rows import parquet_rows
 from job.dataset.rows import MAX_ROW, Broken, Row, kind_name
 from job.errors import DataInvalid, StorageFailed, named
-
-FORMATS = {
-    "parquet": "parquet",
-    "jsonl": "jsonl",
-    "ndjson": "jsonl",
-    "jsonlines": "jsonl",
-    "json": "json",
-    "csv": "csv",
-    "tsv": "csv",
-    "txt": "txt",
-}
-"""What a file's suffix says. The order is the order of preference when one split comes in several."""
+from job.spec.places import FORMATS, suffix_format
 
 _LIST_START = re.compile(rb"\[\s*(\{|$)")
 _ROW_KEYS = {"messages", "conversations", "conversation", "prompt", "completion"}
-
-
-def suffix_format(name: str) -> str | None:
-    """The format that a file's name promises, with or without .gz; None for no data file."""
-    parts = name.rsplit("/", 1)[-1].lower().removesuffix(".gz").rsplit(".", 1)
-    return FORMATS.get(parts[-1]) if len(parts) == 2 else None
 
 
 def read_rows(path: Path, columns: set[str] | None = None) -> Generator[Row, None, None]:

@@ -8,10 +8,11 @@ from typing import TypeVar
 from job.artifacts import written_whole
 from job.dataset.layouts import find_layout
 from job.dataset.opening import decoded, lines, opened
-from job.dataset.readers import read_rows, suffix_format
+from job.dataset.readers import read_rows
 from job.dataset.rows import Broken
 from job.dataset.splits import local_files, shown_id
 from job.errors import DataInvalid
+from job.spec.places import suffix_format
 from job.spec.sections import Dataset
 
 _HEAD = 20

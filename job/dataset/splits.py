@@ -15,10 +15,10 @@ import re
 from pathlib import Path
 
 from job.dataset.card import card_configs, chosen_config, data_dir, split_files
-from job.dataset.readers import FORMATS, suffix_format
 from job.dataset.rows import listed
 from job.errors import DataInvalid, NotFound
 from job.logs import log
+from job.spec.places import FORMATS, suffix_format
 from job.spec.sections import Dataset
 
 _WORDS = {

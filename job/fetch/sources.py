@@ -9,7 +9,7 @@ from job.fetch import safety
 from job.fetch.objects import objects_at
 from job.logs import log
 from job.spec import JobSpec
-from job.spec.places import is_hub_data, is_hub_id
+from job.spec.places import data_place, model_place
 from job.spec.sections import Dataset
 
 
@@ -40,7 +40,7 @@ def resolve(spec: JobSpec) -> Sources:
 
 
 def _pin_model(place: str, revision: str) -> str:
-    if not is_hub_id(place):
+    if model_place(place) != "hub":
         return fingerprint(place)
     commit = hub.commit_of(place, revision)
     hub.may_read(place)
@@ -50,10 +50,9 @@ def _pin_model(place: str, revision: str) -> str:
 
 
 def _pin_data(one: Dataset) -> str:
-    if one.id.startswith(("http://", "https://")):
-        return digest_of(one.id)
-    if not is_hub_data(one.id):
-        return fingerprint(one.id)
+    where = data_place(one.id)
+    if where != "hub":
+        return digest_of(one.id) if where == "https" else fingerprint(one.id)
     commit = hub.commit_of(one.id, one.revision, "dataset")
     hub.may_read(one.id, "dataset")
     log.info("fetch.pinned", repo=one.id, revision=one.revision, commit=commit)
@@ -65,7 +64,7 @@ def fingerprint(place: str) -> str:
 
     Raises NotFound where there is nothing.
     """
-    if place.startswith("s3://"):
+    if model_place(place) == "s3":
         store, names, _ = objects_at(place)
         return digest_of([(name, store.head(name)) for name in names])
     path = Path(place).expanduser()
@@ -84,20 +83,22 @@ def local_state(spec: JobSpec, *, text: bool = True) -> dict[str, str]:
 
     Raises NotFound where there is nothing.
     """
-    places = [place for place in (spec.model.id, spec.model.adapter) if place and not is_hub_id(place)]
-    places += [one.id for one in spec.datasets if not is_hub_data(one.id)]
-    if text and spec.evaluation.text and spec.evaluation.judge and not is_hub_data(spec.evaluation.text.id):
-        places.append(spec.evaluation.text.id)
-    return {place: fingerprint(place) for place in places if "://" not in place}
+    models = [place for place in (spec.model.id, spec.model.adapter) if place]
+    data = [one.id for one in spec.datasets]
+    if text and spec.evaluation.text and spec.evaluation.judge:
+        data.append(spec.evaluation.text.id)
+    places = [place for place in models if model_place(place) == "path"]
+    places += [place for place in data if data_place(place) == "path"]
+    return {place: fingerprint(place) for place in places}
 
 
 def model_bytes(spec: JobSpec, sources: Sources) -> int:
     """The size of the base model's weights, from its listing alone."""
     place = spec.model.id
-    if place.startswith("s3://"):
+    if model_place(place) == "s3":
         store, names, _ = objects_at(place)
         sizes = {name: found.size for name in names if (found := store.head(name))}
-    elif is_hub_id(place):
+    elif model_place(place) == "hub":
         sizes = {file.path: file.size for file in hub.list_files(place, sources.model)}
     else:
         sizes = {path.name: path.stat().st_size for path in Path(place).expanduser().glob("*.safetensors")}

@@ -21,7 +21,7 @@ from job.fetch.sources import Sources
 from job.hub.download import remove_others
 from job.logs import Progress, log
 from job.spec import JobSpec
-from job.spec.places import is_hub_data, is_hub_id
+from job.spec.places import data_place, model_place
 from job.spec.sections import Dataset
 from job.store import Store
 
@@ -94,12 +94,13 @@ def run(spec: JobSpec, inputs: Inputs, workdir: Path) -> Result:
 
 def _bring(place: str, pin: str, folder: Path) -> Path:
     """A model or adapter as a folder: downloaded, or where it lies."""
-    if place.startswith("s3://"):
+    where = model_place(place)
+    if where == "s3":
         store, names, _ = objects_at(place)
         safety.check_names(names, place)
         _from_s3(store, [name for name in names if _matters(name) or name == "README.md"], folder)
         return folder
-    if not is_hub_id(place):
+    if where == "path":
         return Path(place).expanduser().resolve()
     files = [f for f in hub.list_files(place, pin) if _matters(f.path) or f.path == "README.md"]
     remove_others(folder, files)
@@ -124,17 +125,18 @@ def folder_digest(folder: Path) -> str:
 
 def _bring_data(one: Dataset, pin: str, folder: Path) -> Path:
     """One data set as a local file or folder."""
-    if one.id.startswith(("http://", "https://")):
+    where = data_place(one.id)
+    if where == "https":
         path = folder / (Path(https.shown(one.id)).name or "data")
         https.download(one.id, path)
         return path
-    if one.id.startswith("s3://"):
+    if where == "s3":
         store, names, single = objects_at(one.id)
         if not single:
             names = [*files_wanted(names, one), *(name for name in names if name == "README.md")]
         _from_s3(store, names, folder)
         return folder / names[0] if single else folder
-    if not is_hub_data(one.id):
+    if where == "path":
         return Path(one.id).expanduser().resolve()
     files = hub.list_files(one.id, pin, "dataset")
     readme = next((file for file in files if file.path == "README.md"), None)

@@ -1,8 +1,6 @@
 """The train stage around its child process: resume, checkpoints to the store, and what is tried again."""
 
-import os
 import shutil
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +8,8 @@ from job.artifacts import digest_of
 from job.errors import CudaOutOfMemory, DiedSilently, StoppedSaved, StoppedUnsaved
 from job.logs import log
 from job.pipeline.state import State
-from job.run import checkpoints, lease
-from job.run.active_run import ActiveRun, give_way
+from job.run import checkpoints
+from job.run.active_run import ActiveRun, leased
 from job.run.checkpoints import CheckpointUploads
 from job.run.supervise import ChildKilled
 from job.spec import JobSpec
@@ -47,22 +45,13 @@ def train(state: State) -> None:
     key = digest_of(depends)
     record = run.record("train", key)
     if record is None:
-        held = lease.acquire(
-            run.store,
-            f"stages/train/{key}/lease.json",
-            job=os.environ.get("FINETUNE_JOB_NAME") or run.id,
-            attempt=f"{socket.gethostname()}-{os.getpid()}",
-            on_lost=lambda: give_way(run.supervisor),
-        )
-        try:
+        with leased(run.store, f"stages/train/{key}/lease.json", run.id, run.supervisor):
             result = _train(state, key)
             folder = _gathered(result, run.work / "trained")
             metrics = result.model_dump(mode="json", exclude={"adapter", "logs"})
             record = run.keep("train", key, folder, None, metrics, depends)
             checkpoints.prune_checkpoints(run.store, f"stages/train/{key}", 0)
             state.trained = folder
-        finally:
-            held.release()
     state.records["train"] = record
 
 

@@ -14,7 +14,7 @@ from job.errors import DataInvalid, JobError, NotFound, RemoteUnavailable
 from job.hub.calls import endpoint, token
 from job.predict.anatomy import Anatomy, anatomy_of
 from job.spec import JobSpec
-from job.spec.places import is_hub_id
+from job.spec.places import model_place
 from job.store import open_store
 
 TIMEOUT_S = 4.0
@@ -36,10 +36,11 @@ def anatomy_here(spec: JobSpec) -> tuple[Anatomy | None, str]:
 
 
 def _read(place: str, from_hub: Callable[[], str | None]) -> dict[str, Any]:
-    if place.startswith("s3://"):
+    where = model_place(place)
+    if where == "s3":
         found = open_store(place).get("config.json")
         text = found[0].decode() if found else None
-    elif is_hub_id(place):
+    elif where == "hub":
         text = from_hub()
     else:
         path = Path(place).expanduser() / "config.json"

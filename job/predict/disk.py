@@ -20,7 +20,7 @@ from job.llama_cpp import windows
 from job.predict import vram
 from job.predict.anatomy import Anatomy
 from job.spec import JobSpec
-from job.spec.places import is_fetched
+from job.spec.places import is_downloaded
 from job.spec.quants import UNQUANTIZED
 
 QUANTIZED_SHARE = 8.5 / 16
@@ -95,7 +95,7 @@ def logits(spec: JobSpec, model: Anatomy | None) -> int:
 
 def by_stage(spec: JobSpec, size: Sizes) -> dict[str, int]:
     """Bytes in the work directory at the most, while each stage is at work."""
-    base = size.base * is_fetched(spec)
+    base = size.base * is_downloaded(spec.model.id)
     found = {"fetch": base}
     if spec.training:
         # The next one is written before the oldest is deleted.

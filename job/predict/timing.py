@@ -10,7 +10,7 @@ from job.predict.anatomy import Anatomy
 from job.predict.disk import Sizes
 from job.predict.gpus import Gpu
 from job.spec import JobSpec
-from job.spec.places import is_fetched
+from job.spec.places import is_downloaded
 from job.spec.quants import HELPED_BY_IMATRIX, NEEDS_IMATRIX, UNQUANTIZED
 
 NETWORK = 100e6
@@ -33,7 +33,7 @@ def by_stage(spec: JobSpec, model: Anatomy, size: Sizes, gpu: Gpu | None, steps:
     """Seconds of each stage. Training is None where its steps are not known, or no GPU is named."""
     tokens = spec.evaluation.max_tokens * (1 + bool(spec.evaluation.text))
     reading = 2 * model.parameters / (CPUS * CPU_FLOPS)
-    found: dict[str, float | None] = {"fetch": size.base / (NETWORK if is_fetched(spec) else DISK)}
+    found: dict[str, float | None] = {"fetch": size.base / (NETWORK if is_downloaded(spec.model.id) else DISK)}
     if spec.training:
         found["train"] = train_s(spec, model, gpu, steps) if gpu and steps is not None else None
     found["export"] = START_S + size.unquantized / DISK

@@ -8,7 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from job.report import table
 from job.report.choice import enough
 from job.report.facts import Facts
-from job.spec.places import is_hub_id
+from job.spec.places import data_place, model_place
 
 
 def card(facts: Facts, plot: str | None) -> str:
@@ -50,12 +50,12 @@ def metadata(facts: Facts) -> ModelCardData:
     known: dict[str, Any] = facts.records["fetch"].metrics.get("card") or {}
     data: dict[str, Any] = {"library_name": "gguf", "pipeline_tag": "text-generation"}
     data["tags"] = ["gguf", "llama.cpp", *(["qlora"] if spec.training and spec.load.bits == 4 else [])]
-    if is_hub_id(spec.model.id):
+    if model_place(spec.model.id) == "hub":
         data["base_model"] = spec.model.id
         data["base_model_relation"] = "finetune" if facts.tuned else "quantized"
     if spec.publish.hub:
         data["quantized_by"] = spec.publish.hub.repo_id.split("/")[0]
-    datasets = [one.id for one in spec.datasets if is_hub_id(one.id)]
+    datasets = [one.id for one in spec.datasets if data_place(one.id) == "hub"]
     if datasets and spec.training:
         data["datasets"] = datasets
     data |= {key: known[key] for key in ("license", "license_name", "license_link", "language") if known.get(key)}

@@ -130,14 +130,7 @@ def opened(spec: JobSpec, identity: str, supervisor: Supervisor) -> Iterator[Act
         store = open_store(store_url(spec, work))
         if not store.probe():
             log.warning("store.single_writer", store=store.url, why="it does not honour conditional writes")
-        held = lease.acquire(
-            store,
-            f"runs/{identity}/lease.json",
-            job=os.environ.get("FINETUNE_JOB_NAME") or identity,
-            attempt=f"{socket.gethostname()}-{os.getpid()}",
-            on_lost=lambda: give_way(supervisor),
-        )
-        try:
+        with leased(store, f"runs/{identity}/lease.json", identity, supervisor):
             attempt = attempts.begin(store, identity)
             events = EventLog(store, identity, attempt.n)
             logs.configure(events, *sinks, to_stdout=screen is None)
@@ -147,11 +140,25 @@ def opened(spec: JobSpec, identity: str, supervisor: Supervisor) -> Iterator[Act
             with _ends_on_record(run):
                 log.info("run.start", store=store.url, work=str(run.work), attempt_number=attempt.n)
                 yield run
-        finally:
-            held.release()
     finally:
         if screen:
             screen.close()
+
+
+@contextmanager
+def leased(store: Store, key: str, run: str, supervisor: Supervisor) -> Iterator[None]:
+    """Holds a lease while the block lasts. Raises PeerActive and LeaseHeld; one that is lost ends the process."""
+    held = lease.acquire(
+        store,
+        key,
+        job=os.environ.get("FINETUNE_JOB_NAME") or run,
+        attempt=f"{socket.gethostname()}-{os.getpid()}",
+        on_lost=lambda: _give_way(supervisor),
+    )
+    try:
+        yield
+    finally:
+        held.release()
 
 
 @contextmanager
@@ -185,7 +192,7 @@ def _terminated_is_a_fault(run: ActiveRun) -> Iterator[None]:
         raise stopped(f"stopped by a signal; {saved}", hint="Start it again and it goes on.") from None
 
 
-def give_way(supervisor: Supervisor) -> None:
+def _give_way(supervisor: Supervisor) -> None:
     """The lease is another attempt's: stop at once, write nothing more."""
     supervisor.kill_child()
     log.error("lease.lost", message="another attempt has taken the lease; this one ends")

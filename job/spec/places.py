@@ -1,26 +1,46 @@
-"""What a place in a spec is: a Hub id, an S3 address, a file or a folder."""
+"""What a place in a spec is: a repository on the Hub, an S3 address, a file on the web, or a file or folder here."""
 
-from pathlib import Path
+from typing import Literal
 
-from job.spec.spec import JobSpec
+Where = Literal["hub", "s3", "https", "path"]
 
-_DATA_FILES = (".json", ".csv", ".parquet", ".txt", ".gz")
+FORMATS = {
+    "parquet": "parquet",
+    "jsonl": "jsonl",
+    "ndjson": "jsonl",
+    "jsonlines": "jsonl",
+    "json": "json",
+    "csv": "csv",
+    "tsv": "csv",
+    "txt": "txt",
+}
+"""What a data file's suffix says. The order is the order of preference when one split comes in several."""
 
 
-def is_hub_data(place: str) -> bool:
-    return is_hub_id(place) and not Path(place).suffix.lower().startswith(_DATA_FILES)
+def suffix_format(name: str) -> str | None:
+    """The format that a file's name promises, with or without .gz; None for no data file."""
+    parts = name.rsplit("/", 1)[-1].lower().removesuffix(".gz").rsplit(".", 1)
+    return FORMATS.get(parts[-1]) if len(parts) == 2 else None
 
 
-def is_hub_id(place: str) -> bool:
-    """Whether a model's or data set's id names a repository on the Hub, not a folder, a file or an address."""
-    return "://" not in place and not place.startswith((".", "/", "~")) and place.count("/") <= 1
+def model_place(place: str) -> Where:
+    """Of a model or an adapter."""
+    if "://" in place:
+        return "s3" if place.startswith("s3://") else "https"
+    return "path" if place.startswith((".", "/", "~")) or place.count("/") > 1 else "hub"
+
+
+def data_place(place: str) -> Where:
+    """Of a data set: what ends like a data file is one here, not a repository."""
+    found = model_place(place)
+    return "path" if found == "hub" and (suffix_format(place) or place.lower().endswith(".gz")) else found
+
+
+def is_downloaded(model: str) -> bool:
+    """Whether a model comes over the network, and is not used where it lies."""
+    return model_place(model) != "path"
 
 
 def public_name(place: str) -> str:
     """A Hub id as it is; of a folder or an address only the last part, which says nothing about a machine."""
-    return place if is_hub_id(place) else place.rstrip("/").split("/")[-1]
-
-
-def is_fetched(spec: JobSpec) -> bool:
-    """Whether the base model is downloaded, and not used where it lies."""
-    return is_hub_id(spec.model.id) or spec.model.id.startswith("s3://")
+    return place if model_place(place) == "hub" else place.rstrip("/").split("/")[-1]

@@ -1,13 +1,11 @@
 """What only several fields of a spec together can show."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
+from job.spec.parts import Parts
 from job.spec.quants import NEEDS_IMATRIX
-
-if TYPE_CHECKING:
-    from job.spec.spec import JobSpec
-    from job.spec.training import Training
+from job.spec.training import Training
 
 
 class CrossFault(NamedTuple):
@@ -17,7 +15,7 @@ class CrossFault(NamedTuple):
     message: str
 
 
-def cross_faults(spec: "JobSpec") -> Iterator[CrossFault]:
+def cross_faults(spec: Parts) -> Iterator[CrossFault]:
     """Every fault that a spec of valid fields has."""
     if spec.training is not None:
         yield from _training_faults(spec, spec.training)
@@ -26,7 +24,7 @@ def cross_faults(spec: "JobSpec") -> Iterator[CrossFault]:
     yield from _export_faults(spec)
 
 
-def _training_faults(spec: "JobSpec", training: "Training") -> Iterator[CrossFault]:
+def _training_faults(spec: Parts, training: Training) -> Iterator[CrossFault]:
     if not spec.datasets:
         message = "training needs a data set; name one, or write `training: null` to only merge and quantize"
         yield CrossFault(("dataset", "training"), message)
@@ -47,7 +45,7 @@ def _training_faults(spec: "JobSpec", training: "Training") -> Iterator[CrossFau
         yield CrossFault(("training.save_steps", "training.eval_steps", "training.load_best_model_at_end"), message)
 
 
-def _data_faults(spec: "JobSpec") -> Iterator[CrossFault]:
+def _data_faults(spec: Parts) -> Iterator[CrossFault]:
     for number, data in enumerate(spec.datasets):
         place = f"dataset.{number}" if isinstance(spec.dataset, list) else "dataset"
         if data.eval_split == data.split:
@@ -62,14 +60,14 @@ def _data_faults(spec: "JobSpec") -> Iterator[CrossFault]:
                 yield CrossFault((f"training.{name}", f"{place}.format"), message)
 
 
-def _lora_faults(spec: "JobSpec") -> Iterator[CrossFault]:
+def _lora_faults(spec: Parts) -> Iterator[CrossFault]:
     both = sorted(set(spec.lora.modules_to_save) & set(spec.lora.target_modules))
     if both and spec.lora.target_modules != "all-linear":
         message = f"{', '.join(both)}: in target_modules too; name a module in one of the two"
         yield CrossFault(("lora.modules_to_save", "lora.target_modules"), message)
 
 
-def _export_faults(spec: "JobSpec") -> Iterator[CrossFault]:
+def _export_faults(spec: Parts) -> Iterator[CrossFault]:
     export = spec.export
     if export.adapter and spec.training is None and spec.model.adapter is None:
         message = "without training or model.adapter there is no adapter; write false, or name model.adapter"

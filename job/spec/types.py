@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from job.spec.places import suffix_format
 from job.spec.quants import ALIASES, EVERY_TYPE
 
-DATA_SUFFIXES = (".jsonl", ".json", ".csv", ".parquet", ".txt")
 _HUB_ID = re.compile(r"(?=.{1,96}\Z)(?:[A-Za-z0-9][\w.-]*/)?[A-Za-z0-9][\w.-]*", re.ASCII)
 _Item = TypeVar("_Item")
 
@@ -125,7 +125,7 @@ def _model_id(value: str) -> str:
 def _data_id(value: str) -> str:
     if value.startswith(("https://", "http://")):
         return _data_url(value)
-    if value.removesuffix(".gz").endswith(DATA_SUFFIXES) and "://" not in value:
+    if suffix_format(value) and "://" not in value:
         return value
     if "://" in value and not value.startswith("s3:"):
         raise ValueError("data comes from the Hub, S3, https or a path; write owner/name, s3://…, https://… or a path")

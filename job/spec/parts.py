@@ -1,0 +1,29 @@
+"""The sections of a spec, side by side."""
+
+from job.spec.sections import Chat, Dataset, Evaluation, Export, Model, Publish, Run
+from job.spec.training import Load, Lora, Training
+from job.spec.types import Section
+
+
+class Parts(Section):
+    """Each section is valid; whether they fit together is another question (job/spec/rules.py)."""
+
+    model: Model
+    dataset: Dataset | list[Dataset] | None = None
+    """One set, or several with weights. Without training: for judging and the importance matrix."""
+    chat: Chat = Chat()
+    load: Load = Load()
+    lora: Lora = Lora()
+    training: Training | None = Training()
+    """`null`: merge (with `model.adapter`) and quantize only."""
+    export: Export = Export()
+    evaluation: Evaluation = Evaluation()
+    publish: Publish = Publish()
+    run: Run = Run()
+
+    @property
+    def datasets(self) -> list[Dataset]:
+        """The sets as a list, whichever way they were written."""
+        if self.dataset is None:
+            return []
+        return self.dataset if isinstance(self.dataset, list) else [self.dataset]
