@@ -21,20 +21,20 @@ def judge_unquantized(state: State) -> None:
     """The file that the types are made from, published or not."""
     if not can_judge(state):
         return
-    depends = _depends(state, digest_of(state.exported()))
+    depends = _depends(state, digest_of(state.known.exported()))
     kind = state.spec.export.dtype
     if record := state.run.record("evaluate", digest_of(depends)):
-        state.judged[kind] = record
+        state.known.judged[kind] = record
         return
     with _evaluating(state, kind):
-        size = state.gguf.stat().st_size
+        size = state.files.gguf.stat().st_size
         metrics: dict[str, Any] = {"type": kind, "size": size, "bits_per_weight": 32.0 if kind == "f32" else 16.0}
-        if windows_of(state.held_out.held_out, state)[1]:
+        if windows_of(state.files.held_out.held_out, state)[1]:
             _logits(state)
-            assert state.unquantized
-            metrics |= _layers_apart(state.unquantized)
-        metrics = _looked_at(state, kind, state.gguf) | metrics
-    state.judged[kind] = state.run.keep("evaluate", digest_of(depends), state.run.work, [], metrics, depends)
+            assert state.files.unquantized
+            metrics |= _layers_apart(state.files.unquantized)
+        metrics = _looked_at(state, kind, state.files.gguf) | metrics
+    state.known.judged[kind] = state.run.keep("evaluate", digest_of(depends), state.run.work, [], metrics, depends)
 
 
 def judge(state: State, kind: str, gguf: Path, quantized: str) -> None:
@@ -45,12 +45,12 @@ def judge(state: State, kind: str, gguf: Path, quantized: str) -> None:
     depends = _depends(state, quantized)
     with _evaluating(state, kind):
         metrics: dict[str, Any] = {"type": kind}
-        context, chunks = windows_of(state.held_out.held_out, state)
+        context, chunks = windows_of(state.files.held_out.held_out, state)
         if chunks:
             found = judging.distance(gguf, _logits(state), context=context).model_dump()
             metrics |= {name: found.pop(name) for name in ("perplexity", "gpu_layers")} | {"distance": found}
         metrics = _looked_at(state, kind, gguf) | metrics
-    state.judged[kind] = state.run.keep("evaluate", digest_of(depends), state.run.work, [], metrics, depends)
+    state.known.judged[kind] = state.run.keep("evaluate", digest_of(depends), state.run.work, [], metrics, depends)
 
 
 def is_judged(state: State, kind: str, quantized: str) -> bool:
@@ -58,13 +58,13 @@ def is_judged(state: State, kind: str, quantized: str) -> bool:
     if not can_judge(state) or kind == state.spec.export.dtype:
         return True
     if record := state.run.record("evaluate", digest_of(_depends(state, quantized))):
-        state.judged[kind] = record
-    return kind in state.judged
+        state.known.judged[kind] = record
+    return kind in state.known.judged
 
 
 def can_judge(state: State) -> bool:
     """Whether the spec asks for it and there is a text to judge on."""
-    data = state.records["fetch"].metrics.get("data")
+    data = state.known.fetched.get("data")
     return state.spec.evaluation.judge and bool(state.spec.evaluation.text or (data and data["eval_rows"]))
 
 
@@ -73,7 +73,7 @@ def windows_of(stream: tokens.Stream | None, state: State) -> tuple[int, int]:
     if stream is None:
         return 0, 0
     evaluation = state.spec.evaluation
-    found = windows(stream.count, state.held_out.size, evaluation.context, evaluation.max_tokens)
+    found = windows(stream.count, state.files.held_out.size, evaluation.context, evaluation.max_tokens)
     if not found[1]:
         log.warning("evaluate.too_little_text", tokens=stream.count, what="no perplexity can be computed")
     return found
@@ -88,19 +88,19 @@ def _evaluating(state: State, kind: str) -> Any:
 def _depends(state: State, quantized: str) -> dict[str, Any]:
     evaluation = state.spec.evaluation
     settings = [evaluation.context, evaluation.max_tokens, evaluation.threads, evaluation.max_new_tokens]
-    return {"quantize": quantized, "tokens": state.held_out_key, "settings": settings}
+    return {"quantize": quantized, "tokens": state.known.held_out_key, "settings": settings}
 
 
 def _logits(state: State) -> Path:
     """The unquantized file's logits on the held-out rows, on this disk."""
     logits = state.run.work / "evaluate" / "logits.bin"
-    if state.unquantized is None or not logits.is_file():
-        held_out = state.held_out.held_out
+    if state.files.unquantized is None or not logits.is_file():
+        held_out = state.files.held_out.held_out
         assert held_out
         context, chunks = windows_of(held_out, state)
         unfinished = logits.with_suffix(".part")
-        state.unquantized = judging.perplexity(
-            state.gguf, held_out.ids, context=context, chunks=chunks, logits=unfinished
+        state.files.unquantized = judging.perplexity(
+            state.files.gguf, held_out.ids, context=context, chunks=chunks, logits=unfinished
         )
         unfinished.rename(logits)
     return logits
@@ -109,10 +109,10 @@ def _logits(state: State) -> Path:
 def _looked_at(state: State, kind: str, gguf: Path) -> dict[str, Any]:
     """What needs no comparison: the windows, the perplexity on the user's own text, speeds, answers."""
     found: dict[str, Any] = {}
-    context, chunks = windows_of(state.held_out.held_out, state)
+    context, chunks = windows_of(state.files.held_out.held_out, state)
     if chunks:
         found |= {"context": context, "chunks": chunks}
-    text = state.held_out.text
+    text = state.files.held_out.text
     context, chunks = windows_of(text, state)
     if text and chunks:
         found |= _layers_apart(judging.perplexity(gguf, text.ids, context=context, chunks=chunks))
@@ -128,7 +128,7 @@ def _layers_apart(judged: Judged) -> dict[str, Any]:
 
 def _answers(state: State, kind: str, gguf: Path) -> list[str]:
     """What the file says to the held-out prompts that training was sampled with."""
-    prompts, found = state.held_out.prompts, []
+    prompts, found = state.files.held_out.prompts, []
     bar = Progress(f"sampling {kind}", len(prompts), "samples")
     for number, prompt in enumerate(prompts, 1):
         path = state.run.work / "evaluate" / "prompt.txt"

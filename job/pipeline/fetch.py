@@ -12,15 +12,15 @@ def fetch_rows(state: State) -> None:
     depends = {
         "model": spec.model.model_dump(mode="json"),
         "dataset": [one.model_dump(mode="json") for one in spec.datasets],
-        "sources": state.sources.model_dump(mode="json", exclude={"text"}),
+        "sources": state.known.sources.model_dump(mode="json", exclude={"text"}),
         "system": spec.chat.system,
         "seed": spec.run.seed,
     } | sources.local_state(spec, text=False)
     key = digest_of(depends)
     record = state.run.record("fetch", key)
     if record is None:
-        result = state.child(fetch_stage, fetch_stage.Inputs(sources=state.sources), "fetch")
-        state.model = result
+        result = state.run.child(fetch_stage, fetch_stage.Inputs(sources=state.known.sources), "fetch")
+        state.files.model = result
         metrics = {"model_digest": result.model_digest, "adapter_digest": result.adapter_digest, "card": result.card}
         folder, names = state.run.work / "fetch" / "data", []
         if result.data:
@@ -28,5 +28,5 @@ def fetch_rows(state: State) -> None:
             names = [path.name for path in (result.data.train, result.data.eval) if path]
             metrics["data"] = result.data.model_dump(mode="json", exclude={"train", "eval"})
         record = state.run.keep("fetch", key, folder, names, metrics, depends)
-        state.data = folder
-    state.records["fetch"] = record
+        state.files.data = folder
+    state.known.records["fetch"] = record

@@ -20,7 +20,7 @@ def _importance_matrix(state: State, made: str) -> StageRecord | None:
     if wanted == "none" or not types & HELPED_BY_IMATRIX:
         return None
     own = None if wanted == "auto" else Path(wanted).expanduser()
-    data = state.records["fetch"].metrics.get("data") or {}
+    data = state.known.fetched.get("data") or {}
     if own is None and not data:
         return None
     depends = {
@@ -41,19 +41,19 @@ def _importance_matrix(state: State, made: str) -> StageRecord | None:
             elif not _computed(state, folder, needed=bool(types & NEEDS_IMATRIX)):
                 return None
         record = state.run.keep("imatrix", key, folder, [IMATRIX], {"own": own is not None}, depends)
-    state.records["imatrix"] = record
+    state.known.records["imatrix"] = record
     return record
 
 
 def _computed(state: State, folder: Path, *, needed: bool) -> bool:
     """Computes it from the training rows. Where no type needs one, rows that are too few are no fault."""
-    spec, kind = state.spec, state.records["fetch"].metrics["data"]["kind"]
-    rows = state.data / "train.jsonl"
+    spec, kind = state.spec, state.known.fetched["data"]["kind"]
+    rows = state.files.data / "train.jsonl"
     text = calibration.render_text(
-        rows, kind, state.model.model, folder / "calibration.txt", template=spec.chat.template
+        rows, kind, state.files.model.model, folder / "calibration.txt", template=spec.chat.template
     )
     try:
-        imatrix.make_imatrix(state.gguf, text, folder / IMATRIX, context=spec.evaluation.context)
+        imatrix.make_imatrix(state.files.gguf, text, folder / IMATRIX, context=spec.evaluation.context)
     except DataInvalid as error:
         if needed:
             raise

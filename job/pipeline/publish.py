@@ -13,21 +13,21 @@ def publish_files(state: State) -> None:
     """Copies from the store to where people look; the manifest is written last, once."""
     spec = state.spec
     items = []
-    for kind, record in state.quants.items():
+    for kind, record in state.known.quants.items():
         names = file_names(spec, kind, record.artifacts)
         items += [_item(record, one, names[one.path], kind) for one in record.artifacts]
-    for made in (state.records.get("train"), state.records["export"], state.records.get("imatrix")):
+    for made in (state.known.records.get("train"), state.known.records["export"], state.known.records.get("imatrix")):
         for one in made.artifacts if made else []:
             if name := extra_name(spec, one.path):
                 assert made
                 items.append(_item(made, one, name, made.stage))
-    assert state.held_out
-    records = state.records | {f"quantize/{kind}": record for kind, record in state.quants.items()}
-    records |= {f"evaluate/{kind}": record for kind, record in state.judged.items()}
+    assert state.files.held_out
+    records = state.known.records | {f"quantize/{kind}": record for kind, record in state.known.quants.items()}
+    records |= {f"evaluate/{kind}": record for kind, record in state.known.judged.items()}
     gate.check(spec, records)
     state.run.usage.flush()
     with span("publish"):
-        pinned = state.sources.model_dump(mode="json")
+        pinned = state.known.sources.model_dump(mode="json")
         state.manifest = state.publisher.publish(state.run.store, state.run.work / "publish", items, records, pinned)
 
 

@@ -18,7 +18,7 @@ from job.spec.quants import HELPED_BY_IMATRIX
 
 def quantize_each(state: State) -> None:
     """Makes each type that the store does not have."""
-    made = digest_of(state.exported())
+    made = digest_of(state.known.exported())
     matrix = _importance_matrix(state, made)
     evaluate.judge_unquantized(state)
     uploads = ThreadPoolExecutor(1, thread_name_prefix="upload")
@@ -34,7 +34,7 @@ def quantize_each(state: State) -> None:
             key = digest_of(depends)
             record = state.run.record("quantize", key)
             if record:
-                state.quants[kind] = record
+                state.known.quants[kind] = record
                 if not evaluate.is_judged(state, kind, key):
                     _judge_again(state, kind, record)
                 continue
@@ -44,7 +44,7 @@ def quantize_each(state: State) -> None:
             if not evaluate.is_judged(state, kind, key):
                 evaluate.judge(state, kind, result.files[0], key)
             waiting[kind] = uploads.submit(_keep_quant, state, kind, key, depends, result)
-        state.quants |= {kind: future.result() for kind, future in waiting.items()}
+        state.known.quants |= {kind: future.result() for kind, future in waiting.items()}
     finally:
         uploads.shutdown(wait=False, cancel_futures=True)
 
@@ -57,10 +57,10 @@ def _quantize(state: State, kind: str, matrix: StageRecord | None) -> quantize.R
     if matrix and kind in HELPED_BY_IMATRIX:
         state.run.bring(matrix, state.run.work / "imatrix")
         file = state.run.work / "imatrix" / matrix.artifacts[0].path
-    inputs = quantize.Inputs(gguf=state.gguf, type=kind, imatrix=file, name=run_name(state.spec))
+    inputs = quantize.Inputs(gguf=state.files.gguf, type=kind, imatrix=file, name=run_name(state.spec))
     with span("quantize", type=kind):
         made = quantize.run(state.spec, inputs, folder)
-        vocabulary.check(made.files[0], state.held_out.vocabulary)
+        vocabulary.check(made.files[0], state.files.held_out.vocabulary)
         return made
 
 

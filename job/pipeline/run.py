@@ -15,6 +15,8 @@ from job.logs import log, span
 from job.pipeline import preflight
 from job.pipeline.export import export_files
 from job.pipeline.fetch import fetch_rows
+from job.pipeline.files import Files
+from job.pipeline.known import Known
 from job.pipeline.publish import publish_files
 from job.pipeline.quantize import quantize_each
 from job.pipeline.state import State
@@ -72,7 +74,8 @@ def _run(spec: JobSpec, active: ActiveRun) -> Manifest:
         prediction = preflight.predicted(spec, config, gpu, sources.model_bytes(spec, pinned))
         preflight.check_memory(prediction, gpu)
         preflight.check_disk(prediction, active.work)
-    state = State(active, pinned, publisher)
+    known = Known(spec, pinned)
+    state = State(active, publisher, known, Files(active, known))
     for name, stage in STAGES:
         active.attempt.doing(name, name)
         stage(state)

@@ -41,7 +41,7 @@ def train(state: State) -> None:
     run, spec = state.run, state.spec
     if spec.training is None:
         return
-    depends = depends_on(spec, state.records["fetch"].metrics)
+    depends = depends_on(spec, state.known.fetched)
     key = digest_of(depends)
     record = run.record("train", key)
     if record is None:
@@ -51,8 +51,8 @@ def train(state: State) -> None:
             metrics = result.model_dump(mode="json", exclude={"adapter", "logs"})
             record = run.keep("train", key, folder, None, metrics, depends)
             checkpoints.prune_checkpoints(run.store, f"stages/train/{key}", 0)
-            state.trained = folder
-    state.records["train"] = record
+            state.files.trained = folder
+    state.known.records["train"] = record
 
 
 def _train(state: State, key: str) -> training.Result:
@@ -84,13 +84,13 @@ def _train_once(state: State, key: str, micro_batch: int | None) -> training.Res
     assert spec.training
     prefix, folder = f"stages/train/{key}", run.work / "train"
     resume = _checkpoint(run, prefix, run.work / "resume")
-    rows = state.data
+    rows = state.files.data
     inputs = training.Inputs(
-        model=state.model.model,
-        adapter=state.model.adapter,
+        model=state.files.model.model,
+        adapter=state.files.model.adapter,
         train=rows / "train.jsonl",
         eval=rows / "eval.jsonl" if (rows / "eval.jsonl").is_file() else None,
-        kind=state.records["fetch"].metrics["data"]["kind"],
+        kind=state.known.fetched["data"]["kind"],
         resume_from=resume,
         micro_batch=micro_batch,
     )

@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from job import console, logs
-from job.artifacts import Artifact, artifact, artifacts_below, digest_of
+from job.artifacts import Artifact, Frozen, artifact, artifacts_below, digest_of
 from job.errors import Bug, PeerActive, SpecInvalid, StoppedSaved, StoppedUnsaved, named
 from job.logs import Progress, log
 from job.run import attempts, lease
@@ -63,6 +64,11 @@ class ActiveRun:
         written = write_stage(self.store, record)
         self.progressed()
         return written
+
+    def child(self, module: ModuleType, inputs: Frozen, folder: str) -> Any:
+        """Runs a stage in a child process, in a folder of the work directory, to its Result."""
+        self.attempt.doing(self.attempt.stage, folder)
+        return self.supervisor.run_stage(module, self.spec, inputs, self.work / folder)
 
     def progressed(self) -> None:
         """Something new is in the store: a later attempt goes on from there."""

@@ -1,0 +1,94 @@
+"""What a run's stages have on this node's disk: each thing is fetched, or made again, when it is asked for.
+
+A run that finds all its work in the store never fetches the model.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from job.errors import IntegrityViolated
+from job.evaluate import tokens
+from job.export import stage as export_stage
+from job.fetch import stage as fetch_stage
+from job.llama_cpp.perplexity import Judged
+from job.pipeline.known import Known
+from job.run.active_run import ActiveRun
+from job.spec.naming import run_name
+
+
+@dataclass
+class Files:
+    """Folders and files below the run's work directory. `unquantized`: the judgement whose logits lie here."""
+
+    run: ActiveRun
+    known: Known
+    unquantized: Judged | None = None
+
+    @cached_property
+    def model(self) -> fetch_stage.Result:
+        """The base model (and the adapter to start from)."""
+        spec, first = self.run.spec, self.known.fetched["model_digest"]
+        inputs = fetch_stage.Inputs(sources=self.known.sources, want_data=False)
+        result: fetch_stage.Result = self.run.child(fetch_stage, inputs, "model")
+        if result.model_digest != first:
+            raise IntegrityViolated(
+                f"{spec.model.id} has changed since this run began: its digest was {first[:16]} and is now "
+                f"{result.model_digest[:16]}",
+                hint="Start another run (another run.id), or put the first model back.",
+            )
+        return result
+
+    @cached_property
+    def data(self) -> Path:
+        """The folder with the prepared rows."""
+        folder = self.run.work / "data"
+        self.run.bring(self.known.records["fetch"], folder)
+        return folder
+
+    @cached_property
+    def trained(self) -> Path | None:
+        """The folder with the trained adapter, or None where nothing was trained."""
+        if "train" not in self.known.records:
+            return None
+        folder = self.run.work / "trained"
+        self.run.bring(self.known.records["train"], folder)
+        return folder
+
+    @cached_property
+    def gguf(self) -> Path:
+        """The unquantized GGUF; made again where only its record is left."""
+        inputs = export_stage.Inputs(
+            model=self.model.model,
+            adapter=self.trained / "adapter" if self.trained else self.model.adapter,
+            name=run_name(self.run.spec),
+        )
+        result: export_stage.Result = self.run.child(export_stage, inputs, "export")
+        for path in self.run.work.glob("*/model/**/*.safetensors"):
+            path.unlink()  # a downloaded base has served; the disk is for the quantized files now
+        return result.gguf
+
+    @cached_property
+    def held_out(self) -> tokens.Result:
+        """What the model's tokenizer says, of the held-out rows above all: as it was kept, else found out now."""
+        folder, key = self.run.work / "tokens", self.known.held_out_key
+        if record := self.run.record("tokens", key):
+            self.known.records["tokens"] = record
+            self.run.bring(record, folder)
+            return tokens.Result.model_validate(record.metrics).moved(folder)
+        data = self.known.fetched.get("data")
+        rows = self.data / "eval.jsonl" if data and data["eval_rows"] else None
+        kind = data["kind"] if data else "text"
+        inputs = tokens.Inputs(model=self.model.model, rows=rows, kind=kind, text=self._text())
+        result: tokens.Result = self.run.child(tokens, inputs, "tokens")
+        names = [path.name for path in result.files()]
+        metrics = result.moved(Path()).model_dump(mode="json")
+        self.known.records["tokens"] = self.run.keep("tokens", key, folder, names, metrics, self.known.held_out())
+        return result
+
+    def _text(self) -> Path | None:
+        if self.known.sources.text is None:
+            return None
+        inputs = fetch_stage.Inputs(sources=self.known.sources, want_model=False, want_data=False, want_text=True)
+        result: fetch_stage.Result = self.run.child(fetch_stage, inputs, "text")
+        return result.text
