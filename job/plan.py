@@ -34,7 +34,6 @@ def _run(spec: JobSpec) -> Iterator[str]:
     if spec.training:
         batch = spec.training.per_device_train_batch_size * spec.training.gradient_accumulation_steps
         yield f"trains with {batch} rows a step, a checkpoint every {spec.training.save_steps} steps"
-    places = [spec.publish.folder, spec.publish.s3, spec.publish.hub and f"huggingface.co/{spec.publish.hub.repo_id}"]
-    yield from [f"publishes to {place}" for place in places if place] or [
+    yield from [f"publishes to {address}" for address in spec.publish.addresses] or [
         "publishes nowhere: the store keeps the files"
     ]

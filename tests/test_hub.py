@@ -139,7 +139,7 @@ def test_a_gated_model_whose_licence_was_accepted_is_read(hub: Hub, monkeypatch:
 
 
 def publisher(tmp_path: Path, files: dict[str, bytes]) -> HubPublisher:
-    one = HubPublisher("me/made")
+    one = HubPublisher("me/made", "run-1")
     one.check_write()
     for name, data in files.items():
         path = tmp_path / Path(name).name
@@ -156,15 +156,15 @@ def test_files_are_uploaded_ahead_and_appear_in_one_commit(hub: Hub, tmp_path: P
     one = publisher(tmp_path, FILES)
     repo = hub.repo("me/made")
     assert repo.private and len(repo.history("main")) == 1, "nothing shows before the commit"
-    commit = one.commit("m: 4 files", "run-1")
+    commit = one.commit("m: 4 files")
     assert repo.history("main")[0].id == commit and len(repo.history("main")) == 2
     assert {name: hub.repos.read(repo, name) for name in FILES} == FILES
 
 
 def test_a_second_attempt_sends_no_bytes_again_and_makes_no_second_commit(hub: Hub, tmp_path: Path) -> None:
-    first = publisher(tmp_path, FILES).commit("m", "run-1")
+    first = publisher(tmp_path, FILES).commit("m")
     sent = len(hub.asked("PUT /lfs-store"))
-    assert publisher(tmp_path, FILES).commit("m", "run-1") == first
+    assert publisher(tmp_path, FILES).commit("m") == first
     assert len(hub.asked("PUT /lfs-store")) == sent == 2
     assert len(hub.repo("me/made").history("main")) == 2
 
@@ -172,7 +172,7 @@ def test_a_second_attempt_sends_no_bytes_again_and_makes_no_second_commit(hub: H
 def test_a_commit_whose_reply_was_lost_is_found_and_not_made_twice(hub: Hub, tmp_path: Path) -> None:
     one = publisher(tmp_path, FILES)
     hub.fail("POST .*/commit/", times=1, status=500, after=True)
-    commit = one.commit("m", "run-1")
+    commit = one.commit("m")
     history = hub.repo("me/made").history("main")
     assert len(history) == 2 and history[0].id == commit
 
@@ -181,20 +181,20 @@ def test_a_commit_of_someone_else_in_between_is_built_upon(hub: Hub, tmp_path: P
     one = publisher(tmp_path, FILES)
     hub.fail("POST .*/commit/", times=1, status=412, message="A commit has happened since.")
     hub.add("me/made", {"notes.txt": b"mine"})
-    one.commit("m", "run-1")
+    one.commit("m")
     assert hub.repos.read(hub.repo("me/made"), "notes.txt") == b"mine"
 
 
 def test_an_upload_that_fails_in_between_is_sent_again(hub: Hub, tmp_path: Path) -> None:
     hub.fail("PUT /lfs-store", times=2, status=503)
     one = publisher(tmp_path, FILES)
-    one.commit("m", "run-1")
+    one.commit("m")
     assert hub.repos.read(hub.repo("me/made"), "m-Q8_0.gguf") == FILES["m-Q8_0.gguf"]
 
 
 def test_a_large_file_goes_in_parts(hub: Hub, tmp_path: Path) -> None:
     hub.multipart_above, hub.part_size = 100_000, 200_000
-    publisher(tmp_path, FILES).commit("m", "run-1")
+    publisher(tmp_path, FILES).commit("m")
     assert len(hub.asked("PUT /lfs-store/.*/[0-9]+")) == 6
     assert hub.repos.read(hub.repo("me/made"), "m-Q8_0.gguf") == FILES["m-Q8_0.gguf"]
 
@@ -208,7 +208,7 @@ def test_an_upload_that_arrives_damaged_never_becomes_a_published_file(hub: Hub,
 
     hub.repos.entry = damaged  # type: ignore[assignment, method-assign]
     with pytest.raises(IntegrityViolated, match=r"m-Q8_0\.gguf is not what was sent"):
-        one.commit("m", "run-1")
+        one.commit("m")
 
 
 @pytest.mark.parametrize(
@@ -227,21 +227,21 @@ def test_write_access_is_tried_before_anything_is_made(
     elif token == "read":
         monkeypatch.setenv("HF_TOKEN", hub.token("hf_reader", "me", "read"))
     with pytest.raises(CredentialsRejected, match=said) as caught:
-        HubPublisher(repo).check_write()
+        HubPublisher(repo, "run-1").check_write()
     assert caught.value.hint
 
 
 def test_a_repository_of_someone_else_that_exists_is_not_taken_for_writable(hub: Hub) -> None:
     hub.add("another/made", {"config.json": b"{}"})
     with pytest.raises(CredentialsRejected, match="forbids it"):
-        HubPublisher("another/made").check_write()
+        HubPublisher("another/made", "run-1").check_write()
 
 
 def test_a_branch_is_made_where_it_is_missing(hub: Hub, tmp_path: Path) -> None:
-    one = HubPublisher("me/made", revision="v2")
+    one = HubPublisher("me/made", "run-1", revision="v2")
     one.check_write()
     (tmp_path / "f").write_bytes(b"x")
     one.preupload(tmp_path / "f", "f.txt")
-    one.commit("m", "run-1")
+    one.commit("m")
     repo = hub.repo("me/made")
     assert "f.txt" in repo.at("v2").files and "f.txt" not in repo.at("main").files  # type: ignore[union-attr]

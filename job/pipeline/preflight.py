@@ -145,6 +145,4 @@ def try_access(spec: JobSpec) -> Iterator[str]:
         open_store(spec.run.store).probe()
         yield f"{spec.run.store}: writable"
     Publisher(spec, run_id(spec)).check_write()
-    hub = spec.publish.hub
-    places = (spec.publish.folder, spec.publish.s3, f"hf://{hub.repo_id}" if hub else None)
-    yield from (f"{place}: writable" for place in places if place)
+    yield from (f"{address}: writable" for address in spec.publish.addresses)

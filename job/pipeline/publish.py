@@ -4,7 +4,7 @@ from job.artifacts import Artifact
 from job.evaluate import gate
 from job.logs import span
 from job.pipeline.state import State
-from job.publish import publisher
+from job.publish.place import Item
 from job.run.records import StageRecord
 from job.spec.naming import extra_name, file_names
 
@@ -31,5 +31,5 @@ def publish_files(state: State) -> None:
         state.manifest = state.publisher.publish(state.run.store, state.run.work / "publish", items, records, pinned)
 
 
-def _item(record: StageRecord, one: Artifact, name: str, kind: str) -> publisher.Item:
-    return publisher.Item(name=name, key=f"stages/{record.stage}/{record.key}/{one.path}", artifact=one, kind=kind)
+def _item(record: StageRecord, one: Artifact, name: str, kind: str) -> Item:
+    return Item(name=name, key=f"stages/{record.stage}/{record.key}/{one.path}", artifact=one, kind=kind)

@@ -6,16 +6,18 @@ files: a commit whose reply was lost is found by it and not made twice.
 """
 
 import hashlib
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from job.artifacts import digest_of
+from job.artifacts import Artifact, digest_of
 from job.errors import CredentialsRejected, IntegrityViolated
 from job.hub.calls import Repo, api, call, endpoint, token
 from job.hub.download import HubFile, list_files
 from job.logs import Progress, log
+from job.publish.place import Item, OnDisk
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitOperationAdd
@@ -29,8 +31,8 @@ _CONFLICTS = frozenset({409, 412})
 class HubPublisher:
     """One repository and the files of one run on their way into it."""
 
-    def __init__(self, repo_id: str, *, private: bool = True, revision: str = "main") -> None:
-        self.repo_id = repo_id
+    def __init__(self, repo_id: str, run: str, *, private: bool = True, revision: str = "main") -> None:
+        self.repo_id, self._run = repo_id, run
         self._private, self._revision = private, revision
         self._repo = Repo(id=repo_id)
         self._operations: dict[str, CommitOperationAdd] = {}
@@ -68,9 +70,30 @@ class HubPublisher:
         probe = CommitOperationAdd("finetune-run.txt", b"write access")
         call("write to", self._repo, lambda: self._upload(probe))
 
-    def has(self, name: str) -> bool:
-        """Whether this process has uploaded a file of this name ahead."""
-        return name in self._operations
+    @property
+    def url(self) -> str:
+        return f"hf://{self.repo_id}"
+
+    def send_ahead(self, folder: Path, artifacts: list[Artifact], names: dict[str, str]) -> None:
+        for item in artifacts:
+            self.preupload(folder / item.path, names[item.path])
+
+    def fill(self, items: list[Item], on_disk: OnDisk) -> None:
+        """What this process has sent ahead is not sent again."""
+        for item in items:
+            if item.name not in self._operations:
+                with on_disk(item) as path:
+                    self.preupload(path, item.name)
+
+    def finish(self, manifest: bytes, count: int, title: str) -> str | None:
+        """The one commit."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "manifest.json"
+            path.write_bytes(manifest)
+            self.preupload(path, path.name)
+        commit = self.commit(title)
+        log.info("publish.done", place=self.url, commit=commit, files=count)
+        return commit
 
     def preupload(self, path: Path, name: str) -> None:
         """Uploads one file ahead; `path` is not needed afterwards. Raises as `calls.call` does."""
@@ -84,14 +107,14 @@ class HubPublisher:
     def _upload(self, operation: "CommitOperationAdd") -> None:
         api().preupload_lfs_files(self.repo_id, [operation], revision=self._revision)
 
-    def commit(self, message: str, run_id: str) -> str:
+    def commit(self, message: str) -> str:
         """One commit with every file that was uploaded ahead; gives its id.
 
         Made once for a run and its files, however often it is asked for and whatever replies are lost.
         Raises IntegrityViolated where the commit does not hold what was sent, else as `calls.call`.
         """
         files = sorted((name, one.upload_info.sha256.hex()) for name, one in self._operations.items())
-        mark = f"{MARK} {run_id} {digest_of(files)}"
+        mark = f"{MARK} {self._run} {digest_of(files)}"
         found = call("commit to", self._repo, lambda: self._commit_once(message, mark), also_on=_CONFLICTS)
         self._verify(found)
         return found

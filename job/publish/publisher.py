@@ -10,50 +10,39 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from job.artifacts import Artifact, Frozen, artifact
-from job.logs import Progress, log
+from job.artifacts import Artifact, artifact
 from job.publish.hub import HubPublisher
+from job.publish.place import Item, Place
+from job.publish.stores import StorePlace
 from job.report.documents import documents
 from job.report.facts import Facts
 from job.run.records import Manifest, PublishedFile, StageRecord, write_manifest
 from job.run.usage import read_usage
 from job.spec import JobSpec
 from job.spec.naming import run_name
-from job.store import Store, open_store
+from job.store import Store
 from job.versions import versions
 
 
-class Item(Frozen):
-    """One file: its published name, where the store has it, its hash, and what it is (a type, `lora`, …)."""
-
-    name: str
-    key: str
-    artifact: Artifact
-    kind: str
-
-
 class Publisher:
-    """The places of one run. Files can be sent ahead to the Hub, where nothing shows before the commit."""
+    """The places of one run."""
 
     def __init__(self, spec: JobSpec, run: str) -> None:
         self._spec, self._run = spec, run
-        self._places = [open_store(url) for url in (spec.publish.folder, spec.publish.s3) if url]
-        self._hub: HubPublisher | None = None
-        if hub := spec.publish.hub:
-            self._hub = HubPublisher(hub.repo_id, private=hub.private, revision=hub.revision)
+        publish = spec.publish
+        self._places: list[Place] = [StorePlace(address) for address in (publish.folder, publish.s3) if address]
+        if hub := publish.hub:
+            self._places.append(HubPublisher(hub.repo_id, run, private=hub.private, revision=hub.revision))
 
     def check_write(self) -> None:
         """Tries each place's credentials and write access, before any GPU time is spent."""
         for place in self._places:
-            place.probe()
-        if self._hub:
-            self._hub.check_write()
+            place.check_write()
 
     def send_ahead(self, folder: Path, artifacts: list[Artifact], names: dict[str, str]) -> None:
-        """Uploads files to the Hub while others are still being made."""
-        for item in artifacts if self._hub else []:
-            assert self._hub
-            self._hub.preupload(folder / item.path, names[item.path])
+        """Uploads files while others are still being made, to places where they do not show yet."""
+        for place in self._places:
+            place.send_ahead(folder, artifacts, names)
 
     def publish(
         self, store: Store, work: Path, items: list[Item], records: dict[str, StageRecord], sources: dict[str, Any]
@@ -63,19 +52,15 @@ class Publisher:
         work.mkdir(parents=True)
         items = [*items, *self._documents(store, work, items, records, sources)]
         for place in self._places:
-            self._fill(place, store, work, items)
+            place.fill(items, lambda item: _on_disk(store, work, item))
         manifest = self._manifest(items, records, sources)
-        if self._hub:
-            commit = self._commit(store, work, items, manifest)
-            manifest = manifest.model_copy(update={"hub_commit": commit})
-        for place in self._places:
-            place.put("manifest.json", _text(manifest))
-            log.info("publish.done", place=place.url, files=len(items) + 1)
+        title = f"{run_name(self._spec)}: {len(items)} files"
+        for place in reversed(self._places):  # a commit comes first: the other places' manifest names it
+            if commit := place.finish(_text(manifest), len(items) + 1, title):
+                manifest = manifest.model_copy(update={"hub_commit": commit})
         return write_manifest(store, manifest)
 
     def _manifest(self, items: list[Item], records: dict[str, StageRecord], sources: dict[str, Any]) -> Manifest:
-        hub = self._spec.publish.hub
-        places = [place.url for place in self._places] + ([f"hf://{hub.repo_id}"] if hub else [])
         return Manifest(
             run=self._run,
             name=run_name(self._spec),
@@ -86,7 +71,7 @@ class Publisher:
                 PublishedFile(name=i.name, key=i.key, type=i.kind, **i.artifact.model_dump(exclude={"path"}))
                 for i in items
             ],
-            places=places,
+            places=[place.url for place in self._places],
             versions=versions(),
         )
 
@@ -104,25 +89,6 @@ class Publisher:
             store.put_file(key, work / name)
             found.append(Item(name=name, key=key, artifact=artifact(work, name), kind="document"))
         return found
-
-    def _fill(self, place: Store, store: Store, work: Path, items: list[Item]) -> None:
-        for item in items:
-            with _on_disk(store, work, item) as path:
-                bar = Progress(f"publishing {item.name}", item.artifact.size, "bytes")
-                place.put_file(item.name, path, progress=bar.update)
-
-    def _commit(self, store: Store, work: Path, items: list[Item], manifest: Manifest) -> str:
-        """The one commit. What was sent ahead is known by its hash and not sent again."""
-        assert self._hub
-        for item in items:
-            if not self._hub.has(item.name):
-                with _on_disk(store, work, item) as path:
-                    self._hub.preupload(path, item.name)
-        (work / "manifest.json").write_bytes(_text(manifest))
-        self._hub.preupload(work / "manifest.json", "manifest.json")
-        commit: str = self._hub.commit(f"{run_name(self._spec)}: {len(items)} files", run_id=self._run)
-        log.info("publish.done", place=f"hf://{self._hub.repo_id}", commit=commit, files=len(items) + 1)
-        return commit
 
 
 def _text(manifest: Manifest) -> bytes:

@@ -189,6 +189,12 @@ class Publish(Section):
     hub: Hub | None = None
     """Unset: nothing goes there."""
 
+    @property
+    def addresses(self) -> list[str]:
+        """Every place, as people and manifests name it."""
+        named = (self.folder, self.s3, f"hf://{self.hub.repo_id}" if self.hub else None)
+        return [one for one in named if one]
+
 
 class Run(Section):
     """The run itself."""
