@@ -4,14 +4,13 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from job.artifacts import Frozen, written_whole
-from job.errors import Bug, IntegrityViolated, SpecInvalid, StorageFailed
+from job.errors import Bug, SpecInvalid, StorageFailed
 from job.llama_cpp import offload
 from job.llama_cpp.generate import check_numbers, generate
-from job.llama_cpp.quant_mix import mix_of
+from job.llama_cpp.quantizer import MIB, DryRun, disk_full, dry_run, run_quantizer, says_disk_full
 from job.logs import Progress, log
 from job.node import threads
 from job.spec import JobSpec
@@ -19,12 +18,6 @@ from job.spec.quants import NEEDS_IMATRIX, UNQUANTIZED
 
 PROMPT = "The capital of France is"
 _TENSOR = re.compile(r"^\[\s*(\d+)/\s*(\d+)\]")
-_TYPES = re.compile(r"- type\s+(\w+):\s+\d+ tensors")
-_BEFORE = re.compile(r"model size\s*=\s*([\d.]+) MiB")
-_AFTER = re.compile(r"quant size\s*=\s*([\d.]+) MiB \(([\d.]+) BPW\)")
-_FALLBACKS = re.compile(r"WARNING: (\d+) of \d+ tensor\(s\) required fallback")
-_EXPERTS = re.compile(r"\b(\w+)\.expert_count\s")
-_MIB = 1 << 20
 
 
 class Inputs(Frozen):
@@ -50,15 +43,6 @@ class Result(Frozen):
     seconds: float
 
 
-class Forecast(Frozen):
-    """What llama-quantize says that it would do. `size` is the file's, in bytes, to one part in a hundred."""
-
-    size: int
-    bits_per_weight: float
-    fallbacks: int
-    tensors: dict[str, dict[str, int]]
-
-
 def run(spec: JobSpec, inputs: Inputs, workdir: Path) -> Result:
     """Makes the file. Raises SpecInvalid where the type needs a matrix or the input is quantized already,
     IntegrityViolated where the file does not load and generate, StorageFailed where the disk is full."""
@@ -71,8 +55,9 @@ def run(spec: JobSpec, inputs: Inputs, workdir: Path) -> Result:
     if inputs.type == spec.export.dtype:
         _link(inputs.gguf, out)
     else:
-        _need_room(out.parent, expected.size)
-        _quantize(inputs, out, expected)
+        size = inputs.gguf.stat().st_size + expected.after - expected.before  # to one part in a hundred
+        _need_room(out.parent, size)
+        _quantize(inputs, out, size)
     size = out.stat().st_size
     said = generate(out, PROMPT, tokens=8, seed=spec.run.seed)
     check_numbers(out)
@@ -88,31 +73,23 @@ def run(spec: JobSpec, inputs: Inputs, workdir: Path) -> Result:
     )
 
 
-def forecast(inputs: Inputs) -> Forecast:
-    """Asks llama-quantize, which reads no weights for it. Raises SpecInvalid for a file that is quantized already."""
-    lines: list[str] = []
-    _llama_quantize(inputs, ["--dry-run"], [inputs.gguf, inputs.type], lines.append)
-    said = "\n".join(lines)
-    quantized = sorted(set(_TYPES.findall(said)) - set(UNQUANTIZED))
-    if quantized:
+def forecast(inputs: Inputs) -> DryRun:
+    """Raises SpecInvalid for a file that is quantized already."""
+    found = dry_run(inputs.gguf, inputs.type, _matrix(inputs))
+    if quantized := sorted(found.types - set(UNQUANTIZED)):
         raise SpecInvalid(
             f"{inputs.gguf.name} is quantized already ({', '.join(quantized)}); {inputs.type} of it would lose more",
             hint="Name the model that it was made from as model.id.",
         )
-    before, after, fallbacks = _BEFORE.search(said), _AFTER.search(said), _FALLBACKS.search(said)
-    if before is None or after is None:
-        raise Bug(f"llama-quantize --dry-run {inputs.gguf.name} {inputs.type} names no size\n{said[-2000:]}")
-    if inputs.type == "mxfp4_moe" and not _EXPERTS.search(said):
+    if inputs.type == "mxfp4_moe" and not found.has_experts:
         log.warning("quantize.no_experts", type=inputs.type, what="only experts get mxfp4; every tensor becomes q8_0")
-    if fallbacks:
-        log.info("quantize.fallbacks", type=inputs.type, tensors=int(fallbacks[1]))
-    size = inputs.gguf.stat().st_size + int((float(after[1]) - float(before[1])) * _MIB)
-    return Forecast(
-        size=size,
-        bits_per_weight=float(after[2]),
-        fallbacks=int(fallbacks[1]) if fallbacks else 0,
-        tensors=mix_of(said),
-    )
+    if found.fallbacks:
+        log.info("quantize.fallbacks", type=inputs.type, tensors=found.fallbacks)
+    return found
+
+
+def _matrix(inputs: Inputs) -> Path | None:
+    return inputs.imatrix if inputs.type not in UNQUANTIZED else None
 
 
 def _clear(out: Path) -> None:
@@ -144,7 +121,7 @@ def _need_room(folder: Path, size: int) -> None:
         )
 
 
-def _quantize(inputs: Inputs, out: Path, expected: Forecast) -> None:
+def _quantize(inputs: Inputs, out: Path, expected: int) -> None:
     bar: list[Progress] = []
     unmatched = 0
 
@@ -158,59 +135,12 @@ def _quantize(inputs: Inputs, out: Path, expected: Forecast) -> None:
             bar[0].update(done)
 
     with written_whole(out) as temporary:
-        _llama_quantize(inputs, [], [inputs.gguf, temporary, inputs.type, str(threads())], on_line)
-        if temporary.stat().st_size < expected.size * 0.98 - _MIB:
-            raise _disk_full(out.parent)
+        operands: list[str | Path] = [inputs.gguf, temporary, inputs.type, str(threads())]
+        run_quantizer(inputs.gguf, inputs.type, _matrix(inputs), [], operands, on_line)
+        if temporary.stat().st_size < expected * 0.98 - MIB:
+            raise disk_full(out.parent)
     if unmatched:
         log.warning("quantize.imatrix_lacks_tensors", type=inputs.type, tensors=unmatched)
-
-
-def _llama_quantize(
-    inputs: Inputs, options: list[str], operands: list[str | Path], on_line: Callable[[str], None]
-) -> None:
-    """Runs it in the matrix's folder: the matrix's name, as it is given, is written into the file.
-
-    It exits 1 whatever happens, so only its words tell the cases apart.
-    """
-    matrix = inputs.imatrix if inputs.type not in UNQUANTIZED else None
-    options = [*options, "--imatrix", matrix.name] if matrix else options
-    arguments = [*options, *_absolute(operands)]
-    folder = matrix.parent if matrix else None
-    try:
-        offload.run("llama-quantize", arguments, gguf=inputs.gguf, error=Bug, on_line=on_line, cwd=folder)
-    except Bug as error:
-        words = error.message
-        if _says_disk_full(words):
-            raise _disk_full([one for one in operands if isinstance(one, Path)][-1].parent) from error
-        if matrix and re.search(r"load_imatrix|imatrix (size|contains)|Missing importance matrix", words):
-            raise SpecInvalid(
-                f"export.imatrix: this matrix does not serve to make {inputs.type} of {inputs.gguf.name}\n{words}",
-                hint="Is it for another model? Set export.imatrix: auto.",
-            ) from error
-        if "invalid data" in words or "data validation failed" in words:
-            raise IntegrityViolated(
-                f"{inputs.gguf.name} holds NaN or infinity, so no {inputs.type} can be made of it\n{words}",
-                hint="Did the training diverge, or does the model overflow float16? Try export.dtype bf16 or f32.",
-            ) from error
-        if "failed to load" in words or "corrupted or incomplete" in words:
-            raise IntegrityViolated(f"{inputs.gguf.name} is no GGUF that llama.cpp can read\n{words}") from error
-        raise
-
-
-def _absolute(operands: list[str | Path]) -> list[str | Path]:
-    return [one.absolute() if isinstance(one, Path) else one for one in operands]
-
-
-def _says_disk_full(words: str) -> bool:
-    return "iostream error" in words or "killed by signal 25" in words  # SIGXFSZ: over the limit for one file
-
-
-def _disk_full(folder: Path) -> StorageFailed:
-    free = shutil.disk_usage(folder).free
-    return StorageFailed(
-        f"the disk is full: a file could not be written whole; {folder} has {free / 1e9:.2f} GB left",
-        hint="Give the work directory (FINETUNE_WORK) more disk.",
-    )
 
 
 def _split(path: Path, max_size: str) -> list[Path]:
@@ -223,8 +153,8 @@ def _split(path: Path, max_size: str) -> list[Path]:
     try:
         offload.run("llama-gguf-split", ["--split", "--split-max-size", max_size, path, stem], gguf=path, error=Bug)
     except Bug as error:
-        if _says_disk_full(error.message):
-            raise _disk_full(path.parent) from error
+        if says_disk_full(error.message):
+            raise disk_full(path.parent) from error
         raise
     parts = sorted(path.parent.glob(f"{stem.name}-?????-of-?????.gguf"))
     generate(parts[0], PROMPT, tokens=1)  # the first part loads the others

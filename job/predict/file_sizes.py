@@ -1,20 +1,17 @@
 """What llama-quantize would make of a model, asked of it without a weight: a header, and a hole where they would be."""
 
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from re import compile
 from typing import Any
 
 from job.artifacts import Frozen
-from job.errors import Bug
+from job.errors import Bug, JobError
 from job.llama_cpp import bundle
-from job.llama_cpp.quant_mix import mix_of
+from job.llama_cpp.quantizer import dry_run
 from job.predict.anatomy import Anatomy
 from job.spec.quants import NEEDS_IMATRIX
 
-_AFTER = compile(r"quant size\s*=\s*([\d.]+) MiB \(([\d.]+) BPW\)")
 _ARCHITECTURES = {"mistral": "llama", "gemma3_text": "gemma3"}
 
 GGUF_NAMES = {
@@ -116,11 +113,8 @@ def _hollow_imatrix(path: Path) -> Path:
 
 
 def _asked(model: Path, kind: str, matrix: Path | None) -> Planned:
-    command: list[str | Path] = [bundle.program("llama-quantize"), "--dry-run"]
-    command += ["--imatrix", matrix] if matrix else []
-    done = subprocess.run([*command, model, kind], check=False, capture_output=True, text=True)
-    said = done.stdout + done.stderr
-    after = _AFTER.search(said)
-    if after is None:
-        raise Bug(f"llama-quantize does not say how large {kind} would be: {said[-300:]}")
-    return Planned(size=round(float(after[1]) * 2**20), bits=float(after[2]), tensors=mix_of(said))
+    try:
+        found = dry_run(model, kind, matrix)
+    except JobError as error:  # whatever it says of a hollow file is not the user's fault
+        raise Bug(f"llama-quantize does not say how large {kind} would be: {error.message[-300:]}") from error
+    return Planned(size=found.after, bits=found.bits_per_weight, tensors=found.tensors)

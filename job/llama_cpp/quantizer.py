@@ -1,0 +1,102 @@
+"""The program llama-quantize: asked what it would make of a file, and run."""
+
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from job.artifacts import Frozen
+from job.errors import Bug, IntegrityViolated, SpecInvalid, StorageFailed
+from job.llama_cpp import offload
+from job.llama_cpp.quant_mix import mix_of
+
+_TYPES = re.compile(r"- type\s+(\w+):\s+\d+ tensors")
+_BEFORE = re.compile(r"model size\s*=\s*([\d.]+) MiB")
+_AFTER = re.compile(r"quant size\s*=\s*([\d.]+) MiB \(([\d.]+) BPW\)")
+_FALLBACKS = re.compile(r"WARNING: (\d+) of \d+ tensor\(s\) required fallback")
+_EXPERTS = re.compile(r"\b(\w+)\.expert_count\s")
+MIB = 1 << 20
+
+
+class DryRun(Frozen):
+    """What llama-quantize says that it would do. `before` and `after`: bytes of all tensors, to a hundredth of a MiB;
+    `types`: of the file's own tensors; `tensors`: how many of each kind would get which type."""
+
+    before: int
+    after: int
+    bits_per_weight: float
+    fallbacks: int
+    types: set[str]
+    has_experts: bool
+    tensors: dict[str, dict[str, int]]
+
+
+def dry_run(gguf: Path, kind: str, matrix: Path | None) -> DryRun:
+    """Reads no weights. Raises Bug where it says no size, else as `run_quantizer`."""
+    lines: list[str] = []
+    run_quantizer(gguf, kind, matrix, ["--dry-run"], [gguf, kind], lines.append)
+    said = "\n".join(lines)
+    before, after, fallbacks = _BEFORE.search(said), _AFTER.search(said), _FALLBACKS.search(said)
+    if before is None or after is None:
+        raise Bug(f"llama-quantize --dry-run {gguf.name} {kind} reports no size\n{said[-2000:]}")
+    return DryRun(
+        before=round(float(before[1]) * MIB),
+        after=round(float(after[1]) * MIB),
+        bits_per_weight=float(after[2]),
+        fallbacks=int(fallbacks[1]) if fallbacks else 0,
+        types=set(_TYPES.findall(said)),
+        has_experts=_EXPERTS.search(said) is not None,
+        tensors=mix_of(said),
+    )
+
+
+def run_quantizer(
+    gguf: Path,
+    kind: str,
+    matrix: Path | None,
+    options: list[str],
+    operands: list[str | Path],
+    on_line: Callable[[str], None],
+) -> None:
+    """Runs it in the matrix's folder: the matrix's name, as it is given, is written into the file.
+
+    It exits 1 whatever happens, so only its words tell the cases apart.
+    """
+    options = [*options, "--imatrix", matrix.name] if matrix else options
+    arguments = [*options, *_absolute(operands)]
+    folder = matrix.parent if matrix else None
+    try:
+        offload.run("llama-quantize", arguments, gguf=gguf, error=Bug, on_line=on_line, cwd=folder)
+    except Bug as error:
+        words = error.message
+        if says_disk_full(words):
+            raise disk_full([one for one in operands if isinstance(one, Path)][-1].parent) from error
+        if matrix and re.search(r"load_imatrix|imatrix (size|contains)|Missing importance matrix", words):
+            raise SpecInvalid(
+                f"export.imatrix: this matrix does not serve to make {kind} of {gguf.name}\n{words}",
+                hint="Is it for another model? Set export.imatrix: auto.",
+            ) from error
+        if "invalid data" in words or "data validation failed" in words:
+            raise IntegrityViolated(
+                f"{gguf.name} holds NaN or infinity, so no {kind} can be made of it\n{words}",
+                hint="Did the training diverge, or does the model overflow float16? Try export.dtype bf16 or f32.",
+            ) from error
+        if "failed to load" in words or "corrupted or incomplete" in words:
+            raise IntegrityViolated(f"{gguf.name} is no GGUF that llama.cpp can read\n{words}") from error
+        raise
+
+
+def _absolute(operands: list[str | Path]) -> list[str | Path]:
+    return [one.absolute() if isinstance(one, Path) else one for one in operands]
+
+
+def says_disk_full(words: str) -> bool:
+    return "iostream error" in words or "killed by signal 25" in words  # SIGXFSZ: over the limit for one file
+
+
+def disk_full(folder: Path) -> StorageFailed:
+    free = shutil.disk_usage(folder).free
+    return StorageFailed(
+        f"the disk is full: a file could not be written whole; {folder} has {free / 1e9:.2f} GB left",
+        hint="Give the work directory (FINETUNE_WORK) more disk.",
+    )
