@@ -4,14 +4,15 @@ from job.artifacts import digest_of
 from job.fetch import sources
 from job.fetch import stage as fetch_stage
 from job.pipeline.state import State
+from job.spec.canonical import canonical
 
 
 def fetch_rows(state: State) -> None:
     """The rows, prepared and kept; the model's digest, which later keys depend on."""
     spec = state.spec
     depends = {
-        "model": spec.model.model_dump(mode="json"),
-        "dataset": [one.model_dump(mode="json") for one in spec.datasets],
+        "model": canonical(spec.model),
+        "dataset": [canonical(one) for one in spec.datasets],
         "sources": state.known.sources.model_dump(mode="json", exclude={"text"}),
         "system": spec.chat.system,
         "seed": spec.run.seed,

@@ -8,6 +8,7 @@ from job.fetch.sources import Sources
 from job.llama_cpp import bundle
 from job.run.records import StageRecord
 from job.spec import JobSpec
+from job.spec.canonical import canonical
 from job.spec.naming import run_name
 
 
@@ -36,7 +37,7 @@ class Known:
             "adapter": adapter or self.fetched["adapter_digest"],
             "template": spec.chat.template,
             "dtype": spec.export.dtype,
-            "merge_base": spec.load.model_dump(mode="json") if quantized else "original",
+            "merge_base": canonical(spec.load) if quantized else "original",
             "name": run_name(spec),
             "llama": bundle.version(),
         }
@@ -48,7 +49,7 @@ class Known:
         return {
             "model": fetched["model_digest"],
             "data": fetched["data"]["digest"] if fetched.get("data") else None,
-            "text": [self.sources.text, text.model_dump(mode="json"), spec.evaluation.max_tokens] if text else None,
+            "text": [self.sources.text, canonical(text), spec.evaluation.max_tokens] if text else None,
             "template": spec.chat.template,
             "rows": [training.max_length, training.trainer, training.pad_token] if training else None,
             "samples": spec.evaluation.samples,

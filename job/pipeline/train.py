@@ -13,6 +13,7 @@ from job.run.active_run import ActiveRun, leased
 from job.run.checkpoints import CheckpointUploads
 from job.run.supervise import ChildKilled
 from job.spec import JobSpec
+from job.spec.canonical import canonical
 from job.train import stage as training
 from job.versions import TRAINING, versions
 
@@ -27,10 +28,10 @@ def depends_on(spec: JobSpec, fetched: dict[str, Any]) -> dict[str, Any]:
         "model": fetched["model_digest"],
         "adapter": fetched["adapter_digest"],
         "data": fetched["data"]["digest"],
-        "chat": spec.chat.model_dump(mode="json"),
-        "load": spec.load.model_dump(mode="json"),
-        "lora": spec.lora.model_dump(mode="json"),
-        "training": spec.training.model_dump(mode="json", exclude=_WITHOUT_EFFECT),
+        "chat": canonical(spec.chat),
+        "load": canonical(spec.load),
+        "lora": canonical(spec.lora),
+        "training": canonical(spec.training, _WITHOUT_EFFECT),
         "seed": spec.run.seed,
         "versions": {name: versions().get(name) for name in TRAINING},
     }

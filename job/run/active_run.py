@@ -14,8 +14,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from pydantic import ValidationError
+
 from job import console, logs
-from job.artifacts import Artifact, Frozen, artifact, artifacts_below, digest_of
+from job.artifacts import Artifact, Frozen, artifact, artifacts_below
 from job.errors import Bug, PeerActive, SpecInvalid, StoppedSaved, StoppedUnsaved, named
 from job.logs import Progress, log
 from job.run import attempts, lease
@@ -25,6 +27,7 @@ from job.run.records import StageRecord, read_stage, write_stage
 from job.run.supervise import Supervisor, Terminated
 from job.run.usage import UsageLog
 from job.spec import JobSpec
+from job.spec.canonical import canonical
 from job.store import Store, open_store
 from job.store.base import Conflict
 from job.versions import versions
@@ -94,8 +97,7 @@ class ActiveRun:
         run. Raises SpecInvalid where the run id belongs to another spec.
         """
         key = f"runs/{self.id}/spec.json"
-        resolved = self.spec.model_dump(mode="json")
-        text = _json({"spec": resolved, "sources": sources, "digest": digest_of(resolved)})
+        text = _json({"spec": self.spec.model_dump(mode="json"), "sources": sources})
         try:
             self.store.put(key, text, if_absent=True)
             return sources
@@ -103,13 +105,22 @@ class ActiveRun:
             found = self.store.get(key)
         assert found is not None
         first = _parsed(found[0])
-        if first["digest"] != digest_of(resolved):
+        if not _is_same(first["spec"], self.spec):
             raise SpecInvalid(
                 f"run.id: {self.id!r} is taken: {self.store.url}/{key} holds another spec",
                 hint="Name another run.id, or leave it out: then the spec's hash is the id.",
             )
         pinned: dict[str, Any] = first["sources"]
         return pinned
+
+
+def _is_same(pinned: dict[str, Any], spec: JobSpec) -> bool:
+    """Whether only defaults differ, as they do where another release pinned it, with fewer fields or with more. A spec
+    that this release does not understand is another one."""
+    try:
+        return canonical(JobSpec.model_validate(pinned)) == canonical(spec)
+    except ValidationError:
+        return False
 
 
 def _json(value: Any) -> bytes:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from job.artifacts import digest_of
 from job.spec import JobSpec
+from job.spec.canonical import canonical
 
 LONGEST = 52
 """A Job's name ends up in labels and host names of 63 characters, with `-<index>` and five random ones behind it."""
@@ -19,7 +20,7 @@ def slug(text: str, longest: int) -> str:
 
 def job_name(title: str, specs: Sequence[JobSpec], salt: str = "") -> str:
     """`<title>-<hash>`: equal for the same run, so that the same run twice is found. `salt` makes another one of it."""
-    digest = digest_of([[spec.model_dump(mode="json") for spec in specs], salt])[:_HASH]
+    digest = digest_of([[canonical(spec) for spec in specs], salt])[:_HASH]
     return f"{slug(title, LONGEST - _HASH - 1)}-{digest}"
 
 
