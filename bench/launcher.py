@@ -21,7 +21,7 @@ import psutil
 
 from tests.cluster.control_plane import ControlPlane, programs
 from tests.cluster.fixtures import Cluster
-from tests.launcher import Launcher
+from tests.k8s.launcher import Launcher
 
 ARGUMENTS = ["--model", "./no/such/model", "--dataset", "./rows.jsonl", "--gpu", "none"]
 

@@ -24,8 +24,8 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 import pytest
 
-from tests.hub_card_rules import faults_of
 from tests.hub_repos import Account, Kind, Repo, Repos, Role
+from tests.job.report.hub_card_rules import faults_of
 
 VERBS = "revision|tree|preupload|commits|commit|refs|branch|auth-check"
 

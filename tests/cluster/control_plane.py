@@ -17,9 +17,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from tests import ROOT
 from tests.cluster.pki import Authority, by_certificate, kubeconfig
 
-ROOT = Path(__file__).resolve().parents[2]
 START_S = 90
 GRACE_S = 6
 """After so long without a heartbeat a node is not ready: short, so that a test can see it."""

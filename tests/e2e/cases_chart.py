@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from k8s.yaml_text import text_of
-from tests.chart import CHART, helm
 from tests.e2e.cases_interruptions import LONG
 from tests.e2e.cases_launch import fetched, generated
 from tests.e2e.place import RESOURCES, SECRET, Place
+from tests.k8s.chart.charts import CHART, helm
 
 
 class Release:

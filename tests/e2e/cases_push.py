@@ -7,8 +7,8 @@ import pytest
 
 from tests.e2e.node import Cluster
 from tests.e2e.place import RESOURCES, SECRET, Place
-from tests.push import call, summary
-from tests.repository import Repository
+from tests.push.git_repository import Repository
+from tests.push.pushes import call, summary
 
 
 @pytest.mark.own_cluster

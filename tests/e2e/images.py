@@ -9,7 +9,8 @@ import tarfile
 from pathlib import Path
 from typing import NamedTuple
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests import ROOT
+
 PAUSE = "docker.io/local/pause:1"
 
 

@@ -16,7 +16,7 @@ from kubernetes import client, config
 
 from tests.cluster.control_plane import programs
 from tests.hub_server import Hub
-from tests.launcher import Said
+from tests.k8s.launcher import Said
 from tests.s3_server import REGION, Server
 
 SECRET = "access"

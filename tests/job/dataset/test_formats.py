@@ -1,0 +1,240 @@
+"""Every file format and every row format, read from real files."""
+
+import csv
+import gzip
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from job.dataset import Prepared, prepare
+from job.dataset.readers import read_rows
+from job.dataset.rows import Broken
+from job.spec.sections import Dataset
+from tests import ROOT
+
+ROWS = [{"text": f"Row {n}: “quotes”, commas, \n a line break and ünïcödé 🙂"} for n in range(30)]
+
+
+def as_jsonl(rows: list[dict[str, Any]]) -> bytes:
+    return "".join(json.dumps(row) + "\n" for row in rows).encode()
+
+
+def as_csv(rows: list[dict[str, Any]], delimiter: str = ",") -> bytes:
+    out = io.StringIO(newline="")
+    writer = csv.DictWriter(out, list(rows[0]), delimiter=delimiter)
+    writer.writeheader()
+    writer.writerows(rows)
+    return out.getvalue().encode()
+
+
+def as_parquet(rows: list[dict[str, Any]]) -> bytes:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    out = io.BytesIO()
+    parquet.write_table(pa.Table.from_pylist(rows), out, row_group_size=7)
+    return out.getvalue()
+
+
+FILES: dict[str, Callable[[list[dict[str, Any]]], bytes]] = {
+    "rows.jsonl": as_jsonl,
+    "rows.ndjson": lambda rows: b"\xef\xbb\xbf" + as_jsonl(rows).replace(b"\n", b"\r\n\r\n"),
+    "lines.json": as_jsonl,
+    "list.json": lambda rows: json.dumps(rows).encode(),
+    "pretty.json": lambda rows: json.dumps(rows, indent=2).encode(),
+    "list.jsonl": lambda rows: json.dumps(rows, indent=1, ensure_ascii=False).encode(),
+    "wrapped.json": lambda rows: json.dumps({"version": 1, "tags": ["a"], "data": rows}).encode(),
+    "wrapped-pretty.json": lambda rows: json.dumps({"info": {"by": "x"}, "data": rows}, indent=2).encode(),
+    "rows.csv": as_csv,
+    "bom.csv": lambda rows: b"\xef\xbb\xbf" + as_csv(rows),
+    "semicolons.csv": lambda rows: as_csv([{**row, "source": "x"} for row in rows], ";"),
+    "rows.tsv": lambda rows: as_csv([{**row, "n": "1"} for row in rows], "\t"),
+    "rows.parquet": as_parquet,
+    "rows": as_jsonl,
+}
+
+
+def read(tmp_path: Path, name: str, content: bytes, *, system: str | None = None, **options: Any) -> Prepared:
+    (tmp_path / name).write_bytes(content)
+    dataset = Dataset(id=f"./{name}", eval_fraction=0, **options)
+    return prepare([(dataset, tmp_path / name)], seed=1, system=system, out=tmp_path / "out")
+
+
+def rows_of(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_bytes().split(b"\n") if line]
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("compressed", [False, True], ids=["plain", "gz"])
+def test_every_file_format_gives_the_same_rows(tmp_path: Path, name: str, compressed: bool) -> None:
+    content = FILES[name](ROWS)
+    if compressed:
+        name, content = f"{name}.gz", gzip.compress(content)
+    prepared = read(tmp_path, name, content)
+    assert (prepared.kind, prepared.rows, prepared.broken) == ("text", len(ROWS), 0)
+    assert rows_of(prepared.train) == ROWS
+
+
+def test_a_row_of_plain_text_is_a_paragraph(tmp_path: Path) -> None:
+    prepared = read(tmp_path, "book.txt", b"\n\nOne\ntwo.\r\n\r\n \t\nThree.\n\n\n\nFour")
+    assert rows_of(prepared.train) == [{"text": "One\ntwo."}, {"text": "Three."}, {"text": "Four"}]
+
+
+CHAT = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
+
+
+def in_parts(text: str) -> list[dict[str, str]]:
+    return [{"type": "text", "text": part} for part in (text[:1], text[1:])]
+
+
+SAID = [("system", "S"), ("human", "Hi"), ("gpt", "Hello")]
+ROW_FORMATS: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
+    "text": ({"id": 1, "text": "t"}, {}, {"text": "t"}),
+    "the only text column": ({"id": 1, "body": "t", "n": 2.5}, {}, {"text": "t"}),
+    "the recipe's quotes": ({"quote": "q", "author": "a", "tags": ["x"]}, {}, {"text": "q"}),
+    "a named column": ({"title": "a", "body": "b"}, {"text": "body"}, {"text": "b"}),
+    "a renamed column": ({"title": "a", "body": "b"}, {"columns": {"text": "title"}}, {"text": "a"}),
+    "prompt and completion": ({"prompt": "p", "completion": "c"}, {}, {"prompt": "p", "completion": "c"}),
+    "question and answer": ({"question": "p", "answer": "c"}, {}, {"prompt": "p", "completion": "c"}),
+    "input and output": ({"input": "p", "output": "c"}, {}, {"prompt": "p", "completion": "c"}),
+    "a renamed pair": (
+        {"a": "p", "b": "c", "text": "x"},
+        {"columns": {"prompt": "a", "completion": "b"}},
+        {"prompt": "p", "completion": "c"},
+    ),
+    "messages": ({"prompt": "x", "messages": CHAT}, {}, {"messages": CHAT}),
+    "messages as JSON in a text": ({"messages": json.dumps(CHAT)}, {}, {"messages": CHAT}),
+    "messages in columns": (
+        {"messages": {"role": ["user", "assistant"], "content": ["Hi", "Hello"]}},
+        {},
+        {"messages": CHAT},
+    ),
+    "content in parts": (
+        {"messages": [{"role": t["role"], "content": in_parts(t["content"])} for t in CHAT]},
+        {},
+        {"messages": CHAT},
+    ),
+    "conversational prompt": ({"prompt": CHAT[:1], "completion": CHAT[1:]}, {}, {"messages": CHAT}),
+    "sharegpt": (
+        {"conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello"}]},
+        {},
+        {"messages": CHAT},
+    ),
+    "sharegpt with a system turn": (
+        {
+            "conversations": [
+                {"from": "system", "value": "S"},
+                *[{"from": t["role"], "value": t["content"]} for t in CHAT],
+            ]
+        },
+        {},
+        {"messages": [{"role": "system", "content": "S"}, *CHAT]},
+    ),
+    "alpaca": ({"instruction": "Hi", "input": "", "output": "Hello", "text": "x"}, {}, {"messages": CHAT}),
+    "alpaca with an input": (
+        {"instruction": "Add", "input": "1 2", "output": "3"},
+        {},
+        {"messages": [{"role": "user", "content": "Add\n\n1 2"}, {"role": "assistant", "content": "3"}]},
+    ),
+    "alpaca, renamed": (
+        {"task": "Hi", "result": "Hello"},
+        {"columns": {"instruction": "task", "output": "result"}},
+        {"messages": CHAT},
+    ),
+    "a format that is asked for": ({"text": "t", "messages": CHAT}, {"format": "text"}, {"text": "t"}),
+}
+
+
+@pytest.mark.parametrize("name", ROW_FORMATS)
+@pytest.mark.parametrize("file", ["rows.jsonl", "rows.parquet"])
+def test_every_row_format_is_found_by_looking(tmp_path: Path, name: str, file: str) -> None:
+    row, options, expected = ROW_FORMATS[name]
+    prepared = read(tmp_path, file, FILES[file]([row, row]), **options)
+    assert rows_of(prepared.train) == [expected, expected]
+    assert prepared.kind == (
+        "messages" if "messages" in expected else "text" if "text" in expected else "prompt_completion"
+    )
+
+
+def test_the_system_prompt_goes_before_conversations_that_have_none(tmp_path: Path) -> None:
+    own = [{"role": "system", "content": "mine"}, *CHAT]
+    prepared = read(tmp_path, "a.jsonl", as_jsonl([{"messages": CHAT}, {"messages": own}]), system="ours")
+    assert [row["messages"][0]["content"] for row in rows_of(prepared.train)] == ["ours", "mine"]
+
+
+def test_a_system_prompt_changes_no_plain_text(tmp_path: Path) -> None:
+    assert rows_of(read(tmp_path, "a.jsonl", b'{"text": "t"}', system="ours").train) == [{"text": "t"}]
+
+
+def test_characters_that_some_readers_split_lines_at_stay_inside_their_row(tmp_path: Path) -> None:
+    text = "a\u2028b\u2029c\x85d\x0be"
+    prepared = read(tmp_path, "a.jsonl", as_jsonl([{"text": text}]))
+    assert [json.loads(line) for line in prepared.train.read_text().splitlines()] == [{"text": text}]
+
+
+def test_a_quote_that_is_never_closed_costs_one_csv_row(tmp_path: Path) -> None:
+    content = b'text,n\ngood,1\n"never closed,2\nstill good,3\nand good,4\n'
+    (tmp_path / "a.csv").write_bytes(content)
+    found = list(read_rows(tmp_path / "a.csv"))
+    assert [line for line, row in found if isinstance(row, Broken)] == [3]
+    assert [row["text"] for _, row in found if isinstance(row, dict)] == ["good", "still good", "and good"]
+
+
+def test_csv_rows_are_numbered_by_their_first_line(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(b'text,n\r\n"one\r\ntwo",1\r\n\r\n"thr""ee",2\r\n')
+    assert list(read_rows(tmp_path / "a.csv")) == [
+        (2, {"text": "one\r\ntwo", "n": "1"}),
+        (5, {"text": 'thr"ee', "n": "2"}),
+    ]
+
+
+def test_a_json_list_survives_rows_that_cannot_be_used(tmp_path: Path) -> None:
+    deep = "[" * 100_000 + "]" * 100_000
+    rows = ['{"text": "a"}', deep, "9" * 5000, '{"text": "\\ud800"}', "3", '{"text": "b"}']
+    (tmp_path / "a.json").write_text("[" + ",\n".join(rows) + "]")
+    found = list(read_rows(tmp_path / "a.json"))
+    assert [line for line, _ in found] == [1, 2, 3, 4, 5, 6]
+    assert [row.why for _, row in found if isinstance(row, Broken)] == [
+        "JSON nested too deeply",
+        "a number with too many digits",
+        "the row is a number, not an object",
+    ]
+
+
+def test_only_the_needed_columns_of_a_parquet_file_are_decoded(tmp_path: Path) -> None:
+    import datetime
+
+    rows = [{"text": "t", "image": b"\0\xff", "when": datetime.datetime(2020, 1, 1), "n": 1}] * 3
+    (tmp_path / "a.parquet").write_bytes(as_parquet(rows))
+    assert [row for _, row in read_rows(tmp_path / "a.parquet", {"text"})] == [{"text": "t"}] * 3
+    assert [row for _, row in read_rows(tmp_path / "a.parquet")] == [{"text": "t", "n": 1}] * 3
+
+
+@pytest.mark.slow
+def test_a_list_in_one_line_longer_than_any_row_is_streamed_in_little_memory(tmp_path: Path) -> None:
+    rows = 12_000
+    with (tmp_path / "big.json").open("w") as file:
+        file.write('{"data": [')
+        file.writelines(f'{"," if n else ""}{{"text": "{n} {"x" * 5000}"}}' for n in range(rows))
+        file.write("]}")
+    program = (
+        "import resource, sys, structlog; from pathlib import Path; from job.dataset import prepare\n"
+        "from job.spec.sections import Dataset; folder = Path(sys.argv[1])\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "done = prepare([(Dataset(id='./big'), folder / 'big.json')], seed=1, system=None, out=folder / 'out')\n"
+        "print(done.rows + done.eval_rows, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)\n"
+    )
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", program, tmp_path], env=env, capture_output=True, text=True, check=True
+    )
+    count, kibibytes = map(int, done.stdout.splitlines()[-1].split())
+    assert count == rows
+    assert kibibytes < 30 * 1024

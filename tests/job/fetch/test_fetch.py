@@ -1,0 +1,228 @@
+"""The fetch stage and what it pins: models, adapters and rows from the Hub, S3, https, folders and files."""
+
+import gzip
+import json
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from job.errors import DataInvalid, EnvironmentUnfit, IntegrityViolated, JobError, NotFound, RemoteUnavailable
+from job.fetch import https, sources
+from job.fetch import stage as fetch_stage
+from job.pipeline.preflight import check_disk, predicted
+from job.spec import JobSpec
+from tests.hub_server import Hub
+from tests.job.fetch.models import GOOD
+from tests.s3_server import Bucket
+
+ROWS = [{"quote": f"Saying number {n}."} for n in range(40)]
+JSONL = "".join(json.dumps(row) + "\n" for row in ROWS).encode()
+MODEL = {**GOOD, "README.md": b"---\nlicense: mit\nlanguage: [en]\n---\n# A model\n", "notes.pdf": b"%PDF"}
+
+
+def spec_of(model: str, *datasets: dict[str, Any] | str, **sections: Any) -> JobSpec:
+    sets = [one if isinstance(one, dict) else {"id": one, "text": "quote"} for one in datasets]
+    return JobSpec.model_validate({"model": {"id": model}, "dataset": sets, **sections})
+
+
+def fetched(spec: JobSpec, folder: Path, pinned: sources.Sources | None = None) -> fetch_stage.Result:
+    return fetch_stage.run(spec, fetch_stage.Inputs(sources=pinned or sources.resolve(spec)), folder)
+
+
+def rows_of(result: fetch_stage.Result) -> int:
+    assert result.data
+    return result.data.rows + result.data.eval_rows
+
+
+@pytest.fixture
+def local_model(tmp_path: Path) -> Path:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    for name, data in MODEL.items():
+        (folder / name).write_bytes(data)
+    return folder
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Path:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(JSONL)
+    return path
+
+
+def test_a_model_on_the_hub_comes_with_what_matters_and_its_cards_facts(hub: Hub, rows: Path, tmp_path: Path) -> None:
+    commit = hub.add("someone/model", MODEL)
+    spec = spec_of("someone/model", str(rows))
+    pinned = sources.resolve(spec)
+    hub.add("someone/model", {"config.json": b"{}"})
+    result = fetched(spec, tmp_path / "work", pinned)
+    assert pinned.model == commit
+    assert (result.model / "config.json").read_bytes() == MODEL["config.json"]
+    assert not (result.model / "notes.pdf").exists()
+    assert result.card == {"license": "mit", "language": ["en"]}
+    assert sources.model_bytes(spec, pinned) == len(MODEL["model.safetensors"])
+
+
+def test_a_repository_with_code_is_refused_before_its_weights_are_downloaded(hub: Hub, rows: Path) -> None:
+    hub.add("someone/model", {**MODEL, "modeling.py": b"import os"})
+    with pytest.raises(IntegrityViolated, match="Python files"):
+        sources.resolve(spec_of("someone/model", str(rows)))
+    assert not hub.asked("/resolve/|/cdn/")
+
+
+def test_the_same_model_has_the_same_digest_wherever_it_comes_from(
+    hub: Hub, s3: Bucket, local_model: Path, rows: Path, tmp_path: Path
+) -> None:
+    hub.add("someone/model", MODEL)
+    for name, data in MODEL.items():
+        s3.client.put_object(Bucket=s3.bucket, Key=f"models/one/{name}", Body=data)
+    places = ["someone/model", f"s3://{s3.bucket}/models/one", str(local_model)]
+    results = [fetched(spec_of(place, str(rows)), tmp_path / f"work-{n}") for n, place in enumerate(places)]
+    assert len({result.model_digest for result in results}) == 1
+
+
+def test_an_object_of_the_same_size_with_other_bytes_is_another_source(s3: Bucket, rows: Path) -> None:
+    for name, data in MODEL.items():
+        s3.client.put_object(Bucket=s3.bucket, Key=f"models/one/{name}", Body=data)
+    spec = spec_of(f"s3://{s3.bucket}/models/one", str(rows))
+    before = sources.resolve(spec)
+    s3.client.put_object(Bucket=s3.bucket, Key="models/one/config.json", Body=MODEL["config.json"][::-1])
+    assert sources.resolve(spec) != before
+
+
+def test_a_local_file_that_changes_makes_another_run(local_model: Path, rows: Path) -> None:
+    spec = spec_of(str(local_model), str(rows))
+    before = sources.local_state(spec)
+    assert sources.local_state(spec) == before
+    rows.write_bytes(JSONL + b'{"quote": "One more."}\n')
+    assert sources.local_state(spec) != before
+
+
+def test_rows_come_from_the_hub_s3_and_a_file_and_are_mixed(
+    hub: Hub, s3: Bucket, local_model: Path, rows: Path, tmp_path: Path
+) -> None:
+    hub.add("someone/quotes", {"data/train.jsonl.gz": gzip.compress(JSONL), "README.md": b"# Quotes\n"}, "dataset")
+    s3.client.put_object(Bucket=s3.bucket, Key="data/quotes.jsonl", Body=JSONL)
+    places: list[dict[str, Any]] = [
+        {"id": "someone/quotes", "limit": 10},
+        {"id": f"s3://{s3.bucket}/data/quotes.jsonl", "limit": 10},
+        {"id": f"s3://{s3.bucket}/data", "limit": 10},
+        {"id": str(rows), "limit": 10},
+    ]
+    result = fetched(spec_of(str(local_model), *({**one, "text": "quote"} for one in places)), tmp_path / "work")
+    assert rows_of(result) == 40
+
+
+def test_an_adapter_on_the_hub_comes_beside_the_model(hub: Hub, local_model: Path, tmp_path: Path) -> None:
+    adapter = {"adapter_config.json": b"{}", "adapter_model.safetensors": MODEL["model.safetensors"]}
+    hub.add("me/adapter", adapter)
+    given = {"model": {"id": str(local_model), "adapter": "me/adapter"}, "training": None}
+    result = fetched(JobSpec.model_validate(given), tmp_path / "work")
+    assert result.adapter and result.adapter_digest and result.data is None
+    assert {path.name for path in result.adapter.iterdir()} >= set(adapter)
+
+
+def test_shards_that_an_earlier_commit_left_do_not_stay_beside_the_new_ones(
+    hub: Hub, rows: Path, tmp_path: Path
+) -> None:
+    hub.add("someone/model", {**MODEL, "model-00001-of-00002.safetensors": MODEL["model.safetensors"]})
+    spec = spec_of("someone/model", str(rows))
+    fetched(spec, tmp_path / "work")
+    repo = hub.repo("someone/model")
+    hub.repos.commit_entries(repo, "main", {}, "one file", gone=["model-00001-of-00002.safetensors"])
+    result = fetched(spec, tmp_path / "work")
+    assert [path.name for path in result.model.glob("*.safetensors")] == ["model.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [("./nowhere", "there is no"), ("/nowhere/at/all", "there is no"), ("s3://{bucket}/nothing", "nothing at s3://")],
+)
+def test_what_is_not_there_is_named(s3: Bucket, rows: Path, place: str, said: str) -> None:
+    given = {"model": {"id": place.format(bucket=s3.bucket)}, "dataset": {"id": str(rows)}}
+    with pytest.raises(NotFound, match=said):
+        sources.resolve(JobSpec.model_validate(given))
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Any]:
+    """A web server on loopback with a folder of files; `answers` holds statuses to give first."""
+    folder = tmp_path / "site"
+    folder.mkdir()
+    answers: list[int] = []
+
+    class Handler(SimpleHTTPRequestHandler):
+        def log_message(self, format: str, *args: Any) -> None:
+            return
+
+        def do_GET(self) -> None:
+            if answers:
+                return self.send_error(answers.pop(0))
+            if self.path.startswith("/moved"):
+                self.send_response(302)
+                self.send_header("Location", self.path.removeprefix("/moved") or "/")
+                return self.end_headers()
+            if self.path.startswith("/cut/"):
+                self.path = self.path.removeprefix("/cut")
+                self.send_response(200)
+                self.send_header("Content-Length", str(10 * len(JSONL)))
+                self.end_headers()
+                self.wfile.write(JSONL)
+                return None
+            return super().do_GET()
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
+    threading.Thread(target=partial(server.serve_forever, poll_interval=0.05), daemon=True).start()
+    yield SimpleNamespace(url=f"http://127.0.0.1:{server.server_port}", folder=folder, answers=answers)
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(https, "FIRST_WAIT_S", 0.01)
+
+
+def test_rows_come_from_an_address_through_redirects_and_a_busy_server(
+    site: Any, local_model: Path, tmp_path: Path, impatient: None
+) -> None:
+    (site.folder / "quotes.jsonl").write_bytes(JSONL)
+    site.answers += [503, 429]
+    result = fetched(spec_of(str(local_model), f"{site.url}/moved/quotes.jsonl"), tmp_path / "work")
+    assert rows_of(result) == 40
+
+
+@pytest.mark.parametrize(
+    ("path", "answers", "error", "said"),
+    [
+        ("/nothing.jsonl", [], NotFound, "answers 404"),
+        ("/private.jsonl", [403], JobError, "answers 403"),
+        ("/moved" * 7 + "/quotes.jsonl", [], DataInvalid, "circle of redirects"),
+        ("/quotes.jsonl", [500] * 9, RemoteUnavailable, "status 500"),
+        ("/cut/quotes.jsonl", [], RemoteUnavailable, "cannot download"),
+    ],
+)
+def test_an_address_that_gives_no_whole_file_is_named_without_its_query(
+    site: Any, tmp_path: Path, impatient: None, path: str, answers: list[int], error: type[JobError], said: str
+) -> None:
+    (site.folder / "quotes.jsonl").write_bytes(JSONL)
+    site.answers += answers
+    with pytest.raises(error, match=said) as caught:
+        https.download(f"{site.url}{path}?signature=canary", tmp_path / "file")
+    assert "canary" not in str(caught.value)
+    assert not list(tmp_path.glob("*file*"))
+
+
+def test_a_disk_that_is_too_small_is_refused_before_anything_is_fetched(local_model: Path, tmp_path: Path) -> None:
+    spec = spec_of(str(local_model), "someone/quotes")
+    config = {"model_type": "one that nothing is known of"}
+    check_disk(predicted(spec, config, None, 10_000_000), tmp_path)
+    with pytest.raises(EnvironmentUnfit, match=r"GB free, and the stage \w+ needs [\d.]+ GB") as caught:
+        check_disk(predicted(spec, config, None, 10**15), tmp_path)
+    assert "FINETUNE_WORK" in caught.value.hint

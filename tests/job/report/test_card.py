@@ -1,0 +1,133 @@
+"""The model card: a head that the Hub takes, and what somebody needs who finds the files."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from huggingface_hub import ModelCard
+
+from job.report.card import card, metadata
+from job.report.documents import documents
+from job.report.page import page
+from tests.job.report.facts import facts, spec
+from tests.job.report.hub_card_rules import faults_of
+
+pytestmark = pytest.mark.slow  # llama-quantize says what it would do to each tensor
+
+
+def text_of(**sections: Any) -> str:
+    return card(facts(spec(**sections)), plot="plot.png")
+
+
+def test_the_head_says_where_the_model_comes_from() -> None:
+    head = ModelCard(text_of()).data.to_dict()
+    assert head == {
+        "base_model": "HuggingFaceTB/SmolLM2-135M-Instruct",
+        "base_model_relation": "finetune",
+        "datasets": ["me/rows"],
+        "language": ["en"],
+        "library_name": "gguf",
+        "license": "apache-2.0",
+        "pipeline_tag": "text-generation",
+        "quantized_by": "me",
+        "tags": ["gguf", "llama.cpp", "qlora"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("sections", "relation"),
+    [
+        ({}, "finetune"),
+        ({"training": None}, "quantized"),
+        ({"training": None, "model": {"id": "a/b", "adapter": "a/c"}}, "finetune"),
+        ({"model": {"id": "./a/folder"}}, None),
+    ],
+)
+def test_the_relation_to_the_base_is_what_was_done(sections: dict[str, Any], relation: str | None) -> None:
+    assert metadata(facts(spec(**sections))).to_dict().get("base_model_relation") == relation
+
+
+def test_the_hubs_own_validation_passes_and_would_not_pass_everything(
+    hub: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.repocard.get_session", session_to(hub.url))
+    ModelCard(text_of()).validate()
+    with pytest.raises(ValueError, match="base_model_relation"):
+        ModelCard(text_of().replace("base_model_relation: finetune", "base_model_relation: child")).validate()
+
+
+def session_to(url: str) -> Any:
+    """huggingface_hub's own session, whose address for validation is a constant, turned to the local server."""
+    from huggingface_hub.utils import get_session
+
+    def session() -> Any:
+        real = get_session()
+
+        class Turned:
+            def post(self, address: str, **options: Any) -> Any:
+                return real.post(address.replace("https://huggingface.co", url), **options)
+
+        return Turned()
+
+    return session
+
+
+@pytest.mark.parametrize(
+    "damage", ["license: [1]", "language: English (US)", "tags: gguf", "datasets: me/rows", "a: : b"]
+)
+def test_the_rules_refuse_a_damaged_head(damage: str) -> None:
+    assert faults_of(f"---\n{damage}\n---\n")
+    assert not faults_of(text_of())
+
+
+def test_it_tells_how_to_run_the_files_and_what_was_not_tested() -> None:
+    text = text_of()
+    for said in (
+        "| Tuned-Q4_K_M.gguf | Q4_K_M | 105.0 MB | 5.10 | 6.46 ± 0.54 | 0.0330 | 96.7% | 41.5 |",
+        "| (tuned model) | tuned (nf4) |",
+        "![Size against perplexity and KL divergence](plot.png)",
+        "llama-cli -hf me/Tuned-GGUF:Q8_0",
+        "ollama create tuned -f Modelfile",
+        "lms import Tuned-Q8_0.gguf",
+        "    <|im_start|>system\n    {system}<|im_end|>\n    <|im_start|>user\n    {prompt}<|im_end|>",
+        "QLoRA: 4 bits (nf4), rank 8, alpha 32",
+        "3.080 before, 1.704 after",
+        "Judged on 4,608 tokens",
+        "What it was not tested for",
+    ):
+        assert said in text
+    assert "\n\n\n" not in text
+
+
+def test_layers_on_the_gpu_are_shown_beside_the_speed_and_a_missing_speed_is_an_empty_cell() -> None:
+    records = dict(facts().records)
+    on_gpu = {"device": "Tesla T4", "generation_ms": 9.5, "gpu_layers": "20/33"}
+    on_cpu = {"device": "a CPU", "generation_ms": 41.5, "gpu_layers": "0"}
+    for kind, speeds in (("f16", [on_gpu]), ("q2_k", []), ("q4_k_m", [on_cpu])):
+        earlier = records[f"evaluate/{kind}"]
+        metrics = earlier.metrics | {"speeds": speeds, "gpu_layers": "31/33"}
+        records[f"evaluate/{kind}"] = earlier.model_copy(update={"metrics": metrics})
+    found = replace(facts(), records=records)
+    text = card(found, plot=None)
+    assert "| ms/token | GPU layers |" in text
+    ends = {row.split(" | ")[1]: row.split(" | ")[-2:] for row in text.splitlines() if row.startswith("| ")}
+    assert ends["F16"] == ["9.5", "20/33 |"]
+    assert ends["Q2_K"] == ["", "31/33 |"]
+    assert ends["Q4_K_M"] == ["41.5", "0 |"]
+    assert "generation on Tesla T4 or a CPU." in text
+    assert '<td data-value="20">20/33</td>' in page(found)
+    assert "GPU layers" not in text_of()
+
+
+def test_nothing_is_claimed_of_what_was_not_measured() -> None:
+    text = card(facts(spec(training=None), judged=False, trained=False), plot=None)
+    assert "Nothing was measured" in text and "perplexity" not in text and "plot" not in text
+    assert "How it was made" not in text
+
+
+def test_card_modelfile_plot_and_report_come_together() -> None:
+    found = documents(facts())
+    assert set(found) == {"README.md", "Modelfile", "plot.png", "report/index.html"}
+    assert found["plot.png"].startswith(b"\x89PNG")
+    assert found["Modelfile"].startswith(b"FROM ./Tuned-Q8_0.gguf\nTEMPLATE")
+    assert documents(facts()) == found

@@ -1,0 +1,309 @@
+"""Reading a spec: what wins over what, and what a wrong one is answered with."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from job.artifacts import digest_of
+from job.errors import SpecInvalid
+from job.spec import JobSpec
+from job.spec.faults import ELSEWHERE
+from job.spec.load import load
+from job.spec.schema import schema
+from job.spec.source import MAX_BYTES
+from tests import ROOT
+from tests.job.spec.refusals import BASE, refused
+
+
+def digest(spec: JobSpec) -> str:
+    return digest_of(spec.model_dump(mode="json"))
+
+
+WRONG_FIELDS = [
+    # what follows BASE, and the words that its one line must have
+    ("learning_rate: 1e-4", ["learning_rate: 0.0001 -> unknown; did you mean training.learning_rate?"]),
+    ("trainng: {}", ["trainng: a mapping -> unknown; did you mean training?"]),
+    ("target_modules: [q_proj]", ['target_modules: ["q_proj"] ->', "did you mean lora.target_modules?"]),
+    ("frobnicate: 1", ["frobnicate: 1 -> unknown; known here: model, dataset, chat,"]),
+    ("lora: {dropuot: 0.1}", ["lora.dropuot: 0.1 -> unknown; did you mean lora.dropout?"]),
+    ("lora: {lora_alpha: 16}", ["lora.lora_alpha: 16 ->", "did you mean lora.alpha?"]),
+    ("lora: {rank: 16}", ["lora.rank: 16 ->", "did you mean lora.r?"]),
+    ("lora: {r: 0}", ["lora.r: 0 -> out of range; write a whole number above 0 and up to 4096"]),
+    ("lora: {r: 8.5}", ["lora.r: 8.5 -> not a whole number; write a whole number above 0"]),
+    ("lora: {dropout: 1}", ["lora.dropout: 1 -> out of range; write a number from 0 and below 1"]),
+    ("lora: {target_modules: q_proj}", ['lora.target_modules: "q_proj" -> not a list; write ["q_proj"]']),
+    ("lora: {target_modules: []}", ["lora.target_modules: [] -> empty", "all-linear"]),
+    ("lora: 16", ["lora: 16 -> not a mapping; write a mapping of r, alpha, dropout"]),
+    ("lora:", ['lora: "" -> empty; write a mapping of r, alpha']),
+    ("training:", ['training: "" -> empty', "or null"]),
+    ("training: off", ['training: "off" -> not a mapping', "or null"]),
+    ("training: {learningRate: 1e-4}", ["training.learningRate: 0.0001 ->", "did you mean training.learning_rate?"]),
+    ("training: {learning_rate: 2}", ["training.learning_rate: 2 -> out of range; write a number above 0 and up to 1"]),
+    ("training: {learning_rate: -2e-4}", ["training.learning_rate: -0.0002 -> out of range"]),
+    ("training: {learning_rate: .nan}", ["training.learning_rate: NaN -> not a finite number"]),
+    ("training: {learning_rate: .inf}", ["training.learning_rate: Infinity -> not a finite number"]),
+    ("training: {learning_rate: true}", ["training.learning_rate: true -> true and false are no numbers"]),
+    ("training: {learning_rate: fast}", ['training.learning_rate: "fast" -> not a number; write a number above 0']),
+    ("training: {max_steps: 99999999999999999999}", ["training.max_steps: 99999999999999999999 -> out of range"]),
+    (
+        "training: {lr_scheduler_type: cosin}",
+        ['lr_scheduler_type: "cosin" -> unknown; did you mean cosine? write one of'],
+    ),
+    ("training: {optim: paged_adamw}", ['training.optim: "paged_adamw" ->', "did you mean paged_adamw_", "sgd"]),
+    ("training: {trainer: TRL}", ['training.trainer: "TRL" -> unknown; did you mean trl?']),
+    ("training: {fp16: maybe}", ['training.fp16: "maybe" ->', "write auto or true or false"]),
+    ("training: {packing: 3}", ["training.packing: 3 ->", "true or false"]),
+    ("training: {report_to: [wandp]}", ['training.report_to.0: "wandp" ->', "wandb"]),
+    ("training: {fp16: true, bf16: true}", ["training.fp16: true -> training.bf16 is true too; write auto"]),
+    ("training: {trainer: transformers, packing: true}", ["training.packing: true -> only `trainer: trl`"]),
+    ("training: {max_seq_length: 512}", ["training.max_seq_length: 512 ->", "did you mean training.max_length?"]),
+    ("load: {bits: 6}", ["load.bits: 6 -> unknown; write one of 4, 8, 16, 32"]),
+    ("load: {bits: true}", ["load.bits: true ->", "4, 8, 16, 32"]),
+    ("load: {load_in_4bit: true}", ["load.load_in_4bit: true ->", "did you mean load.bits?"]),
+    ("load: {quant_type: nf8}", ['load.quant_type: "nf8" ->', "did you mean nf4?", "fp4"]),
+    ("chat: null", ["chat: null -> not a mapping; write a mapping of template, system"]),
+    ("chat: {system: 5}", ["chat.system: 5 -> not text; put it in quotes"]),
+    (
+        "export: {types: [q4_l]}",
+        ['export.types.0: "q4_l" -> llama.cpp has no such type; did you mean q4_', "q5_k_m, q6_k"],
+    ),
+    ("export: {types: [q6_k_s]}", ['export.types.0: "q6_k_s" ->', "did you mean q6_k?", "It has: f32, f16"]),
+    ("export: {types: 'q4_k_m, q8_0'}", ['export.types: "q4_k_m, q8_0" -> not a list; write ["q4_k_m", "q8_0"]']),
+    ("export: {types: []}", ["export.types: [] -> empty; write a list"]),
+    ("export: {types: [4]}", ["export.types.0: 4 -> not text"]),
+    ("export: {split_max_size: 4GB}", ['export.split_max_size: "4GB" -> did you mean 4G? Write a whole number']),
+    ("export: {split_max_size: big}", ['export.split_max_size: "big" -> write a whole number and M or G, e.g. 4G']),
+    ("export: {imatrix: atuo}", ['export.imatrix: "atuo" -> did you mean auto? Write auto, none, or the path']),
+    ("export: {imatrix: null}", ["export.imatrix: null -> not text; write text"]),
+    ("export: {types: [iq1_s], imatrix: none}", ['export.imatrix: "none" -> iq1_s in export.types need one']),
+    ("evaluation: {threads: []}", ["evaluation.threads: [] -> empty; write a list (each: a whole number above 0"]),
+    ("evaluation: {threads: 4}", ["evaluation.threads: 4 -> not a list; write a list"]),
+    ("evaluation: {threads: [0]}", ["evaluation.threads.0: 0 -> out of range"]),
+    ("publish: {s3: 's3://'}", ['publish.s3: "s3://" -> no bucket is named; write s3://bucket/prefix']),
+    ("publish: {s3: bucket/x}", ['publish.s3: "bucket/x" ->', "write s3://bucket/prefix"]),
+    ("publish: {folder: 's3://bucket/x'}", ["publish.folder:", "not a folder", "publish.s3"]),
+    ("publish: {hub: {repo_id: ../..}}", ['publish.hub.repo_id: "../.." -> not a name that the Hub allows']),
+    ("publish: {hub: {repo_id: name}}", ['publish.hub.repo_id: "name" -> the owner is missing; write owner/name']),
+    ("publish: {hub: {repo_id: ö/name}}", ['publish.hub.repo_id: "ö/name" -> not a name that the Hub allows']),
+    ("publish: {hub: {private: true}}", ["publish.hub.repo_id: not set -> required; write owner/name"]),
+    ("publish: {name: a/b}", ['publish.name: "a/b" -> not a file name']),
+    ("run: {id: Run 1}", ['run.id: "Run 1" -> not a name for Kubernetes']),
+    ("run: {seed: -1}", ["run.seed: -1 -> out of range; write a whole number from 0"]),
+    ("run: {store: 'gs://bucket/x'}", ['run.store: "gs://bucket/x" -> neither a folder nor S3']),
+    ("run: {seed: 2026-01-01}", ['run.seed: "2026-01-01" ->', "write a whole number"]),
+    ('run: {"s\\u202ed": 1}', ["\\u202e", "unknown"]),
+]
+WRONG_SPECS = [
+    ("dataset: {id: a/b}", ["model: not set -> required; write a mapping of id, revision, adapter"]),
+    ("model: {}\ndataset: {id: a/b}", ["model.id: not set -> required; write A Hub id"]),
+    ("model: gpt2\ndataset: {id: a/b}", ['model: "gpt2" -> not a mapping; write {id: "gpt2"}']),
+    ("model: {id: a/b}", ["dataset: not set -> training needs a data set", "training: null"]),
+    ("model: {id: a/b}\ndataset: squad", ['dataset: "squad" -> not a mapping; write {id: "squad"}']),
+    ("model: {id: a/b}\ndataset: [squad]", ['dataset.0: "squad" -> not a mapping; write {id: "squad"}']),
+    ("model: {id: a/b}\ndataset: []", ["dataset: [] -> training needs a data set"]),
+    ("model: {id: a/b}\ndataset: [{id: c/d}, {id: e/f, wieght: 2}]", ["dataset.1.wieght: 2 ->", "dataset.weight"]),
+    ("model: {id: a/b}\ndataset: {id: 'http://h/x'}", ['dataset.id: "http://h/x" ->', "write https://"]),
+    ("model: {id: a/b}\ndataset: {id: 'ftp://h/x'}", ['dataset.id: "ftp://h/x" ->', "owner/name"]),
+    ("model: {id: a/b}\ndataset: {id: c/d, limit: 0}", ["dataset.limit: 0 -> out of range", "above 0", "or null"]),
+    ("model: {id: a/b}\ndataset: {id: c/d, columns: {text: 1}}", ["dataset.columns.text: 1 -> not text"]),
+    ("model: {id: a/b}\ndataset: {id: c/d, format: sharegtp}", ['dataset.format: "sharegtp" ->', "sharegpt"]),
+    ("model: {id: 'https://huggingface.co/a/b'}\ndataset: {id: c/d}", ["model.id:", "write a/b, s3://"]),
+    ("model: {id: 5}\ndataset: {id: c/d}", ["model.id: 5 -> not text; put it in quotes"]),
+    ("model: {id: a/b, revision: 'x y'}\ndataset: {id: c/d}", ['model.revision: "x y" -> not a name that git allows']),
+    ("training: null\nmodel: {id: a/b}\nexport: {adapter: true}", ["export.adapter: true -> without training or"]),
+    (
+        "training: null\nmodel: {id: a/b}\nexport: {types: [iq1_m]}",
+        ["export.types:", "iq1_m need an importance matrix"],
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [*((BASE + text, words) for text, words in WRONG_FIELDS), *WRONG_SPECS],
+    ids=[text.replace("\n", " ") for text, _ in WRONG_FIELDS + WRONG_SPECS],
+)
+def test_a_wrong_spec_exits_64_with_the_path_the_value_and_what_is_accepted(write: Any, text: str, words: Any) -> None:
+    said = refused(write(text))
+    assert "has 1 fault:" in said
+    for word in words:
+        assert word in said.splitlines()[1]
+    assert "docs/spec.md" in said.splitlines()[-1]
+
+
+WRONG_FILES = [
+    ("", "is empty"),
+    ("# nothing yet\n", "is empty"),
+    ("- model\n", "is not a mapping"),
+    ("just words", "is not a mapping"),
+    (b"\xff\xfem\x00", "is not UTF-8 text (byte 0)"),
+    (b"model: \x00\x01", "characters that YAML does not allow"),
+    ("model: {id: a/b\ndataset: {}", "line 2, column "),
+    ("model:\n\tid: a/b\n", "line 2, column 1: found character '\\t'"),
+    ("model: {id: a/b}\nmodel: {id: c/d}\n", "line 2, column 1: the key model is there twice"),
+    ("model: {id: a/b}\n---\nmodel: {id: c/d}\n", "line 2, column 1: but found another document"),
+    ("base: &base {id: a/b}\nmodel: *base\n", "line 2: aliases (*base) are not read"),
+    ("model: !!python/object:os.system {}\n", "line 1, column 8: could not determine a constructor"),
+    ("run: {seed: " + "9" * 5000 + "}", "a number or a date in it is none"),
+    ("run: {id: 2026-99-99}", "a number or a date in it is none"),
+    ("model: " + "[" * 200 + "]" * 200, "nested too deeply"),
+    ("model: " + "[" * 5000 + "]" * 5000, "nested too deeply"),
+    ("#" * (MAX_BYTES + 1), f"has more than {MAX_BYTES} bytes"),
+]
+WRONG_JSON = [
+    ('{"model": {"id": "a/b"},}', "line 1, column 25: "),
+    ('{"model": 1, "model": 2}', "the key model is there twice"),
+    ('{"run": {"seed": ' + "9" * 5000 + "}}", "a number has too many digits"),
+    ('{"model": {"id": "\\ud800"}}', "half a surrogate pair"),
+    ("[" * 100000, "nested too deeply"),
+    ("  ", "is empty"),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [*(("spec.yaml", *one) for one in WRONG_FILES), *(("spec.json", *one) for one in WRONG_JSON)],
+    ids=lambda value: str(value)[:20],
+)
+def test_a_file_that_cannot_be_read_exits_64_and_says_where(
+    write: Any, name: str, content: str | bytes, said: str
+) -> None:
+    path = write(content, name)
+    assert said in refused(path) and str(path) in refused(path)
+
+
+def test_a_file_that_is_not_there_or_a_folder_is_named(tmp_path: Path) -> None:
+    assert f"the spec {tmp_path / 'none.yaml'} does not exist" in refused(tmp_path / "none.yaml")
+    assert "Is a directory" in refused(tmp_path)
+
+
+def test_without_a_file_and_variables_the_ways_to_name_a_spec_are_shown() -> None:
+    assert "FINETUNE_SPEC" in refused(None) and "FINETUNE__MODEL__ID" in refused(None)
+
+
+def test_all_faults_are_named_at_once_one_a_line_those_between_fields_too(write: Any) -> None:
+    said = refused(
+        write(
+            "model: {id: a/b}\ndataset: {id: c/d, eval_split: train}\nrnu: {}\nlora: {r: -1}\n"
+            "training: {fp16: true, bf16: true, packing: maybe, trainer: transformers}\nexport: {types: [q4_l]}\n"
+        ),
+        {"FINETUNE__RUN__SEED": "x"},
+    )
+    places = [line.split(":")[0].strip() for line in said.splitlines()[1:-1]]
+    alone = ["rnu", "lora.r", "training.packing", "export.types.0", "run.seed (FINETUNE__RUN__SEED)"]
+    assert sorted(places) == sorted([*alone, "training.fp16", "dataset.eval_split"])
+    assert "has 7 faults" in said
+
+
+def test_a_fault_of_a_field_does_not_drag_along_what_only_follows_from_it(write: Any) -> None:
+    said = refused(write("model: {id: a/b}\ndatasets: {id: c/d}\n"))
+    assert "did you mean dataset?" in said and "1 fault:" in said
+    assert "1 fault:" in refused(write(BASE + "training: {fp16: true, bf16: perhaps}"))
+
+
+def test_more_faults_than_anyone_reads_are_cut(write: Any) -> None:
+    said = refused(write(BASE + "".join(f"key{n}: 1\n" for n in range(500))))
+    assert "has more than 100 faults" in said and len(said.splitlines()) == 102
+
+
+def test_a_long_value_is_shortened_and_control_characters_are_escaped(write: Any) -> None:
+    said = refused(write(BASE + 'run: {id: "' + "x" * 500 + '"}\nlora: {r: "\\e[31m\\r\\n"}'))
+    assert max(map(len, said.splitlines())) < 250
+    assert "\x1b" not in said and "\r" not in said and "\\u001b[31m" in said
+
+
+def test_yaml_is_1_2_and_json_says_the_same(write: Any) -> None:
+    yaml = write(BASE + "training: {learning_rate: 2e-4, warmup_ratio: 1e-2}\nchat: {system: off}\nrun: {seed: 010}\n")
+    text = {"learning_rate": 2e-4, "warmup_ratio": 0.01}
+    same = {"model": {"id": "owner/name"}, "dataset": {"id": "owner/rows"}, "training": text, "chat": {"system": "off"}}
+    assert load(yaml, {}) == load(write(json.dumps(same | {"run": {"seed": 10}}, indent="\t"), "spec.json"), {})
+    assert load(yaml, {}).chat.system == "off"
+
+
+def test_a_file_with_a_byte_order_mark_is_read(write: Any) -> None:
+    assert load(write(b"\xef\xbb\xbf" + BASE.encode()), {}).model.id == "owner/name"
+
+
+@settings(max_examples=150)
+@given(
+    data=st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(codec="utf-8"), max_size=20),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(sorted(
+            {"model", "dataset", "training", "lora", "export", "types", "id", "hub", "publish", "threads", "columns"}
+            | set(ELSEWHERE))) | st.text(st.characters(codec="utf-8"), max_size=8), inner, max_size=4),
+        max_leaves=12,
+    )
+)  # fmt: skip
+def test_whatever_a_file_holds_it_is_a_spec_or_a_fault(data: Any, tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.mktemp("any") / "spec.json"
+    path.write_text(json.dumps(data))
+    try:
+        assert isinstance(load(path, {}), JobSpec)
+    except SpecInvalid as error:
+        assert "[not shown]" in error.message or "->" in error.message or "the spec" in error.message
+
+
+def test_the_resolved_spec_is_the_same_spec_again(write: Any) -> None:
+    spec = load(write(BASE + "lora: {alpha: 16}\nload: {bits: '8'}"), {})
+    again = load(write(json.dumps(spec.model_dump(mode="json")), "again.json"), {})
+    assert again == spec and digest(again) == digest(spec)
+
+
+def test_specs_that_mean_the_same_have_the_same_digest(write: Any) -> None:
+    plain = digest(load(write(BASE), {}))
+    assert digest(load(write(BASE + "lora: {alpha: 32}\nexport: {types: [Q4_K, q5_k_m, Q8_0]}"), {})) == plain
+    assert digest(load(write(BASE + "lora: {alpha: 33}"), {})) != plain
+    assert re.fullmatch(r"[0-9a-f]{32}", plain)
+
+
+def test_every_field_of_the_schema_is_described_and_nothing_unknown_is_allowed() -> None:
+    sections = [schema(), *schema()["$defs"].values()]
+    for section in sections:
+        assert section["additionalProperties"] is False and section["description"]
+        for name, field in section["properties"].items():
+            assert field.get("description") or "$ref" in field, name
+    types = schema()["$defs"]["Export"]["properties"]["types"]["items"]["enum"]
+    assert {"q4_k_m", "Q4_K_M", "q4_k", "f16"} <= set(types)
+
+
+def test_the_schema_has_every_range_in_words_that_json_schema_knows() -> None:
+    text = json.dumps(schema())
+    assert not re.search(r'"(gt|ge|lt|le)": [0-9.]+[,}]', text)
+    rate = schema()["$defs"]["Training"]["properties"]["learning_rate"]
+    assert (rate["exclusiveMinimum"], rate["maximum"], rate["default"]) == (0, 1, 2e-4)
+
+
+def test_names_of_other_tools_lead_to_fields_that_exist() -> None:
+    for place in ELSEWHERE.values():
+        node: Any = JobSpec.model_validate({"model": {"id": "a/b"}, "dataset": {"id": "a/b"}}).model_dump(mode="json")
+        *sections, name = place.split(".")
+        if place != "publish.hub.repo_id":
+            for section in sections:
+                node = node[section]
+            assert name in node
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.yaml")), ids=lambda path: path.name)
+def test_every_example_is_a_valid_spec(path: Path) -> None:
+    assert load(path, {}).model.id
+
+
+def test_writing_the_reference_again_changes_nothing() -> None:
+    done = subprocess.run(
+        [sys.executable, ROOT / "scripts/spec_reference.py", "--check"], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("text", ["run: {seed: -1}\n", "x"])
+def test_the_program_exits_64_before_it_fetches_anything(write: Any, text: str) -> None:
+    command = [sys.executable, "-m", "job", "check", str(write(BASE + text))]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 64 and "Traceback" not in done.stderr and "error: the spec" in done.stderr

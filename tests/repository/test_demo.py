@@ -1,0 +1,195 @@
+"""How `make demo` begins and ends: its plan, its table in a pipe, and what it says if the run fails."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from job.errors import every_error
+from job.run import active_run
+from job.run.events import read_events
+from job.run.records import Manifest, PublishedFile
+from job.run.supervise import Supervisor
+from job.spec import JobSpec
+from job.store import open_store
+from tests import ROOT
+from tests.job.report import facts as report_facts
+from tests.s3_server import versitygw
+
+DEMO = ROOT / "scripts" / "demo.py"
+sys.path.insert(0, str(ROOT / "scripts"))
+import demo_end  # noqa: E402
+
+SHOW = """
+import sys; sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+import demo_end
+from job.run.records import Manifest
+demo_end.show(Manifest.model_validate_json(sys.stdin.read()), "/a/store", Path("/nowhere"), 61)
+"""
+
+
+def finished() -> Manifest:
+    """A run whose table has every column, and a sample that is longer than a line."""
+    facts = report_facts.facts()
+    train = facts.records["train"].metrics["samples"][0]
+    train["after"] = "A fine answer, " * 20
+    for name, record in facts.records.items():
+        if name.startswith("evaluate/"):
+            record.metrics["text"] = {"perplexity": report_facts.perplexity(12345.67)}
+    files = [
+        PublishedFile(name=name, key=f"k/{kind}", type=kind, sha256=one.sha256, size=one.size)
+        for name, kind, one in facts.files
+    ]
+    about = {"spec": {}, "sources": {}, "files": files, "places": ["s3://models/demo"]}
+    return Manifest(run="r1", name="Tuned", stages=dict(facts.records), **about)
+
+
+@pytest.mark.parametrize(
+    "environ", [{}, {"CI": "true"}, {"NO_COLOR": "1"}, {"TERM": "dumb"}, {"COLUMNS": "50"}], ids=str
+)
+def test_the_end_is_whole_and_plain_in_a_pipe(environ: dict[str, str]) -> None:
+    kept = {name: value for name, value in os.environ.items() if name not in ("CI", "NO_COLOR", "TERM", "COLUMNS")}
+    command = [sys.executable, "-c", SHOW, str(ROOT / "scripts")]
+    done = subprocess.run(
+        command, input=finished().model_dump_json(), capture_output=True, text=True, check=True, env=kept | environ
+    )
+    assert "\x1b" not in done.stdout and "…" not in done.stdout
+    (head,) = [line for line in done.stdout.splitlines() if "perplexity" in line]
+    assert " ".join(head.replace("┃", " ").split()) == "type size bits perplexity on text KLD same top ms/token"
+    row = next(line for line in done.stdout.splitlines() if "Q4_K_M" in line)
+    assert all(cell in row for cell in ("105.0 MB", "5.10", "12345.67 ± 1028.81", "0.0330", "96.7%", "41.5"))
+    assert done.stdout.count("fine") == 20
+    assert "held-out loss 3.080 before, 1.704 after 40 steps\n" in done.stdout
+    assert done.stdout.splitlines()[-2:] == ["files: s3://models/demo", "report: /a/store/runs/r1/report/index.html"]
+
+
+def test_every_exit_code_has_a_next_step() -> None:
+    assert demo_end.NEXT.keys() == {error.code for error in every_error()}
+
+
+def test_a_run_killed_for_memory_is_told_so(capsys: pytest.CaptureFixture[str]) -> None:
+    demo_end.say_next(128 + signal.SIGKILL, None, "make demo")
+    said = capsys.readouterr().err
+    assert "exit code 137" in said and "killed by SIGKILL. It was probably killed for memory" in said
+
+
+def test_a_fault_of_the_embedded_default_is_not_blamed_on_who_tries_it(capsys: pytest.CaptureFixture[str]) -> None:
+    demo_end.say_next(81, "/a/store/runs/r1/events", "make demo")
+    own = capsys.readouterr().err
+    demo_end.say_next(81, "/a/store/runs/r1/events", "SPEC=my.yaml make demo")
+    given = capsys.readouterr().err
+    assert "please report this" in own and "please report this" not in given
+    assert "evaluation.gate" in given and "`SPEC=my.yaml make demo` again" in given
+    assert "log: /a/store/runs/r1/events/" in own
+
+
+def environment(folder: Path) -> dict[str, str]:
+    return os.environ | {"FINETUNE_DEMO": str(folder / "demo"), "FINETUNE_WORK": str(folder / "work")}
+
+
+def write_spec(folder: Path, spec: dict[str, Any]) -> Path:
+    path = folder / "my.json"
+    path.write_text(json.dumps({key: value for key, value in spec.items() if key != "run"}))
+    return path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("change", "code", "hint", "advice"),
+    [
+        ({"training": {"lr": 1}}, 64, "training.lr", "-m job check SPEC"),
+        ({"dataset": {"id": "./no-such-rows.jsonl"}}, 66, "no-such-rows.jsonl", "Correct the name"),
+        ({"dataset": {"text": "no_such_column"}}, 65, "no_such_column", "Fix the rows"),
+    ],
+)
+def test_a_demo_that_fails_ends_with_the_error_and_then_what_to_do(
+    small_spec: dict[str, Any], tmp_path: Path, change: dict[str, Any], code: int, hint: str, advice: str
+) -> None:
+    versitygw()
+    path = write_spec(tmp_path, small_spec | {name: small_spec[name] | values for name, values in change.items()})
+    done = subprocess.run(
+        [sys.executable, DEMO, path], capture_output=True, text=True, check=False, env=environment(tmp_path)
+    )
+    assert done.returncode == code, done.stderr
+    error, _, after = done.stderr.partition(f"the run ended with exit code {code}\n")
+    assert error.startswith("error: ") and hint in error
+    assert after.startswith("next: ") and advice in after and f"run `SPEC={path} make demo` again" in after
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT], ids=lambda one: one.name)
+def test_a_demo_that_is_stopped_stops_in_order_and_says_that_it_goes_on(
+    small_spec: dict[str, Any], tmp_path: Path, number: signal.Signals
+) -> None:
+    versitygw()
+    path = write_spec(tmp_path, small_spec)
+    demo = subprocess.Popen(
+        [sys.executable, DEMO, path],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(tmp_path),
+        start_new_session=True,
+    )
+    assert demo.stdout and demo.stderr
+    said: list[str] = []
+    reader = threading.Thread(target=lambda: said.extend(demo.stderr or ()))
+    reader.start()
+    stopped = False
+    for line in demo.stdout:
+        if '"train.log"' in line and not stopped:
+            stopped = True
+            if number is signal.SIGINT:
+                os.killpg(demo.pid, number)  # as a terminal does
+            else:
+                demo.send_signal(number)
+    code = demo.wait()
+    reader.join()
+    text = "".join(said)
+    assert stopped and code == 75, text
+    assert text.index("error: stopped by a signal") < text.index(f"next: run `SPEC={path} make demo` again")
+    assert "it goes on from there" in text and "Traceback" not in text
+    events = tmp_path / "demo" / "store" / "runs"
+    (run,) = events.iterdir()
+    assert f"log: {run}/events/" in text and list((run / "events").iterdir())
+
+
+def test_a_bugs_traceback_is_in_the_runs_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FINETUNE_WORK", str(tmp_path / "work"))
+    spec = JobSpec.model_validate({"model": {"id": "a/b"}, "dataset": {"id": "c/d"}, "run": {"id": "one"}})
+    with pytest.raises(active_run.Bug, match="ZeroDivisionError"), active_run.opened(spec, "one", Supervisor()):
+        1 / 0  # noqa: B018
+    last = read_events(open_store(str(tmp_path / "work" / "store")), "one")[-1]
+    assert (last["event"], last["code"]) == ("run.failed", 70)
+    assert "Traceback" in last["exception"] and "1 / 0" in last["exception"]
+
+
+def plan(*arguments: str, **environ: str) -> str:
+    command = [ROOT / "scripts" / "demo-plan.sh", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | environ).stdout
+
+
+def test_the_plan_says_what_is_not_there_and_how_long_it_takes(tmp_path: Path) -> None:
+    lines = plan(FINETUNE_CACHE=str(tmp_path), FINETUNE_DEMO=str(tmp_path / "demo")).splitlines()
+    minutes = {line[2:54].strip(): line[54:].strip() for line in lines[1:-1]}
+    assert minutes["llama.cpp, built from source"] == "about 5 min" and minutes["base model"] == "about 1 min"
+    assert minutes["training"].startswith("about ") and len(minutes) == 6
+    total = sum(int(when.split()[1]) for when in minutes.values() if when != "there")
+    assert f"about {total} minutes in all" in lines[-1]
+    assert not any(tmp_path.iterdir()), "it makes nothing"
+
+
+@pytest.mark.slow
+def test_the_plan_says_what_is_there(tmp_path: Path) -> None:
+    versitygw()
+    lines = plan("my.yaml", FINETUNE_DEMO=str(tmp_path)).splitlines()
+    assert next(line for line in lines if "versitygw" in line).endswith(" there")
+    assert "python -m job plan my.yaml" in lines[-2], "it knows no times of another's spec"
