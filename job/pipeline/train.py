@@ -11,7 +11,7 @@ from job.pipeline.state import State
 from job.run import checkpoints
 from job.run.active_run import ActiveRun, leased
 from job.run.checkpoints import CheckpointUploads
-from job.run.supervise import ChildKilled
+from job.run.supervise import ChildKilled, Terminated
 from job.spec import JobSpec
 from job.spec.canonical import canonical
 from job.train import stage as training
@@ -98,6 +98,7 @@ def _train_once(state: State, key: str, micro_batch: int | None) -> training.Res
     uploads = CheckpointUploads(run, prefix, spec.training.save_total_limit)
     try:
         result: training.Result = run.supervisor.run_stage(training, spec, inputs, folder, on_event=uploads.on_event)
+        uploads.finish()
         return result
     except StoppedSaved as error:
         fault = uploads.finish()
@@ -106,8 +107,11 @@ def _train_once(state: State, key: str, micro_batch: int | None) -> training.Res
                 f"{error.message}, but the checkpoint did not reach the store: {fault.message}"
             ) from fault
         raise
-    finally:
+    except Terminated:
+        raise  # what is still being uploaded does not count; nobody waits for it
+    except BaseException:
         uploads.finish()
+        raise
 
 
 def _checkpoint(run: ActiveRun, prefix: str, folder: Path) -> Path | None:

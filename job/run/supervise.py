@@ -39,6 +39,9 @@ class ChildKilled(Exception):
 class Terminated(BaseException):
     """SIGTERM or SIGINT arrived. Not an Exception, so that no library's retry swallows it."""
 
+    def __str__(self) -> str:
+        return "stopped by a signal"
+
 
 class Supervisor:
     """Passes SIGTERM on to the child that runs, or raises Terminated in the parent where none does."""
@@ -52,14 +55,24 @@ class Supervisor:
             signal.signal(number, self._on_signal)
 
     def _on_signal(self, number: int, _: Any) -> None:
+        """The first one lets the child save. A second Ctrl-C ends everything at once; a second SIGTERM changes nothing,
+        since whoever sends it follows with SIGKILL."""
+        child = self._child
+        works = child is not None and child.poll() is None
         if self.stopping.is_set():
+            if number == signal.SIGINT:
+                self.kill_child()
+                raise Terminated
             return
         self.stopping.set()
-        child = self._child
-        if child is not None and child.poll() is None:
-            child.send_signal(signal.SIGTERM)
-        else:
+        if child is None or not works:
             raise Terminated
+        child.send_signal(signal.SIGTERM)
+        threading.Thread(target=self._say_stopping, daemon=True).start()  # the log's lock may be held here
+
+    @staticmethod
+    def _say_stopping() -> None:
+        log.warning("run.stopping", what="the stage that is at work may save first; Ctrl-C again stops at once")
 
     def kill_child(self) -> None:
         """Ends the child at once: another attempt owns the run."""
@@ -108,6 +121,7 @@ class Supervisor:
             text=True,
             errors="replace",
             env=os.environ | {"PYTHONUNBUFFERED": "1"},
+            start_new_session=True,  # a terminal's Ctrl-C is for the parent, which lets the child save
         )
         self._child = child
         try:

@@ -14,7 +14,7 @@ import numpy
 import torch
 from transformers import TrainerCallback
 
-from job.errors import QualityRejected, StoppedUnsaved
+from job.errors import QualityRejected, StoppedSaved, StoppedUnsaved
 from job.logs import log
 from job.train.resume import carry_best
 
@@ -35,11 +35,13 @@ class StopSignal:
     """SIGTERM: at once where no step has been made, else at the end of the step, with a checkpoint."""
 
     def __init__(self) -> None:
-        self.asked = self.training = False
+        self.asked = self.training = self.trained = False
         signal.signal(signal.SIGTERM, self._on_signal)
 
     def _on_signal(self, number: int, _: Any) -> None:
         self.asked = True
+        if self.trained:
+            raise StoppedSaved("stopped by a signal after the last step; its checkpoint is saved")
         if not self.training:
             raise StoppedUnsaved("stopped by a signal before the first step")
 

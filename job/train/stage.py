@@ -92,7 +92,7 @@ def _run(spec: JobSpec, inputs: Inputs, workdir: Path, stop: Any) -> Result:
     before = evaluated(trainer)
     stop.training = True
     resume.train(trainer, inputs.resume_from)
-    stop.training = False
+    stop.training, stop.trained = False, True
     if stop.asked:
         step = trainer.state.global_step
         raise StoppedSaved(f"stopped by a signal after step {step}; its checkpoint is saved")
