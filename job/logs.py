@@ -66,7 +66,8 @@ def span(stage: str, **fields: Any) -> Iterator[None]:
         try:
             yield
         except BaseException as error:
-            log.error("stage.error", seconds=round(time.monotonic() - started, 1), error=(str(error) or type(error).__name__)[:2000])
+            words = str(error) or type(error).__name__
+            log.error("stage.error", seconds=round(time.monotonic() - started, 1), error=words[:2000])
             raise
         log.info("stage.end", seconds=round(time.monotonic() - started, 1))
 
