@@ -1,4 +1,4 @@
-"""What is asked for: one frozen model of every option, where it comes from, and how its faults are told."""
+"""What is asked for: one frozen model of every option, where it comes from, and how its faults are reported."""
 
 from job.spec.spec import JobSpec
 

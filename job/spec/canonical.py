@@ -1,7 +1,7 @@
-"""A spec, or a part of it, as keys and ids see it: what differs from the defaults.
+"""The part of a spec that keys and ids are made from: the values that differ from the defaults.
 
-So a release that adds an option keeps every key: work that is kept, a run that is resumed. Writing `r: 8` is the same
-run as leaving it out.
+So a release that adds an option changes no key: finished work is still found, and a run still resumes. Writing `r: 8`
+is the same run as leaving it out.
 """
 
 from collections.abc import Set
@@ -10,10 +10,10 @@ from typing import Any
 from job.spec.types import Section
 
 DEFAULTS = 1
-"""Raised when a default gets another value or another meaning: then what was made with the old one is not taken for
-what the new one asks for. job/spec/defaults.json holds every default that goes with it."""
+"""Raise this number when a default changes its value or its meaning: work made with the old default must not be used
+for the new one. job/spec/defaults.json holds every default of this number."""
 
 
 def canonical(part: Section, exclude: Set[str] = frozenset()) -> dict[str, Any]:
-    """JSON values, and the number of the defaults that they leave out. `exclude`: fields that do not matter here."""
+    """The JSON values that differ from the defaults, and the number of the defaults. `exclude`: fields to leave out."""
     return {"defaults": DEFAULTS} | part.model_dump(mode="json", exclude_defaults=True, exclude=set(exclude))

@@ -1,4 +1,4 @@
-"""What is wrong with a spec, in words: where, what was written, what would be accepted, never a secret."""
+"""Describes what is wrong with a spec: the place, what was written, what is accepted; never a secret."""
 
 import difflib
 import json
@@ -46,7 +46,7 @@ ELSEWHERE = {
     "output_dir": "publish.folder",
     "hub_model_id": "publish.hub.repo_id",
 }
-"""Names that other tools use, and where the same is found here."""
+"""Option names of other tools, and the field that does the same here."""
 _SECRET_KEY = re.compile(
     r"(token|secret|passw(or)?d|passphrase|api_?key|access_?key(_?id)?|private_?key|credentials?|webhook(_?url)?)\Z",
     re.I,
@@ -54,7 +54,7 @@ _SECRET_KEY = re.compile(
 _TOKENIZER_KEY = re.compile(r"(pad|eos|bos|unk|sep|cls|mask|stop|special)_?token\Z", re.I)
 _RANDOM_TEXT = re.compile(r"[A-Za-z0-9/+=]{32,}")
 WRONG = {
-    "switch_for_number": "true and false are no numbers",
+    "switch_for_number": "a number is expected, not true or false",
     "finite_number": "not a finite number",
     "int_from_float": "not a whole number",
     "too_short": "empty",
@@ -73,12 +73,12 @@ WRONG = {
     "dict_type": "not a mapping",
     "list_type": "not a list",
 }
-"""What pydantic's types of errors mean."""
+"""The message for each of pydantic's error types."""
 UNSET = object()
 
 
 class Fault(NamedTuple):
-    """What is wrong at one place. `place` is the better-known field that was probably meant, if any."""
+    """What is wrong at one place. `place` is the field that was probably meant, if any."""
 
     keys: Keys
     said: str
@@ -102,13 +102,13 @@ def secret_faults(value: Any, hidden: list[str], keys: Keys = ()) -> Iterator[Fa
 
 
 def _holds_secret(text: str, hidden: list[str]) -> bool:
-    """Inside a text only long secrets are looked for: a short one may be an ordinary word."""
+    """Whether a text contains a secret. Only long secrets count: a short one may be an ordinary word."""
     known = any(secret == text or (len(secret) >= 16 and secret in text) for secret in hidden)
     return known or SECRET_SHAPES.search(text) is not None
 
 
 def field_faults(error: ValidationError, data: dict[str, Any]) -> Iterator[Fault]:
-    """One fault for each place. Where alternatives were tried, the one that got further tells what is wrong."""
+    """One fault for each place. If alternatives were tried, the fault of the one that got furthest."""
     places: dict[Keys, list[ErrorDetails]] = {}
     for one in error.errors(include_url=False):
         places.setdefault(_keys(one, data), []).append(one)
@@ -119,7 +119,7 @@ def field_faults(error: ValidationError, data: dict[str, Any]) -> Iterator[Fault
 
 
 def _keys(error: ErrorDetails, data: Any) -> Keys:
-    """The place in the data: pydantic's own also names the alternatives that it tried."""
+    """The place in the data, without the names of the alternatives that pydantic adds."""
     keys: Keys = ()
     for part in error["loc"]:
         if value_at(data, (*keys, part)) is not UNSET or (error["type"] == "missing" and part == error["loc"][-1]):
@@ -128,7 +128,7 @@ def _keys(error: ErrorDetails, data: Any) -> Keys:
 
 
 def _fault(keys: Keys, errors: dict[str, str], value: Any) -> Fault:
-    """What pydantic found at one place, by the type of each error, in the words of this job."""
+    """The fault at one place, from pydantic's errors by their type."""
     nodes = nodes_at(keys)
     write = f"write {accepted(nodes)}"
     if "extra_forbidden" in errors:
@@ -155,7 +155,7 @@ def _fault(keys: Keys, errors: dict[str, str], value: Any) -> Fault:
 
 
 def _unknown(keys: Keys) -> Fault:
-    """An unknown key: the known one that was probably meant, here or in another section."""
+    """The fault of an unknown key, with the known one that was probably meant, here or in another section."""
     here = [".".join([*map(str, field_names(keys[:-1])), name]) for name in fields_below(keys[:-1])]
     key = str(keys[-1]).lower().replace("-", "_")[:SHOWN]
     everywhere = every_field()
@@ -213,7 +213,7 @@ def shown_key(key: Any) -> str:
 
 
 def _shown(value: Any, environ: Mapping[str, str] | None = None) -> str:
-    """A value for a message: on one line, shortened, without a secret and what might be one."""
+    """A value for a message: on one line, shortened, without anything that is or might be a secret."""
     if value is UNSET:
         return "not set"
     if isinstance(value, dict):
@@ -230,7 +230,7 @@ def _shown(value: Any, environ: Mapping[str, str] | None = None) -> str:
 
 
 def _masked(found: re.Match[str]) -> str:
-    """Hides what is as mixed as a key of no known shape; the hex digits of a commit are not."""
+    """Hides text that is as random as a key; the hex digits of a commit stay visible."""
     text = found[0]
     mixed = any(map(str.islower, text)) and any(map(str.isupper, text)) and any(map(str.isdigit, text))
     return MASK if mixed else text

@@ -1,4 +1,4 @@
-"""Reads a spec from a file and the environment, and says everything that is wrong with it at once.
+"""Reads a spec from a file and the environment, and reports everything that is wrong with it at once.
 
 The environment wins over the file, the file over the defaults.
 """
@@ -47,7 +47,7 @@ def load(path: Path | None, environ: Mapping[str, str]) -> JobSpec:
 def _validated(data: dict[str, Any]) -> tuple[JobSpec | None, list[Fault]]:
     """The spec, or its faults: those of fields and, in what is left without them, those between fields.
 
-    A fault between fields counts only where none of its fields is at fault by itself.
+    A fault between fields is reported only if none of its fields is at fault by itself.
     """
     faults: list[Fault] = []
     rest = deepcopy(data)
@@ -78,7 +78,7 @@ def _touches(path: str, suspects: set[Keys]) -> bool:
 
 
 def _take_out(data: dict[str, Any], keys: Keys) -> None:
-    """Removes what is at fault (of a list, the whole list), or puts something valid where something is required."""
+    """Removes a faulty value (or the whole list that holds it), or replaces it if the field is required."""
     while isinstance(keys[-1], int):
         keys = keys[:-1]
     parent = value_at(data, keys[:-1])

@@ -10,7 +10,8 @@ _PART = re.compile(r"-(\d{5}-of-\d{5})\.gguf$")
 
 
 def run_name(spec: JobSpec) -> str:
-    """publish.name, else the Hub repository's name without -gguf, else the model's with what was done to it."""
+    """publish.name, else the Hub repository's name without -gguf, else the model's name, with -tuned if it was
+    fine-tuned."""
     if spec.publish.name:
         return spec.publish.name
     if spec.publish.hub:
@@ -30,12 +31,12 @@ def file_names(spec: JobSpec, kind: str, artifacts: list[Artifact]) -> dict[str,
 
 
 def lora_name(spec: JobSpec) -> str:
-    """The adapter as GGUF."""
+    """The published name of the adapter as GGUF."""
     return f"{run_name(spec)}-lora.gguf"
 
 
 def extra_name(spec: JobSpec, path: str) -> str | None:
-    """The published name of what is made beside the quantized files, or None for what stays in the store.
+    """The published name of a file made beside the quantized ones, or None if it stays in the store.
 
     `adapter/…` (PEFT's files) becomes `<name>-lora/…`, `merged/…` (safetensors) `<name>-merged/…`, and the importance
     matrix `<name>-imatrix.gguf`.

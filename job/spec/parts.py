@@ -6,11 +6,11 @@ from job.spec.types import Section
 
 
 class Parts(Section):
-    """Each section is valid; whether they fit together is another question (job/spec/rules.py)."""
+    """The sections, each checked by itself; job/spec/rules.py checks whether they fit together."""
 
     model: Model
     dataset: Dataset | list[Dataset] | None = None
-    """One set, or several with weights. Without training: for judging and the importance matrix."""
+    """One data set, or several with weights. Without training: for evaluation and the importance matrix."""
     chat: Chat = Chat()
     load: Load = Load()
     lora: Lora = Lora()
@@ -23,7 +23,7 @@ class Parts(Section):
 
     @property
     def datasets(self) -> list[Dataset]:
-        """The sets as a list, whichever way they were written."""
+        """The data sets as a list, also if only one is given."""
         if self.dataset is None:
             return []
         return self.dataset if isinstance(self.dataset, list) else [self.dataset]

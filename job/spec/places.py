@@ -14,33 +14,33 @@ FORMATS = {
     "tsv": "csv",
     "txt": "txt",
 }
-"""What a data file's suffix says. The order is the order of preference when one split comes in several."""
+"""A data file's suffix and its format, in order of preference if a split comes in several formats."""
 
 
 def suffix_format(name: str) -> str | None:
-    """The format that a file's name promises, with or without .gz; None for no data file."""
+    """The format by a file's suffix, with or without .gz; None if it is not a data file."""
     parts = name.rsplit("/", 1)[-1].lower().removesuffix(".gz").rsplit(".", 1)
     return FORMATS.get(parts[-1]) if len(parts) == 2 else None
 
 
 def model_place(place: str) -> Where:
-    """Of a model or an adapter."""
+    """The kind of place of a model or an adapter."""
     if "://" in place:
         return "s3" if place.startswith("s3://") else "https"
     return "path" if place.startswith((".", "/", "~")) or place.count("/") > 1 else "hub"
 
 
 def data_place(place: str) -> Where:
-    """Of a data set: what ends like a data file is one here, not a repository."""
+    """The kind of place of a data set. A name with a data file's suffix is a file, not a repository."""
     found = model_place(place)
     return "path" if found == "hub" and (suffix_format(place) or place.lower().endswith(".gz")) else found
 
 
 def is_downloaded(model: str) -> bool:
-    """Whether a model comes over the network, and is not used where it lies."""
+    """Whether a model is downloaded, and not read from a folder."""
     return model_place(model) != "path"
 
 
 def public_name(place: str) -> str:
-    """A Hub id as it is; of a folder or an address only the last part, which says nothing about a machine."""
+    """A Hub id unchanged; of a folder or an address only the last part, so that no path of a machine is published."""
     return place if model_place(place) == "hub" else place.rstrip("/").split("/")[-1]

@@ -1,4 +1,4 @@
-"""The quantization types of the bundled llama.cpp, by the names that its users know.
+"""The quantization types of the bundled llama.cpp, by the names that `llama-quantize` takes.
 
 Source: `QUANT_OPTIONS` in llama.cpp's tools/quantize/quantize.cpp and the refusal of types without
 an importance matrix in src/llama-quant.cpp. A test compares this table with the built program's help.
@@ -18,6 +18,6 @@ ALIASES = {"q3_k": "q3_k_m", "q4_k": "q4_k_m", "q5_k": "q5_k_m"}
 NEEDS_IMATRIX = frozenset({"iq1_s", "iq1_m", "iq2_xxs", "iq2_xs", "iq2_s", "iq2_m", "iq3_xxs", "iq3_xs", "q2_k_s"})
 
 HELPED_BY_IMATRIX = frozenset(QUANTIZED) - {"q8_0", "mxfp4_moe", "tq1_0", "tq2_0", "q1_0", "q2_0"}
-"""Types whose quantization weighs its errors by an importance matrix (`quantize_*` in ggml-quants.c)."""
+"""Types whose quantization weights its errors by an importance matrix (`quantize_*` in ggml-quants.c)."""
 
 EVERY_TYPE = (*UNQUANTIZED, *QUANTIZED)

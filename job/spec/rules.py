@@ -1,4 +1,4 @@
-"""What only several fields of a spec together can show."""
+"""Checks that concern several fields of a spec at once."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -9,14 +9,14 @@ from job.spec.training import Training
 
 
 class CrossFault(NamedTuple):
-    """What only several fields together can show. The first path is where to mend it."""
+    """A fault between several fields. The first path is the field to change."""
 
     paths: tuple[str, ...]
     message: str
 
 
 def cross_faults(spec: Parts) -> Iterator[CrossFault]:
-    """Every fault that a spec of valid fields has."""
+    """Every fault between the fields of a spec whose sections are valid."""
     if spec.training is not None:
         yield from _training_faults(spec, spec.training)
     yield from _data_faults(spec)
@@ -29,12 +29,12 @@ def _training_faults(spec: Parts, training: Training) -> Iterator[CrossFault]:
         message = "training needs a data set; name one, or write `training: null` to only merge and quantize"
         yield CrossFault(("dataset", "training"), message)
     if training.fp16 is True and training.bf16 is True:
-        yield CrossFault(("training.fp16", "training.bf16"), "training.bf16 is true too; write auto, or one of the two")
+        yield CrossFault(("training.fp16", "training.bf16"), "training.bf16 is true too; set one of them to false")
     if training.trainer == "transformers":
         for name in ("packing", "completion_only_loss", "assistant_only_loss"):
             if getattr(training, name):
                 paths = (f"training.{name}", "training.trainer")
-                yield CrossFault(paths, "only `trainer: trl` can do this; write false, or take trl")
+                yield CrossFault(paths, "only `trainer: trl` can do this; write false, or `trainer: trl`")
     for name in ("early_stopping_patience", "load_best_model_at_end"):
         held_out = any(data.eval_split or data.eval_fraction for data in spec.datasets)
         if getattr(training, name) and spec.datasets and not held_out:
@@ -56,14 +56,14 @@ def _data_faults(spec: Parts) -> Iterator[CrossFault]:
             yield CrossFault((f"{place}.text", f"{place}.format"), message)
         for name in ("completion_only_loss", "assistant_only_loss"):
             if data.format == "text" and spec.training and getattr(spec.training, name):
-                message = f"the rows of {place} are plain text without a part to leave out; write false"
+                message = f"the rows of {place} are plain text, which has no part to exclude from the loss; write false"
                 yield CrossFault((f"training.{name}", f"{place}.format"), message)
 
 
 def _lora_faults(spec: Parts) -> Iterator[CrossFault]:
     both = sorted(set(spec.lora.modules_to_save) & set(spec.lora.target_modules))
     if both and spec.lora.target_modules != "all-linear":
-        message = f"{', '.join(both)}: in target_modules too; name a module in one of the two"
+        message = f"{', '.join(both)}: in target_modules too; name each module in only one of the two"
         yield CrossFault(("lora.modules_to_save", "lora.target_modules"), message)
 
 
@@ -79,9 +79,10 @@ def _export_faults(spec: Parts) -> Iterator[CrossFault]:
         message = f"with load.bits {spec.load.bits} there is no quantized base; write original"
         yield CrossFault(("export.merge_base", "load.bits"), message)
     needy = ", ".join(kind for kind in export.types if kind in NEEDS_IMATRIX)
+    need = "need" if ", " in needy else "needs"
     if needy and export.imatrix == "auto" and not spec.datasets:
-        message = f"{needy} need an importance matrix; name a dataset to make it from, or a file as export.imatrix"
+        message = f"{needy} {need} an importance matrix; name a dataset to make it from, or a file as export.imatrix"
         yield CrossFault(("export.types", "export.imatrix", "dataset"), message)
     if needy and export.imatrix == "none":
-        message = f"{needy} in export.types need one; write auto, or the path of a file"
+        message = f"{needy} in export.types {need} one; write auto, or the path of a file"
         yield CrossFault(("export.imatrix", "export.types"), message)

@@ -1,4 +1,4 @@
-"""The spec's JSON Schema, and what it says about the field at a path."""
+"""The spec's JSON Schema, and its description of the field at a path."""
 
 import math
 from functools import cache
@@ -14,7 +14,7 @@ BOUNDS = {"exclusiveMinimum": "above", "minimum": "from", "exclusiveMaximum": "b
 
 
 class _PlainSchema(GenerateJsonSchema):
-    """Without a title for each field, which only repeats its name."""
+    """Leaves out the title of each field, which only repeats its name."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False
@@ -35,7 +35,7 @@ def last_part(path: str) -> str:
 
 
 def alternatives(node: dict[str, Any]) -> list[dict[str, Any]]:
-    """What a node of the schema stands for, without references and unions."""
+    """The alternatives of a schema node, with references and unions resolved."""
     if "$ref" in node:
         return alternatives(_schema()["$defs"][last_part(node["$ref"].replace("/", "."))])
     if "anyOf" in node:
@@ -44,7 +44,7 @@ def alternatives(node: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def nodes_at(keys: Keys) -> list[dict[str, Any]]:
-    """The schemas that a value at this place may follow; none where the place is unknown."""
+    """The schemas that a value at this place may follow; empty if the place is unknown."""
     nodes = [_schema()]
     for key in keys:
         inner = [node.get("items") if isinstance(key, int) else _property(node, key) for node in nodes]
@@ -71,7 +71,8 @@ def every_field(keys: tuple[str, ...] = ()) -> tuple[str, ...]:
 
 
 def accepted(nodes: list[dict[str, Any]], largest: float = math.inf) -> str:
-    """What the alternatives of a field accept, in words; bounds from `largest` on, which nobody meets, are left out."""
+    """What the alternatives of a field accept, in words. Bounds of `largest` and above are left out: no real value
+    reaches them."""
     return " or ".join(dict.fromkeys(_accepted(node, largest) for node in nodes))
 
 
@@ -95,6 +96,6 @@ def _accepted(node: dict[str, Any], largest: float) -> str:
 
 
 def words_of(node: dict[str, Any]) -> list[Any]:
-    """The words of an enumeration; those that it has in both cases, in lower case."""
+    """The words of an enumeration; if it lists both cases of a word, only the lower case."""
     words = node.get("enum", [node["const"]] if "const" in node else [])
     return [word for word in words if not (isinstance(word, str) and word.lower() != word and word.lower() in words)]

@@ -2,8 +2,8 @@
 
 The defaults are those of a well-known QLoRA recipe for one T4, so a model and a data set are a whole
 spec. Field names are those of transformers, peft, trl and bitsandbytes. `job/spec/load.py` reads a spec
-from a file and the environment and turns faults into one message. Nothing here looks at the network; the
-disk is asked only whether a relative path exists, where a name could be nothing else.
+from a file and the environment and turns faults into one message. Nothing here uses the network; the
+disk is only asked whether a relative path exists, to tell it from a Hub id.
 """
 
 from typing import Annotated, Literal
@@ -35,7 +35,7 @@ from job.spec.types import (
 
 
 class Model(Section):
-    """What is fine-tuned or quantized."""
+    """The model to fine-tune or quantize."""
 
     id: ModelId
     """A Hub id (`owner/name`, or `gpt2`), `s3://bucket/prefix`, or a folder: a path that starts with `.`, `/`
@@ -55,7 +55,7 @@ class Dataset(Section):
     revision: Revision = "main"
     """Branch, tag or commit on the Hub."""
     config: Text | None = None
-    """The configuration's name, where a Hub data set has several."""
+    """The configuration's name, if a Hub data set has several."""
     split: Text = "train"
     """The split to train on."""
     eval_split: Text | None = None
@@ -63,26 +63,26 @@ class Dataset(Section):
     format: Literal["auto", "text", "prompt_completion", "messages", "alpaca", "sharegpt"] = "auto"
     """How a row is read. `auto` looks at the columns."""
     text: Text | None = None
-    """The column of plain text. Unset: found by looking."""
+    """The column of plain text. Unset: detected."""
     columns: dict[str, str] = {}
     """Renames: the name that a format expects -> the name that the data has."""
     limit: Count | None = None
-    """Take at most so many rows."""
+    """Use at most this many rows."""
     weight: PositiveNumber = 1.0
-    """With several sets: how often each row is taken (2 = twice, 0.5 = a seeded half)."""
+    """With several data sets: how often each row is used (2 = twice, 0.5 = a seeded half)."""
     eval_fraction: Fraction = 0.02
-    """The share of rows, chosen by the seed, that is held out for evaluation."""
+    """The share of rows to hold out for evaluation, chosen by the seed."""
     max_broken: Fraction = 0.01
-    """Above this share of broken rows the run ends with exit code 65."""
+    """If a larger share of the rows is broken, the run ends with exit code 65."""
 
 
 class Chat(Section):
-    """For base models without a chat template."""
+    """Chat template and system prompt, e.g. for base models without a template."""
 
     template: str | None = None
-    """A Jinja chat template; it replaces the model's own, and goes into the GGUF."""
+    """A Jinja chat template. It replaces the model's own and is written into the GGUF."""
     system: str | None = None
-    """A system prompt put before each conversation that has none."""
+    """A system prompt to add to each conversation that has none."""
 
 
 class Export(Section):
@@ -95,10 +95,10 @@ class Export(Section):
     dtype: Literal["f16", "bf16", "f32"] = "f16"
     """The file that the others are quantized from."""
     merge_base: Literal["original", "quantized"] = "original"
-    """What the adapter is merged into: the original weights, or what the 4-bit ones stand for."""
+    """What the adapter is merged into: the original weights, or the dequantized 4-bit weights."""
     imatrix: Imatrix = "auto"
-    """auto: an importance matrix from the training rows, for the types that need one or gain by it; none; or a
-    file."""
+    """auto: make an importance matrix from the training rows for the types that need one or gain from it. none: use
+    no matrix. Otherwise the path of a file."""
     adapter: bool = False
     """Publish the adapter as GGUF too (llama.cpp's --lora)."""
     merged: bool = False
@@ -108,61 +108,61 @@ class Export(Section):
 
 
 class Gate(Section):
-    """From where on a result is too much worse to be published, beyond twice the reported standard error."""
+    """Limits beyond which a result is too much worse to publish, allowing for twice the reported standard error."""
 
     action: Literal["fail", "warn"] = "fail"
-    """fail: nothing is published, exit code 81. warn: a line in the log."""
+    """fail: publish nothing and end with exit code 81. warn: write a line to the log."""
     max_tuned_ratio: PositiveNumber = 1.05
-    """Perplexity of the tuned model over the base model's, on the held-out rows."""
+    """Perplexity of the tuned model divided by the base model's, on the held-out rows."""
     max_ratio: PositiveNumber | None = None
-    """Perplexity of a quantized file over the unquantized one's. Unset: 1.3 from 4 bits per weight on, 3 from 3 bits,
-    100 below."""
+    """Perplexity of a quantized file divided by the unquantized one's. Unset: 1.3 at 4 bits per weight or more, 3 at 3
+    bits or more, 100 below."""
     max_kld: PositiveNumber | None = None
-    """KL divergence from the unquantized file, in nats per token. Unset: 0.3, 1 and 10 for the same bits."""
+    """KL divergence from the unquantized file, in nats per token. Unset: 0.3, 1 and 10 for the same ranges of bits."""
 
 
 class PlainText(Section):
-    """A text that files are judged on beside the held-out rows, e.g. `{id: Salesforce/wikitext, config:
-    wikitext-2-raw-v1}`. Rows are its lines; a file that ends in .txt is taken as it is."""
+    """A text to evaluate files on besides the held-out rows, e.g. `{id: Salesforce/wikitext, config:
+    wikitext-2-raw-v1}`. Its rows are lines; a .txt file is used unchanged."""
 
     id: DataId
     """A Hub id, `s3://…`, a folder or a file, as in `dataset.id`."""
     revision: Revision = "main"
     """Branch, tag or commit on the Hub."""
     config: Text | None = None
-    """The configuration's name, where a Hub data set has several."""
+    """The configuration's name, if a Hub data set has several."""
     split: Text = "test"
-    """The split that is read."""
+    """The split to read."""
     column: Text | None = None
-    """The column of text. Unset: found by looking."""
+    """The column of text. Unset: detected."""
 
     @property
     def dataset(self) -> Dataset:
-        """The same as a data set, for what reads those."""
+        """This text as a `Dataset`, for code that reads data sets."""
         return Dataset(
             id=self.id, revision=self.revision, config=self.config, split=self.split, text=self.column, format="text"
         )
 
 
 class Evaluation(Section):
-    """How the result is looked at."""
+    """How the result is evaluated."""
 
     judge: bool = True
-    """Judge each file on the held-out rows: perplexity, KL divergence from the unquantized file, speed, samples."""
+    """Evaluate each file on the held-out rows: perplexity, KL divergence from the unquantized file, speed, samples."""
     text: PlainText | None = None
-    """A text to compute each file's perplexity on too."""
+    """A further text to compute each file's perplexity on."""
     context: Count = 512
     """Tokens of context for perplexity."""
     max_tokens: Count = 32_768
-    """Judge on at most so many tokens, of the held-out rows and of `text` each."""
+    """Use at most this many tokens of the held-out rows, and as many of `text`."""
     threads: Annotated[list[Annotated[int, Field(gt=0, le=1024), NUMBER]], AfterValidator(each_once)] = Field(
         default=[4, 8], min_length=1
     )
-    """Thread counts for the speed measurement."""
+    """Thread counts to measure the speed with."""
     samples: From0 = 3
     """Held-out prompts that the base model, the tuned model and each file answer."""
     max_new_tokens: Count = 64
-    """Length of a sample."""
+    """Tokens of each answer."""
     gate: Gate = Gate()
 
 
@@ -178,20 +178,20 @@ class Hub(Section):
 
 
 class Publish(Section):
-    """Where the finished files go, under people's names. Nothing set: the store's manifest is the result."""
+    """Where to publish the finished files, under readable names. If nothing is set, they stay in the run store."""
 
     name: FileName | None = None
-    """`<name>-Q4_K_M.gguf`. Unset: from the Hub repository or the model's id."""
+    """The name in `<name>-Q4_K_M.gguf`. Unset: from the Hub repository or the model's id."""
     folder: Folder | None = None
     """A folder, e.g. on a mounted volume."""
     s3: S3Url | None = None
     """`s3://bucket/prefix`; the credentials come from the environment."""
     hub: Hub | None = None
-    """Unset: nothing goes there."""
+    """The Hub repository to publish to."""
 
     @property
     def addresses(self) -> list[str]:
-        """Every place, as people and manifests name it."""
+        """The address of every place, as shown in messages and manifests."""
         named = (self.folder, self.s3, f"hf://{self.hub.repo_id}" if self.hub else None)
         return [one for one in named if one]
 
@@ -202,6 +202,7 @@ class Run(Section):
     id: RunId | None = None
     """Unset: the Job's name, else the hash of the spec."""
     seed: Annotated[int, Field(ge=0, lt=2**32), NUMBER] = 42
-    """For the split, the data's order, the adapter's start and dropout."""
+    """Seed for the split, the order of the data, the adapter's initial weights and dropout."""
     store: Place | None = None
-    """s3://bucket/prefix or a folder that outlives the node. Unset: `store` in the work directory."""
+    """Where finished work is kept: s3://bucket/prefix, or a folder that outlives the node. Unset: `store` in the work
+    directory."""

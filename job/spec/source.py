@@ -24,7 +24,7 @@ from job.spec.schema import Keys, nodes_at
 PREFIX = "FINETUNE__"
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 50
-HINT = "docs/spec.md and `python -m job schema` list every field with what it accepts."
+HINT = "docs/spec.md and `python -m job schema` list every field and the values it accepts."
 
 
 def _refused(message: str) -> SpecInvalid:
@@ -40,7 +40,7 @@ def read_file(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise _refused(f"the spec {path} cannot be read: {error.strerror}") from error
     if len(raw) > MAX_BYTES:
-        raise _refused(f"the spec {path} has more than {MAX_BYTES} bytes; a spec names its data, it does not hold it")
+        raise _refused(f"the spec {path} has more than {MAX_BYTES} bytes; name the data, do not include it")
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -59,7 +59,7 @@ def read_file(path: Path) -> dict[str, Any]:
 
 
 class _Unreadable(ValueError):
-    """Not YAML or JSON; says where."""
+    """The file is not valid YAML or JSON. The message gives the place."""
 
 
 def _from_json(text: str) -> Any:
@@ -91,7 +91,7 @@ def _from_yaml(text: str) -> Any:
             if isinstance(event, AliasEvent):
                 line = event.start_mark.line + 1
                 raise _Unreadable(
-                    f"line {line}: aliases (*{shown_key(event.anchor)}) are not read; write the value out"
+                    f"line {line}: aliases (*{shown_key(event.anchor)}) are not supported; write the value out"
                 )
         data = _plain(YAML(typ="safe", pure=True).load(text))
         for section in _empty_sections(YAML(typ="safe", pure=True).compose(text)):
@@ -107,7 +107,7 @@ def _from_yaml(text: str) -> Any:
     except _Unreadable:
         raise
     except ValueError as error:
-        raise _Unreadable("a number or a date in it is none") from error
+        raise _Unreadable("it contains an invalid number or date") from error
 
 
 def _mark(error: MarkedYAMLError) -> str:
@@ -116,13 +116,13 @@ def _mark(error: MarkedYAMLError) -> str:
 
 
 def _empty_sections(root: Node | None) -> list[str]:
-    """A section whose lines are all commented out is null to YAML; for `training` that would mean no training."""
+    """Sections without content, which YAML reads as null: for `training` that would mean no training."""
     pairs = root.value if isinstance(root, MappingNode) else []
     return [key.value for key, value in pairs if value.value == "" and value.tag == "tag:yaml.org,2002:null"]
 
 
 def _plain(value: Any, depth: int = 0) -> Any:
-    """With text for keys and for bytes, as JSON has them."""
+    """The value with keys and bytes as text, as in JSON."""
     if depth > MAX_DEPTH:
         raise _Unreadable("it is nested too deeply")
     if isinstance(value, dict):
@@ -130,17 +130,17 @@ def _plain(value: Any, depth: int = 0) -> Any:
     if isinstance(value, (list, tuple, set)):
         return [_plain(item, depth + 1) for item in value]
     if isinstance(value, str) and not _is_unicode(value):
-        raise _Unreadable("it has half a surrogate pair, which is no text")
+        raise _Unreadable("it contains half of a surrogate pair, which is not valid text")
     return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 
 def _is_unicode(text: str) -> bool:
-    """JSON's escapes and the environment's raw bytes can give strings that nothing can write out again."""
+    """Whether a string can be encoded: JSON's escapes and the environment's raw bytes can give strings that cannot."""
     return not any("\ud800" <= sign <= "\udfff" for sign in text)
 
 
 def overlay(data: dict[str, Any], environ: Mapping[str, str]) -> tuple[dict[Keys, str], list[Fault]]:
-    """Puts the environment's values into `data`. Gives which variable set which place, and what could not be set."""
+    """Puts the environment's values into `data`. Returns the variable that set each place, and the faults."""
     origins: dict[Keys, str] = {}
     faults = []
     names = (name for name in environ if name.upper().startswith(PREFIX))
@@ -162,7 +162,7 @@ def overlay(data: dict[str, Any], environ: Mapping[str, str]) -> tuple[dict[Keys
 
 
 def _from_text(text: str, keys: Keys) -> Any:
-    """JSON where it is JSON, except that a field of text takes `42` and `true` as the text that they are."""
+    """The value, parsed if it is JSON; for a field of text, `42` and `true` stay text."""
     try:
         value = _from_json(text)
     except (_Unreadable, RecursionError):
@@ -175,14 +175,14 @@ def _from_text(text: str, keys: Keys) -> Any:
 
 
 def _put(data: dict[str, Any], keys: Keys, value: Any, origins: Mapping[Keys, str]) -> str:
-    """Sets one value; where that cannot be, says why."""
+    """Sets one value. Returns why it cannot be set, or an empty text."""
     here = data
     for depth, key in enumerate(keys[:-1], 1):
         child = here.get(str(key))
         if child is None and keys[:depth] in origins:
             return f"{origins[keys[:depth]]} is null; write one of the two"
         if child is not None and not isinstance(child, dict):
-            what = "a list" if isinstance(child, list) else "no mapping"
+            what = "a list" if isinstance(child, list) else "not a mapping"
             whole = PREFIX + "__".join(map(str, keys[:depth])).upper()
             return f"{shown_path(keys[:depth])} is {what} here; set it as a whole, as JSON, in {whole}"
         if child is None:

@@ -19,13 +19,13 @@ from job.spec.types import (
 )
 
 TILE_TOKENS, TILE_WORDS = 2048, 8192
-"""Not options. TRL computes the loss in tiles of logits: so many tokens by so many words of the vocabulary.
+"""Not options: TRL computes the loss in tiles of this many tokens by this many entries of the vocabulary.
 job/train/numerics.py sets this size, and job/predict/activations.py counts it."""
 
 Tracker = Literal[
     "tensorboard", "wandb", "mlflow", "comet_ml", "clearml", "trackio", "swanlab", "neptune", "dvclive", "codecarbon"
 ]
-"""What transformers reports to; each is the name of its package too."""
+"""Where transformers can report to. Each name is also that of the Python package."""
 
 
 class Load(Section):
@@ -36,20 +36,20 @@ class Load(Section):
     quant_type: Literal["nf4", "fp4"] = "nf4"
     """The 4-bit type."""
     double_quant: bool = False
-    """Quantize the quantization constants too: 0.4 bits per parameter less."""
+    """Quantize the quantization constants too, which saves 0.4 bits per parameter."""
     compute_dtype: Literal["auto", "float16", "bfloat16", "float32"] = "auto"
-    """auto: bfloat16 from compute capability 8.0 on, float16 below (a T4), float32 without a GPU."""
+    """auto: bfloat16 for compute capability 8.0 or higher, float16 below (a T4), float32 without a GPU."""
 
 
 class Lora(Section):
-    """The adapter."""
+    """The LoRA adapter."""
 
     r: Annotated[int, Field(gt=0, le=4096), NUMBER] = 8
     """Rank."""
     alpha: PositiveNumber = 32
     """The adapter is scaled by alpha / r (rsLoRA: alpha / sqrt(r))."""
     dropout: Fraction = 0.1
-    """Dropout before the adapter."""
+    """Dropout on the adapter's input."""
     target_modules: Literal["all-linear"] | Annotated[Names, Field(min_length=1)] = ["q_proj", "v_proj"]
     """Names of the linear layers that get an adapter, or `all-linear`."""
     use_rslora: bool = False
@@ -71,7 +71,7 @@ class Training(Section):
     max_steps: Annotated[int, Field(ge=-1, lt=2**31), NUMBER] = -1
     """Optimizer steps; above 0 it overrides num_train_epochs."""
     max_length: Count = 1024
-    """Tokens per row; what is longer is cut."""
+    """Tokens per row; longer rows are cut."""
     per_device_train_batch_size: Count = 4
     """Rows per forward pass."""
     per_device_eval_batch_size: Count = 4
@@ -79,51 +79,52 @@ class Training(Section):
     gradient_accumulation_steps: Count = 1
     """Forward passes per optimizer step."""
     gradient_checkpointing: bool = True
-    """Compute activations again in the backward pass instead of keeping them."""
+    """Recompute activations in the backward pass instead of keeping them in memory."""
     learning_rate: Rate = 2.0e-4
     """The peak learning rate."""
     lr_scheduler_type: Literal[
         "linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup", "inverse_sqrt"
     ] = "cosine"
-    """The learning rate's course."""
+    """Learning-rate schedule."""
     warmup_ratio: Fraction = 0.03
-    """The share of the steps in which the learning rate rises."""
+    """Share of the steps used for warm-up."""
     weight_decay: NonNegativeNumber = 0.001
     """AdamW's weight decay."""
     max_grad_norm: NonNegativeNumber = 0.3
-    """Gradients are clipped to this norm; 0: not clipped."""
+    """Clip gradients to this norm; 0: do not clip."""
     optim: Literal[
         "paged_adamw_8bit", "paged_adamw_32bit", "adamw_8bit", "adamw_torch", "adamw_torch_fused", "adafactor", "sgd"
     ] = "paged_adamw_8bit"
-    """The optimizer. Without a GPU a paged or 8-bit one becomes adamw_torch, and an event says so."""
+    """The optimizer. Without a GPU, adamw_torch replaces a paged or 8-bit one, and an event reports it."""
     group_by_length: bool = True
-    """Batches of rows of like length: less padding."""
+    """Batch rows of similar length together, which needs less padding."""
     packing: bool = False
-    """Several rows in one sequence (trl only)."""
+    """Pack several rows into one sequence (trl only)."""
     fp16: Switch = "auto"
-    """Mixed precision in float16. auto: on a GPU below compute capability 8.0."""
+    """Mixed precision in float16. auto: on for a GPU below compute capability 8.0."""
     bf16: Switch = "auto"
-    """Mixed precision in bfloat16. auto: on a GPU from compute capability 8.0 on. Never below."""
+    """Mixed precision in bfloat16. auto: on for a GPU of compute capability 8.0 or higher. Off below that."""
     padding_side: Literal["right", "left"] = "right"
-    """Where a shorter row is padded."""
+    """The side on which shorter rows are padded."""
     pad_token: Annotated[str, Field(min_length=1)] | None = None
     """The padding token. Unset: EOS, as in the recipe."""
     completion_only_loss: bool | None = None
-    """Loss on the completion alone. Unset: for prompt/completion rows, yes (trl only)."""
+    """Compute the loss on the completion only. Unset: true for prompt/completion rows (trl only)."""
     assistant_only_loss: bool | None = None
-    """Loss on the assistant's turns alone. Unset: for chat rows whose template can mark them (trl only)."""
+    """Compute the loss on the assistant's turns only. Unset: true for chat rows whose template can mark them (trl
+    only)."""
     logging_steps: Count = 25
-    """A log line every so many steps."""
+    """Log every N steps."""
     eval_steps: Count | None = None
-    """Evaluate every so many steps. Unset: at each checkpoint and at the end."""
+    """Evaluate every N steps. Unset: at each checkpoint and at the end."""
     save_steps: Count = 100
-    """A checkpoint every so many steps: what a killed node costs at most."""
+    """Save a checkpoint every N steps. A run whose node is lost repeats at most this many."""
     save_total_limit: Count = 2
-    """How many checkpoints are kept."""
+    """Number of checkpoints to keep."""
     load_best_model_at_end: bool = False
-    """Take the checkpoint with the lowest held-out loss instead of the last one."""
+    """Use the checkpoint with the lowest held-out loss instead of the last one."""
     early_stopping_patience: Count | None = None
-    """Stop after so many evaluations without a lower held-out loss."""
+    """Stop after N evaluations without a lower held-out loss."""
     report_to: Annotated[list[Tracker], AfterValidator(each_once)] = ["tensorboard"]
-    """tensorboard writes its event files into the run; the others need their package and their own settings in the
-    environment; an empty list: none."""
+    """Where to report metrics. tensorboard writes its event files into the run; the others need their Python package
+    and their own settings in the environment. An empty list: nowhere."""

@@ -1,4 +1,4 @@
-"""The kinds of values that a spec's fields take, each with what it accepts and says when it does not."""
+"""The value types of a spec's fields, each with the values it accepts and the message for others."""
 
 import difflib
 import ipaddress
@@ -18,9 +18,9 @@ _Item = TypeVar("_Item")
 
 
 def _number(value: Any) -> Any:
-    """YAML's `true` would count as 1."""
+    """Refuses true and false, which would count as 1 and 0."""
     if isinstance(value, bool):
-        raise PydanticCustomError("switch_for_number", "true and false are no numbers")
+        raise PydanticCustomError("switch_for_number", "a number is expected, not true or false")
     return value
 
 
@@ -47,13 +47,16 @@ def each_once(values: list[_Item]) -> list[_Item]:
 
 def _printable(value: str) -> str:
     if not value.isprintable():
-        raise ValueError("it has control characters; write it without")
+        raise ValueError("it contains control characters; remove them")
     if value != value.strip():
-        raise ValueError("it starts or ends with white space; write it without")
+        raise ValueError("it starts or ends with white space; remove it")
     return value
 
 
 def _s3_url(value: str) -> str:
+    if not value.startswith("s3://"):
+        scheme = re.match(r"[a-z0-9+.-]{1,20}://", value, re.I)
+        raise ValueError(f"not an S3 address{f': {scheme[0]}…' if scheme else ''}; write s3://bucket/prefix")
     if not re.match(r"s3://[^/]", value):
         raise ValueError("no bucket is named; write s3://bucket/prefix")
     if not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^\s?#]*)?", value):
@@ -71,7 +74,7 @@ def _hub_id(value: str) -> str:
     bare = value.removesuffix(".git")
     if not _HUB_ID.fullmatch(value) or bare != value or re.search(r"--|\.\.|[.-]\Z|[.-]/", value):
         raise ValueError(
-            "not a name that the Hub allows; write owner/name (a-z, A-Z, 0-9, dash, underscore, dot; no `--`, no `..`, "
+            "not a valid Hub name; write owner/name (a-z, A-Z, 0-9, dash, underscore, dot; no `--`, no `..`, "
             "at most 96 characters)"
         )
     return value
@@ -92,7 +95,7 @@ def _place(value: str) -> str:
     if value.startswith("s3:"):
         return _s3_url(value)
     if "://" in value:
-        raise ValueError("neither a folder nor S3; write a path, or s3://bucket/prefix")
+        raise ValueError("neither a folder nor an S3 address; write a path, or s3://bucket/prefix")
     return value
 
 
@@ -103,7 +106,7 @@ def _folder(value: str) -> str:
 
 
 def _hub_page(value: str) -> str | None:
-    """The repository whose web page this is."""
+    """The repository if this is the address of its web page, else None."""
     found = re.match(r"https?://(?:www\.)?(?:huggingface\.co|hf\.co)/(?:datasets/)?([^/]+/[^/?#]+)", value)
     return found[1] if found and "/resolve/" not in value else None
 
@@ -144,7 +147,7 @@ def _data_url(value: str) -> str:
     if not host:
         raise ValueError("no host is named; write https://host/file.jsonl")
     if value.startswith("http://") and not _is_loopback(host):
-        raise ValueError("anyone on the way could change what comes over http; write https://")
+        raise ValueError("http:// does not protect the data from changes on the way; write https://")
     return value
 
 
@@ -157,7 +160,7 @@ def _is_loopback(host: str) -> bool:
 
 def _revision(value: str) -> str:
     if not re.fullmatch(r"(?![-/.])[^\s~^:?*\[\\]+(?<![/.])", value) or ".." in value:
-        raise ValueError("not a name that git allows; write a branch, a tag or a commit")
+        raise ValueError("not a valid git name; write a branch, a tag or a commit")
     return value
 
 
@@ -180,13 +183,13 @@ def _size(value: str) -> str:
 
 def _name(value: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,80}", value):
-        raise ValueError("not a file name for every system; write up to 81 of a-z, A-Z, 0-9, dash, underscore and dot")
+        raise ValueError("not a portable file name; write up to 81 of a-z, A-Z, 0-9, dash, underscore and dot")
     return value
 
 
 def _run_id(value: str) -> str:
     if not re.fullmatch(r"[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?", value):
-        raise ValueError("not a name for Kubernetes; write up to 63 of a-z, 0-9, dash and dot, a letter or digit first")
+        raise ValueError("not a Kubernetes name; write up to 63 of a-z, 0-9, dash and dot, a letter or digit first")
     return value
 
 
@@ -230,7 +233,7 @@ RunId = Annotated[
 
 
 class Section(BaseModel):
-    """A part of the spec: frozen, and what it does not know is a fault."""
+    """Base of every part of the spec: frozen; an unknown field is a fault."""
 
     model_config = ConfigDict(
         frozen=True,

@@ -60,13 +60,13 @@ WRONG_VARIABLES = [
     (BASE, {"EXPORT__TYPES": "[q4_k_m, q8_0]"}, 'not a list; write ["q4_k_m", "q8_0"]'),
     (BASE, {"EXPORT__TYPES__0": "q8_0"}, "export.types (FINETUNE__EXPORT__TYPES__0): a mapping -> not a list"),
     (LISTED, {"DATASET__LIMIT": "5"}, "FINETUNE__DATASET__LIMIT -> dataset is a list here; set it as a whole, as JSON"),
-    (BASE, {"MODEL__ID__X": "5"}, "FINETUNE__MODEL__ID__X -> model.id is no mapping here; set it as a whole"),
+    (BASE, {"MODEL__ID__X": "5"}, "FINETUNE__MODEL__ID__X -> model.id is not a mapping here; set it as a whole"),
     (BASE, {"TRAINING": "null", "TRAINING__FP16": "true"}, "TRAINING__FP16 -> FINETUNE__TRAINING is null; write one"),
     (BASE, {"LORA__R": "1", "lora__r": "2"}, "FINETUNE__lora__r -> FINETUNE__LORA__R sets the same"),
     (BASE, {"LORA__": "1"}, "FINETUNE__LORA__ -> a name is missing; write FINETUNE__SECTION__FIELD"),
     (BASE, {"RUN__SEED": ""}, 'run.seed (FINETUNE__RUN__SEED): "" -> not a number'),
     (BASE, {"RUN__SEED": "NaN"}, "run.seed (FINETUNE__RUN__SEED): NaN -> not a finite number"),
-    (BASE, {"RUN__SEED": "true"}, "run.seed (FINETUNE__RUN__SEED): true -> true and false are no numbers"),
+    (BASE, {"RUN__SEED": "true"}, "run.seed (FINETUNE__RUN__SEED): true -> a number is expected, not true or false"),
     (BASE, {"CHAT__SYSTEM": "\udcff"}, "FINETUNE__CHAT__SYSTEM -> not UTF-8 text"),
 ]  # fmt: skip
 

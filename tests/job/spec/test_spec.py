@@ -184,8 +184,8 @@ CROSS = [
     ({"training": None, "export": {"adapter": True}}, "export.adapter: without training or model.adapter"),
     ({"lora": {"use_dora": True}, "export": {"adapter": True}}, "export.adapter: a GGUF adapter can hold neither DoRA"),
     ({"load": {"bits": 16}, "export": {"merge_base": "quantized"}}, "export.merge_base: with load.bits 16"),
-    ({"training": None, "dataset": None, "export": {"types": ["iq1_s"]}}, "export.types: iq1_s need an importance"),
-    ({"export": {"types": ["iq2_xs", "q8_0"], "imatrix": "none"}}, "export.imatrix: iq2_xs in export.types need one"),
+    ({"training": None, "dataset": None, "export": {"types": ["iq1_s"]}}, "export.types: iq1_s needs an importance"),
+    ({"export": {"types": ["iq2_xs", "q8_0"], "imatrix": "none"}}, "export.imatrix: iq2_xs in export.types needs one"),
 ]  # fmt: skip
 
 

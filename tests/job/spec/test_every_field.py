@@ -1,0 +1,146 @@
+"""Nothing in a spec is ignored: another value of any field changes something that a run does.
+
+What a run does is looked at in `uses*.py`: never a key that hashes a whole section, which would prove nothing.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from job.spec import JobSpec
+from job.spec.sections import Dataset, Publish
+from job.spec.training import Training
+from tests.hub_server import Hub
+from tests.job.spec import uses, uses_training
+from tests.job.spec.fields import Leaf, changed, leaves, others, value_at
+from tests.job.spec.uses import Ground
+from tests.tiny_models import make_llama
+
+Use = Callable[[JobSpec, Ground], Any]
+
+ROWS = {"id": "me/rows", "config": "one", "eval_fraction": 0.4, "max_broken": 0.5, "limit": 20, "format": "text"}
+BASE: dict[str, Any] = {
+    "model": {"id": "me/model"},
+    "dataset": ROWS,
+    "training": {"per_device_train_batch_size": 2, "max_length": 24, "num_train_epochs": 2},
+    "evaluation": {"text": {"id": "me/other-rows", "config": "one", "column": "text"}},
+    "publish": {"hub": {"repo_id": "me/out-gguf"}},
+}
+BASES: dict[str, dict[str, Any]] = {
+    "dataset.0": BASE | {"dataset": [ROWS, ROWS | {"config": "two"}]},
+    "dataset.format": BASE | {"dataset": ROWS | {"format": "auto"}},
+    "chat": BASE | {"dataset": {"id": "me/chats", "config": "one"}},
+}
+"""Where a field shows only with other values beside it; by the beginning of its path."""
+
+TEMPLATE = "{% for m in messages %}{{ m['content'] + eos_token }}{% endfor %}"
+OTHERS: dict[str, list[Any]] = {
+    "model.id": ["me/other-model"],
+    "model.revision": ["later"],
+    "model.adapter": ["me/adapter"],
+    "dataset.id": ["me/other-rows"],
+    "dataset.revision": ["later"],
+    "dataset.config": ["two"],
+    "dataset.split": ["third"],
+    "dataset.eval_split": ["test"],
+    "dataset.format": ["text", "messages"],
+    "dataset.text": ["note"],
+    "dataset.columns": [{"text": "note"}],
+    "dataset.max_broken": [0.0],
+    "chat.template": [TEMPLATE],
+    "chat.system": ["Be brief."],
+    "lora.target_modules": ["all-linear", ["k_proj"]],
+    "lora.modules_to_save": [["lm_head"]],
+    "training.pad_token": ["<unk>"],
+    "training.report_to": [[]],
+    "evaluation.text.id": ["me/rows"],
+    "evaluation.text.revision": ["missing"],
+    "evaluation.text.config": ["two"],
+    "evaluation.text.split": ["third"],
+    "evaluation.text.column": ["note"],
+    "evaluation.gate.max_tuned_ratio": [2.0],
+    "evaluation.gate.max_ratio": [1.1],
+    "evaluation.gate.max_kld": [0.1],
+    "publish.name": ["Own"],
+    "publish.folder": ["published"],
+    "publish.s3": ["s3://bucket/models"],
+    "publish.hub.repo_id": ["me/other-gguf"],
+    "publish.hub.revision": ["next"],
+    "run.id": ["mine"],
+    "run.store": ["elsewhere"],
+}
+"""By option, where the schema cannot say what else is valid, or not every other value would show."""
+
+TRAINED = (uses_training.on_text, uses_training.on_other_gpus, uses_training.on_pairs, uses_training.on_chats)
+USES: dict[str, tuple[Use, ...]] = {
+    "model": (uses.fetched,),
+    "dataset": (uses.fetched,),
+    "chat": (uses.fetched, uses_training.on_chats),
+    "load": TRAINED,
+    "lora": TRAINED,
+    "training": TRAINED,
+    "evaluation.text": (uses.fetched,),
+    "evaluation.gate": (uses.gated,),
+    "publish": (uses.published,),
+    "run": (uses.identified, uses.fetched),
+}
+"""Where a field may show; by the beginning of its path."""
+
+
+@pytest.fixture
+def ground(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ground:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("FINETUNE_JOB_NAME", raising=False)
+    uses.fill(hub)
+    return Ground(tmp_path / "runs", hub)
+
+
+def of_path(table: dict[str, Any], leaf: Leaf, default: Any) -> Any:
+    """What a table says of the longest beginning of the path."""
+    parts = leaf.name.split(".")
+    found = (".".join(parts[:n]) for n in range(len(parts), 0, -1))
+    return next((table[name] for name in found if name in table), default)
+
+
+def unused(spec: type[BaseModel], section: str, ground: Ground) -> list[str]:
+    """Every field of a section that shows in nothing."""
+    seen: dict[Any, Any] = {}
+    found = []
+    for leaf in [leaf for leaf in leaves(spec) if leaf.option == section or leaf.option.startswith(f"{section}.")]:
+        base = spec.model_validate(of_path(BASES, leaf, BASE))
+        data = base.model_dump(mode="json")
+        now = value_at(data, leaf.path)
+        for value in others(leaf, now, OTHERS):
+            other = spec.model_validate(changed(data, leaf.path, value))
+            if not any(_differs(use, base, other, ground, seen) for use in of_path(USES, leaf, ())):
+                found.append(f"{leaf.name}: nobody uses it ({value!r} changes as little as {now!r})")
+    return found
+
+
+def _differs(use: Use, base: Any, other: Any, ground: Ground, seen: dict[Any, Any]) -> bool:
+    key = (use, base.model_dump_json())
+    if key not in seen:
+        seen[key] = use(base, ground)
+    return bool(seen[key] != use(other, ground))
+
+
+LIGHT = ("model", "dataset", "evaluation.text", "evaluation.gate", "publish", "run")
+
+
+@pytest.mark.parametrize("section", LIGHT)
+def test_every_field_is_used(section: str, ground: Ground) -> None:
+    assert unused(JobSpec, section, ground) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("section", ["chat", "load", "lora", "training"])
+def test_every_field_of_a_training_is_used(section: str, ground: Ground) -> None:
+    ground.model = make_llama(ground.root / "tiny", hidden=64, layers=1, heads=2, intermediate=64)
+    assert unused(JobSpec, section, ground) == []
+
+
+def test_no_field_is_forgotten() -> None:
+    assert [leaf.name for leaf in leaves(JobSpec) if not of_path(USES, leaf, ())] == []

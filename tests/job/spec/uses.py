@@ -1,0 +1,125 @@
+"""What a run does with a spec, as plain values: each function does the real thing on little data."""
+
+import json
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from job.artifacts import Artifact, sha256_of
+from job.errors import JobError
+from job.evaluate import gate
+from job.fetch import sources
+from job.fetch import stage as fetch_stage
+from job.fetch.identity import run_id
+from job.publish.hub import HubPublisher
+from job.publish.publisher import Publisher
+from job.run.folders import store_url
+from job.run.records import StageRecord
+from job.spec import JobSpec
+from job.spec.naming import file_names
+from tests.hub_server import Hub
+from tests.job.fetch.models import GOOD, safetensors
+
+
+@dataclass
+class Ground:
+    """Where runs are tried: a folder, a Hub, and a tiny model with its adapter for what needs one."""
+
+    root: Path
+    hub: Hub
+    model: Path | None = None
+    adapter: Path | None = None
+    numbers: Any = field(default_factory=count)
+
+    def folder(self) -> Path:
+        path = self.root / str(next(self.numbers))
+        path.mkdir(parents=True)
+        return path
+
+
+def jsonl(rows: list[Any]) -> bytes:
+    return "".join(f"{row if isinstance(row, str) else json.dumps(row)}\n" for row in rows).encode()
+
+
+def _quotes(what: str) -> bytes:
+    """Rows that are text or pairs, and two broken ones."""
+    rows = [{"text": f"{what} {n}", "note": f"Note {n}", "prompt": f"{n}?", "completion": "Yes."} for n in range(30)]
+    return jsonl([*rows, "{", "{"])
+
+
+def _chats(what: str) -> bytes:
+    turns = [[("user", f"{what} {n}?"), ("assistant", f"It is {n}.")] for n in range(20)]
+    return jsonl([{"messages": [{"role": role, "content": text} for role, text in chat]} for chat in turns])
+
+
+def fill(hub: Hub) -> None:
+    """Models, an adapter and rows: in two configurations and splits, on two branches."""
+    for kind, name, files, later in (
+        ("model", "me/model", GOOD, {"model.safetensors": safetensors((0, 4))}),
+        ("model", "me/other-model", GOOD | {"model.safetensors": safetensors((0, 9))}, {}),
+        ("model", "me/adapter", {"adapter_config.json": b"{}", "adapter_model.safetensors": safetensors((0, 2))}, {}),
+        ("dataset", "me/rows", _splits(_quotes, "Rows"), _splits(_quotes, "Later rows")),
+        ("dataset", "me/other-rows", _splits(_quotes, "Other rows"), {}),
+        ("dataset", "me/chats", _splits(_chats, "Chats"), {}),
+    ):
+        hub.add(name, files, kind)  # type: ignore[arg-type]
+        if later:
+            hub.repos.commit(hub.repo(name, kind), "later", later, "later")  # type: ignore[arg-type]
+
+
+def _splits(rows: Any, what: str) -> dict[str, bytes]:
+    return {f"{c}/{s}.jsonl": rows(f"{what} of {c}, {s}") for c in ("one", "two") for s in ("train", "test", "third")}
+
+
+def fetched(spec: JobSpec, ground: Ground) -> Any:
+    """The files and rows of every name in the spec."""
+    try:
+        inputs = fetch_stage.Inputs(sources=sources.resolve(spec), want_text=True)
+        result = fetch_stage.run(spec, inputs, ground.folder())
+    except JobError as error:
+        return f"refused: {error.message}"
+    rows = result.data and [path.read_text() for path in (result.data.train, result.data.eval) if path]
+    return [result.model_digest, result.adapter_digest, rows, result.text and result.text.read_text()]
+
+
+def identified(spec: JobSpec, ground: Ground) -> Any:
+    """A name that is given is used; what hashes the whole spec would prove nothing."""
+    return [spec.run.id and run_id(spec), store_url(spec, Path("work"))]
+
+
+def published(spec: JobSpec, ground: Ground) -> Any:
+    """The places, the names there, and the repository and branch that are made."""
+    publisher = Publisher(spec, "one")
+    for place in publisher._places:
+        if isinstance(place, HubPublisher):
+            place.check_write()
+    made = [(repo.id, repo.private, sorted(repo.branches)) for repo in ground.hub.repos.all.values()]
+    for key in [key for key, repo in ground.hub.repos.all.items() if "gguf" in repo.id]:
+        del ground.hub.repos.all[key]
+    names = file_names(spec, "q8_0", [Artifact(path="model.gguf", sha256="", size=0)])
+    return [[place.url for place in publisher._places], sorted(names.values()), made]
+
+
+def gated(spec: JobSpec, ground: Ground) -> Any:
+    """The verdict on a result that is a little worse in every way."""
+    records = {
+        "train": _record("train", loss_before=1.0, loss_after=1.1),
+        "quantize/q4_k_m": _record("quantize", bits_per_weight=5.0),
+        "evaluate/q4_k_m": _record(
+            "evaluate", type="q4_k_m", distance={"ratio": 1.2, "ratio_error": 0.0, "kld": 0.2, "kld_error": 0.0}
+        ),
+    }
+    try:
+        return gate.check(spec, records)
+    except JobError as error:
+        return error.message
+
+
+def _record(stage: str, **metrics: Any) -> StageRecord:
+    return StageRecord(stage=stage, key="k", artifacts=[], metrics=metrics)
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    """Every file below a folder."""
+    return {p.relative_to(folder).as_posix(): sha256_of(p) for p in sorted(folder.rglob("*")) if p.is_file()}

@@ -1,0 +1,95 @@
+"""What a training would do with a spec: the trainer itself, made on a tiny model, and its arguments on other GPUs."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
+
+from job.errors import EnvironmentUnfit, JobError
+from job.spec import JobSpec
+from job.train import arguments, precision
+from job.train import stage as train_stage
+from tests.job.spec.uses import Ground, jsonl
+
+ROWS = {
+    "text": [{"text": f"Of number {n}" + " and more" * (n % 5) + "."} for n in range(12)],
+    "prompt_completion": [{"prompt": f"What is {n}? ", "completion": f"It is {n}."} for n in range(12)],
+    "messages": [
+        {"messages": [{"role": "user", "content": f"And {n}?"}, {"role": "assistant", "content": f"Yes, {n}."}]}
+        for n in range(12)
+    ],
+}
+
+
+def on_text(spec: JobSpec, ground: Ground) -> Any:
+    return _trainer(spec, ground, "text")
+
+
+def on_pairs(spec: JobSpec, ground: Ground) -> Any:
+    return _trainer(spec, ground, "prompt_completion")
+
+
+def on_chats(spec: JobSpec, ground: Ground) -> Any:
+    return _trainer(spec, ground, "messages")
+
+
+def on_other_gpus(spec: JobSpec, ground: Ground) -> Any:
+    """On a T4 and from an A100 on."""
+    return [_arguments(spec, capability) for capability in ((7, 5), (8, 0))]
+
+
+def _arguments(spec: JobSpec, capability: tuple[int, int]) -> Any:
+    with mock.patch.object(precision, "_capability", lambda: capability):
+        try:
+            chosen = precision.choose(spec)
+        except EnvironmentUnfit as error:
+            return f"refused: {error.message}"
+        given = arguments.common(spec, chosen, Path("out"), evaluates=True, micro_batch=None)
+    return [chosen.compute, given]
+
+
+def _trainer(spec: JobSpec, ground: Ground, kind: Any) -> Any:
+    from transformers import set_seed
+
+    from job.train.model import load_base, load_tokenizer, with_adapter
+
+    assert ground.model
+    folder = ground.folder()
+    for name in ("train", "eval"):
+        (folder / f"{name}.jsonl").write_bytes(jsonl(ROWS[kind]))
+    inputs = train_stage.Inputs(
+        model=ground.model, train=folder / "train.jsonl", eval=folder / "eval.jsonl", kind=kind
+    )
+    set_seed(spec.run.seed)
+    try:
+        chosen = precision.choose(spec)
+        tokenizer = load_tokenizer(spec, ground.model, kind)
+        model = with_adapter(spec, load_base(spec, ground.model, chosen), None)
+        stop = SimpleNamespace(asked=False)
+        trainer = train_stage.make_trainer(spec, inputs, folder, model, tokenizer, chosen, stop)
+    except JobError as error:
+        return f"refused: {error.message}"
+    return json.loads(json.dumps(_inside(trainer), default=str).replace(str(folder), "FOLDER"))
+
+
+def _inside(trainer: Any) -> Any:
+    """What it will train with; not the tokenizer's settings, which it may or may not read."""
+    model, dataset = trainer.model, trainer.train_dataset
+    quantization = getattr(model.config, "quantization_config", None)
+    return {
+        "class": type(trainer).__name__,
+        "arguments": trainer.args.to_dict(),
+        "callbacks": [
+            [type(one).__name__, getattr(one, "_every", None), getattr(one, "early_stopping_patience", None)]
+            for one in trainer.callback_handler.callbacks
+        ],
+        "batch": {name: tensor.tolist() for name, tensor in next(iter(trainer.get_train_dataloader())).items()},
+        "rows": [dataset[n]["input_ids"] for n in range(len(dataset))],
+        "adapter": {name: config.to_dict() for name, config in model.peft_config.items()},
+        "quantization": quantization.to_dict() if quantization else None,
+        "weights": {
+            name: [str(weight.dtype), weight.requires_grad, float(weight.float().sum())]
+            for name, weight in model.named_parameters()
+        },
+    }
