@@ -1,6 +1,6 @@
 """What can go wrong, each with its exit code and whether a retry can help.
 
-The codes follow sysexits.h where it has one for the case. The Job's podFailurePolicy is derived
+The codes follow sysexits.h where it has one for the case, and 2 is what every command line parser exits with. The Job's podFailurePolicy is derived
 from `JobError.kubernetes` (https://kubernetes.io/docs/concepts/workloads/controllers/job/#pod-failure-policy):
 ``FailJob`` ends the Job, ``Ignore`` starts a new pod that is not counted, ``Count`` counts
 towards backoffLimit.
@@ -32,6 +32,13 @@ class JobError(Fault):
 
     code: ClassVar[int] = 70
     kubernetes: ClassVar[Action] = "Count"
+
+
+class UsageInvalid(JobError):
+    """There is no such command, option or value of an option."""
+
+    code = 2  # the command line parser itself exits with it, and nothing here raises it
+    kubernetes = "FailJob"
 
 
 class SpecInvalid(JobError):
@@ -150,6 +157,11 @@ def named(error: Exception) -> JobError:
     """
     if isinstance(error, JobError):
         return error
+    if isinstance(error, ModuleNotFoundError) and error.name and "." not in error.name:  # a package, not a part of one
+        return EnvironmentUnfit(
+            f"the Python package {error.name} is not installed",
+            hint="Install the job with what it needs: pip install '.[job]' in the checkout.",
+        )
     if not isinstance(error, OSError) or error.errno is None:  # libraries raise OSError without a number for their own
         return Bug(f"{type(error).__name__}: {error}", hint="This is a bug; the log has its traceback.")
     if isinstance(error, PermissionError) and error.filename:

@@ -10,7 +10,7 @@ compile() {
 }
 compile runtime.in -o runtime.txt "$@"
 compile dev.in -c runtime.txt -o dev.txt "$@"
-compile push.in -c runtime.txt -o push.txt "$@"
+compile launcher.in -c runtime.txt -o launcher.txt "$@"
 compile uv.in -o uv.txt "$@"
 compile --no-deps cuda-build.in -c runtime.txt -o cuda-build.txt "$@"
 compile --no-deps smollm2.in -o smollm2.txt "$@"

@@ -12,7 +12,7 @@ from typing import Any
 
 from tests import ROOT
 
-INSTALLED = set(re.findall(r"^([a-z0-9.-]+)==", (ROOT / "requirements" / "push.txt").read_text(), flags=re.M))
+INSTALLED = set(re.findall(r"^([a-z0-9.-]+)==", (ROOT / "requirements" / "launcher.txt").read_text(), flags=re.M))
 
 
 class OnlyInstalled(MetaPathFinder):

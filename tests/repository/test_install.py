@@ -1,0 +1,95 @@
+"""`pip install .` gives the launcher without torch: the checkout is installed into an environment of its own."""
+
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from tests import ROOT
+
+SOURCES = ("job", "k8s", "push", "requirements", "pyproject.toml", "README.md", "LICENSE")
+LAUNCH = "--gpu t4 --platform gke --model a/b --dataset c/d --dry-run"
+
+
+@pytest.fixture(scope="module")
+def bin_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bin/ of an environment into which pip installed the checkout, with the versions of the lock file."""
+    folder = tmp_path_factory.mktemp("installed")
+    checkout = folder / "checkout"
+    checkout.mkdir()
+    for name in SOURCES:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, checkout / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(ROOT / name, checkout)
+    locked = re.findall(r"^[a-z0-9.-]+==[^ ]+", (ROOT / "requirements" / "launcher.txt").read_text(), flags=re.M)
+    (folder / "constraints.txt").write_text("\n".join(locked))
+    subprocess.run([sys.executable, "-m", "venv", str(folder / "venv")], check=True, timeout=120)
+    pip = [str(folder / "venv" / "bin" / "pip"), "install", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, "-c", str(folder / "constraints.txt"), str(checkout)], check=True, timeout=500)
+    return folder / "venv" / "bin"
+
+
+def run(bin_folder: Path, command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """The command in an environment that has nothing of this one, in a folder outside the checkout."""
+    program, *arguments = command.split()
+    environment = {"PATH": f"{bin_folder}:/usr/bin:/bin", "HOME": str(cwd), "HF_ENDPOINT": "http://127.0.0.1:9"}
+    return subprocess.run(
+        [str(bin_folder / program), *arguments],
+        capture_output=True, text=True, timeout=120, check=False, cwd=cwd, env=environment,
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+def test_the_launcher_is_installed_without_torch(bin_folder: Path, tmp_path: Path) -> None:
+    code = (
+        "import importlib.util as u; print([n for n in ('torch','transformers','huggingface_hub') if u.find_spec(n)])"
+    )
+    (tmp_path / "which.py").write_text(code)
+    assert run(bin_folder, "python which.py", tmp_path).stdout == "[]\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("finetune-run --help", "Usage"),
+        ("finetune-run gpus --help", "Usage"),
+        (f"finetune-run {LAUNCH}", "kind: Job"),
+        ("python -m push --help", "Usage"),
+        ("python -m push plan --help", "Usage"),
+        ("python -m job schema", '"properties"'),
+    ],
+)
+def test_what_needs_no_torch_runs_without_it(bin_folder: Path, tmp_path: Path, command: str, said: str) -> None:
+    done = run(bin_folder, command, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert said in done.stdout
+
+
+@pytest.mark.slow
+def test_a_spec_is_checked_and_planned_without_torch(bin_folder: Path, tmp_path: Path) -> None:
+    shutil.copy(ROOT / "examples" / "recipe.yaml", tmp_path / "my.yaml")
+    for command in ("check my.yaml", "plan my.yaml --gpu t4"):
+        done = run(bin_folder, f"python -m job {command}", tmp_path)
+        assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+def test_running_the_job_without_its_extra_says_what_to_install(bin_folder: Path, tmp_path: Path) -> None:
+    shutil.copy(ROOT / "examples" / "recipe.yaml", tmp_path / "my.yaml")
+    done = run(bin_folder, "python -m job run my.yaml", tmp_path)
+    assert done.returncode == 78, done.stderr
+    assert "is not installed" in done.stderr and "pip install '.[job]'" in done.stderr
+
+
+def test_the_two_lists_of_requirements_are_the_dependencies_and_the_extra() -> None:
+    dynamic = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["dynamic"]
+    assert dynamic["dependencies"] == {"file": ["requirements/launcher.in"]}
+    assert dynamic["optional-dependencies"] == {"job": {"file": ["requirements/job.in"]}}
+    runtime = [line for line in (ROOT / "requirements" / "runtime.in").read_text().splitlines() if line[0] != "#"]
+    assert runtime == ["-r launcher.in", "-r job.in"]
