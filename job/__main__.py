@@ -8,10 +8,9 @@ from typing import Annotated, NoReturn
 import typer
 
 from job import logs
-from job.errors import Bug, JobError, SpecInvalid, named
+from job.errors import Bug, JobError, named
 from job.redaction import redact
 
-USAGE = 2  # what the command line parser exits with
 TERMINATION_LIMIT = 3000  # bytes; Kubernetes keeps 4096 and cuts at the front
 SpecPath = Annotated[
     Path | None, typer.Argument(envvar="FINETUNE_SPEC", help="The spec: a YAML or JSON file.", show_default=False)
@@ -137,7 +136,6 @@ def main() -> NoReturn:
         app()
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 0
-        code = SpecInvalid.code if code == USAGE else code
     except Exception as error:  # noqa: BLE001 - the one place that catches everything
         fault = named(error)
         if isinstance(fault, Bug) and fault is not error:

@@ -1,9 +1,9 @@
 """What can go wrong, each with its exit code and whether a retry can help.
 
-The codes follow sysexits.h where it has one for the case, and 2 is what every command line parser exits with. The Job's podFailurePolicy is derived
-from `JobError.kubernetes` (https://kubernetes.io/docs/concepts/workloads/controllers/job/#pod-failure-policy):
-``FailJob`` ends the Job, ``Ignore`` starts a new pod that is not counted, ``Count`` counts
-towards backoffLimit.
+The codes follow sysexits.h where it has one for the case; 2 is what every command line parser exits with. The Job's
+podFailurePolicy is derived from `JobError.kubernetes`
+(https://kubernetes.io/docs/concepts/workloads/controllers/job/#pod-failure-policy): ``FailJob`` ends the Job,
+``Ignore`` starts a new pod that is not counted, ``Count`` counts towards backoffLimit.
 """
 
 import os

@@ -28,9 +28,6 @@ launch.register(app)
 manage.register(app)
 results.register(app)
 
-COMMANDS = {
-    "launch", "plan", "status", "list", "logs", "wait", "cancel", "resume", "results", "gpus",
-}  # fmt: skip
 _OWN = {"--help", "--version", "--install-completion", "--show-completion"}
 
 

@@ -1,9 +1,9 @@
 """From what stands on the command line to what is sent: spec, placement, settings, manifest, and what to tell."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from job import __version__
 from job.artifacts import Frozen
@@ -24,11 +24,26 @@ from k8s.manifest.settings import Resources, Settings
 from k8s.manifest.sweep import Index, indexes, variable
 from k8s.placement.nodes import Node
 from k8s.placement.place import Placement, place
-from k8s.placement.wish import Wish
+from k8s.placement.wish import Wish, cards_of
 
 IMAGE = f"finetune-run:{__version__}"
 BESIDE_SCRATCH = 16 << 30
 """Bytes on the node's disk beside a scratch volume: /tmp, the cache, the log."""
+
+
+class Asked(NamedTuple):
+    """What the command line asks for, checked as far as that goes without a cluster. `model`: its sizes, else `unknown`
+    says why they are not known; `vram`: bytes on the GPU while training, None if not known; `resources` and `settings`:
+    what was given of them."""
+
+    spec: JobSpec
+    sweep: tuple[Index, ...]
+    wish: Wish
+    model: Anatomy | None
+    unknown: str
+    vram: int | None
+    resources: dict[str, Any]
+    settings: dict[str, Any]
 
 
 class Prepared(Frozen):
@@ -78,53 +93,65 @@ def pairs(options: Sequence[str], flag: str) -> dict[str, str]:
     return found
 
 
-def prepare(
-    cluster: Cluster | None,
-    wish_of: Any,
-    read: Any,
+def ask(
+    wish_of: Callable[[int | None], Wish],
+    read: Callable[[Mapping[str, str]], JobSpec],
     *,
     sweeps: Sequence[str] = (),
-    title: str | None = None,
-    salt: str = "",
     resources: Mapping[str, Any] = {},
     **settings: Any,
-) -> Prepared:
+) -> Asked:
+    """Checks everything that can be checked without a cluster: a wrong option is named before a missing cluster.
+
+    `wish_of(needs)` gives the Wish; `resources` replaces single figures of the prediction. Raises SettingsInvalid,
+    SpecInvalid, and GpuUnavailable if the run does not fit on any card that is named.
+    """
+    cards_of(wish_of(None))
+    Settings.of(**{"name": "unnamed", "resources": dict(resources)} | settings)
+    spec = read({})
+    sweep = indexes(read, sweeps)
+    model, unknown = anatomy_here(spec)
+    needs = [vram_needed(one, predict(one, model, exact=False)) for one in ([one.spec for one in sweep] or [spec])]
+    vram = None if None in needs else max(one or 0 for one in needs)
+    wish = wish_of(vram)
+    cards_of(wish)
+    return Asked(spec, sweep, wish, model, unknown, vram, dict(resources), settings)
+
+
+def prepare(cluster: Cluster | None, asked: Asked, *, title: str | None = None, salt: str = "") -> Prepared:
     """Decides everything that can be decided before anything is sent.
 
-    `wish_of(needs)` gives the Wish; `resources` replaces single figures of the prediction. `cluster` is None where
-    nothing may be asked (`--dry-run` with `--platform` and no cluster). Raises the launcher's faults and SpecInvalid.
+    `cluster` is None where nothing may be asked (`--dry-run` with `--platform` and no cluster). Raises the launcher's
+    faults.
     """
-    spec: JobSpec = read({})
-    sweep = indexes(read, sweeps)
-    specs = [one.spec for one in sweep] or [spec]
-    model, unknown = anatomy_here(spec)
-    needs = [vram_needed(one, predict(one, model, exact=False)) for one in specs]
-    vram = None if None in needs else max(one or 0 for one in needs)
-    wish: Wish = wish_of(vram)
-    nodes = cluster.nodes() if cluster and wish.gpus != ("none",) else None
-    placement = place(wish, nodes)
+    specs, model = [one.spec for one in asked.sweep] or [asked.spec], asked.model
+    nodes = cluster.nodes() if cluster and asked.wish.gpus != ("none",) else None
+    placement = place(asked.wish, nodes)
     on_gpu = bool(placement.resource)
-    on_volume = bool(settings.get("store_pvc"))
+    on_volume = bool(asked.settings.get("store_pvc"))
     found = [predicted(one, model, placement, on_volume=on_volume) for one in specs]
-    asked = [resources_of(one, on_gpu=on_gpu) for one in found]
-    largest = {name: max(getattr(one, name) for one in asked) for name in Resources.model_fields}
-    if settings.get("scratch"):
+    needed = [resources_of(one, on_gpu=on_gpu) for one in found]
+    largest = {name: max(getattr(one, name) for one in needed) for name in Resources.model_fields}
+    if asked.settings.get("scratch"):
         largest["disk"] = min(largest["disk"], BESIDE_SCRATCH)
-    size = Resources(**(largest | dict(resources)))
-    settings = {"deadline_s": sum(one.deadline_s for one in found)} | settings
+    size = Resources(**(largest | asked.resources))
+    settings = {
+        "deadline_s": sum(one.deadline_s for one in found),
+        "namespace": cluster.namespace if cluster else "default",
+    } | asked.settings
     made = Settings.of(
-        name=job_name(title or run_name(spec), specs, salt), placement=placement, resources=size, **settings
+        name=job_name(title or run_name(asked.spec), specs, salt), placement=placement, resources=size, **settings
     )
     notes = [
-        *([unknown] if unknown else []),
+        *([asked.unknown] if asked.unknown else []),
         *placement.notes,
         *_storeless(specs, made),
-        *_paths(spec),
+        *_paths(asked.spec),
     ]
     _check_room(size, placement, nodes)
     return Prepared(
-        spec=spec, sweep=sweep, placement=placement, settings=made, manifest=render(made, spec, sweep), vram=vram,
-        notes=tuple(notes),
+        spec=asked.spec, sweep=asked.sweep, placement=placement, settings=made,
+        manifest=render(made, asked.spec, asked.sweep), vram=asked.vram, notes=tuple(notes),
     )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from k8s.cluster.client import Cluster
 from k8s.cluster.submit import Submitted, submit
 from k8s.manifest.parse import resources
 from k8s.placement.wish import Wish
-from k8s.prepare import Prepared, check_references, prepare
+from k8s.prepare import Prepared, ask, check_references, prepare
 from push import price
 from push.annotations import COMMIT, FILE, PUSHED, REPOSITORY, URL, Origin, with_commit
 from push.changes import Changed
@@ -61,8 +61,7 @@ def prepared(cluster: Cluster, one: Changed, spec: JobSpec, config: Config, orig
         return spec
 
     deadline: dict[str, Any] = {"deadline_s": int(config.deadline_hours * 3600)} if config.deadline_hours else {}
-    return prepare(
-        cluster,
+    asked = ask(
         wish,
         read,
         resources=resources(config.cpu, config.memory, config.disk),
@@ -80,6 +79,7 @@ def prepared(cluster: Cluster, one: Changed, spec: JobSpec, config: Config, orig
         annotations={REPOSITORY: origin.repository, COMMIT: origin.commit, FILE: one.name, URL: origin.url},
         **deadline,
     )
+    return prepare(cluster, asked)
 
 
 def _unnamed(metadata: dict[str, Any]) -> dict[str, Any]:

@@ -70,15 +70,8 @@ def page(facts: Facts) -> str:
 
 
 def _cells(facts: Facts, line: table.Line) -> list[Cell]:
-    found = []
-    for column in table.columns(facts.lines):
-        value: Any = {
-            "size": line.size, "bits": line.bits, "perplexity": line.perplexity, "on text": line.text,
-            "KLD": line.kld, "same top": line.same_top, "ms/token": line.ms,
-            "GPU layers": int(line.gpu_layers.split("/")[0]) if line.gpu_layers else None,
-        }.get(column.heading)  # fmt: skip
-        found.append(Cell(column.shown(line), value[0] if isinstance(value, tuple) else value))
-    return found
+    shown = table.columns(facts.lines)
+    return [Cell(column.shown(line), column.number(line) if column.number else None) for column in shown]
 
 
 def _plots(facts: Facts) -> dict[str, str | None]:

@@ -31,15 +31,21 @@ class Line(NamedTuple):
 
 
 class Column(NamedTuple):
-    """A heading, what it means, and a cell's text."""
+    """A heading, what it means, a cell's text, and the number by which a reader sorts the column; a column of words has
+    none."""
 
     heading: str
     meaning: str
     shown: Callable[[Line], str]
+    number: Callable[[Line], float | None] | None
 
 
 def _pair(value: tuple[float, float] | None, digits: int = 2) -> str:
     return "" if value is None else f"{value[0]:.{digits}f} ± {value[1]:.{digits}f}"
+
+
+def _first(value: tuple[float, float] | None) -> float | None:
+    return value[0] if value else None
 
 
 def megabytes(size: int | None) -> str:
@@ -50,27 +56,53 @@ def megabytes(size: int | None) -> str:
 
 
 COLUMNS = (
-    Column("file", "the published name", lambda line: line.name),
-    Column("type", "llama.cpp's type; in brackets: how training loaded the model", lambda line: line.type),
-    Column("size", "millions of bytes", lambda line: megabytes(line.size)),
-    Column("bits", "per weight, of the tensors", lambda line: "" if line.bits is None else f"{line.bits:.2f}"),
+    Column("file", "the published name", lambda line: line.name, None),
+    Column("type", "llama.cpp's type; in brackets: how training loaded the model", lambda line: line.type, None),
+    Column("size", "millions of bytes", lambda line: megabytes(line.size), lambda line: line.size),
     Column(
-        "perplexity", "exp of the mean loss on held-out rows, ± standard error", lambda line: _pair(line.perplexity)
+        "bits",
+        "per weight, of the tensors",
+        lambda line: "" if line.bits is None else f"{line.bits:.2f}",
+        lambda line: line.bits,
     ),
-    Column("on text", "perplexity on evaluation.text, ± standard error", lambda line: _pair(line.text)),
+    Column(
+        "perplexity",
+        "exp of the mean loss on held-out rows, ± standard error",
+        lambda line: _pair(line.perplexity),
+        lambda line: _first(line.perplexity),
+    ),
+    Column(
+        "on text",
+        "perplexity on evaluation.text, ± standard error",
+        lambda line: _pair(line.text),
+        lambda line: _first(line.text),
+    ),
     Column(
         "KLD",
         "KL divergence from the unquantized file, nats per token",
         lambda line: "" if line.kld is None else f"{line.kld[0]:.4f}",
+        lambda line: _first(line.kld),
     ),
     Column(
         "same top",
         "share of tokens for which both find the same one likeliest",
         lambda line: "" if line.same_top is None else f"{line.same_top:.1%}",
+        lambda line: line.same_top,
     ),
-    Column("ms/token", "generation, milliseconds", lambda line: "" if line.ms is None else f"{line.ms:.1f}"),
-    Column("GPU layers", "layers that ran on the GPU, of how many", lambda line: line.gpu_layers),
+    Column(
+        "ms/token",
+        "generation, milliseconds",
+        lambda line: "" if line.ms is None else f"{line.ms:.1f}",
+        lambda line: line.ms,
+    ),
+    Column(
+        "GPU layers",
+        "layers that ran on the GPU, of how many",
+        lambda line: line.gpu_layers,
+        lambda line: int(line.gpu_layers.split("/")[0]) if line.gpu_layers else None,
+    ),
 )
+"""Of the card, the page, the terminal and the chat: what is added here is in all of them."""
 
 
 def lines(files: Sequence[tuple[str, str]], records: Records) -> list[Line]:

@@ -1,8 +1,15 @@
-"""Who works on a run: compare-and-swap on one small file, with a fencing number.
+"""Who works on a run: compare-and-swap on one small file.
 
-{"job", "attempt", "fence", "host", "renewed", "free"}. Nobody's clock is trusted: a contender watches whether
+{"job", "attempt", "holders", "host", "renewed", "free"}. Nobody's clock is trusted: a contender watches whether
 `renewed` still counts up for as long as the lease may go unrenewed. A holder on the same machine whose process
 is gone is replaced at once.
+
+`holders` counts who has held the lease, for people who read the file. It is not a fencing number. Neither S3 nor a
+folder can make the write of one object depend on another object, so no store refuses a file because its writer has lost
+the lease; a check of the lease before each write would leave the moment between the two. So a process that was frozen
+for longer than its lease lasts may still write until its next renewal, which is due within a quarter of that time and
+ends it. What it writes then cannot pass for another's work: attempts write under their own number, `stage.json` and
+`manifest.json` are written only if absent, and a file that is not what its SHA-256 says is refused, never used.
 """
 
 import json
@@ -60,9 +67,9 @@ class Lease:
     _released: threading.Event = field(default_factory=threading.Event)
 
     @property
-    def fence(self) -> int:
-        """Grows with every holder: a later holder's is higher."""
-        return int(self.body["fence"])
+    def holders(self) -> int:
+        """How many have held it, this one included."""
+        return int(self.body["holders"])
 
     def keep(self) -> "Lease":
         threading.Thread(target=self._renew, name="lease", daemon=True).start()
@@ -104,18 +111,30 @@ def acquire(store: Store, key: str, *, job: str, attempt: str, on_lost: Callable
     while True:
         found = store.get(key)
         if found is None:
-            fence, absent, match = 1, True, None
+            earlier, absent, match = 0, True, None
         else:
             holder = json.loads(found[0])
             if not holder["free"] and not _is_gone(holder["host"]) and _still_renewed(store, key, found):
                 raise _refusal(holder, job, store, key)
-            fence, absent, match = holder["fence"] + 1, False, found[1]
-        body = {"job": job, "attempt": attempt, "fence": fence, "host": host_identity(), "renewed": 0, "free": False}
+            earlier, absent, match = _holders(holder), False, found[1]
+        body = {
+            "job": job,
+            "attempt": attempt,
+            "holders": earlier + 1,
+            "host": host_identity(),
+            "renewed": 0,
+            "free": False,
+        }
         try:
             tag = store.put(key, json.dumps(body).encode(), if_absent=absent, if_match=match)
         except Conflict:
             continue  # another contender was faster: look again
         return Lease(store, key, body, tag, on_lost).keep()
+
+
+def _holders(body: dict[str, Any]) -> int:
+    """Earlier releases wrote it as `fence`."""
+    return int(body.get("holders") or body.get("fence") or 0)
 
 
 def _still_renewed(store: Store, key: str, first: tuple[bytes, str]) -> bool:

@@ -108,18 +108,14 @@ def launch(
     """
     from k8s.cluster.submit import submit
     from k8s.manifest.parse import affinity_of, reference, resources, scratch_of
-    from k8s.prepare import IMAGE, check_references, cluster_or_none, pairs, prepare, spec_from
+    from k8s.prepare import IMAGE, ask, check_references, cluster_or_none, pairs, prepare, spec_from
 
-    cluster = cluster_or_none(context, namespace, needed=not ((dry_run or emit) and (platform or gpu == "none")))
-    prepared = prepare(
-        cluster,
+    asked = ask(
         _wish(gpu, platform, label, spot, shared, mig, tolerations or []),
         spec_from(spec, model, dataset, sets or []),
         sweeps=sweeps or [],
-        title=name,
-        salt=os.urandom(8).hex() if if_exists == "new" else "",
         resources=resources(cpu, memory, disk),
-        namespace=namespace or (cluster.namespace if cluster else "default"),
+        **_namespace(namespace),
         image=image or IMAGE,
         pull_policy=pull_policy,
         pull_secrets=pull_secrets or (),
@@ -148,6 +144,8 @@ def launch(
         no_proxy=no_proxy,
         ca=reference(ca, "--ca"),
     )
+    cluster = cluster_or_none(context, namespace, needed=not ((dry_run or emit) and (platform or gpu == "none")))
+    prepared = prepare(cluster, asked, title=name, salt=os.urandom(8).hex() if if_exists == "new" else "")
     if dry_run or emit:
         from k8s.chart.emit import values_of
         from k8s.yaml_text import text_of
@@ -195,16 +193,15 @@ def plan(
     Example: `finetune-run plan --spec my.yaml --gpu t4 --price 0.35`
     """
     from job.plan import describe
-    from k8s.prepare import IMAGE, cluster_or_none, prepare, spec_from
+    from k8s.prepare import IMAGE, ask, cluster_or_none, prepare, spec_from
 
-    cluster = cluster_or_none(context, namespace, needed=not platform and gpu != "none")
-    prepared = prepare(
-        cluster,
+    asked = ask(
         _wish(gpu, platform, label, spot, shared, mig, tolerations or []),
         spec_from(spec, model, dataset, sets or []),
         image=IMAGE,
-        namespace=namespace or (cluster.namespace if cluster else "default"),
+        **_namespace(namespace),
     )
+    prepared = prepare(cluster_or_none(context, namespace, needed=not platform and gpu != "none"), asked)
     card = prepared.placement.gpus[0] if prepared.placement.gpus else None
     if output is Output.table:
         typer.echo(describe(prepared.spec, card, price))
@@ -228,6 +225,11 @@ def _wish(
         )  # fmt: skip
 
     return of
+
+
+def _namespace(named: str | None) -> dict[str, Any]:
+    """The setting, if it was given; else the kubeconfig's counts."""
+    return {"namespace": named} if named else {}
 
 
 def _show(prepared: Any) -> None:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from k8s.output import Output
+from k8s.placement.platforms import PLATFORMS
 
 _WHERE, _RUN, _GPU = "Where", "What", "GPU"
 Context = Annotated[str | None, typer.Option(help="A context of the kubeconfig.", rich_help_panel=_WHERE)]
@@ -30,8 +31,7 @@ Sweeps = Annotated[
 Gpu = Annotated[str, typer.Option(help="t4, l4, a100, …; several: t4,l4; auto: the smallest that fits; none: the CPU")]
 Platform = Annotated[
     str | None,
-    typer.Option(help="gke, eks, karpenter, eks-auto, aks, aks-nap, gfd, custom: instead of looking.",
-                 rich_help_panel=_GPU, show_default=False),
+    typer.Option(help=f"{', '.join(PLATFORMS)}: instead of looking.", rich_help_panel=_GPU, show_default=False),
 ]  # fmt: skip
 Label = Annotated[
     str | None,

@@ -121,10 +121,6 @@ BASE: dict[str, Any] = {
     # A GPU that was asked for and did not come ends the run before anything is downloaded (job/gpu_faults.py).
     "gpuEnv": _env(FINETUNE_GPU="required"),
     "storeEnv": _env(FINETUNE__RUN__STORE=STORE),
-    "caEnv": _env(
-        **dict.fromkeys(
-            ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "AWS_CA_BUNDLE", "CURL_CA_BUNDLE"), f"{CA_FOLDER}/ca.crt"
-        )
-    ),
+    "caEnv": _env(**dict.fromkeys(_CA_VARIABLES, f"{CA_FOLDER}/ca.crt")),
 }
 """`single` and `sweep` are laid over `job`; `env` with `singleEnv` or `sweepEnv`, and the others where they apply."""

@@ -13,14 +13,13 @@ from typing import Any
 from pydantic import Field
 
 from job.artifacts import Frozen
-from job.predict.gpus import GPUS
 from k8s.errors import GpuUnavailable, SettingsInvalid
 from k8s.placement import inventory
 from k8s.placement.gpu_names import GPU_NAMES
 from k8s.placement.kinds import INSTANCE_TYPE, Kind
 from k8s.placement.nodes import Node, Taint, Term, Toleration
 from k8s.placement.platforms import PLATFORMS, PROVIDERS, PlatformName
-from k8s.placement.wish import Wish, check, memory_of, suits, too_small
+from k8s.placement.wish import Wish, cards_of, check_labels_known, memory_of
 
 _ABOUT_GPUS = re.compile(r"gpu|nvidia|accelerator", re.I)
 
@@ -61,10 +60,9 @@ def place(wish: Wish, nodes: Sequence[Node] | None) -> Placement:
     """
     if wish.gpus == ("none",):
         return Placement(tolerations=wish.tolerations)
-    check(wish, nodes is not None)
-    names = [name for name in (GPUS if wish.is_auto else wish.gpus) if suits(wish, name)]
-    if not names:
-        raise too_small(wish)
+    names = cards_of(wish)
+    if nodes is None:
+        check_labels_known(wish)
     search = _Search(wish, nodes)
     groups = [[name] for name in names] if wish.is_auto else [names]
     options = [(group, kind) for group in groups for kind in wish.kinds]

@@ -36,6 +36,9 @@ class Wish(Frozen):
     def of(cls, text: str, **options: Any) -> "Wish":
         """From what stands behind --gpu: `t4`, `t4,l4,a10`, `a100`, `auto`, `none`. Raises SettingsInvalid."""
         names = [name.strip().lower() for name in text.split(",") if name.strip()]
+        platform = options.get("platform")
+        if platform is not None and platform not in PLATFORMS:
+            raise SettingsInvalid(f"--platform: {platform[:40]!r} is not known", hint=f"Known: {', '.join(PLATFORMS)}.")
         if names == ["auto"] or names == ["none"]:
             return cls(gpus=tuple(names), **options)
         found: list[str] = []
@@ -63,8 +66,21 @@ class Wish(Frozen):
         return (Expression(label["key"], "In", tuple(label["values"].split(","))),) if label else ()
 
 
-def check(wish: Wish, nodes_known: bool) -> None:
-    """Raises SettingsInvalid where parts of a wish do not fit together."""
+def cards_of(wish: Wish) -> list[str]:
+    """The cards that can be what is asked for, from the smallest; none on the CPU. Nothing is asked of a cluster.
+
+    Raises SettingsInvalid if the parts of a wish do not fit together, and GpuUnavailable if no card suits.
+    """
+    if wish.gpus == ("none",):
+        return []
+    _check(wish)
+    names = [name for name in (GPUS if wish.is_auto else wish.gpus) if _suits(wish, name)]
+    if not names:
+        raise _too_small(wish)
+    return names
+
+
+def _check(wish: Wish) -> None:
     if wish.shared and wish.mig:
         raise SettingsInvalid("a share and a MIG slice cannot both be asked for", hint="Leave one out.")
     if wish.mig and not _PROFILE.fullmatch(wish.mig):
@@ -80,14 +96,19 @@ def check(wish: Wish, nodes_known: bool) -> None:
         )
     if wish.platform == "custom" and not wish.label:
         raise SettingsInvalid("platform custom needs the label that tells the GPUs apart", hint="Name it: key=value.")
-    if not nodes_known and not wish.platform and not wish.label:
+
+
+def check_labels_known(wish: Wish) -> None:
+    """Raises SettingsInvalid if nothing says how nodes that cannot be read are labelled."""
+    if not wish.platform and not wish.label:
+        known = ", ".join(name for name in PLATFORMS if name != "custom")
         raise SettingsInvalid(
             "the nodes may not be read, so nothing says how GPUs are labelled here",
-            hint="Name the platform: --platform gke, eks, karpenter, eks-auto, aks, aks-nap or gfd.",
+            hint=f"Name the platform with --platform: {known}.",
         )
 
 
-def suits(wish: Wish, name: str) -> bool:
+def _suits(wish: Wish, name: str) -> bool:
     """Whether this card can be what is asked for."""
     if wish.mig and not GPU_NAMES[name].mig:
         return False
@@ -101,7 +122,7 @@ def memory_of(wish: Wish, name: str) -> int:
     return min(GPUS[name].memory, int(slice_["gb"]) * 950_000_000) if slice_ else GPUS[name].memory
 
 
-def too_small(wish: Wish) -> LauncherError:
+def _too_small(wish: Wish) -> LauncherError:
     """Why none of the cards that are named suits."""
     if wish.mig and not wish.is_auto and not any(GPU_NAMES[name].mig for name in wish.gpus):
         can = ", ".join(name for name in GPUS if GPU_NAMES[name].mig)

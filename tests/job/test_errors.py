@@ -1,11 +1,19 @@
 """The exit codes, and what Kubernetes does at each."""
 
+import re
+import subprocess
+import sys
+
+import click
 import pytest
 
 from job import errors
 from job.errors import JobError, every_error
+from k8s.errors import every_error as every_error_of_the_launcher
+from tests import ROOT
 
 DOCUMENTED = {
+    "UsageInvalid": (2, "FailJob"),
     "SpecInvalid": (64, "FailJob"),
     "DataInvalid": (65, "FailJob"),
     "NotFound": (66, "FailJob"),
@@ -40,8 +48,32 @@ def test_no_two_errors_share_a_code() -> None:
 
 
 def test_no_code_is_one_that_a_shell_a_signal_or_the_launcher_uses() -> None:
-    taken = {0, 1, 2, *range(10, 20), *range(126, 256)}
-    assert all(error.code not in taken and 64 <= error.code <= 113 for error in every_error())
+    taken = {0, 1, *range(10, 20), *range(126, 256)}
+    codes = [error.code for error in every_error() if error is not errors.UsageInvalid]
+    assert all(code not in taken and 64 <= code <= 113 for code in codes)
+
+
+def test_the_code_of_a_wrong_command_line_is_the_parsers_own() -> None:
+    assert errors.UsageInvalid.code == click.UsageError.exit_code
+
+
+@pytest.mark.parametrize("program", ["job", "k8s.launch", "push"])
+@pytest.mark.parametrize("words", [["no-such-command"], ["--no-such-option"]], ids=" ".join)
+def test_a_command_line_that_no_program_has_exits_2_everywhere(program: str, words: list[str]) -> None:
+    done = subprocess.run([sys.executable, "-m", program, *words], capture_output=True, text=True, cwd=ROOT, timeout=60)
+    assert (done.returncode, done.stdout) == (errors.UsageInvalid.code, ""), done.stderr
+    assert "No such" in done.stderr
+
+
+def test_the_page_of_exit_codes_has_each_of_them_once() -> None:
+    table = re.findall(r"^\| ([\d, ]+) \|", (ROOT / "docs" / "exit-codes.md").read_text(), flags=re.M)
+    codes = [int(code) for cell in table for code in cell.split(",")]
+    assert codes == sorted(error.code for error in every_error())
+
+
+def test_the_launchers_page_has_each_of_the_launchers_codes() -> None:
+    table = re.findall(r"^\| (1\d) \|", (ROOT / "docs" / "launcher.md").read_text(), flags=re.M)
+    assert list(map(int, table)) == [error.code for error in every_error_of_the_launcher()]
 
 
 @pytest.mark.parametrize("error", list(every_error()), ids=lambda error: error.__name__)

@@ -1,5 +1,6 @@
 """Who works on a run: one at a time, whatever their clocks say."""
 
+import json
 import os
 import subprocess
 import sys
@@ -40,14 +41,22 @@ def test_a_live_peer_of_the_same_job_and_another_job_are_told_apart(store: Store
     held.release()
 
 
-def test_a_released_lease_is_free_at_once_and_the_fence_grows(store: Store) -> None:
+def test_a_released_lease_is_free_at_once_and_its_holders_are_counted(store: Store) -> None:
     first = take(store)
     first.release()
     started = time.monotonic()
     second = take(store, "b")
     assert time.monotonic() - started < 0.5
-    assert second.fence == first.fence + 1
+    assert (first.holders, second.holders) == (1, 2)
     second.release()
+
+
+def test_a_lease_that_an_earlier_release_left_is_taken_over(store: Store) -> None:
+    left = {"job": "a", "attempt": "a-0", "fence": 3, "host": "h [1] 1 1", "renewed": 7, "free": True}
+    store.put(KEY, json.dumps(left).encode())
+    held = take(store)
+    assert held.holders == 4
+    held.release()
 
 
 def test_a_holder_that_died_on_this_machine_is_replaced_at_once(store: Store, tmp_path: Path) -> None:
@@ -61,7 +70,7 @@ def test_a_holder_that_died_on_this_machine_is_replaced_at_once(store: Store, tm
     started = time.monotonic()
     held = take(store)
     assert time.monotonic() - started < 5
-    assert held.fence == 2
+    assert held.holders == 2
     held.release()
 
 
@@ -71,7 +80,7 @@ def test_a_holder_elsewhere_that_no_longer_renews_is_replaced(store: Store, monk
         elsewhere.setattr(lease.Lease, "keep", lambda self: self)
         silent = take(store)
     held = take(store)
-    assert held.fence == silent.fence + 1
+    assert held.holders == silent.holders + 1
     held.release()
 
 
@@ -80,7 +89,7 @@ def test_the_one_that_lost_its_lease_is_told(store: Store) -> None:
     take(store, on_lost=lost.set)
     found = store.get(KEY)
     assert found
-    store.put(KEY, found[0].replace(b'"fence": 1', b'"fence": 2'), if_match=found[1])
+    store.put(KEY, found[0].replace(b'"holders": 1', b'"holders": 2'), if_match=found[1])
     assert lost.wait(5)
 
 

@@ -1,0 +1,75 @@
+"""What is wrong with a command line is said before the cluster is asked for, so it is said without one too."""
+
+import sys
+from typing import Any, NamedTuple
+
+import pytest
+
+from k8s.launch import main
+
+RUN = ["--model", "./no/such/model", "--dataset", "./rows.jsonl"]
+"""A run of which nothing is predicted: no network is asked."""
+
+
+class Said(NamedTuple):
+    code: int
+    error: str
+
+
+@pytest.fixture
+def without_a_cluster(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
+    def run(*words: str) -> Said:
+        monkeypatch.setenv("KUBECONFIG", "/nowhere")
+        monkeypatch.setattr(sys, "argv", ["finetune-run", *words])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return Said(int(ended.value.code or 0), " ".join(capsys.readouterr().err.split()))
+
+    return run
+
+
+WRONG = [
+    (["--gpu", "t5"], 16, "--gpu: 't5' is not known"),
+    (["--gpu", "t4", "--platform", "gcp"], 16, "--platform: 'gcp' is not known"),
+    (["--gpu", "a100", "--mig", "big"], 16, "--mig: 'big'"),
+    (["--gpu", "t4", "--mig", "1g.5gb"], 16, "no MIG on this GPU"),
+    (["--gpu", "t4", "--toleration", "a:b"], 16, "--toleration: 'a:b'"),
+    (["--gpu", "t4", "--gpu-label", "x"], 16, "Write key=value, or key=value1,value2."),
+    (["--gpu", "t4", "--platform", "gfd", "--spot"], 16, "nothing says how spot nodes are labelled"),
+    (["--gpu", "t4", "--set", "lora.r=none"], 64, "lora.r"),
+    (["--gpu", "t4", "--set", "lora.r"], 16, "--set: 'lora.r'"),
+]
+
+
+@pytest.mark.parametrize("command", ["launch", "plan"])
+@pytest.mark.parametrize(("options", "code", "words"), WRONG, ids=lambda value: str(value))
+def test_a_wrong_option_is_named_before_a_missing_cluster(
+    without_a_cluster: Any, command: str, options: list[str], code: int, words: str
+) -> None:
+    said = without_a_cluster(command, *RUN, *options)
+    assert said.code == code and words in said.error and "cluster is configured" not in said.error
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--sweep", "lora.r"], "--sweep: 'lora.r'"),
+        (["--label", "team"], "--label: 'team'"),
+        (["--env", "A=b", "--env", "FINETUNE_SPEC=x"], "FINETUNE_SPEC is set by the Job itself"),
+        (["--image", "NOT AN IMAGE"], "image:"),
+        (["--memory", "much"], "--memory: 'much'"),
+        (["--cpu", "0"], "resources.cpu:"),
+        (["--namespace", "Mine"], "namespace:"),
+    ],
+    ids=lambda value: str(value),
+)
+def test_a_wrong_setting_is_named_before_a_missing_cluster(
+    without_a_cluster: Any, options: list[str], words: str
+) -> None:
+    said = without_a_cluster("launch", *RUN, "--gpu", "t4", *options)
+    assert said.code == 16 and words in said.error and "cluster is configured" not in said.error
+
+
+def test_what_is_right_needs_the_cluster(without_a_cluster: Any) -> None:
+    said = without_a_cluster("launch", *RUN, "--gpu", "t4")
+    assert said.code == 10 and "no cluster is configured" in said.error
