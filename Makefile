@@ -10,9 +10,10 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 export DO_NOT_TRACK := 1
 BIN := .venv/bin
 WORKERS ?= $(shell nproc)
+GENERATORS := scripts/spec_defaults.py scripts/spec_reference.py scripts/chart.py scripts/quant_table.py
 
 .PHONY: help setup system browser llama versitygw helm actionlint kubernetes smollm2 image e2e demo demo-plan test \
-	test-fast check chart lock bench clean
+	test-fast check docs lock bench clean
 
 help: ## what can be made
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -68,8 +69,8 @@ check: setup ## types, lint, import contracts
 	@$(BIN)/lint-imports --no-logo 2>/dev/null | tail -5
 	@$(BIN)/shellcheck -S warning scripts/*.sh scripts/image/*.sh bench/gpu/*.sh entrypoint.sh .ci/run
 
-chart: setup ## what the chart reads of Python: values, schema, placement, table
-	@$(BIN)/python scripts/chart.py
+docs: llama ## what is written from code: the spec's reference and defaults, the table of types, the chart's files
+	@for script in $(GENERATORS); do $(BIN)/python $$script; done
 
 lock: setup ## compile requirements/*.in again
 	@PATH=$(CURDIR)/$(BIN):$$PATH scripts/lock.sh

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "spec.md"
 NOBODY_MEETS = 2**31  # a bound from here on only keeps numbers within what the libraries can hold
 HEAD = """\
-<!-- Written by scripts/spec_reference.py from job/spec/sections.py; change that, then run it again. -->
+<!-- Written by scripts/spec_reference.py from job/spec/sections.py; change that, then run `make docs`. -->
 
 # The spec
 
@@ -84,7 +84,7 @@ def main() -> int:
         return 0
     if PAGE.is_file() and PAGE.read_text() == wanted:
         return 0
-    print(f"{PAGE.relative_to(ROOT)} is not up to date; run scripts/spec_reference.py", file=sys.stderr)
+    print(f"{PAGE.relative_to(ROOT)} is not up to date; run make docs", file=sys.stderr)
     return 1
 
 

@@ -297,13 +297,6 @@ def test_every_example_is_a_valid_spec(path: Path) -> None:
     assert load(path, {}).model.id
 
 
-def test_writing_the_reference_again_changes_nothing() -> None:
-    done = subprocess.run(
-        [sys.executable, ROOT / "scripts/spec_reference.py", "--check"], capture_output=True, text=True
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-
-
 @pytest.mark.parametrize("text", ["run: {seed: -1}\n", "x"])
 def test_the_program_exits_64_before_it_fetches_anything(write: Any, text: str) -> None:
     command = [sys.executable, "-m", "job", "check", str(write(BASE + text))]

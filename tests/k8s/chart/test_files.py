@@ -1,20 +1,12 @@
 """What the chart has of Python is what Python writes now."""
 
 import jsonschema
-import pytest
 from ruamel.yaml import YAML
 
-from k8s.chart.files import files, rows
+from k8s.chart.files import rows
 from k8s.chart.schema import schema
 from k8s.chart.values import DEFAULTS, ChartValues
 from tests.k8s.chart.charts import CHART
-
-WRITTEN = files((CHART / "README.md").read_text())
-
-
-@pytest.mark.parametrize("name", WRITTEN)
-def test_writing_it_again_changes_nothing(name: str) -> None:
-    assert (CHART / name).read_text() == WRITTEN[name], "run `make chart`"
 
 
 def test_the_values_file_has_the_defaults_and_they_are_valid() -> None:
