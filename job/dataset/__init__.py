@@ -1,7 +1,7 @@
 """Data sets: from local files of many formats to one train.jsonl and one eval.jsonl of normalized rows.
 
-`sources` finds the files of a configuration and a split, `opening` and the readers turn bytes into rows,
-`layouts` finds out how rows are to be read, `normalize` does it, `prepare` splits, weighs and writes.
+`splits` finds the files of a configuration and a split, `opening` and the readers turn bytes into rows, `layouts`
+detects how rows are read, `normalize` converts them, `prepare` splits, weights and writes them.
 """
 
 from job.dataset.prepare import Prepared, prepare

@@ -1,4 +1,4 @@
-"""The `configs:` of a data set card: which files hold which configuration and split.
+"""Reads the `configs:` of a data set card: the files of each configuration and split.
 
 https://huggingface.co/docs/hub/datasets-manual-configuration
 """
@@ -17,7 +17,7 @@ _FRONT = re.compile(r"\A\ufeff?---[ \t]*\r?\n(.*?)\r?\n---[ \t]*(?:\r?\n|\Z)", r
 
 
 def card_configs(readme: str | None) -> list[dict[str, Any]]:
-    """The `configs` list of a README's YAML head; empty when there is none or it cannot be read."""
+    """The `configs` list of a README's YAML head; empty if there is none or it cannot be read."""
     head = _FRONT.match(readme or "")
     if head is None:
         return []
@@ -36,7 +36,7 @@ def card_configs(readme: str | None) -> list[dict[str, Any]]:
 
 
 def _depth(text: str) -> int:
-    """How deep the brackets go, if quotes are overlooked: a parser takes minutes for thousands."""
+    """How deep the brackets are nested, ignoring quotes: a parser needs minutes for thousands."""
     opened = deepest = 0
     for mark in re.findall(r"[\[\]{}]", text):
         opened = opened + 1 if mark in "[{" else max(opened - 1, 0)
@@ -45,7 +45,7 @@ def _depth(text: str) -> int:
 
 
 def chosen_config(configs: list[dict[str, Any]], wanted: str | None, name: str) -> dict[str, Any]:
-    """The configuration of that name; without a name the default one. Raises NotFound, naming those that exist."""
+    """The configuration of that name, or the default one. Raises NotFound, with the names of those that exist."""
     names = [_word(config.get("config_name"), "default") for config in configs]
     if wanted in names:
         return configs[names.index(wanted)]
@@ -58,7 +58,7 @@ def chosen_config(configs: list[dict[str, Any]], wanted: str | None, name: str) 
 
 
 def split_files(config: dict[str, Any], names: list[str]) -> dict[str, list[str]]:
-    """Split -> the files that the configuration's patterns name. Empty where it has no `data_files`."""
+    """Split -> the files that the configuration's patterns match. Empty if it has no `data_files`."""
     patterns = config.get("data_files")
     folder = data_dir(config) or "."
     by_split: dict[str, list[str]] = {}
@@ -74,12 +74,12 @@ def split_files(config: dict[str, Any], names: list[str]) -> dict[str, list[str]
 
 
 def data_dir(config: dict[str, Any]) -> str:
-    """The folder that a configuration's files are in; '' where it names none."""
+    """The folder with a configuration's files; '' if it names none."""
     return _word(config.get("data_dir"), "").strip("./")
 
 
 def _word(value: Any, default: str) -> str:
-    """A scalar as text. Never a list: one made of aliases is small in YAML and fills the memory as text."""
+    """A scalar as text. Never a list: a list of aliases is small in YAML but can fill the memory as text."""
     return str(value) if isinstance(value, str | int) else default
 
 
@@ -89,7 +89,8 @@ def _matching(pattern: str, names: list[str]) -> list[str]:
 
 
 def _matches(steps: tuple[str, ...], parts: list[str]) -> bool:
-    """Step by step over the folders, so that a hostile pattern with many stars costs no more than others."""
+    """Whether a pattern matches, folder by folder, so that a hostile pattern with many stars is not slower than
+    others."""
     reached = {0}
     for step in steps:
         if "**" in step and reached:

@@ -1,4 +1,4 @@
-"""CSV (RFC 4180): a header, quotes, line breaks inside quotes; the delimiter is seen in the header."""
+"""CSV (RFC 4180): a header, quotes, line breaks inside quotes; the delimiter is detected in the header."""
 
 import csv
 import io
@@ -10,13 +10,13 @@ from job.dataset.rows import MAX_ROW, Broken, Row, shown
 from job.errors import DataInvalid
 
 _COST_OF_A_LINE = 64
-"""What reading a line twice costs beside its characters, counted as characters."""
+"""The fixed cost of reading a line twice, in characters."""
 
 _Line = tuple[int, str, Broken | None]
 
 
 def csv_rows(file: io.BufferedReader, name: str, delimiter: str | None = None) -> Generator[Row, None, None]:
-    """The rows, each with the number of its first line. Raises DataInvalid when the header cannot be used."""
+    """The rows, each with the number of its first line. Raises DataInvalid if the header cannot be used."""
     csv.field_size_limit(MAX_ROW)
     records = _Records(file, name, delimiter)
     header = next(records, None)
@@ -29,22 +29,22 @@ def csv_rows(file: io.BufferedReader, name: str, delimiter: str | None = None) -
     if twice:
         raise DataInvalid(
             f"{name}: the CSV header names {', '.join(map(shown, twice[:5]))} twice",
-            hint="The first line must name the columns, each once.",
+            hint="Name each column once in the first line.",
         )
     for line, fields in records:
         if isinstance(fields, Broken):
             yield line, fields
         elif len(fields) != len(names):
-            yield line, Broken(f"the row has {len(fields)} fields, the header names {len(names)}")
+            yield line, Broken(f"the row has {len(fields)} fields, but the header has {len(names)}")
         else:
             yield line, dict(zip(names, fields, strict=True))
 
 
 class _Records:
-    """The records of a file; blank lines are none.
+    """The records of a file; blank lines are skipped.
 
-    A quote that is never closed swallows the lines behind it. Those are read again, so that one bad line
-    costs one row; the bytes read twice are bounded, or a hostile file would take quadratic time.
+    An unclosed quote swallows the lines after it. These are read again, so that one bad line costs one row. The number
+    of bytes read twice is limited: a hostile file would otherwise take quadratic time.
     """
 
     def __init__(self, file: io.BufferedReader, name: str, delimiter: str | None) -> None:

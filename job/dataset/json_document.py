@@ -1,8 +1,8 @@
 """Rows of one JSON document, streamed: a list of objects, or an object that holds one such list.
 
-The document is decoded value by value, so its size does not matter. A syntax error ends it, since
-nobody can say where the next row begins; a row that is merely unusable (nested too deeply, too long,
-bytes that are not UTF-8) costs only itself.
+The document is decoded value by value, so its size does not matter. A syntax error ends the reading,
+since the start of the next row is unknown. A row that is only unusable (nested too deeply, too long, bytes that are
+not UTF-8) costs one row.
 """
 
 import codecs
@@ -18,7 +18,7 @@ from job.errors import DataInvalid
 
 _CHUNK = 1 << 20
 _NEAR_THE_END = 16
-"""A decoding error so close to the window's end may come from a word or an escape that is cut off there."""
+"""Characters. A decoding error this close to the window's end may come from a value that is cut off there."""
 _DECODER = json.JSONDecoder()
 _SPACE = re.compile(r"[ \t\r\n]*")
 _SCALAR = re.compile(r"[^,\]}\s]*")
@@ -26,16 +26,16 @@ _MARKS = re.compile(r'[\[\]{}]|"(?:[^"\\]|\\.)*"?', re.DOTALL)
 
 
 def list_rows(file: io.BufferedReader, name: str) -> Generator[Row, None, None]:
-    """The elements of the list that the document is."""
+    """The elements of a document that is a list."""
     document = _Document(file, name)
     document.expect("[")
     yield from _elements(document)
     if document.peek():
-        raise document.fault("there is more behind the end of the list")
+        raise document.fault("there is text after the end of the list")
 
 
 def wrapped_rows(file: io.BufferedReader, name: str) -> Generator[Row, None, None]:
-    """The elements of the first list of objects in the object that the document is."""
+    """The elements of the first list of objects in a document that is an object."""
     document = _Document(file, name)
     document.expect("{")
     while document.peek() != "}":
@@ -53,7 +53,7 @@ def wrapped_rows(file: io.BufferedReader, name: str) -> Generator[Row, None, Non
         if document.peek() != "}":
             document.expect(",")
     raise DataInvalid(
-        f"{name} is one JSON object without a list of rows", hint="Give a list of objects, or one object a line."
+        f"{name} is one JSON object without a list of rows", hint="Write a list of objects, or one object a line."
     )
 
 
@@ -75,7 +75,7 @@ def _elements(document: "_Document") -> Generator[Row, None, None]:
 
 
 class _Document:
-    """A window onto the text. Bytes that are not UTF-8 become lone surrogates, which no row may hold."""
+    """A window of the text. Bytes that are not UTF-8 become lone surrogates, which make a row unusable."""
 
     def __init__(self, file: io.BufferedReader, name: str) -> None:
         self._file, self._name = file, name
@@ -88,11 +88,11 @@ class _Document:
     def fault(self, what: str, line: int | None = None) -> DataInvalid:
         return DataInvalid(
             f"{self._name}, line {line or self.line}: not JSON: {what}",
-            hint="Mend the file, or give JSON Lines, where a broken row costs only itself.",
+            hint="Fix the file, or use JSON Lines, in which a broken row costs only one row.",
         )
 
     def peek(self) -> str:
-        """The next character that is no space; '' at the end."""
+        """The next character that is not white space; '' at the end."""
         while True:
             end = _SPACE.match(self._text, self._at).end()  # type: ignore[union-attr]
             self._advance(end)
@@ -106,7 +106,7 @@ class _Document:
         self._advance(self._at + 1)
 
     def value(self) -> Any:
-        """The next value; Broken where it is whole but cannot be used. Raises DataInvalid at a syntax error."""
+        """The next value, or Broken if it is complete but cannot be used. Raises DataInvalid at a syntax error."""
         self.peek()
         while True:
             try:
@@ -128,7 +128,7 @@ class _Document:
             return Broken(f"the row is longer than {MAX_ROW >> 20} MiB") if too_long else value
 
     def _skipped(self, broken: Broken) -> Broken:
-        """Goes behind the value that begins here, by its brackets alone."""
+        """Skips the value that begins here, by its brackets alone."""
         while (end := self._end_by_brackets()) is None:
             if not self._more(max(_CHUNK, len(self._text) - self._at)):
                 raise self.fault("a value has no end")
@@ -154,7 +154,8 @@ class _Document:
         self._at = to
 
     def _more(self, count: int) -> bool:
-        """Reads on. False at the end of the file. Raises DataInvalid where a value is longer than MAX_READ."""
+        """Reads more text. Returns False at the end of the file. Raises DataInvalid if a value is longer than
+        MAX_READ."""
         if self._ended:
             return False
         if len(self._text) - self._at > MAX_READ:

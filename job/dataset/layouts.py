@@ -1,6 +1,6 @@
-"""Finds out how the rows of a set are to be read, from the columns of its first rows and the spec.
+"""Detects how the rows of a data set are read, from the columns of its first rows and the spec.
 
-The formats, the columns that each expects, and the names that are taken for them without being told:
+The formats, the columns that each expects, and the names that are recognized for them:
 
     messages           messages | conversation                      chat turns {role, content}
     sharegpt           conversations                                chat turns {from, value}
@@ -8,9 +8,9 @@ The formats, the columns that each expects, and the names that are taken for the
     prompt_completion  prompt, completion | prompt, response | question, answer | query, response | input, output
     text               text | the only text column | content | quote
 
-Alpaca rows become conversations, because a model with a chat template learns an instruction best in it.
-A pair of columns other than prompt/completion is taken only where it is the only one and nothing beside
-it (a `context`, a `text`) would be lost.
+Alpaca rows become conversations, because a model with a chat template learns instructions best in that form.
+A pair of columns other than prompt/completion is used only if it is the only pair and no other column (a `context`,
+a `text`) would be lost.
 """
 
 from collections.abc import Callable
@@ -36,7 +36,7 @@ _WOULD_BE_LOST = ("text", "content", "context", "passage", "choices", "options",
 
 
 class Layout(Frozen):
-    """How a row is read: `columns` maps what the format expects to what the data has."""
+    """How a row is read: `columns` maps the names that the format expects to the names in the data."""
 
     format: Format
     kind: Kind
@@ -44,7 +44,7 @@ class Layout(Frozen):
 
 
 def find_layout(dataset: Dataset, heads: list[dict[str, Any]], name: str) -> Layout:
-    """The layout of a set, from its first rows. Raises DataInvalid, naming the columns and what to set."""
+    """The layout of a data set, from its first rows. Raises DataInvalid with the columns and the fields to set."""
     seen = list(dict.fromkeys(column for row in heads for column in row))
     renames = _renames(dataset, seen, name)
     wanted: list[Format] = list(EXPECTED)
@@ -58,9 +58,11 @@ def find_layout(dataset: Dataset, heads: list[dict[str, Any]], name: str) -> Lay
         columns = _FINDERS[kind](renames, seen, heads)
         if columns:
             return Layout(format=kind, kind=_kind(kind, columns, heads), columns=columns)
-    what = "as it is" if dataset.format == "auto" else f"as {dataset.format}"
+    what = (
+        "it is unclear how to read a row" if dataset.format == "auto" else f"a row cannot be read as {dataset.format}"
+    )
     raise DataInvalid(
-        f"{name}: no way is known to read a row {what}; its columns are {listed(map(shown, seen))}",
+        f"{name}: {what}; its columns are {listed(map(shown, seen))}",
         hint="Set dataset.text to the column of plain text, or dataset.columns to "
         "{prompt: …, completion: …}, {instruction: …, output: …} or {messages: …}.",
     )
@@ -75,19 +77,19 @@ def _renames(dataset: Dataset, seen: list[str], name: str) -> dict[str, str]:
         if expected not in known:
             raise DataInvalid(
                 f"dataset.columns: no format expects a column {shown(expected)}",
-                hint=f"Write it the other way round? The names before the colon are: {', '.join(sorted(known))}.",
+                hint=f"Are the names the wrong way round? Before the colon write one of: {', '.join(sorted(known))}.",
             )
         if actual not in seen:
             option = "dataset.text" if dataset.text == actual else "dataset.columns"
             raise DataInvalid(
-                f"{name}: no column {shown(actual)} ({option}); its columns are {listed(map(shown, seen))}",
+                f"{name}: there is no column {shown(actual)} ({option}); its columns are {listed(map(shown, seen))}",
                 hint=f"Set {option} to one of them.",
             )
     return renames
 
 
 def _column(renames: dict[str, str], seen: list[str], *names: str) -> str | None:
-    """The data's column for the first name, as renamed, or the first of the names that the data has."""
+    """The data's column for the first of `names`: the renamed one, or the first of `names` that the data has."""
     if names[0] in renames:
         return renames[names[0]]
     return next((name for name in names if name in seen), None)

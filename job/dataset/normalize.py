@@ -1,4 +1,4 @@
-"""From a row as the data has it to one of the three kinds that training knows.
+"""Converts a row of the data to one of the three kinds that training reads.
 
 {"text": …}    {"prompt": …, "completion": …}    {"messages": [{"role", "content"}, …]}
 """
@@ -28,10 +28,10 @@ _ROLES = {
 
 
 def normalizer(layout: Layout, kind: Kind, system: str | None) -> Callable[[dict[str, Any]], Normalized]:
-    """What turns a row of this layout into one of this kind; it raises Broken for a row that cannot be used.
+    """A function that turns a row of this layout into one of this kind. It raises Broken for a row that cannot be used.
 
-    A prompt with its completion becomes a conversation without loss, so `kind` may ask for that.
-    `system` is put before each conversation that has no system prompt of its own.
+    A prompt with its completion can also become a conversation, without loss. `system` is added to each conversation
+    that has no system prompt of its own.
     """
     columns = layout.columns
 
@@ -58,22 +58,22 @@ def _text(row: dict[str, Any], column: str) -> str:
 
 
 def _optional(row: dict[str, Any], column: str | None) -> str:
-    """A column that may be missing or empty."""
+    """The text of a column that may be missing or empty."""
     value = row.get(column) if column else None
     return "" if value is None or value == "" else _clean(value, f"column {shown(column)}", may_be_empty=True)
 
 
 def _clean(value: Any, where: str, *, may_be_empty: bool = False) -> str:
     if not isinstance(value, str):
-        raise Broken(f"{where} holds {kind_name(value)}, not text")
+        raise Broken(f"{where} contains {kind_name(value)}, not text")
     if not may_be_empty and not value.strip():
         raise Broken(f"{where} is empty")
     if "\0" in value:
-        raise Broken(f"{where} holds a NUL character")
+        raise Broken(f"{where} contains a NUL character")
     try:
         value.encode()
     except UnicodeEncodeError as error:
-        raise Broken(f"{where} is not UTF-8, or holds half of a surrogate pair") from error
+        raise Broken(f"{where} is not UTF-8, or contains half of a surrogate pair") from error
     return value
 
 
@@ -116,18 +116,18 @@ def _turns(value: Any, where: str) -> list[Turn]:
         try:
             value = json.loads(value)
         except (ValueError, RecursionError) as error:
-            raise Broken(f"{where} holds text that is no JSON list of turns") from error
+            raise Broken(f"{where} contains text that is not a JSON list of turns") from error
     if isinstance(value, dict):
         lists = [part for part in value.values() if isinstance(part, list)]
         if not lists or len(lists) != len(value) or len({len(part) for part in lists}) != 1:
-            raise Broken(f"{where} holds an object, not a list of turns")
+            raise Broken(f"{where} contains an object, not a list of turns")
         value = [dict(zip(value, parts, strict=True)) for parts in zip(*lists, strict=True)]
     if value is None:
         raise Broken(f"{where} is missing or null")
     if not isinstance(value, list):
-        raise Broken(f"{where} holds {kind_name(value)}, not a list of turns")
+        raise Broken(f"{where} contains {kind_name(value)}, not a list of turns")
     if not value:
-        raise Broken(f"{where} holds no turns")
+        raise Broken(f"{where} contains no turns")
     return [turn for number, held in enumerate(value, start=1) if (turn := _turn(held, number))]
 
 
@@ -139,7 +139,9 @@ def _turn(value: Any, number: int) -> Turn | None:
     role = _ROLES.get(said.lower()) if isinstance(said, str) else None
     if role is None:
         known = "user, assistant, system (or human, gpt)"
-        raise Broken(f"{where} has the role {shown(said)}, known are {known}" if said else f"{where} has no role")
+        raise Broken(
+            f"{where} has the unknown role {shown(said)}; known are {known}" if said else f"{where} has no role"
+        )
     content = value.get("content") if value.get("content") is not None else value.get("value")
     if isinstance(content, list):
         content = _parts(content, where)
@@ -150,24 +152,25 @@ def _turn(value: Any, number: int) -> Turn | None:
 
 
 def _parts(content: list[Any], where: str) -> str:
-    """The text of a content in parts, as OpenAI's API has it."""
+    """The text of a content that is a list of parts, as in OpenAI's API."""
     texts = []
     for part in content:
         text = part.get("text") if isinstance(part, dict) and part.get("type", "text") == "text" else None
         if not isinstance(text, str):
-            raise Broken(f"{where} holds a part that is not text")
+            raise Broken(f"{where} contains a part that is not text")
         texts.append(text)
     return "".join(texts)
 
 
 def _ordered(turns: list[Turn]) -> list[Turn]:
-    """At most one system turn, first; then user and assistant in turn, as most chat templates demand."""
+    """Checks the order that most chat templates demand: at most one system turn, first; then user and assistant in
+    turn."""
     spoken = turns[1:] if turns and turns[0]["role"] == "system" else turns
     for number, turn in enumerate(spoken):
         expected = "assistant" if number % 2 else "user"
         if turn["role"] != expected:
             at = number + 1 + len(turns) - len(spoken)
-            raise Broken(f"roles out of order: turn {at} is of the {turn['role']}, not the {expected}")
+            raise Broken(f"the roles are out of order: turn {at} is of the {turn['role']}, not of the {expected}")
     if len(spoken) < 2:
         raise Broken("there is no assistant turn")
     return turns

@@ -1,8 +1,8 @@
 """Opens a data file, gzipped or not, and reads lines of bounded length.
 
-What a file is, is seen in its first bytes, not in its name: people name gzipped files .jsonl. A gzip
-bomb (https://en.wikipedia.org/wiki/Zip_bomb) is refused by its ratio: deflate reaches about 1030:1,
-text rarely more than 50:1.
+The first bytes of a file show what it is, not its name: people name gzipped files .jsonl. A gzip
+bomb (https://en.wikipedia.org/wiki/Zip_bomb) is refused by its ratio: deflate reaches about
+1030:1, text rarely more than 50:1.
 """
 
 import gzip
@@ -17,7 +17,7 @@ from job.dataset.rows import MAX_READ, MAX_ROW, Broken
 from job.errors import DataInvalid
 
 MAX_RATIO = 300
-"""Decompressed to compressed bytes, looked at after the first MAX_ROW bytes."""
+"""The limit of decompressed to compressed bytes, checked after the first MAX_ROW bytes."""
 
 BOM = b"\xef\xbb\xbf"
 
@@ -35,7 +35,7 @@ _REFUSED: dict[bytes, tuple[str, str]] = {
 
 
 class _Inflated(io.RawIOBase):
-    """A gzipped file's content. Raises DataInvalid when it is cut off, damaged or a gzip bomb."""
+    """A gzipped file's content. Raises DataInvalid if it is cut off, damaged or a gzip bomb."""
 
     def __init__(self, file: io.BufferedReader, path: Path) -> None:
         self._file, self._path, self._given = file, path, 0
@@ -49,20 +49,21 @@ class _Inflated(io.RawIOBase):
             count = self._gzip.readinto(buffer)
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise DataInvalid(
-                f"{self._path.name} is cut off or damaged: {error}", hint="Upload it again; try it with gzip -t."
+                f"{self._path.name} is cut off or damaged: {error}",
+                hint="Check it with `gzip -t`, and upload it again.",
             ) from error
         self._given += count
         if self._given > MAX_ROW and self._given > MAX_RATIO * self._file.tell():
             raise DataInvalid(
-                f"{self._path.name} looks like a gzip bomb: it grows more than {MAX_RATIO} times",
-                hint="If the data is meant to be like this, give it decompressed.",
+                f"{self._path.name} looks like a gzip bomb: decompressed it is more than {MAX_RATIO} times larger",
+                hint="If the data is correct, provide it decompressed.",
             )
         return count
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[io.BufferedReader]:
-    """The decompressed bytes of a file. Raises DataInvalid for what is no data file that can be read here."""
+    """Opens a file for its decompressed bytes. Raises DataInvalid if it is not a data file that can be read."""
     with path.open("rb") as file:
         content = file
         if file.peek(2)[:2] == b"\x1f\x8b":
@@ -80,9 +81,9 @@ def opened(path: Path) -> Iterator[io.BufferedReader]:
 
 
 def lines(file: io.BufferedReader, name: str) -> Iterator[tuple[int, bytes | Broken]]:
-    """Each line with its number, without the byte order mark; one above MAX_ROW is broken.
+    """Each line with its number, without the byte order mark; a line longer than MAX_ROW is broken.
 
-    Raises DataInvalid where a line has no end within MAX_READ.
+    Raises DataInvalid if a line does not end within MAX_READ.
     """
     number = 0
     while line := file.readline(MAX_ROW + 1):
@@ -100,11 +101,13 @@ def _skip_line(file: io.BufferedReader, size: int, where: str) -> None:
     while (part := file.readline(1 << 20)) and not part.endswith(b"\n"):
         size += len(part)
         if size > MAX_READ:
-            raise DataInvalid(f"{where}: a line of more than {MAX_READ >> 20} MiB", hint="Rows end with a line break.")
+            raise DataInvalid(
+                f"{where}: a line of more than {MAX_READ >> 20} MiB", hint="End each row with a line break."
+            )
 
 
 def decoded(line: bytes) -> str:
-    """UTF-8, strictly. Raises Broken."""
+    """The text of a line, decoded as strict UTF-8. Raises Broken."""
     try:
         return line.decode("utf-8")
     except UnicodeDecodeError as error:

@@ -1,4 +1,4 @@
-"""Rows of a Parquet file, by batches; only the columns that are needed are decoded."""
+"""Rows of a Parquet file, read in batches; only the columns that are needed are decoded."""
 
 import io
 import tempfile
@@ -14,9 +14,9 @@ _BATCH = 128
 
 
 def parquet_rows(file: io.BufferedReader, path: Path, columns: set[str] | None) -> Generator[Row, None, None]:
-    """The rows with their numbers, from 1. Raises DataInvalid for a damaged file or a column that is no text.
+    """The rows with their numbers, from 1. Raises DataInvalid for a damaged file or a column that is not text.
 
-    Without `columns` those that could hold text are read: no images, no timestamps.
+    Without `columns`, all columns that could hold text are read: no images, no timestamps.
     """
     import pyarrow as pa
     from pyarrow import parquet
@@ -41,7 +41,7 @@ def parquet_rows(file: io.BufferedReader, path: Path, columns: set[str] | None) 
                     number += 1
         except (pa.ArrowException, ValueError, OverflowError) as error:
             reason = shown(str(error) or type(error).__name__, 200)
-            raise DataInvalid(f"{path.name} is damaged, or no Parquet file: {reason}") from error
+            raise DataInvalid(f"{path.name} is damaged or not a Parquet file: {reason}") from error
 
 
 def _readable(schema: Any, columns: set[str] | None, name: str) -> list[str]:
@@ -50,7 +50,7 @@ def _readable(schema: Any, columns: set[str] | None, name: str) -> list[str]:
         fit = _could_hold_text(field.type)
         if columns is not None and field.name in columns and not fit:
             raise DataInvalid(
-                f"{name}: column {shown(field.name)} holds {field.type}, not text",
+                f"{name}: column {shown(field.name)} contains {field.type}, not text",
                 hint="Name another column in dataset.text or dataset.columns.",
             )
         if fit and (columns is None or field.name in columns):

@@ -1,7 +1,7 @@
 """Makes train.jsonl and eval.jsonl from the local files of one or several data sets.
 
-    <out>/train.jsonl   a single set of weight 1 in its own order; a mix shuffled by the seed
-    <out>/eval.jsonl    only where rows are held out; never weighted
+    <out>/train.jsonl   one data set of weight 1 in its own order; several shuffled by the seed
+    <out>/eval.jsonl    only if rows are held out; never weighted
 
 Rows are streamed: memory depends on the number of rows (see `spool`), not on their length. The same
 files, spec and seed give the same bytes.
@@ -30,7 +30,7 @@ from job.logs import log
 from job.spec.sections import Dataset
 
 _HEAD = 20
-"""Good rows that are looked at to find the format."""
+"""Number of good rows that are read to detect the format."""
 _SET_BITS = 48
 """A row of a mix is one 64-bit number: the set above these bits, its offset in the spool below."""
 
@@ -40,7 +40,8 @@ _Found = tuple[str, int, dict[str, Any] | Broken]
 
 
 class Prepared(Frozen):
-    """What training reads. `digest` is made from both files, `broken` counts over all sets."""
+    """The files that training reads. `digest` is over both files; `broken` is the number of broken rows in all data
+    sets."""
 
     train: Path
     eval: Path | None
@@ -52,7 +53,7 @@ class Prepared(Frozen):
 
 
 class _Source(Frozen):
-    """A set with its files and how their rows are read."""
+    """A data set with its files and how their rows are read."""
 
     dataset: Dataset
     files: list[Path]
@@ -61,7 +62,7 @@ class _Source(Frozen):
 
 
 class _Part(NamedTuple):
-    """A set that has been read: its rows, those of its named evaluation split, its broken rows."""
+    """A data set after reading: its rows, those of its named evaluation split, its broken rows."""
 
     rows: Spool
     named: Spool | None
@@ -72,7 +73,7 @@ def prepare(sets: list[tuple[Dataset, Path]], *, seed: int, system: str | None, 
     """Reads every set (a local file, or a folder such as a snapshot of a Hub repository) and writes the rows.
 
     Raises DataInvalid for rows that cannot be used, NotFound for a split or configuration that does not
-    exist, StorageFailed when the disk refuses.
+    exist, StorageFailed if the disk is full or refuses a write.
     """
     sources = [_source(dataset, path) for dataset, path in sets]
     kind = _common_kind(sources)
@@ -97,7 +98,7 @@ def prepare(sets: list[tuple[Dataset, Path]], *, seed: int, system: str | None, 
 
 
 def _source(dataset: Dataset, path: Path) -> _Source:
-    """Finds a set's files and, from the first rows that are whole, how to read them."""
+    """Finds a data set's files and, from its first good rows, how to read them."""
     files = local_files(dataset, path, dataset.split)
     eval_files = local_files(dataset, path, dataset.eval_split) if dataset.eval_split else []
     with closing(_rows(files, None)) as rows:
@@ -110,7 +111,7 @@ def _source(dataset: Dataset, path: Path) -> _Source:
 
 
 def _refuse_all(dataset: Dataset, files: list[Path]) -> None:
-    """Raises DataInvalid for a set without one row that is whole, naming the first faults."""
+    """Raises DataInvalid for a data set without a good row, with the first errors."""
     tally = Tally(dataset)
     for file, line, row in _rows(files, None):
         if isinstance(row, Broken):
@@ -119,7 +120,7 @@ def _refuse_all(dataset: Dataset, files: list[Path]) -> None:
 
 
 def _common_kind(sources: list[_Source]) -> Kind:
-    """What all sets can be without loss. Raises DataInvalid, naming two sets that do not go together."""
+    """The kind that all data sets can become without loss. Raises DataInvalid with two that do not fit together."""
     by_kind = {source.layout.kind: source for source in sources}
     if len(by_kind) == 1:
         return next(iter(by_kind))
@@ -127,15 +128,15 @@ def _common_kind(sources: list[_Source]) -> Kind:
         text = by_kind.pop("text")
         kind, other = by_kind.popitem()
         raise DataInvalid(
-            f"the sets do not go together: {shown_id(text.dataset)} is plain text, "
+            f"the data sets do not fit together: {shown_id(text.dataset)} is plain text, "
             f"{shown_id(other.dataset)} is {kind.replace('_', '/')}",
-            hint="Set dataset.format, or dataset.text for all of them, so that they agree.",
+            hint="Set dataset.format, or dataset.text, so that all are of the same kind.",
         )
     return "messages"
 
 
 def _read(source: _Source, index: int, kind: Kind, system: str | None, seed: int, folder: Path) -> _Part:
-    """Reads a set into spools. Raises DataInvalid when too many of its rows are broken."""
+    """Reads a data set into spools. Raises DataInvalid if too many of its rows are broken."""
     dataset = source.dataset
     fraction = 0.0 if source.eval_files else dataset.eval_fraction
     read = [(source.files, Spool(folder / f"{index}.jsonl", seed=seed, index=index, eval_fraction=fraction))]
@@ -165,7 +166,7 @@ def _rows(files: list[Path], columns: set[str] | None) -> Generator[_Found, None
 def _lines(
     files: list[Path], source: _Source, normalize: Callable[[dict[str, Any]], dict[str, Any]], tally: Tally
 ) -> Generator[tuple[int, bytes], None, None]:
-    """The good rows, each with its number among all rows, up to `limit`; the broken ones go to the tally."""
+    """The good rows, each with its number among all rows, up to `limit`; broken ones are counted in the tally."""
     with closing(_rows(files, set(source.layout.columns.values()))) as rows:
         for number, (file, line, row) in enumerate(rows):
             try:
@@ -182,7 +183,7 @@ def _lines(
 
 
 def _line(row: dict[str, Any]) -> bytes:
-    """One JSON line; what Unicode calls line ends is escaped, for readers that split there."""
+    """A row as one JSON line. Unicode's line separators are escaped, for readers that split lines there."""
     text = _ENCODER.encode(row)
     for mark in ("\x85", "\u2028", "\u2029"):
         text = text.replace(mark, f"\\u{ord(mark):04x}")
@@ -193,7 +194,7 @@ def _line(row: dict[str, Any]) -> bytes:
 
 
 def _write_train(parts: list[_Part], weights: list[float], seed: int, path: Path) -> int:
-    """Writes the rows to train on; returns how many. Raises DataInvalid when none is left."""
+    """Writes the rows to train on; returns how many. Raises DataInvalid if none is left."""
     with written_whole(path) as temporary, temporary.open("wb") as file, ExitStack() as stack:
         if weights == [1.0]:
             rows = 0
@@ -214,7 +215,7 @@ def _write_train(parts: list[_Part], weights: list[float], seed: int, path: Path
 
 
 def _write_eval(parts: list[_Part], path: Path) -> int:
-    """Writes the held-out rows of every set; returns how many. Without any there is no file."""
+    """Writes the held-out rows of every data set; returns how many. Without any, no file is written."""
     rows = 0
     with written_whole(path) as temporary, temporary.open("wb") as file:
         for part in parts:

@@ -1,8 +1,8 @@
-"""Rows of a file, whatever its format: which reader reads it, JSON Lines and plain text.
+"""Rows of a file of any format: chooses the reader, and reads JSON Lines and plain text.
 
-A line ends with \\n alone: U+2028 and its like are text. Of two equal keys in an object the last one
-counts, as RFC 8259 lets parsers do. Plain text: a row is a paragraph, and blank lines separate
-paragraphs; a line a row would tear books apart.
+A line ends only with \\n: U+2028 and similar characters are text. Of two equal keys in an object the last one
+counts, as RFC 8259 allows. In plain text a row is a paragraph, and blank lines separate paragraphs: books would not
+make sense with one line a row.
 """
 
 import io
@@ -26,10 +26,10 @@ _ROW_KEYS = {"messages", "conversations", "conversation", "prompt", "completion"
 
 
 def read_rows(path: Path, columns: set[str] | None = None) -> Generator[Row, None, None]:
-    """The rows of one file in their order. `columns`: all that is needed of them, for formats that can leave some out.
+    """The rows of one file in their order. `columns`: the columns that are needed, for formats that can skip others.
 
-    Raises DataInvalid when the file cannot be read as rows at all, CredentialsRejected when it may not
-    be read, StorageFailed when reading fails.
+    Raises DataInvalid if the file cannot be read as rows at all, CredentialsRejected if permission is denied,
+    StorageFailed if reading fails.
     """
     try:
         with opened(path) as file:
@@ -56,17 +56,18 @@ def _reader(file: io.BufferedReader, path: Path, head: bytes, columns: set[str] 
         case "txt":
             return text_rows(file, path.name)
         case "parquet":
-            raise DataInvalid(f"{path.name} is no Parquet file: it does not begin with PAR1")
+            raise DataInvalid(f"{path.name} is not a Parquet file: it does not begin with PAR1")
     raise DataInvalid(
-        f"{path.name}: no data format is known for this name",
-        hint=f"Files end in {', '.join('.' + suffix for suffix in FORMATS)}, each also with .gz.",
+        f"{path.name}: the file name has no known suffix",
+        hint=f"Use one of {', '.join('.' + suffix for suffix in FORMATS)}, each also with .gz.",
     )
 
 
 def _json_rows(file: io.BufferedReader, path: Path, *, by_line: bool) -> Generator[Row, None, None]:
-    """JSON Lines, a list, or an object around a list: what it is shows in the first two lines that are not blank.
+    """Rows of JSON Lines, of a list, or of an object around a list, told apart by the first two lines that are not
+    blank.
 
-    They are read without `lines`: a list in one line may be longer than any row.
+    These lines are read without `lines`: a list in one line may be longer than any row.
     """
     first = _next_filled(file).removeprefix(BOM).strip()
     endless = len(first) > MAX_ROW - 4

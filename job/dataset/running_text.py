@@ -1,4 +1,4 @@
-"""A data set as one running text: what perplexity is computed on, as it was written."""
+"""Writes a data set as one text, as it was written, to compute perplexity on."""
 
 from contextlib import closing
 from itertools import chain, islice
@@ -20,8 +20,8 @@ T = TypeVar("T")
 
 
 def write_text(dataset: Dataset, path: Path, out: Path) -> Path:
-    """Each row becomes a line: so the text from which the rows were made is there again, with its empty lines. A plain
-    text file is taken as it is.
+    """Each row becomes a line, which restores the text that the rows were made from, with its empty lines. A plain text
+    file is copied unchanged.
 
     Raises DataInvalid for a row that cannot be read or no text at all, NotFound for a split that does not exist.
     """
@@ -30,7 +30,7 @@ def write_text(dataset: Dataset, path: Path, out: Path) -> Path:
             for line in _plain(file) if suffix_format(file.name) == "txt" else _column(dataset, file):
                 text.write(line + "\n")
     if not out.read_text(encoding="utf-8").strip():
-        raise DataInvalid(f"evaluation.text: {shown_id(dataset)} holds no text")
+        raise DataInvalid(f"evaluation.text: {shown_id(dataset)} contains no text")
     return out
 
 
@@ -50,7 +50,7 @@ def _column(dataset: Dataset, path: Path) -> list[str]:
         for number, row in chain(head, rows):
             value = _whole(row, path.name, number).get(column)
             if value is not None and not isinstance(value, str):
-                raise DataInvalid(f"evaluation.text: {path.name}, row {number}: {column} is no text")
+                raise DataInvalid(f"evaluation.text: {path.name}, row {number}: {column} is not text")
             found.append((value or "").removesuffix("\n"))
         return found
 

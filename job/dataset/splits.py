@@ -1,14 +1,14 @@
-"""Which files of a data set hold the wanted configuration and split.
+"""Finds the files of a data set that hold the wanted configuration and split.
 
-The card's `configs:` say so where there is one. Else the names do, by the conventions of the Hub
+The card's `configs:` decide, if there are any. Else the names do, by the conventions of the Hub
 (https://huggingface.co/docs/hub/datasets-file-names-and-splits):
 
     data/train-00000-of-00002.parquet    <split>-<n>-of-<n>
     <config>/<split>/0000.parquet        folders
     train.jsonl   my-train.csv           a split's name as a word of the file's name
-    anything.jsonl                       files that name no split are the train split
+    anything.jsonl                       files whose names contain no split are the train split
 
-Where one split comes in several formats: parquet, then jsonl, json, csv, txt.
+If one split comes in several formats, the first of parquet, jsonl, json, csv, txt is used.
 """
 
 import re
@@ -36,10 +36,10 @@ _NO_DATA = re.compile(
 
 
 def files_wanted(names: list[str], dataset: Dataset, readme: str | None = None) -> list[str]:
-    """The files that hold the split to train on and, where one is named, the split to evaluate on.
+    """The files of the split to train on and of the split to evaluate on, if one is named.
 
     `names` are relative to the repository, prefix or folder, with `/`. `readme` is the text of its README.md.
-    Raises NotFound, naming the configurations or splits that exist.
+    Raises NotFound with the configurations or splits that exist.
     """
     files = split_names(names, dataset, dataset.split, readme)
     if dataset.eval_split is not None:
@@ -79,12 +79,12 @@ def local_files(dataset: Dataset, path: Path, split: str) -> list[Path]:
     if path.is_file():
         if split == dataset.eval_split and split != dataset.split:
             raise DataInvalid(
-                f"dataset.eval_split: {path.name} is one file, and has no splits",
+                f"dataset.eval_split: {path.name} is one file, which has no splits",
                 hint="Use dataset.eval_fraction, or give a folder with a file for each split.",
             )
         return [path]
     if not path.is_dir():
-        raise NotFound(f"there is no data set at {path}", hint="Set dataset.id to a file or folder that exists.")
+        raise NotFound(f"the data set {path} does not exist", hint="Set dataset.id to a file or folder that exists.")
     names = [file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file()]
     card = path / "README.md"
     readme = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else None
@@ -94,7 +94,7 @@ def local_files(dataset: Dataset, path: Path, split: str) -> list[Path]:
 
 
 def shown_id(dataset: Dataset) -> str:
-    """The set's id without what an address may carry in secret: user, password, query."""
+    """The data set's id without the parts of an address that may be secret: user, password, query."""
     if not dataset.id.startswith(("https://", "http://")):
         return dataset.id
     scheme, rest = dataset.id.split("#")[0].split("?")[0].split("://", 1)
@@ -109,7 +109,7 @@ def _is_data(name: str) -> bool:
 
 
 def _in_order(name: str) -> list[tuple[int, str]]:
-    """part-2 before part-10."""
+    """A sort key that puts part-2 before part-10."""
     return [(int(part) if part.isdigit() else 0, part) for part in re.split(r"([0-9]+)", name)]
 
 
@@ -129,7 +129,7 @@ def _what_is_data(names: list[str]) -> str:
 
 
 def _of_config(names: list[str], config: str | None, shown_as: str) -> list[str]:
-    """The files of one configuration: those below a folder of its name."""
+    """The files of one configuration: those in a folder of its name."""
     folders = sorted({part for name in names for part in name.split("/")[:-1]} - {"data", *_SPLIT_OF})
     if config is not None:
         held = [name for name in names if config in name.split("/")[:-1]]
@@ -154,7 +154,7 @@ def _of_config(names: list[str], config: str | None, shown_as: str) -> list[str]
 
 
 def _by_name(names: list[str]) -> dict[str, list[str]]:
-    """Split -> files, under the name that a file gives its split and under the usual one."""
+    """Split -> files, both under the name of the split in the file's name and under its usual name."""
     found: dict[str, list[str]] = {}
     nameless = []
     for name in names:
@@ -169,7 +169,7 @@ def _by_name(names: list[str]) -> dict[str, list[str]]:
 
 
 def _split_of(name: str) -> str | None:
-    """The split that a file's name or one of its folders tells; None if neither does."""
+    """The split in a file's name or in one of its folders; None if neither has one."""
     *folders, last = name.split("/")
     stem = re.sub(r"\.[A-Za-z]+(\.gz)?$", "", last)
     if shard := _SHARD.fullmatch(stem):
@@ -188,7 +188,7 @@ def _usual(split: str | None) -> str | None:
 
 
 def _best(names: list[str]) -> list[str]:
-    """The files of the most preferred format among those of one split."""
+    """Among the files of one split, those of the most preferred format."""
     order = list(dict.fromkeys(FORMATS.values()))
     best = min((suffix_format(name) or "" for name in names), key=order.index)
     left_out = [name for name in names if suffix_format(name) != best]

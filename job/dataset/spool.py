@@ -1,4 +1,4 @@
-"""Normalized rows of one set on disk, with what is needed to draw them in any order.
+"""Normalized rows of one data set on disk, with an index to draw them in any order.
 
 A row costs 9 bytes of memory (its offset and whether it is held out), whatever its length; ten million
 rows need 90 MB.
@@ -12,13 +12,13 @@ from pathlib import Path
 
 
 def chance(*of: int | str) -> float:
-    """A number in [0, 1) that depends on nothing but its arguments, on any machine."""
+    """A number in [0, 1) that depends only on its arguments, and is the same on every machine."""
     digest = hashlib.blake2b("/".join(map(str, of)).encode(), digest_size=7).digest()
     return int.from_bytes(digest, "big") / (1 << 56)
 
 
 class Spool:
-    """Rows are added in order; which of them are held out is settled by `settle`."""
+    """Rows are added in order; `settle` decides which are held out."""
 
     def __init__(self, path: Path, *, seed: int, index: int, eval_fraction: float) -> None:
         self.path = path
@@ -29,7 +29,8 @@ class Spool:
         self._end = 0
 
     def add(self, row_number: int, line: bytes) -> None:
-        """`row_number` counts the rows of the data, broken ones too: what is added behind moves no row."""
+        """`row_number` counts the rows of the data, broken ones too, so rows appended to the data later change nothing
+        here."""
         drawn = chance("eval", self._seed, self._index, row_number)
         at = len(self._offsets)
         self._lowest, self._highest = min(self._lowest, (drawn, at)), max(self._highest, (drawn, at))
@@ -39,7 +40,7 @@ class Spool:
         self._end += len(line)
 
     def settle(self) -> None:
-        """With two rows and more: one held out at least, if any is to be, and one left to train on."""
+        """With two rows or more: at least one is held out, if any should be, and at least one is left to train on."""
         self._file.close()
         if self._fraction > 0 and len(self._offsets) > 1:
             self._held_out[self._lowest[1]] = 1
@@ -53,7 +54,8 @@ class Spool:
                     yield line
 
     def drawn(self, weight: float) -> Iterator[int]:
-        """Offsets of the rows to train on: all of them as often as `weight` is whole, and a seeded share for the rest.
+        """Offsets of the rows to train on: every row as often as the whole part of `weight`, and a seeded share for the
+        rest.
 
         The share is exact to one row, and at least one row is drawn.
         """

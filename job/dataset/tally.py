@@ -1,4 +1,4 @@
-"""Counts the rows of a set, shows the first broken ones, and judges whether there are too many of them."""
+"""Counts the rows of a data set, logs the first broken ones, and decides whether there are too many of them."""
 
 from job.dataset.rows import Broken
 from job.dataset.splits import shown_id
@@ -12,7 +12,7 @@ _EVERY = 1000
 
 
 class Tally:
-    """One set's good and broken rows; logs `data.broken_row` for the first ten and the reading's progress."""
+    """One data set's good and broken rows; logs `data.broken_row` for the first ten, and the progress."""
 
     def __init__(self, dataset: Dataset) -> None:
         self.good = self.broken = 0
@@ -33,18 +33,18 @@ class Tally:
             self._first.append(f"{file}, line {line}: {fault.why}")
 
     def judge(self) -> None:
-        """Raises DataInvalid when more rows are broken than the spec allows, or none is left."""
+        """Raises DataInvalid if more rows are broken than the spec allows, or none is left."""
         rows, name = self.good + self.broken, shown_id(self._dataset)
         first = "; ".join(self._first)
         log.info("data.read", dataset=name, rows=self.good, broken=self.broken)
         if rows == 0:
-            raise DataInvalid(f"{name} has no rows", hint="Look at the files, and at dataset.split and dataset.config.")
+            raise DataInvalid(f"{name} has no rows", hint="Check the files, dataset.split and dataset.config.")
         if self.broken > rows * self._dataset.max_broken:
             share, allowed = 100 * self.broken / rows, 100 * self._dataset.max_broken
             raise DataInvalid(
                 f"{name}: {self.broken} of {rows} rows are broken ({share:.3g} %, allowed {allowed:.3g} %): {first}",
-                hint="Mend the rows; if the format was guessed wrongly, set dataset.format, dataset.text or "
+                hint="Fix the rows; if the format was detected wrongly, set dataset.format, dataset.text or "
                 "dataset.columns; or allow more with dataset.max_broken.",
             )
         if self.good == 0:
-            raise DataInvalid(f"{name} has no usable rows: {first}", hint="Mend the rows.")
+            raise DataInvalid(f"{name} has no usable rows: {first}", hint="Fix the rows.")

@@ -1,1 +1,1 @@
-"""The bundled programs of llama.cpp."""
+"""Runs the bundled programs of llama.cpp."""

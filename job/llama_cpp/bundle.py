@@ -1,4 +1,4 @@
-"""Where the bundled llama.cpp is, which programs and version it has.
+"""The bundled llama.cpp: its folder, programs and version.
 
 scripts/build-llama.sh builds it and lays it out: `bin/`, `convert/`, `VERSION`.
 """
@@ -26,12 +26,13 @@ def is_built() -> bool:
 def home() -> Path:
     """The folder of the bundled llama.cpp: $FINETUNE_LLAMA, else `llama.cpp` in the environment's prefix.
 
-    Raises EnvironmentUnfit where it is not built.
+    Raises EnvironmentUnfit if it is not built.
     """
     folder = _folder()
     if not is_built():
         raise EnvironmentUnfit(
-            f"llama.cpp is not in {folder}", hint="Run `make llama`, or set FINETUNE_LLAMA to where it was built."
+            f"llama.cpp is not in {folder}",
+            hint="Run `make llama`, or set FINETUNE_LLAMA to the folder it was built in.",
         )
     return folder.resolve()
 
@@ -51,14 +52,14 @@ def converter_path() -> Path:
 
 @cache
 def version() -> str:
-    """What was built, e.g. `llama.cpp 0.5.0-dev, llama-cpp-python==0.3.36, patches 5f1a2b3c`."""
+    """The version that was built, e.g. `llama.cpp 0.5.0-dev, llama-cpp-python==0.3.36, patches 5f1a2b3c`."""
     return ", ".join((home() / "VERSION").read_text().split("\n")).strip(", ")
 
 
 def devices() -> list[str]:
     """The GPUs that llama.cpp can use here, as it names them, e.g. `CUDA0: Tesla T4` (common/arg.cpp, print_devices).
 
-    A backend that cannot be loaded gives none, without an error.
+    Empty, without an error, if a backend cannot be loaded.
     """
     command = [str(program("llama-bench")), "--list-devices"]
     said = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=120, check=False).stdout

@@ -15,7 +15,7 @@ _STRING, _ARRAY = 8, 9
 
 
 class Cursor:
-    """A place in a GGUF's bytes, which reading moves on."""
+    """A position in a GGUF's bytes, which reading advances."""
 
     def __init__(self, data: Any) -> None:
         self.data, self.at = data, 0
@@ -45,7 +45,7 @@ class Cursor:
     def metadata(self) -> tuple[dict[str, Any], int]:
         """The key-value pairs, and the number of tensors whose descriptions follow."""
         if bytes(self.data[:4]) != b"GGUF":
-            raise ValueError("no GGUF")
+            raise ValueError("not a GGUF")
         self.at = 4
         if self.scalar("I") != 3:
             raise ValueError("not version 3")
@@ -54,12 +54,12 @@ class Cursor:
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
-    """Raises IntegrityViolated where the file is no GGUF or is cut off."""
+    """The metadata of a file. Raises IntegrityViolated if it is not a GGUF or is cut off."""
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             return Cursor(data).metadata()[0]
     except (ValueError, struct.error, KeyError, IndexError) as error:
-        raise IntegrityViolated(f"{path.name} is no whole GGUF file: {error}") from error
+        raise IntegrityViolated(f"{path.name} is not a complete GGUF file: {error}") from error
 
 
 def cache_bytes(metadata: dict[str, Any]) -> int:

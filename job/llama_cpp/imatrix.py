@@ -1,7 +1,7 @@
 """The importance matrix: from the training rows, or the user's own file.
 
-llama-imatrix runs the unquantized model over text and adds up what each column of each tensor sees
-(llama.cpp's tools/imatrix/README.md); quantizing then spends its bits where they count.
+llama-imatrix runs the unquantized model over text and sums the squared activations of each column of each tensor
+(llama.cpp's tools/imatrix/README.md); quantization then keeps the columns with large sums more exact.
 """
 
 import re
@@ -14,8 +14,8 @@ from job.errors import Bug, DataInvalid, IntegrityViolated, NotFound, SpecInvali
 from job.llama_cpp import offload
 from job.logs import Progress, log
 
-FEW_CHUNKS = 10  # below, many columns have hardly been seen
-MOST_CHUNKS = 64  # above, a matrix changes little; 33,000 tokens are half an hour for a 7B model on four CPUs
+FEW_CHUNKS = 10  # with fewer, many columns have hardly any data
+MOST_CHUNKS = 64  # with more, a matrix changes little; 33,000 tokens are half an hour for a 7B model on four CPUs
 _CHUNKS = re.compile(r"computing over (\d+) chunks")
 _CHUNK = re.compile(r"\[(\d+)\]")
 _TOO_SHORT = re.compile(r"tokenizes to only (\d+) tokens")
@@ -23,25 +23,25 @@ _IMATRIX = re.compile(rb"GGUF.*general\.type\x08\x00{3}\x07\x00{7}imatrix", re.S
 
 
 def digest_of_file(path: Path) -> str:
-    """The SHA-256 of the user's own file. Raises NotFound where it is not there."""
+    """The SHA-256 of the user's own file. Raises NotFound if it does not exist."""
     if not path.is_file():
-        raise NotFound(f"export.imatrix: there is no file {path}", hint="Name a file, or write auto or none.")
+        raise NotFound(f"export.imatrix: the file {path} does not exist", hint="Name a file, or write auto or none.")
     return sha256_of(path)
 
 
 def copy_checked(own: Path, out: Path) -> None:
-    """Takes the user's file if it is a matrix: a GGUF of type imatrix, or llama.cpp's earlier binary format.
+    """Copies the user's file if it is a matrix: a GGUF of type imatrix, or llama.cpp's earlier binary format.
 
-    Raises NotFound where there is no such file, SpecInvalid where it is something else.
+    Raises NotFound if the file does not exist, SpecInvalid if it is something else.
     """
     if not own.is_file():
-        raise NotFound(f"export.imatrix: there is no file {own}", hint="Name a file, or write auto or none.")
+        raise NotFound(f"export.imatrix: the file {own} does not exist", hint="Name a file, or write auto or none.")
     with own.open("rb") as file:
         head = file.read(4096)
-    entries = int.from_bytes(head[:4], "little")  # the earlier format: their number, then the first one's name
+    entries = int.from_bytes(head[:4], "little")  # the earlier format: number of entries, then the first name
     if not _IMATRIX.match(head) and not (0 < entries < 100_000 and b".weight" in head):
         raise SpecInvalid(
-            f"export.imatrix: {own} is no importance matrix", hint="Make one with llama-imatrix, or write auto."
+            f"export.imatrix: {own} is not an importance matrix", hint="Make one with llama-imatrix, or write auto."
         )
     with written_whole(out) as temporary:
         shutil.copyfile(own, temporary)
@@ -50,7 +50,7 @@ def copy_checked(own: Path, out: Path) -> None:
 def make_imatrix(gguf: Path, text: Path, out: Path, *, context: int = 512) -> Path:
     """Computes the matrix over `text` in chunks of `context` tokens, at most MOST_CHUNKS of them.
 
-    Raises DataInvalid where the text does not fill two chunks, IntegrityViolated where the model computes NaN.
+    Raises DataInvalid if the text does not fill two chunks, IntegrityViolated if the model computes NaN.
     """
     if not text.stat().st_size:
         raise DataInvalid("the training rows hold no text for an importance matrix")
@@ -66,9 +66,9 @@ def make_imatrix(gguf: Path, text: Path, out: Path, *, context: int = 512) -> Pa
             progress[0].update(int(numbers[-1]))
 
     with written_whole(out) as temporary:
-        made = temporary.with_name(temporary.name + ".gguf")  # llama-imatrix tells the format by the name's ending
+        made = temporary.with_name(temporary.name + ".gguf")  # llama-imatrix chooses the format by the suffix
         arguments: list[str | Path] = ["-m", gguf.absolute(), "-o", made.absolute()]
-        # The text's name, as it is given, is written into the matrix and from there into the model.
+        # The text's path, as given, is written into the matrix and from there into the model.
         arguments += ["-f", text.name, "-c", str(context), "--chunks", str(MOST_CHUNKS)]
         arguments += ["-t", str(node.threads()), "--parse-special", "--offline"]
         try:
@@ -86,9 +86,9 @@ def make_imatrix(gguf: Path, text: Path, out: Path, *, context: int = 512) -> Pa
 def _translate(error: Bug, gguf: Path, context: int) -> None:
     if found := _TOO_SHORT.search(error.message):
         raise DataInvalid(
-            f"the training rows are too little text for an importance matrix: {found[1]} tokens, and it needs "
-            f"{2 * context} at least; {FEW_CHUNKS * context} are sensible",
-            hint="Take types that need no matrix, a smaller evaluation.context, or name a matrix as export.imatrix.",
+            f"the training rows have too little text for an importance matrix: {found[1]} tokens; it needs at least "
+            f"{2 * context}, and {FEW_CHUNKS * context} are sensible",
+            hint="Use types that need no matrix, set a smaller evaluation.context, or name a matrix as export.imatrix.",
         ) from error
     if "non-finite values" in error.message:
         raise IntegrityViolated(f"{gguf.name} computes NaN or infinity\n{error.message}") from error

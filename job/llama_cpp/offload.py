@@ -1,7 +1,7 @@
-"""Runs the programs of llama.cpp, with as many layers of a model on the GPU as its memory takes.
+"""Runs the programs of llama.cpp with as many layers of a model on the GPU as fit into its memory.
 
-What a program says of the GPU or of memory is a fault of this machine, never of the file. After a fault of the GPU the
-program runs again with fewer layers there, and in the end without it.
+An error of the GPU or of memory is a fault of this machine, never of the file. After a GPU error the program runs again
+with fewer layers on the GPU, and finally without it.
 """
 
 import os
@@ -20,7 +20,7 @@ _COMPUTING = {"llama-perplexity", "llama-imatrix", "llama-completion", "llama-be
 _GPU_FAULT = re.compile(r"CUDA error|cudaMalloc failed|allocate CUDA\d+ buffer")
 _MEMORY_FAULT = re.compile(
     r"std::bad_alloc|(?:failed|unable) to allocate|insufficient memory|Cannot allocate memory|out of memory"
-    r"|Resource temporarily unavailable"  # of a thread: there is no room for its stack
+    r"|Resource temporarily unavailable"  # a thread cannot start: no memory for its stack
 )
 _STOPPED = re.compile(r" (was killed by signal 9|took longer than \d+ s)$", re.M)
 _CLOCK = re.compile(r"^[\d.]+ [A-Z] ")
@@ -28,7 +28,7 @@ _LAYERS = re.compile(r"offloaded (\d+/\d+) layers to GPU")
 
 
 class Rung(NamedTuple):
-    """How one try is made: options, environment, and what they mean."""
+    """The settings of one try: options, environment, and what they mean, for the log."""
 
     options: tuple[str, ...]
     environment: dict[str, str]
@@ -36,21 +36,21 @@ class Rung(NamedTuple):
 
 
 WITHOUT_GPU = Rung((), {"CUDA_VISIBLE_DEVICES": ""}, "without the GPU")
-"""Not `--device none`: with it a program still asks each GPU for its properties and its memory, and the CUDA context
-that this needs may be just what fails."""
+"""Not `--device none`: with it a program still queries each GPU, and creating the CUDA context for that may be
+what fails."""
 LADDER = (
     Rung(("-fitt", "1024"), {}, "with as many layers on the GPU as fit"),  # MiB to leave free: llama.cpp's own default
     Rung(("-fitt", "4096"), {}, "with fewer layers on the GPU"),
-    Rung(("-ngl", "0"), {}, "with all layers on the CPU"),  # the GPU still multiplies large batches
+    Rung(("-ngl", "0"), {}, "with all layers on the CPU"),  # large batches are still multiplied on the GPU
     WITHOUT_GPU,
 )
 
 
 class Output(NamedTuple):
-    """What a program wrote: `out` to stdout, `said` to stdout and stderr.
+    """A program's output: `out` is stdout, `said` is stdout and stderr.
 
-    `gpu_layers`: how many layers ran on the GPU, of how many (`20/33`); `0` if the program used no GPU, or does not
-    say so (llama-bench does with `-v`, the others do with `-lv 4`).
+    `gpu_layers`: layers on the GPU, of all (`20/33`); `0` if the program used no GPU or does not report it (llama-bench
+    reports it with `-v`, the others with `-lv 4`).
     """
 
     out: str
@@ -91,12 +91,12 @@ def run(
             if on_line:
                 on_line(line)
 
-        # A backtrace would push the fault's own words out of the lines that an error shows.
+        # A backtrace would push the error's message out of the lines that are shown.
         quiet = given | {"GGML_NO_BACKTRACE": "1"} | rung.environment
         try:
             out = started([bundle.program(name), *arguments, *rung.options], on_line=listen, env=quiet)
         except error as failure:
-            if unfit := _unfit(f"{gguf.name} could not be tried in {name}", lines, failure):
+            if unfit := _unfit(f"{gguf.name} could not be run in {name}", lines, failure):
                 raise unfit from failure
             raise
         return Output(out, "\n".join(lines), _last_layers(lines))
@@ -116,11 +116,9 @@ def has_gpu() -> bool:
 
 
 def _unfit(what: str, lines: list[str], failure: JobError) -> EnvironmentUnfit | None:
-    """The fault of this machine that a program died of, if it was one."""
+    """The error of this machine that ended a program, or None if the reason was another."""
     if fault := _first(_GPU_FAULT, lines):
-        return GpuFailed(
-            f"{what}: {fault}", hint="Look at the node's GPU and driver (nvidia-smi), or use another node."
-        )
+        return GpuFailed(f"{what}: {fault}", hint="Check the node's GPU and driver (nvidia-smi), or use another node.")
     if fault := _first(_MEMORY_FAULT, lines):
         return EnvironmentUnfit(f"{what}: {fault}", hint="Give the job more memory.")
     if stopped := _STOPPED.search(failure.message):
@@ -133,5 +131,5 @@ def _first(pattern: re.Pattern[str], lines: list[str]) -> str | None:
 
 
 def _last_layers(lines: list[str]) -> str:
-    """The last that is said: fitting tries several numbers before."""
+    """The last number reported: fitting tries several before."""
     return next((found[1] for line in reversed(lines) if (found := _LAYERS.search(line))), "0")

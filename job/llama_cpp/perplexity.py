@@ -1,8 +1,8 @@
-"""What llama.cpp says about a GGUF: perplexity, distance to the unquantized file, speed.
+"""Measures a GGUF with llama.cpp: perplexity, distance from the unquantized file, speed.
 
-Perplexity is llama.cpp's own: of windows of `context` tokens the second half is scored, each token with at least half
-a window before it. The unquantized file's logits are kept on disk once, and every quantized file is compared with
-them: KL divergence, and how often both find the same token likeliest (tools/perplexity/README.md).
+Perplexity is computed by llama.cpp: the second half of each window of `context` tokens is scored, so each token has at
+least half a window before it. The unquantized file's logits are kept on disk once, and every quantized file is compared
+with them: KL divergence, and how often both find the same token likeliest (tools/perplexity/README.md).
 """
 
 import json
@@ -25,7 +25,7 @@ _CHUNK = re.compile(r"^\s*(?:\[(\d+)\]|(\d+)\s)")
 
 
 class Speed(Frozen):
-    """llama-bench's: milliseconds per token of a prompt and of what is generated, on `device`.
+    """llama-bench's result: milliseconds per token of the prompt and of the generated text, on `device`.
 
     `gpu_layers`: see `offload.Output`.
     """
@@ -66,10 +66,10 @@ class Distance(Frozen):
 
 
 def perplexity(gguf: Path, ids: Path, *, context: int, chunks: int, logits: Path | None = None) -> Judged:
-    """Over the token ids in the file `ids` (decimal); writes the logits where asked.
+    """Over the token ids in the file `ids` (decimal); writes the logits to `logits`, if given.
 
-    Raises QualityRejected for NaN, IntegrityViolated where the file does not run, EnvironmentUnfit where it cannot be
-    run here, not even on the CPU.
+    Raises QualityRejected for NaN, IntegrityViolated if the file does not run, EnvironmentUnfit if this machine cannot
+    run it, not even on the CPU.
     """
     options: list[str | Path] = ["-f", ids, *_window(context), "--chunks", str(chunks)]
     if logits:
@@ -79,7 +79,7 @@ def perplexity(gguf: Path, ids: Path, *, context: int, chunks: int, logits: Path
         _check_whole(logits, context, chunks)
     found = _ESTIMATE.search(output.said)
     if found is None:
-        raise Bug(f"llama-perplexity gives no estimate for {gguf.name}: {output.said[-300:]}")
+        raise Bug(f"llama-perplexity did not report an estimate for {gguf.name}: {output.said[-300:]}")
     return Judged(value=_number(found[1], gguf), error=_number(found[2], gguf), gpu_layers=output.gpu_layers)
 
 
@@ -88,8 +88,8 @@ def _window(context: int) -> list[str]:
 
 
 def _check_whole(logits: Path, context: int, chunks: int) -> None:
-    """llama-perplexity does not notice a full disk. The file begins with `_logits_`, the context, the size of the
-    vocabulary, the number of chunks, and their tokens."""
+    """Checks the size of the logits: llama-perplexity does not notice a full disk. The file begins with `_logits_`, the
+    context, the size of the vocabulary, the number of chunks, and their tokens."""
     with logits.open("rb") as file:
         head = file.read(20)
     vocabulary = int.from_bytes(head[12:16], "little")
@@ -103,15 +103,15 @@ def _check_whole(logits: Path, context: int, chunks: int) -> None:
 
 
 def distance(gguf: Path, logits: Path, *, context: int) -> Distance:
-    """Compares a quantized file with the logits that `perplexity` has written. Raises as it does."""
+    """Compares a quantized file with the logits that `perplexity` has written. Raises the same errors."""
     options: list[str | Path] = ["--kl-divergence", "--kl-divergence-base", logits, *_window(context)]
     output = _judged(gguf, options, f"judging {gguf.name}")
 
     def pair(label: str) -> tuple[float, float]:
         found = re.search(re.escape(label) + r"\s*:\s*(\S+) ± +(\S+)", output.said)
         if found is None:
-            raise Bug(f"llama-perplexity says no {label} of {gguf.name}: {output.said[-300:]}")
-        # The error of files that compute the same is the root of a rounding error, which may be below zero.
+            raise Bug(f"llama-perplexity did not report {label} for {gguf.name}: {output.said[-300:]}")
+        # For files that compute the same, the error is the root of a rounding error, which may be below zero.
         return _number(found[1], gguf), 0.0 if "nan" in found[2] else _number(found[2], gguf)
 
     value, error = pair("Mean PPL(Q)")
@@ -129,10 +129,10 @@ def distance(gguf: Path, logits: Path, *, context: int) -> Distance:
 
 
 def speeds(gguf: Path, threads: list[int]) -> list[Speed]:
-    """llama-bench at each number of threads; none where it fails, which a warning tells: the file itself is judged by
-    what `perplexity` makes of it."""
+    """Speed at each number of threads. If llama-bench fails, the result is empty and a warning is logged: whether the
+    file works is decided by `perplexity`."""
     sizes = ["-p", str(PROMPT_TOKENS), "-n", str(GENERATED_TOKENS), "-r", str(REPETITIONS)]
-    # Without -v it keeps to itself why a model does not load.
+    # Without -v it does not report why a model does not load.
     arguments: list[str | Path] = ["-m", gguf, "-t", ",".join(map(str, threads)), *sizes, "-o", "json", "-v"]
     try:
         output = offload.run("llama-bench", arguments, gguf=gguf, error=Bug, timeout_s=generate.TIMEOUT_S)
@@ -156,7 +156,7 @@ def _speed(runs: list[dict[str, Any]], gpu_layers: str) -> Speed:
 
 
 def _judged(gguf: Path, options: list[str | Path], what: str, *, ids: bool = False) -> Output:
-    """What llama-perplexity says, with the layers on the GPU, which it tells at `-lv 4` and not below."""
+    """The output of llama-perplexity, with the layers on the GPU, which it reports only with `-lv 4`."""
     bar: Progress | None = None
     done = 0
 
@@ -165,7 +165,7 @@ def _judged(gguf: Path, options: list[str | Path], what: str, *, ids: bool = Fal
         if total := _CHUNKS.search(line):
             bar, done = Progress(what, int(total[1]), "chunks"), 0
         elif bar and (chunk := _CHUNK.match(line)) and int(chunk[1] or chunk[2]) == done + 1 <= (bar.total or 0):
-            # The comparison with `done`: a line of statistics may begin with a number too.
+            # Compare with `done`: a line of statistics may begin with a number too.
             done += 1
             bar.update(done)
 
@@ -183,5 +183,8 @@ def _judged(gguf: Path, options: list[str | Path], what: str, *, ids: bool = Fal
 def _number(text: str, gguf: Path) -> float:
     value = float(text)
     if not abs(value) < float("inf"):
-        raise QualityRejected(f"{gguf.name}: its perplexity is {text}", hint="The model computes NaN.")
+        raise QualityRejected(
+            f"{gguf.name}: its perplexity is {text}",
+            hint="Did the training diverge, or does the model overflow float16? Try export.dtype bf16 or f32.",
+        )
     return value

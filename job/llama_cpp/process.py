@@ -26,12 +26,12 @@ def run(
     stdin: str | None = None,
     timeout_s: float | None = None,
 ) -> str:
-    """Runs a program to its end and gives its stdout.
+    """Runs a program to its end and returns its stdout.
 
-    `on_line` gets each line of stderr and stdout as it comes; some programs count on one line of stdout, so
-    `line_ends` can name more characters that end a line there. Raises `error` (StorageFailed where the
-    program says that the disk is full) with the command and the last lines of its output when it exits
-    non-zero, is killed by a signal, or takes longer than `timeout_s`.
+    `on_line` gets each line of stderr and stdout as it is written. Some programs count on one line of stdout, so
+    `line_ends` can name further characters that end a line there. Raises `error` (or StorageFailed if the program
+    reports a full disk) with the command and the last lines of its output if it exits non-zero, is killed by a
+    signal, or takes longer than `timeout_s`.
     """
     arguments = [str(part) for part in command]
     quoted = redact(shlex.join(arguments))

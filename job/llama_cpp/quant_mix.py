@@ -1,4 +1,4 @@
-"""Which type each kind of tensor gets, as llama-quantize says line by line, and in words."""
+"""The type that each kind of tensor gets, read from llama-quantize's output, and as text."""
 
 import re
 from collections import Counter, defaultdict
@@ -7,11 +7,11 @@ from collections.abc import Mapping
 _LINE = re.compile(r"^\[ *\d+/ *\d+\] (?:blk\.\d+\.)?(\w+)\.(?:weight|bias) +- .*?(?:\((\w+)\))?$", re.M)
 
 Mix = Mapping[str, Mapping[str, int]]
-"""Of each kind of tensor (`attn_v`), how many get which type (`q6_K`)."""
+"""For each kind of tensor (`attn_v`), how many get which type (`q6_K`)."""
 
 
 def mix_of(said: str) -> dict[str, dict[str, int]]:
-    """From the lines of llama-quantize, with or without `--dry-run`; norms, which keep their type, are left out."""
+    """The mix from llama-quantize's output, with or without `--dry-run`; without norms, which keep their type."""
     found: dict[str, Counter[str]] = defaultdict(Counter)
     for tensor, target in _LINE.findall(said):
         if not tensor.endswith("_norm"):
@@ -20,7 +20,7 @@ def mix_of(said: str) -> dict[str, dict[str, int]]:
 
 
 def described(mix: Mix) -> str:
-    """`q4_K; attn_v: q6_K in 16 of 32 layers; …`: the type that most have, then who gets another."""
+    """`q4_K; attn_v: q6_K in 16 of 32 layers; …`: the most common type, then the tensors that get another."""
     if not mix:
         return ""
     ((base, _),) = sum((Counter(types) for types in mix.values()), Counter[str]()).most_common(1)

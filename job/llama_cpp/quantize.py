@@ -1,4 +1,4 @@
-"""One type of GGUF from the unquantized one: quantized, tried, and split where the spec asks for it."""
+"""Makes a GGUF of one type from the unquantized one: quantizes, tries it, and splits it if the spec asks for that."""
 
 import os
 import re
@@ -21,7 +21,7 @@ _TENSOR = re.compile(r"^\[\s*(\d+)/\s*(\d+)\]")
 
 
 class Inputs(Frozen):
-    """`gguf` is the unquantized file; `imatrix` an importance matrix, where there is one."""
+    """`gguf` is the unquantized file; `imatrix` an importance matrix, if there is one."""
 
     gguf: Path
     type: str
@@ -30,8 +30,8 @@ class Inputs(Frozen):
 
 
 class Result(Frozen):
-    """The file (or its parts) and its size in bytes. `bits_per_weight` counts the tensors, as llama.cpp prints it;
-    `fallbacks` the tensors whose width is no multiple of the type's block, and which got another type; `tensors` how
+    """The file (or its parts) and its size in bytes. `bits_per_weight`: over all tensors, as llama.cpp prints it;
+    `fallbacks`: tensors that got another type because their width is not a multiple of the type's block; `tensors`: how
     many of each kind got which type."""
 
     files: list[Path]
@@ -44,8 +44,8 @@ class Result(Frozen):
 
 
 def run(spec: JobSpec, inputs: Inputs, workdir: Path) -> Result:
-    """Makes the file. Raises SpecInvalid where the type needs a matrix or the input is quantized already,
-    IntegrityViolated where the file does not load and generate, StorageFailed where the disk is full."""
+    """Makes the file. Raises SpecInvalid if the type needs a matrix or the input is quantized already,
+    IntegrityViolated if the file does not load and generate, StorageFailed if the disk is full."""
     if inputs.type in NEEDS_IMATRIX and inputs.imatrix is None:
         raise SpecInvalid(f"export.types: {inputs.type} needs an importance matrix", hint="Set export.imatrix: auto.")
     started = time.monotonic()
@@ -55,7 +55,7 @@ def run(spec: JobSpec, inputs: Inputs, workdir: Path) -> Result:
     if inputs.type == spec.export.dtype:
         _link(inputs.gguf, out)
     else:
-        size = inputs.gguf.stat().st_size + expected.after - expected.before  # to one part in a hundred
+        size = inputs.gguf.stat().st_size + expected.after - expected.before  # accurate to one per cent
         _need_room(out.parent, size)
         _quantize(inputs, out, size)
     size = out.stat().st_size
@@ -74,12 +74,12 @@ def run(spec: JobSpec, inputs: Inputs, workdir: Path) -> Result:
 
 
 def forecast(inputs: Inputs) -> DryRun:
-    """Raises SpecInvalid for a file that is quantized already."""
+    """What llama-quantize would make. Raises SpecInvalid for a file that is quantized already."""
     found = dry_run(inputs.gguf, inputs.type, _matrix(inputs))
     if quantized := sorted(found.types - set(UNQUANTIZED)):
         raise SpecInvalid(
-            f"{inputs.gguf.name} is quantized already ({', '.join(quantized)}); {inputs.type} of it would lose more",
-            hint="Name the model that it was made from as model.id.",
+            f"{inputs.gguf.name} is quantized already ({', '.join(quantized)}); {inputs.type} from it would lose more",
+            hint="Set model.id to the model that it was made from.",
         )
     if inputs.type == "mxfp4_moe" and not found.has_experts:
         log.warning("quantize.no_experts", type=inputs.type, what="only experts get mxfp4; every tensor becomes q8_0")
@@ -93,7 +93,7 @@ def _matrix(inputs: Inputs) -> Path | None:
 
 
 def _clear(out: Path) -> None:
-    """Removes what an attempt that was killed has left here."""
+    """Removes what a killed attempt has left here."""
     stem = out.name.removesuffix(".gguf")
     for path in out.parent.iterdir() if out.parent.is_dir() else ():
         name = path.name.removeprefix(".")
@@ -117,7 +117,7 @@ def _need_room(folder: Path, size: int) -> None:
     if free < size * 1.02:
         raise StorageFailed(
             f"{folder} has {free / 1e9:.2f} GB free, and {size / 1e9:.2f} GB are needed",
-            hint="Give the work directory (FINETUNE_WORK) more disk.",
+            hint="Give the work directory (FINETUNE_WORK) more disk space.",
         )
 
 
@@ -144,9 +144,9 @@ def _quantize(inputs: Inputs, out: Path, expected: int) -> None:
 
 
 def _split(path: Path, max_size: str) -> list[Path]:
-    """Splits a file into parts of at most `max_size` (4G); a tensor that is larger gets a part to itself.
+    """Splits a file into parts of at most `max_size` (4G); a larger tensor gets a part of its own.
 
-    Raises StorageFailed where the disk is full, IntegrityViolated where the parts do not load together.
+    Raises StorageFailed if the disk is full, IntegrityViolated if the parts do not load together.
     """
     _need_room(path.parent, path.stat().st_size)
     stem = path.with_suffix("")

@@ -1,4 +1,4 @@
-"""The program llama-quantize: asked what it would make of a file, and run."""
+"""Runs llama-quantize, or asks it for its forecast (`--dry-run`)."""
 
 import re
 import shutil
@@ -19,8 +19,8 @@ MIB = 1 << 20
 
 
 class DryRun(Frozen):
-    """What llama-quantize says that it would do. `before` and `after`: bytes of all tensors, to a hundredth of a MiB;
-    `types`: of the file's own tensors; `tensors`: how many of each kind would get which type."""
+    """The forecast of llama-quantize. `before` and `after`: bytes of all tensors, to a hundredth of a MiB; `types`:
+    those of the input's tensors; `tensors`: how many of each kind would get which type."""
 
     before: int
     after: int
@@ -32,13 +32,16 @@ class DryRun(Frozen):
 
 
 def dry_run(gguf: Path, kind: str, matrix: Path | None) -> DryRun:
-    """Reads no weights. Raises Bug where it says no size, else as `run_quantizer`."""
+    """Reads no weights. Raises Bug if it does not report a size, else the errors of `run_quantizer`."""
     lines: list[str] = []
     run_quantizer(gguf, kind, matrix, ["--dry-run"], [gguf, kind], lines.append)
     said = "\n".join(lines)
     before, after, fallbacks = _BEFORE.search(said), _AFTER.search(said), _FALLBACKS.search(said)
     if before is None or after is None:
-        raise Bug(f"llama-quantize --dry-run {gguf.name} {kind} reports no size\n{said[-2000:]}")
+        raise Bug(
+            f"llama-quantize --dry-run {gguf.name} {kind} did not report a size\
+        {said[-2000:]}"
+        )
     return DryRun(
         before=round(float(before[1]) * MIB),
         after=round(float(after[1]) * MIB),
@@ -58,9 +61,9 @@ def run_quantizer(
     operands: list[str | Path],
     on_line: Callable[[str], None],
 ) -> None:
-    """Runs it in the matrix's folder: the matrix's name, as it is given, is written into the file.
+    """Runs it in the matrix's folder, since the matrix's path, as given, is written into the file.
 
-    It exits 1 whatever happens, so only its words tell the cases apart.
+    It exits 1 for every error, so its output is searched to tell the cases apart.
     """
     options = [*options, "--imatrix", matrix.name] if matrix else options
     arguments = [*options, *_absolute(operands)]
@@ -73,16 +76,16 @@ def run_quantizer(
             raise disk_full([one for one in operands if isinstance(one, Path)][-1].parent) from error
         if matrix and re.search(r"load_imatrix|imatrix (size|contains)|Missing importance matrix", words):
             raise SpecInvalid(
-                f"export.imatrix: this matrix does not serve to make {kind} of {gguf.name}\n{words}",
-                hint="Is it for another model? Set export.imatrix: auto.",
+                f"export.imatrix: this matrix cannot be used to make {kind} from {gguf.name}\n{words}",
+                hint="It may be for another model. Set export.imatrix to auto, or to this model's matrix.",
             ) from error
         if "invalid data" in words or "data validation failed" in words:
             raise IntegrityViolated(
-                f"{gguf.name} holds NaN or infinity, so no {kind} can be made of it\n{words}",
+                f"{gguf.name} contains NaN or infinity, so {kind} cannot be made from it\n{words}",
                 hint="Did the training diverge, or does the model overflow float16? Try export.dtype bf16 or f32.",
             ) from error
         if "failed to load" in words or "corrupted or incomplete" in words:
-            raise IntegrityViolated(f"{gguf.name} is no GGUF that llama.cpp can read\n{words}") from error
+            raise IntegrityViolated(f"{gguf.name} is not a GGUF that llama.cpp can read\n{words}") from error
         raise
 
 
@@ -91,12 +94,12 @@ def _absolute(operands: list[str | Path]) -> list[str | Path]:
 
 
 def says_disk_full(words: str) -> bool:
-    return "iostream error" in words or "killed by signal 25" in words  # SIGXFSZ: over the limit for one file
+    return "iostream error" in words or "killed by signal 25" in words  # SIGXFSZ: the limit for one file is exceeded
 
 
 def disk_full(folder: Path) -> StorageFailed:
     free = shutil.disk_usage(folder).free
     return StorageFailed(
-        f"the disk is full: a file could not be written whole; {folder} has {free / 1e9:.2f} GB left",
+        f"the disk is full: a file could not be written completely; {folder} has {free / 1e9:.2f} GB left",
         hint="Give the work directory (FINETUNE_WORK) more disk.",
     )

@@ -1,1 +1,1 @@
-"""The stages in order, in the parent. What is done is skipped."""
+"""The stages in order, in the parent. Finished stages are skipped."""

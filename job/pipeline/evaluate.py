@@ -1,4 +1,4 @@
-"""The evaluate stage: each file is judged while it is on this disk, and what was found is kept for later runs.
+"""The evaluate stage: judges each file while it is on this disk, and keeps the results for later runs.
 
 The unquantized file comes first: its logits on the held-out rows are computed once, and every type is compared with
 them.
@@ -18,7 +18,7 @@ from job.pipeline.state import State
 
 
 def judge_unquantized(state: State) -> None:
-    """The file that the types are made from, published or not."""
+    """Judges the file that the types are made from, published or not."""
     if not can_judge(state):
         return
     depends = _depends(state, digest_of(state.known.exported()))
@@ -38,7 +38,7 @@ def judge_unquantized(state: State) -> None:
 
 
 def judge(state: State, kind: str, gguf: Path, quantized: str) -> None:
-    """Judges one file that `is_judged` knows nothing of, and keeps the judgement.
+    """Judges one file that is not judged yet, and keeps the result.
 
     `quantized` is the key of the quantize stage that made `gguf`.
     """
@@ -54,7 +54,7 @@ def judge(state: State, kind: str, gguf: Path, quantized: str) -> None:
 
 
 def is_judged(state: State, kind: str, quantized: str) -> bool:
-    """Whether there is nothing left to find out: the judgement was kept, or there is nothing to judge the file on."""
+    """Whether nothing is left to do: the file's result was kept, or there is no text to judge it on."""
     if not can_judge(state) or kind == state.spec.export.dtype:
         return True
     if record := state.run.record("evaluate", digest_of(_depends(state, quantized))):
@@ -63,13 +63,13 @@ def is_judged(state: State, kind: str, quantized: str) -> bool:
 
 
 def can_judge(state: State) -> bool:
-    """Whether the spec asks for it and there is a text to judge on."""
+    """Whether the spec asks for evaluation and there is a text to judge on."""
     data = state.known.fetched.get("data")
     return state.spec.evaluation.judge and bool(state.spec.evaluation.text or (data and data["eval_rows"]))
 
 
 def windows_of(stream: tokens.Stream | None, state: State) -> tuple[int, int]:
-    """The context and the number of windows of a stream of tokens; none where there is too little."""
+    """The context and the number of windows for a stream of tokens; no window if there are too few."""
     if stream is None:
         return 0, 0
     evaluation = state.spec.evaluation
@@ -107,7 +107,7 @@ def _logits(state: State) -> Path:
 
 
 def _looked_at(state: State, kind: str, gguf: Path) -> dict[str, Any]:
-    """What needs no comparison: the windows, the perplexity on the user's own text, speeds, answers."""
+    """Measurements that need no comparison: the windows, the perplexity on the user's own text, speeds, answers."""
     found: dict[str, Any] = {}
     context, chunks = windows_of(state.files.held_out.held_out, state)
     if chunks:
@@ -127,7 +127,7 @@ def _layers_apart(judged: Judged) -> dict[str, Any]:
 
 
 def _answers(state: State, kind: str, gguf: Path) -> list[str]:
-    """What the file says to the held-out prompts that training was sampled with."""
+    """The file's answers to the held-out prompts that training was sampled with."""
     prompts, found = state.files.held_out.prompts, []
     bar = Progress(f"sampling {kind}", len(prompts), "samples")
     for number, prompt in enumerate(prompts, 1):

@@ -1,4 +1,4 @@
-"""The export stage in the parent: what is published beside the quantized files."""
+"""The export stage in the parent: keeps what is published beside the quantized files."""
 
 from job.artifacts import digest_of
 from job.llama_cpp.gguf import cache_bytes, read_metadata
@@ -7,7 +7,8 @@ from job.spec.naming import lora_name
 
 
 def export_files(state: State) -> None:
-    """The export's record: what is published beside the quantized files (adapter GGUF, merged model)."""
+    """Exports the files that are published beside the quantized ones (adapter GGUF, merged model), and keeps the
+    record."""
     extra = {"adapter": state.spec.export.adapter, "merged": state.spec.export.merged}
     depends = state.known.exported() | extra
     key = digest_of(depends)

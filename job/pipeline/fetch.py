@@ -1,4 +1,4 @@
-"""The fetch stage in the parent: rows prepared and kept, the model's digest."""
+"""The fetch stage in the parent: prepares and keeps the rows, and computes the model's digest."""
 
 from job.artifacts import digest_of
 from job.fetch import sources
@@ -8,7 +8,7 @@ from job.spec.canonical import canonical
 
 
 def fetch_rows(state: State) -> None:
-    """The rows, prepared and kept; the model's digest, which later keys depend on."""
+    """Prepares and keeps the rows, and records the model's digest, which later keys depend on."""
     spec = state.spec
     depends = {
         "model": canonical(spec.model),

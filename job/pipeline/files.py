@@ -1,4 +1,4 @@
-"""What a run's stages have on this node's disk: each thing is fetched, or made again, when it is asked for.
+"""A run's files on this node's disk. Each is downloaded, or made again, when it is first needed.
 
 A run that finds all its work in the store never fetches the model.
 """
@@ -19,7 +19,7 @@ from job.spec.naming import run_name
 
 @dataclass
 class Files:
-    """Folders and files below the run's work directory. `unquantized`: the judgement whose logits lie here."""
+    """Folders and files below the run's work directory. `unquantized`: the result whose logits are on this disk."""
 
     run: ActiveRun
     known: Known
@@ -35,7 +35,7 @@ class Files:
             raise IntegrityViolated(
                 f"{spec.model.id} has changed since this run began: its digest was {first[:16]} and is now "
                 f"{result.model_digest[:16]}",
-                hint="Start another run (another run.id), or put the first model back.",
+                hint="Start another run (another run.id), or restore the first model.",
             )
         return result
 
@@ -48,7 +48,7 @@ class Files:
 
     @cached_property
     def trained(self) -> Path | None:
-        """The folder with the trained adapter, or None where nothing was trained."""
+        """The folder with the trained adapter, or None if nothing was trained."""
         if "train" not in self.known.records:
             return None
         folder = self.run.work / "trained"
@@ -57,7 +57,7 @@ class Files:
 
     @cached_property
     def gguf(self) -> Path:
-        """The unquantized GGUF; made again where only its record is left."""
+        """The unquantized GGUF; made again if only its record is left."""
         inputs = export_stage.Inputs(
             model=self.model.model,
             adapter=self.trained / "adapter" if self.trained else self.model.adapter,
@@ -65,12 +65,12 @@ class Files:
         )
         result: export_stage.Result = self.run.child(export_stage, inputs, "export")
         for path in self.run.work.glob("*/model/**/*.safetensors"):
-            path.unlink()  # a downloaded base has served; the disk is for the quantized files now
+            path.unlink()  # a downloaded base is no longer needed; its space is for the quantized files
         return result.gguf
 
     @cached_property
     def held_out(self) -> tokens.Result:
-        """What the model's tokenizer says, of the held-out rows above all: as it was kept, else found out now."""
+        """The tokenizer's results, above all the tokens of the held-out rows: from the store, else computed now."""
         folder, key = self.run.work / "tokens", self.known.held_out_key
         if record := self.run.record("tokens", key):
             self.known.records["tokens"] = record

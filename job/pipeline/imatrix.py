@@ -14,7 +14,7 @@ from job.spec.quants import HELPED_BY_IMATRIX, NEEDS_IMATRIX
 
 
 def _importance_matrix(state: State, made: str) -> StageRecord | None:
-    """The matrix from the training rows (`auto`), where a type needs one or gains by it, or the user's own file; kept
+    """The matrix from the training rows (`auto`) if a type needs one or gains from it, or the user's own file; kept
     like a stage's work."""
     wanted, types = state.spec.export.imatrix, set(state.spec.export.types)
     if wanted == "none" or not types & HELPED_BY_IMATRIX:
@@ -46,7 +46,7 @@ def _importance_matrix(state: State, made: str) -> StageRecord | None:
 
 
 def _computed(state: State, folder: Path, *, needed: bool) -> bool:
-    """Computes it from the training rows. Where no type needs one, rows that are too few are no fault."""
+    """Computes it from the training rows. Too few rows are an error only if a type needs the matrix."""
     spec, kind = state.spec, state.known.fetched["data"]["kind"]
     rows = state.files.data / "train.jsonl"
     text = calibration.render_text(

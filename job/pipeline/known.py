@@ -1,4 +1,4 @@
-"""What is known of a run so far: the records of its stages, and the keys that follow from them."""
+"""A run's records so far, and the keys that depend on them."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,7 +24,7 @@ class Known:
 
     @property
     def fetched(self) -> dict[str, Any]:
-        """What the fetch stage found: digests, the rows' facts."""
+        """The fetch stage's metrics: digests and facts about the rows."""
         return self.records["fetch"].metrics
 
     def exported(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What can be known before any GPU time: the GPU, the tools, write access to each place, memory and disk."""
+"""Checks before any GPU time is spent: the GPU, the tools, write access to each place, memory and disk."""
 
 import importlib.util
 import shutil
@@ -24,9 +24,9 @@ from job.store import open_store
 
 
 def check_gpu(spec: JobSpec) -> GpuHere | None:
-    """The GPU of this run; None: it runs on the CPU.
+    """The GPU of this run, or None if it runs on the CPU.
 
-    Raises EnvironmentUnfit if one is required (FINETUNE_GPU), or is here and training could not use it.
+    Raises EnvironmentUnfit if a GPU is required (FINETUNE_GPU) and missing, or is here and cannot be used for training.
     """
     is_required, found = gpu_faults.is_required(), driver.ask()
     if gpu_faults.is_expected(found) and (fault := gpu_faults.fault(found)):
@@ -39,7 +39,7 @@ def check_gpu(spec: JobSpec) -> GpuHere | None:
 
 
 def check_access(publisher: Publisher, gpu: GpuHere | None) -> None:
-    """Raises EnvironmentUnfit without llama.cpp, and what the places raise when they refuse a write."""
+    """Raises EnvironmentUnfit without llama.cpp, and the errors of places that refuse a write."""
     devices = bundle.devices()
     log.info("preflight.llama", version=bundle.version(), devices=devices)
     if gpu and not devices:
@@ -52,21 +52,22 @@ def check_access(publisher: Publisher, gpu: GpuHere | None) -> None:
 
 
 def check_trackers(spec: JobSpec) -> None:
-    """Raises EnvironmentUnfit where training is to report to something that is not installed."""
+    """Raises EnvironmentUnfit if training.report_to names a package that is not installed."""
     names = spec.training.report_to if spec.training else []
     missing = [name for name in names if importlib.util.find_spec(name) is None]
     if missing:
         raise EnvironmentUnfit(
             f"training.report_to: {', '.join(missing)} is not installed here",
-            hint="Install it into the image (pip install), or take it out of the list.",
+            hint="Install it into the image (pip install), or remove it from the list.",
         )
 
 
 def predicted(spec: JobSpec, config: Mapping[str, Any], gpu: GpuHere | None, model_bytes: int | None) -> Prediction:
-    """From the model's config.json, on this machine. `model_bytes`: the size of the base model's weights.
+    """The prediction for this machine, from the model's config.json. `model_bytes`: the size of the base model's
+    weights.
 
-    A family that is not known, and a llama-quantize that cannot say what it would make, are not errors here: the stages
-    themselves will tell.
+    An unknown model family, or a llama-quantize that cannot give its forecast, is not an error here: the stages
+    themselves will report it.
     """
     options: dict[str, Any] = {"on_gpu": gpu is not None, "base": model_bytes, "triton": has_triton()}
     try:
@@ -82,10 +83,10 @@ def predicted(spec: JobSpec, config: Mapping[str, Any], gpu: GpuHere | None, mod
 
 
 def check_memory(prediction: Prediction, gpu: GpuHere | None) -> None:
-    """Raises EnvironmentUnfit where what is predicted cannot fit into this machine.
+    """Raises EnvironmentUnfit if the prediction cannot fit into this machine.
 
-    What training needs depends on how long the rows are, and is an estimate on a GPU: where only that is too much, it
-    is a warning.
+    What training needs depends on the length of the rows, and is an estimate on a GPU: if only that is too much, it is
+    a warning.
     """
     if prediction.ram:
         _check_ram(prediction)
@@ -100,7 +101,7 @@ def _check_ram(prediction: Prediction) -> None:
     stage, needed = disk.peak(least)
     if needed > has:
         raise EnvironmentUnfit(
-            f"this node has {has / 1e9:.1f} GB of memory, and the stage {stage} needs {needed / 1e9:.1f} GB",
+            f"this node has {has / 1e9:.1f} GB of memory, but the stage {stage} needs {needed / 1e9:.1f} GB",
             hint="Raise the memory limit, or choose a larger node.",
         )
     if (most := held.get("train", 0)) > has:
@@ -110,10 +111,10 @@ def _check_ram(prediction: Prediction) -> None:
 
 def _check_vram(needed: Vram, gpu: GpuHere) -> None:
     log.info("preflight.vram", needed=needed.total, has=gpu.memory, gpu=gpu.name, parts=needed.model_dump())
-    advice = "Try `python -m job plan SPEC --gpu ...`: it says what would fit."
+    advice = "`python -m job plan SPEC --gpu ...` shows what would fit."
     if needed.weights + needed.context > gpu.memory:
         raise EnvironmentUnfit(
-            f"{gpu.name} has {gpu.memory / 1e9:.1f} GB, and the model's weights alone need "
+            f"{gpu.name} has {gpu.memory / 1e9:.1f} GB, but the model's weights alone need "
             f"{needed.weights / 1e9:.1f} GB",
             hint=advice,
         )
@@ -122,21 +123,21 @@ def _check_vram(needed: Vram, gpu: GpuHere) -> None:
 
 
 def check_disk(prediction: Prediction, work: Path) -> None:
-    """Raises EnvironmentUnfit where the files that lie on this disk at one time do not fit (job/predict/disk.py)."""
+    """Raises EnvironmentUnfit if the files that are on this disk at the same time do not fit (job/predict/disk.py)."""
     stage, needed = prediction.disk_peak
     there = sum(path.stat().st_size for path in work.rglob("*") if path.is_file())
     free = shutil.disk_usage(work).free + there
     log.info("preflight.disk", needed=needed, free=free, stage=stage, stages=prediction.disk, folder=str(work))
     if needed > free:
         raise EnvironmentUnfit(
-            f"{work} has {free / 1e9:.1f} GB free, and the stage {stage} needs {needed / 1e9:.1f} GB",
-            hint="Give the work directory (FINETUNE_WORK) more disk, or name fewer or smaller export.types.",
+            f"{work} has {free / 1e9:.1f} GB free, but the stage {stage} needs {needed / 1e9:.1f} GB",
+            hint="Give the work directory (FINETUNE_WORK) more disk space, or name fewer or smaller export.types.",
         )
 
 
 def try_access(spec: JobSpec) -> Iterator[str]:
-    """A line for each thing that was tried. Raises what the first place says that refuses: NotFound, AccessDenied,
-    ServiceUnavailable and the like."""
+    """Tries to read the sources and to write to each place. Yields a line for each; raises the error of the first that
+    refuses."""
     pinned = sources.resolve(spec)
     config_of(spec, pinned.model)
     yield f"{spec.model.id}: readable"

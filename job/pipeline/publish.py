@@ -1,4 +1,4 @@
-"""The publish stage in the parent: copies to where people look, then the manifest."""
+"""The publish stage in the parent: copies the files to each place, then writes the manifest."""
 
 from job.artifacts import Artifact
 from job.evaluate import gate
@@ -10,7 +10,7 @@ from job.spec.naming import extra_name, file_names
 
 
 def publish_files(state: State) -> None:
-    """Copies from the store to where people look; the manifest is written last, once."""
+    """Copies files from the store to each place; the manifest is written last, once."""
     spec = state.spec
     items = []
     for kind, record in state.known.quants.items():

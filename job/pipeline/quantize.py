@@ -17,7 +17,7 @@ from job.spec.quants import HELPED_BY_IMATRIX
 
 
 def quantize_each(state: State) -> None:
-    """Makes each type that the store does not have."""
+    """Makes each type that is not in the store."""
     made = digest_of(state.known.exported())
     matrix = _importance_matrix(state, made)
     evaluate.judge_unquantized(state)
@@ -39,7 +39,7 @@ def quantize_each(state: State) -> None:
                     _judge_again(state, kind, record)
                 continue
             for earlier in list(waiting.values())[:-1]:
-                earlier.result()  # one file is being uploaded and one being made, never more
+                earlier.result()  # at most one file is uploaded while one is made
             result = _quantize(state, kind, matrix)
             if not evaluate.is_judged(state, kind, key):
                 evaluate.judge(state, kind, result.files[0], key)
@@ -65,7 +65,7 @@ def _quantize(state: State, kind: str, matrix: StageRecord | None) -> quantize.R
 
 
 def _judge_again(state: State, kind: str, record: StageRecord) -> None:
-    """A file that an earlier run has made is brought back where its judgement is missing."""
+    """Downloads a file that an earlier run has made, if it is not judged yet, and judges it."""
     folder = state.run.work / "quantize" / kind
     state.run.bring(record, folder)
     evaluate.judge(state, kind, folder / record.artifacts[0].path, record.key)

@@ -1,8 +1,8 @@
-"""The stages in order: skip what is done, run the rest, keep what each makes.
+"""The stages in order: skips finished ones, runs the rest, keeps what each makes.
 
 Every stage's key is the hash of exactly what its output depends on, so a run with other
 `export.types` does not train again, and one whose upload failed does not quantize again. The model
-itself is never kept: it is fetched again, by its pinned commit, when a stage that needs it has to run.
+itself is not kept: it is downloaded again, at its pinned commit, when a stage that needs it has to run.
 """
 
 import shutil

@@ -1,4 +1,4 @@
-"""What the stages work with: the attempt, what is known so far, and what is on this node's disk."""
+"""What the stages work with: the attempt, the records so far, and the files on this node's disk."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from job.spec import JobSpec
 
 @dataclass
 class State:
-    """`manifest`: once the run is done."""
+    """`manifest`: set when the run is done."""
 
     run: ActiveRun
     publisher: Publisher

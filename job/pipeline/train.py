@@ -1,4 +1,4 @@
-"""The train stage around its child process: resume, checkpoints to the store, and what is tried again."""
+"""The train stage in the parent: resume, checkpoints to the store, and retries."""
 
 import shutil
 from pathlib import Path
@@ -17,12 +17,12 @@ from job.spec.canonical import canonical
 from job.train import stage as training
 from job.versions import TRAINING, versions
 
-# These change what is shown or kept, not what is trained.
+# These change only what is shown or kept, not what is trained.
 _WITHOUT_EFFECT = {"logging_steps", "report_to", "save_total_limit", "per_device_eval_batch_size"}
 
 
 def depends_on(spec: JobSpec, fetched: dict[str, Any]) -> dict[str, Any]:
-    """Exactly what the adapter depends on."""
+    """Everything that the adapter depends on, and nothing else."""
     assert spec.training
     return {
         "model": fetched["model_digest"],
@@ -38,7 +38,7 @@ def depends_on(spec: JobSpec, fetched: dict[str, Any]) -> dict[str, Any]:
 
 
 def train(state: State) -> None:
-    """Trains, or takes what an earlier attempt or another run has trained from the same inputs."""
+    """Trains, or uses what an earlier attempt or another run has trained from the same inputs."""
     run, spec = state.run, state.spec
     if spec.training is None:
         return
@@ -57,7 +57,7 @@ def train(state: State) -> None:
 
 
 def _train(state: State, key: str) -> training.Result:
-    """One training, tried again once with half the micro-batch, and once after its process was killed."""
+    """One training, retried once with half the micro-batch, and once after its process was killed."""
     assert state.spec.training
     micro_batch: int | None = None
     killed: ChildKilled | None = None
@@ -115,7 +115,7 @@ def _train_once(state: State, key: str, micro_batch: int | None) -> training.Res
 
 
 def _checkpoint(run: ActiveRun, prefix: str, folder: Path) -> Path | None:
-    """The newest complete checkpoint of the store, on this disk."""
+    """Downloads the newest complete checkpoint of the store."""
     shutil.rmtree(folder, ignore_errors=True)
     step = checkpoints.get_checkpoint(run.store, prefix, folder)
     if step is None:
@@ -125,7 +125,7 @@ def _checkpoint(run: ActiveRun, prefix: str, folder: Path) -> Path | None:
 
 
 def _gathered(result: training.Result, folder: Path) -> Path:
-    """The files that are kept, in one folder: adapter/ and logs/."""
+    """The files to keep, in one folder: adapter/ and logs/."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     for name, path in (("adapter", result.adapter), ("logs", result.logs)):

@@ -1,7 +1,7 @@
-"""What each attempt of a run was doing, so that the next one can name a silent death.
+"""Records what each attempt of a run was doing, so that a later one can report a death without a message.
 
 `runs/<run id>/attempts/<n>.json`: {"n", "stage", "point", "progress", "ended"}. A process that is killed leaves
-`ended` empty; two that died so at one point end the run (79), and so do many in a row that saved nothing new.
+`ended` empty; the run ends (79) if two attempts died this way at the same point, or if many in a row saved nothing new.
 """
 
 import json
@@ -19,7 +19,7 @@ from job.store.base import Conflict
 SILENT_DEATHS = 2
 WITHOUT_PROGRESS = 8
 EVERY_S = 15.0
-UNSAID = "it left no word: killed for memory, or its node was lost"
+UNSAID = "it ended without a message: killed for memory, or its node was lost"
 
 
 @dataclass
@@ -35,20 +35,20 @@ class Attempt:
     _written: float = field(default=0.0, repr=False)
 
     def doing(self, stage: str, point: str) -> None:
-        """Says where the attempt is: at once for another stage, else every 15 seconds."""
+        """Records where the attempt is: at once for a new stage, else every 15 seconds."""
         same = stage == self.stage
         self.stage, self.point = stage, point
         if not same or time.monotonic() - self._written > EVERY_S:
             self._write(None)
 
     def saved(self) -> None:
-        """Something new is in the store."""
+        """Records that something new is in the store."""
         if not self.progress:
             self.progress = True
             self._write(None)
 
     def end(self, code: int) -> None:
-        """The attempt ends, with a word."""
+        """Records the exit code: this attempt did not die silently."""
         self._write(code)
 
     def _write(self, ended: int | None) -> None:
@@ -57,7 +57,7 @@ class Attempt:
 
 
 def begin(store: Store, run: str) -> Attempt:
-    """Takes the next number."""
+    """Starts the next attempt's record."""
     n = max((number for number, _ in _records(store, run)), default=0)
     while True:
         n += 1
@@ -70,7 +70,7 @@ def begin(store: Store, run: str) -> Attempt:
 
 
 def judge(store: Store, run: str, current: Attempt) -> None:
-    """Raises DiedSilently where the attempts before this one say that another will not help."""
+    """Raises DiedSilently if the earlier attempts show that another one will not help."""
     earlier = [record for number, record in sorted(_records(store, run)) if number < current.n]
     silent = [one for one in earlier if one["ended"] is None]
     if silent and silent[-1] is earlier[-1]:
@@ -83,14 +83,14 @@ def judge(store: Store, run: str, current: Attempt) -> None:
             stage, point = points.pop()
             where = stage if stage == point else f"{stage}, {point}"
             raise DiedSilently(
-                f"{SILENT_DEATHS} attempts died without a word at the same point: {where}",
-                hint="They were probably killed for memory: give the pod more, or set a smaller batch or max_length.",
+                f"{SILENT_DEATHS} attempts ended without a message at the same point: {where}",
+                hint="They were probably killed for memory. Give the pod more, or set a smaller batch or max_length.",
             )
     tail = earlier[-WITHOUT_PROGRESS:]
     if len(tail) == WITHOUT_PROGRESS and not any(one["progress"] for one in tail):
         raise DiedSilently(
             f"{WITHOUT_PROGRESS} attempts in a row saved nothing new; the last was at {tail[-1]['stage']}",
-            hint="Is the node taken away sooner than training.save_steps? Set it lower, or take another node.",
+            hint="If the node is lost before training.save_steps is reached, set it lower, or use another node.",
         )
 
 

@@ -18,14 +18,14 @@ _STEP = re.compile(r"/checkpoints/step-(\d{6,})/COMPLETE\.json$")
 
 
 class Complete(Frozen):
-    """A checkpoint whose files are all there."""
+    """The mark of a complete checkpoint: all its files with their hashes."""
 
     step: int
     files: list[Artifact]
 
 
 def put_checkpoint(store: Store, prefix: str, folder: Path, step: int) -> None:
-    """Uploads a checkpoint's files, then the mark that makes it count."""
+    """Uploads a checkpoint's files, then COMPLETE.json, which makes it count."""
     target = f"{prefix}/checkpoints/step-{step:06d}"
     files = artifacts_below(folder)
     for item in files:
@@ -40,7 +40,7 @@ def checkpoints(store: Store, prefix: str) -> Iterator[int]:
 
 
 def get_checkpoint(store: Store, prefix: str, folder: Path) -> int | None:
-    """Brings the newest complete checkpoint that verifies to this disk, and gives its step."""
+    """Downloads the newest complete checkpoint that passes verification, and returns its step."""
     for step in checkpoints(store, prefix):
         target = f"{prefix}/checkpoints/step-{step:06d}"
         found = store.get(f"{target}/COMPLETE.json")
@@ -57,7 +57,7 @@ def get_checkpoint(store: Store, prefix: str, folder: Path) -> int | None:
 
 
 def prune_checkpoints(store: Store, prefix: str, keep: int) -> None:
-    """Keeps the newest complete checkpoints. The mark goes first, so half of one never counts."""
+    """Deletes all but the newest `keep` checkpoints. COMPLETE.json is deleted first, so a partial one never counts."""
     for step in list(checkpoints(store, prefix))[keep:]:
         target = f"{prefix}/checkpoints/step-{step:06d}"
         store.delete(f"{target}/COMPLETE.json")
@@ -65,7 +65,7 @@ def prune_checkpoints(store: Store, prefix: str, keep: int) -> None:
 
 
 class CheckpointUploads:
-    """Uploads each checkpoint while training goes on; of several that wait, the newest."""
+    """Uploads checkpoints while training goes on; if several are waiting, only the newest."""
 
     def __init__(self, run: ActiveRun, prefix: str, keep: int) -> None:
         self._run, self._prefix, self._keep = run, prefix, keep
@@ -98,14 +98,14 @@ class CheckpointUploads:
                 self._fault = None
                 log.info("checkpoint.stored", step=step)
             except JobError as error:
-                # Training goes on: the next checkpoint may get through.
+                # Training goes on: the next upload may succeed.
                 self._fault = error
                 log.warning("checkpoint.not_stored", step=step, why=str(error))
             except FileNotFoundError as error:
                 log.warning("checkpoint.not_stored", step=step, why=f"rotated away before it was uploaded: {error}")
 
     def finish(self) -> JobError | None:
-        """Waits for what is under way; gives the fault of the newest checkpoint, if it did not get through."""
+        """Waits for the current upload; returns the error of the newest checkpoint if its upload failed."""
         with self._wake:
             self._done = True
             self._wake.notify()

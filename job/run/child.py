@@ -28,7 +28,7 @@ HUB_KERNELS = "kernels"
 
 
 def run_stage(name: str, folder: Path) -> int:
-    """Runs one stage in this process and gives the exit code. A bug passes through."""
+    """Runs one stage in this process and returns the exit code. A bug is raised with its traceback."""
     parent = os.getppid()
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # the parent died before the call
@@ -53,10 +53,10 @@ def run_stage(name: str, folder: Path) -> int:
 
 
 def refuse_hub_kernels() -> None:
-    """No library of this process finds that package, whether it is installed or not.
+    """Hides that package from every library in this process, whether it is installed or not.
 
-    What is trained depends on what is pinned in requirements/ alone. Call it before anything imports bitsandbytes,
+    So training depends only on the packages pinned in requirements/. Call it before anything imports bitsandbytes,
     transformers or PEFT.
     """
-    sys.modules[HUB_KERNELS] = None  # type: ignore[assignment]  # the import system's own word for "not to be had"
+    sys.modules[HUB_KERNELS] = None  # type: ignore[assignment]  # makes an import raise ModuleNotFoundError
     logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)  # its advice to install the package

@@ -1,7 +1,7 @@
 """A run's events in the store: write-once pieces `runs/<run id>/events/<attempt>-<n>.jsonl`.
 
-Each record gets the run, the attempt and a sequence number, so that a reader that sees a record twice
-(in the pod's log and here) can drop one.
+Each record has the run, the attempt and a sequence number, so that a reader that gets a record twice
+(from the pod's log and from here) can drop one.
 """
 
 import json
@@ -40,10 +40,10 @@ class EventLog:
             try:
                 self.flush()
             except JobError:
-                continue  # the lines are kept for the next time, and the pod's log has them
+                continue  # the lines are kept for the next piece, and the pod's log has them
 
     def flush(self) -> None:
-        """Writes what has come since the last piece."""
+        """Writes the records since the last piece."""
         with self._lock:
             lines, self._lines = self._lines, []
         if not lines:

@@ -1,4 +1,4 @@
-"""Where a run works, and where it keeps what it made."""
+"""The work directory of a run, and the address of its store."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What the run store holds, and what makes it count.
+"""The records of the run store. A record is written last, so work without one does not count.
 
 <store>/
   stages/<stage>/<key>/
@@ -24,7 +24,7 @@ from job.store.base import Conflict
 
 
 class StageRecord(Frozen):
-    """One stage's finished work: its files, what it measured, what it was made with and from."""
+    """One stage's finished work: its files, its measurements, its versions and inputs."""
 
     stage: str
     key: str
@@ -35,7 +35,7 @@ class StageRecord(Frozen):
 
 
 class PublishedFile(Frozen):
-    """A file under its published name, and where the store has it."""
+    """A file under its published name, with its key in the store."""
 
     name: str
     key: str
@@ -69,7 +69,8 @@ def read_stage(store: Store, stage: str, key: str) -> StageRecord | None:
         record = StageRecord.model_validate_json(found[0])
     except ValidationError as error:
         raise IntegrityViolated(
-            f"{store.url}/{prefix}/stage.json is no stage record", hint="Delete it, and the stage is made again."
+            f"{store.url}/{prefix}/stage.json is not a stage record",
+            hint="Delete it; the next run makes the stage again.",
         ) from error
     for item in record.artifacts:
         held = store.head(f"{prefix}/{item.path}")
@@ -81,7 +82,7 @@ def read_stage(store: Store, stage: str, key: str) -> StageRecord | None:
 
 
 def write_stage(store: Store, record: StageRecord) -> StageRecord:
-    """Makes a stage's work count; where another attempt was first, gives its record."""
+    """Commits a stage record. Returns the existing record if another attempt was first."""
     key = f"stages/{record.stage}/{record.key}/stage.json"
     try:
         store.put(key, record.model_dump_json(indent=2).encode(), if_absent=True)
@@ -92,7 +93,7 @@ def write_stage(store: Store, record: StageRecord) -> StageRecord:
 
 
 def write_manifest(store: Store, manifest: Manifest) -> Manifest:
-    """Writes the manifest once; where there is one, that one is the result."""
+    """Writes the manifest once. Returns the existing one if there is one."""
     stamped = manifest.model_copy(update={"finished": datetime.now(UTC).isoformat(timespec="seconds")})
     try:
         store.put(f"runs/{manifest.run}/manifest.json", stamped.model_dump_json(indent=2).encode(), if_absent=True)
@@ -104,22 +105,22 @@ def write_manifest(store: Store, manifest: Manifest) -> Manifest:
 
 
 def read_manifest(store: Store, run: str) -> Manifest | None:
-    """A finished run's manifest, or None. Raises IntegrityViolated where it cannot be read."""
+    """A finished run's manifest, or None. Raises IntegrityViolated if it cannot be read."""
     found = store.get(f"runs/{run}/manifest.json")
     if found is None:
         return None
     try:
         return Manifest.model_validate_json(found[0])
     except ValidationError as error:
-        raise IntegrityViolated(f"{store.url}/runs/{run}/manifest.json is no manifest") from error
+        raise IntegrityViolated(f"{store.url}/runs/{run}/manifest.json is not a manifest") from error
 
 
 def verify_manifest(store: Store, manifest: Manifest) -> None:
-    """Reads every published file of the store again. Raises IntegrityViolated where one is not what it says."""
+    """Reads every published file in the store again. Raises IntegrityViolated if one differs from the manifest."""
     for file in manifest.files:
         found = store.measure(file.key)
         if found is None or (found.sha256, found.size) != (file.sha256, file.size):
             raise IntegrityViolated(
-                f"{store.url}/{file.key} is {'missing' if found is None else 'not what its hash says'}",
-                hint=f"Delete it and runs/{manifest.run}/manifest.json, and the next run makes it again.",
+                f"{store.url}/{file.key} {'is missing' if found is None else 'does not match its hash'}",
+                hint=f"Delete it and runs/{manifest.run}/manifest.json; the next run makes it again.",
             )

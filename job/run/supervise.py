@@ -1,8 +1,8 @@
 """Runs a stage as a child process, so that memory and the CUDA context return when it ends.
 
 The child is `python -m job stage NAME FOLDER`. FOLDER holds `inputs.json` (the spec and the stage's
-inputs), and the child writes `result.json` or `error.json` there, whole. What it logs is one JSON object
-a line on stdout; the parent logs it again, with the attempt and the sequence number.
+inputs), and the child writes a complete `result.json` or `error.json` there. It logs one JSON object a line to
+stdout; the parent logs each again, with the attempt and a sequence number.
 """
 
 import json
@@ -31,7 +31,7 @@ class ChildKilled(Exception):
     """A child process ended by a signal that we did not send, usually the kernel's SIGKILL for memory."""
 
     def __init__(self, stage: str, number: int, for_memory: bool) -> None:
-        why = "the kernel killed it for memory" if for_memory else "nobody said why; too little memory is likely"
+        why = "the kernel killed it for memory" if for_memory else "the reason is unknown, probably too little memory"
         super().__init__(f"{stage} was killed by signal {signal.Signals(number).name}: {why}")
         self.for_memory = for_memory
 
@@ -44,7 +44,7 @@ class Terminated(BaseException):
 
 
 class Supervisor:
-    """Passes SIGTERM on to the child that runs, or raises Terminated in the parent where none does."""
+    """Passes SIGTERM on to the child that runs, or raises Terminated in the parent if none runs."""
 
     def __init__(self) -> None:
         self.stopping = threading.Event()
@@ -105,7 +105,7 @@ class Supervisor:
         if fault.is_file():
             raise _rebuilt(json.loads(fault.read_text()))
         if status != 0 or not result.is_file():
-            kind = next((one for one in every_error() if one.code == status), Bug)  # a full disk takes no error.json
+            kind = next((one for one in every_error() if one.code == status), Bug)  # a full disk has no error.json
             raise kind(f"{name} exited {status} without a result\n" + "\n".join(tail))
         return module.Result.model_validate_json(result.read_text())
 

@@ -1,7 +1,7 @@
 """Memory over time, of a run's processes and its GPU: `runs/<run id>/usage/<attempt>.json`.
 
-A thread looks now and then. However long a run is, at most POINTS values are kept: when there are more, every second
-one goes and the pause between them doubles.
+A thread measures at intervals. At most POINTS values are kept however long a run is: if there are more, every second
+one is dropped and the interval doubles.
 """
 
 import json
@@ -25,8 +25,9 @@ WRITE_EVERY_S = 60.0
 
 
 class Usage(Frozen):
-    """One attempt's: when it began (seconds since 1970), and of each point in time the seconds since then, the stage,
-    the anonymous memory of the job's processes and the GPU's used memory, both in bytes. `gpu` is None without one."""
+    """One attempt's memory: its start (seconds since 1970), and for each point in time the seconds since the start, the
+    stage, the anonymous memory of the job's processes and the GPU's used memory, both in bytes. `gpu` is None without a
+    GPU."""
 
     began: float
     seconds: list[float] = []
@@ -36,7 +37,7 @@ class Usage(Frozen):
 
 
 class UsageLog:
-    """Looks until it is closed. What cannot be written is a warning and no fault."""
+    """Measures until it is closed. A failed write is a warning, not an error."""
 
     def __init__(self, store: Store, run: str, attempt: int, stage: Callable[[], str]) -> None:
         self._store, self._key, self._stage = store, f"runs/{run}/usage/{attempt:04d}.json", stage
@@ -56,7 +57,7 @@ class UsageLog:
                 self.flush()
 
     def flush(self) -> None:
-        """Writes what has been seen so far."""
+        """Writes the values measured so far."""
         self._written, points = time.monotonic(), list(self._points)
         usage = Usage(
             began=self._began,
@@ -78,13 +79,13 @@ class UsageLog:
 
 
 def read_usage(store: Store, run: str) -> list[Usage]:
-    """Of every attempt, in order."""
+    """The usage of every attempt, in order."""
     found = (store.get(key) for key in sorted(store.list(f"runs/{run}/usage/")))
     return [Usage.model_validate(json.loads(one[0])) for one in found if one]
 
 
 def anonymous_memory() -> int:
-    """Bytes of this process and its children that no file backs: what a memory limit counts and cannot take back."""
+    """Bytes of this process and its children that no file backs: a memory limit counts them."""
     total = 0
     this = psutil.Process()
     for process in [this, *this.children(recursive=True)]:

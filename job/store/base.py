@@ -1,8 +1,8 @@
 """The run store, and every place where files are published: a folder or an S3 prefix, the same verbs.
 
-Nothing is visible under its key before it is whole, and nothing is believed without its SHA-256. A key
-is a relative path with `/` between its parts. Files whose names look like `.NAME.<16 hex>.tmp` are being
-written, or were left by a writer that was killed; no verb shows them.
+An object is visible under its key only when it is complete, and every file is verified by its SHA-256. A key
+is a relative path with `/` between its parts. Files named like `.NAME.<16 hex>.tmp` are being written, or were left by
+a writer that was killed; no method shows them.
 """
 
 import errno
@@ -17,13 +17,13 @@ from job.artifacts import Artifact, sha256_of
 from job.errors import Bug, IntegrityViolated, StorageFailed
 
 Progress = Callable[[int], None]
-"""Called with the bytes that are done."""
+"""Called with the number of bytes done so far."""
 
 BLOCK = 1 << 22
 
 
 class Conflict(Exception):
-    """The condition of a write does not hold: someone else has written there."""
+    """The condition of a write is not met: someone else has written there."""
 
 
 class Head(NamedTuple):
@@ -34,81 +34,80 @@ class Head(NamedTuple):
 
 
 class Store(Protocol):
-    """What a folder and an S3 prefix both do.
+    """The operations that a folder and an S3 prefix both offer.
 
-    Every verb raises RemoteUnavailable (after waiting), StorageFailed, NotFound (no such bucket) or
-    CredentialsRejected. Credentials that were accepted once and are refused later are
-    RemoteUnavailable: they have expired, and a new attempt gets new ones.
+    Every method raises RemoteUnavailable (after waiting), StorageFailed, NotFound (no such bucket) or
+    CredentialsRejected. Credentials that were accepted before and are refused now raise RemoteUnavailable: they have
+    expired, and a new attempt gets new ones.
     """
 
     url: str
     conditional: bool | None
-    """Whether conditional writes are honoured; None until probe() has found out. Where they are not, the
-    conditions are looked at before the write, which is enough as long as there is one writer."""
+    """Whether conditional writes are honoured; None until probe() has tried. If they are not, conditions are checked
+    before the write, which is enough as long as there is only one writer."""
 
     def put(self, key: str, data: bytes, *, if_absent: bool = False, if_match: str | None = None) -> str:
-        """Writes a small object and gives its version tag.
+        """Writes a small object and returns its version tag.
 
-        Raises Conflict where `if_absent` and it is there, or where its tag is not `if_match`. What is
-        there already byte for byte is no conflict: it is what a write leaves whose reply was lost.
+        Raises Conflict if the object exists (with `if_absent`) or its tag is not `if_match`. An object with the same
+        bytes is not a conflict: an earlier write whose reply was lost leaves that.
         """
 
     def get(self, key: str) -> tuple[bytes, str] | None:
-        """A small object and its version tag, or None where there is none."""
+        """A small object and its version tag, or None if there is none."""
 
     def put_file(self, key: str, path: Path, progress: Progress | None = None) -> Artifact:
-        """Stores a file and verifies it there; one that is there already, by its hash, is not sent again.
+        """Stores a file and verifies it there. A file that is there already, by its hash, is not sent again.
 
-        The artifact's `path` is the key. Raises FileNotFoundError where `path` is not there, and
-        IntegrityViolated where the store does not hold what was sent.
+        The artifact's `path` is the key. Raises FileNotFoundError if `path` does not exist, and IntegrityViolated if
+        the store does not hold what was sent.
         """
 
     def get_file(self, key: str, path: Path, expected: Artifact, progress: Progress | None = None) -> None:
-        """Brings a file to this disk, verified and whole; goes on where an earlier call was cut off.
+        """Downloads a file, complete and verified; continues where an earlier call was cut off.
 
-        Raises NotFound where there is none, IntegrityViolated where it is not what `expected` says
-        (whose own `path` does not matter).
+        Raises NotFound if it does not exist, IntegrityViolated if it differs from `expected` (whose `path` is ignored).
         """
 
     def measure(self, key: str, progress: Progress | None = None) -> Artifact | None:
-        """Reads all of an object to find its size and SHA-256; None where there is none."""
+        """Reads all of an object to find its size and SHA-256; None if there is none."""
 
     def head(self, key: str) -> Head | None:
-        """An object's size and version tag, or None where there is none."""
+        """An object's size and version tag, or None if there is none."""
 
     def list(self, prefix: str = "") -> Iterator[str]:
         """The keys that begin with a prefix, in order."""
 
     def delete(self, key: str) -> None:
-        """Removes an object; it is no error if there is none."""
+        """Removes an object. It is not an error if there is none."""
 
     def delete_prefix(self, prefix: str) -> None:
         """Removes every object whose key begins with a prefix that ends in `/`."""
 
     def probe(self) -> bool:
-        """Tries to write, to read and to write on a condition. True where conditions are honoured.
+        """Tries to write, to read and to write on a condition. Returns whether conditions are honoured.
 
-        Raises CredentialsRejected, NotFound, RemoteUnavailable or StorageFailed where one cannot write.
+        Raises CredentialsRejected, NotFound, RemoteUnavailable or StorageFailed if writing fails.
         """
 
     def patient_for(self, seconds: float) -> Self:
-        """The same store, that waits for a lost connection at most this long."""
+        """The same store, which waits at most `seconds` for a lost connection."""
 
 
-def checked(key: str, *, prefix: bool = False) -> str:
+def check_key(key: str, *, prefix: bool = False) -> str:
     """The key, if it stays below its store. Raises IntegrityViolated for `..`, absolute paths and the like."""
     parts = key.split("/")
     if prefix and parts[-1] == "":
         parts.pop()
     if any(part in ("", ".", "..") for part in parts) or re.search(r"[\x00-\x1f\x7f\\]", key):
-        raise IntegrityViolated(f"{key!r} is no name for a file in a store")
+        raise IntegrityViolated(f"{key!r} is not a valid key")
     return key
 
 
 def check_condition(
     key: str, data: bytes, found: tuple[bytes, str] | None, if_absent: bool, if_match: str | None
 ) -> None:
-    """Raises Conflict where the condition of a write does not hold for what was found."""
+    """Raises Conflict if the condition of a write is not met by the object that is there."""
     if if_absent and if_match is not None:
         raise Bug(f"{key}: if_absent and if_match exclude each other")
     if found is not None and found[0] == data:
@@ -117,13 +116,13 @@ def check_condition(
         raise Conflict(key)
 
 
-def received(
+def receive_file(
     blocks_from: Callable[[int], Iterator[bytes]], path: Path, expected: Artifact, progress: Progress | None
 ) -> None:
-    """Writes blocks to a file, whole and verified, beginning where an earlier call was cut off.
+    """Writes blocks to a file, complete and verified, starting where an earlier call was cut off.
 
-    Until it is whole it lies beside `path` under a name that holds its hash. Raises IntegrityViolated,
-    and StorageFailed when this disk is full or refuses.
+    Until it is complete, it is kept beside `path` under a name that contains its hash. Raises IntegrityViolated, and
+    StorageFailed if this disk is full or refuses the write.
     """
     if path.is_file() and path.stat().st_size == expected.size and sha256_of(path) == expected.sha256:
         return
@@ -138,8 +137,8 @@ def received(
         if found != expected.sha256:
             part.unlink()
             raise IntegrityViolated(
-                f"what was fetched for {path.name} does not match its SHA-256 {expected.sha256}",
-                hint="The store's copy is damaged. Delete it there, and the next run makes it again.",
+                f"the copy of {path.name} in the store does not match its SHA-256 {expected.sha256}",
+                hint="The store's copy is damaged. Delete it; the next run makes it again.",
             )
         part.replace(path)
     except OSError as error:
@@ -147,7 +146,7 @@ def received(
             part.unlink()
         raise StorageFailed(
             f"cannot write {path}: {error.strerror or error}",
-            hint="Free space there, or point FINETUNE_WORK elsewhere.",
+            hint="Free space there, or set FINETUNE_WORK to another folder.",
         ) from error
 
 

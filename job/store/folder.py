@@ -1,9 +1,9 @@
 """A store in a folder: a PVC, a disk, a network file system.
 
-A file is written beside its place under a temporary name, synced, and renamed. `if_absent` is a link()
-instead of the rename, which the file system refuses where the name is taken. `if_match` holds a lock on a
-file beside the object (flock; on NFS 4 the server keeps it), so pods that share the folder exclude each
-other; so does `if_absent` where there are no links.
+A file is written beside its place under a temporary name, synced, and renamed. `if_absent` uses link()
+instead of the rename, which the file system refuses if the name is taken. `if_match` holds a lock on a
+file beside the object (flock; on NFS 4 the server keeps it), so pods that share the folder exclude each other.
+`if_absent` does the same on file systems without links.
 """
 
 import errno
@@ -22,7 +22,7 @@ from typing import IO, Self
 
 from job.artifacts import Artifact, sha256_of
 from job.errors import Bug, CredentialsRejected, IntegrityViolated, NotFound, StorageFailed
-from job.store.base import BLOCK, Conflict, Head, Progress, check_condition, checked, received
+from job.store.base import BLOCK, Conflict, Head, Progress, check_condition, check_key, receive_file
 
 _HIDDEN = re.compile(r"\..+\.([0-9a-f]{16}\.tmp|lock)$")
 _NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
@@ -30,7 +30,7 @@ _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EX
 
 
 class FolderStore:
-    """The verbs of `job.store.base.Store` on a folder, which is made when it is first written to."""
+    """`job.store.base.Store` in a folder, which is created at the first write."""
 
     def __init__(self, root: Path) -> None:
         self.root = root.expanduser().absolute()
@@ -78,7 +78,7 @@ class FolderStore:
                     progress(done)
             file.flush()
             _sync_and_forget(file.fileno())
-            # Read again, from the disk: what the disk gives back is what counts.
+            # Read it again from the disk, to verify what the disk really holds.
             if sha256_of(temporary) != digest.hexdigest():
                 raise IntegrityViolated(f"{target} does not hold what was written to it", hint="Check the disk.")
             temporary.replace(target)
@@ -88,7 +88,7 @@ class FolderStore:
         source = self._path(key)
         if not source.is_file():
             raise NotFound(f"{source} is missing")
-        received(lambda start: _blocks(source, start), path, expected, progress)
+        receive_file(lambda start: _blocks(source, start), path, expected, progress)
 
     def measure(self, key: str, progress: Progress | None = None) -> Artifact | None:
         path = self._path(key)
@@ -107,7 +107,7 @@ class FolderStore:
 
     def list(self, prefix: str = "") -> Iterator[str]:
         if prefix:
-            checked(prefix, prefix=True)
+            check_key(prefix, prefix=True)
         top = self.root / prefix.rpartition("/")[0]
         with _translated(top):
             found = [
@@ -156,8 +156,8 @@ class FolderStore:
         return self
 
     def _path(self, key: str) -> Path:
-        """Where a key lies. Raises IntegrityViolated where a symbolic link leads out of the store."""
-        path = self.root / checked(key)
+        """The path of a key. Raises IntegrityViolated if a symbolic link leads out of the store."""
+        path = self.root / check_key(key)
         if not path.parent.resolve().is_relative_to(self.root.resolve()) or (
             path.is_symlink() and not path.resolve().is_relative_to(self.root.resolve())
         ):
@@ -203,9 +203,9 @@ def _locked(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _written(path: Path) -> Iterator[tuple[Path, IO[bytes]]]:
-    """A temporary file beside a file, gone at the end; what was renamed or linked from it is on the disk then.
+    """A temporary file beside `path`, removed at the end; what was renamed or linked from it is synced to the disk.
 
-    Its writer holds a lock on it, so that the next writer sees which were left by one that was killed.
+    Its writer holds a lock on it, so that the next writer can tell which files a killed writer has left.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
@@ -225,7 +225,7 @@ def _written(path: Path) -> Iterator[tuple[Path, IO[bytes]]]:
 
 
 def _remove_if_left(path: Path) -> None:
-    """Removes what a killed writer left; one minute old at least, since a new one is locked only once it is there."""
+    """Removes a killed writer's file. It must be a minute old: a new file exists for a moment before it is locked."""
     try:
         with path.open("rb") as file:
             old = time.time() - os.fstat(file.fileno()).st_mtime > 60
@@ -236,7 +236,7 @@ def _remove_if_left(path: Path) -> None:
 
 
 def _lock(file: IO[bytes], how: int = fcntl.LOCK_EX) -> bool:
-    """Locks an open file. False where the file system has no locks, which probe() finds out."""
+    """Locks an open file. Returns False if the file system has no locks; probe() tests that."""
     try:
         fcntl.flock(file, how)
     except BlockingIOError:
@@ -249,9 +249,9 @@ def _lock(file: IO[bytes], how: int = fcntl.LOCK_EX) -> bool:
 
 
 def _linked(temporary: Path, path: Path) -> bool:
-    """Gives a file its final name unless that is taken; False where the file system has no links.
+    """Gives a file its final name unless that is taken. Returns False if the file system has no links.
 
-    Raises Conflict where it is taken by something else.
+    Raises Conflict if the name is taken by a file with other content.
     """
     try:
         os.link(temporary, path)
@@ -266,7 +266,7 @@ def _linked(temporary: Path, path: Path) -> bool:
 
 
 def _sync_and_forget(descriptor: int) -> None:
-    """Puts a file on the disk and out of memory, so that the next read comes from the disk."""
+    """Syncs a file and drops it from the page cache, so that the next read comes from the disk."""
     os.fsync(descriptor)
     if hasattr(os, "posix_fadvise"):
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
@@ -287,5 +287,5 @@ def _translated(path: Path) -> Iterator[None]:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         raise StorageFailed(
             f"{path}: {error.strerror or error}",
-            hint="Free space there, or give the volume more." if full else "Check the volume and its permissions.",
+            hint="Free space there, or enlarge the volume." if full else "Check the volume and its permissions.",
         ) from error

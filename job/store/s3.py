@@ -1,9 +1,9 @@
-"""A store below an S3 prefix, through boto3; endpoint, region and credentials come by boto3's own chain.
+"""A store below an S3 prefix, through boto3, with its own lookup of endpoint, region and credentials.
 
-Every upload carries its SHA-256, so the server refuses what arrives damaged, and what it says it holds is
-compared afterwards; a server that keeps no checksums is read back instead. Large files go in parts, and
-nothing is visible before the last step. The parts of an upload whose process was killed never become
-visible, but take space until a lifecycle rule (AbortIncompleteMultipartUpload) removes them.
+Every upload carries its SHA-256, so the server refuses damaged data; afterwards its checksum is compared, or the object
+is read back if the server keeps no checksums. Large files are sent in parts, and nothing is visible before the last
+step. The parts of an upload whose process was killed never become visible, but take space until a lifecycle rule
+(AbortIncompleteMultipartUpload) removes them.
 """
 
 import base64
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Self
 from job.artifacts import Artifact
 from job.errors import Bug, IntegrityViolated, JobError, NotFound, RemoteUnavailable
 from job.logs import log
-from job.store.base import BLOCK, Conflict, Head, Progress, check_condition, checked, received
+from job.store.base import BLOCK, Conflict, Head, Progress, check_condition, check_key, receive_file
 from job.store.s3_calls import Calls, status_of
 from job.store.s3_multipart import PART_SIZE, Hashes, hashes_of, upload
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class S3Store:
-    """The verbs of `job.store.base.Store` below `s3://bucket/prefix`. `part_size` in bytes, 5 MiB at least."""
+    """`job.store.base.Store` below `s3://bucket/prefix`. `part_size` in bytes, 5 MiB at least."""
 
     def __init__(self, url: str, *, part_size: int = PART_SIZE, calls: Calls | None = None) -> None:
         self.url = url.rstrip("/")
@@ -62,7 +62,7 @@ class S3Store:
             if condition and status_of(error) == 501:
                 self.conditional = False
                 return self.put(key, data, if_absent=if_absent, if_match=if_match)
-            # An earlier try, whose reply was lost, may have written it: then it holds what we wrote.
+            # An earlier try whose reply was lost may have written it: then it holds our bytes.
             found = self.get(key)
             if found is None or found[0] != data:
                 raise Conflict(key) from error
@@ -103,12 +103,12 @@ class S3Store:
         if not self._holds(key, hashes):
             raise IntegrityViolated(
                 f"{self.url}/{key} does not hold what was sent (SHA-256 {hashes.sha256})",
-                hint="Something else writes there, or the server damages what it stores.",
+                hint="Check whether another program writes there, or whether the server damages what it stores.",
             )
         return done
 
     def _holds(self, key: str, hashes: Hashes) -> bool:
-        """Whether an object is what the hashes say: by the server's checksum, or by reading where it has none."""
+        """Whether an object matches the hashes: by the server's checksum, or by reading it if there is none."""
         found = self._head(key)
         if found is None or found["ContentLength"] != hashes.size:
             return False
@@ -122,7 +122,7 @@ class S3Store:
     def get_file(self, key: str, path: Path, expected: Artifact, progress: Progress | None = None) -> None:
         if self.head(key) is None:
             raise NotFound(f"{self.url}/{key} is missing")
-        received(lambda start: self._blocks(key, start), path, expected, progress)
+        receive_file(lambda start: self._blocks(key, start), path, expected, progress)
 
     def measure(self, key: str, progress: Progress | None = None) -> Artifact | None:
         found = self.head(key)
@@ -137,7 +137,7 @@ class S3Store:
         return Artifact(path=key, sha256=digest.hexdigest(), size=done)
 
     def _blocks(self, key: str, start: int) -> Iterator[bytes]:
-        """An object from `start` on; where the connection breaks it goes on with the next byte."""
+        """The bytes of an object from `start` on; after a broken connection it continues with the next byte."""
         from botocore.exceptions import BotoCoreError, ClientError
         from urllib3.exceptions import HTTPError
 
@@ -176,7 +176,7 @@ class S3Store:
         full = self._full(key)
         try:
             return self._calls.run(
-                "looking at",
+                "reading the metadata of",
                 full,
                 lambda s3: s3.head_object(Bucket=self._bucket, Key=full, ChecksumMode="ENABLED"),
             )
@@ -186,7 +186,7 @@ class S3Store:
             raise
 
     def list(self, prefix: str = "") -> Iterator[str]:
-        full = self._below + (checked(prefix, prefix=True) if prefix else "")
+        full = self._below + (check_key(prefix, prefix=True) if prefix else "")
 
         def pages(s3: "S3Client") -> "list[str]":
             found = s3.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=full)
@@ -232,10 +232,10 @@ class S3Store:
         return other
 
     def _full(self, key: str) -> str:
-        return self._below + checked(key)
+        return self._below + check_key(key)
 
 
 def _type_of(key: str) -> dict[str, str]:
-    """What a browser should take an object for."""
+    """The content type, for browsers."""
     guessed = "text/markdown" if key.endswith(".md") else mimetypes.guess_type(key)[0]
     return {"ContentType": guessed or "application/octet-stream"}

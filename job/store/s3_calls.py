@@ -1,8 +1,8 @@
-"""Calls to one S3 bucket: waits out what passes by itself, and names everything else.
+"""Calls to one S3 bucket: retries temporary errors, and translates all others.
 
-What passes (no connection, 5xx, throttling) is tried again by botocore and then here, with growing
-pauses, for ten minutes or FINETUNE_RETRY_S seconds. The errors of job.errors say which object it was
-about and never hold a signature or a key.
+Temporary errors (no connection, 5xx, throttling) are retried by botocore and then here, with growing
+pauses, for ten minutes or FINETUNE_RETRY_S seconds. The errors of job.errors name the object and
+never contain a signature or a key.
 """
 
 import os
@@ -51,11 +51,11 @@ def status_of(error: "ClientError") -> int:
 
 
 class _Passing(Exception):
-    """What may be gone at the next try."""
+    """A temporary error: worth another try."""
 
 
 class Calls:
-    """Calls to one bucket. `proven`: the credentials have worked, so what is refused from now on has expired."""
+    """Calls to one bucket. `proven`: the credentials have worked, so a refusal from now on means that they expired."""
 
     def __init__(self, bucket: str, session: Any = None, patience_s: float | None = None, proven: bool = False) -> None:
         self.bucket, self.proven = bucket, proven
@@ -68,7 +68,7 @@ class Calls:
         return Calls(self.bucket, self._session, seconds, self.proven)
 
     def client(self) -> "S3Client":
-        """The client, made at the first call: until then nothing is imported and no configuration read."""
+        """The client, created at the first call: until then nothing is imported and no configuration is read."""
         import boto3
         from botocore.config import Config
 
@@ -90,10 +90,10 @@ class Calls:
             return self._client
 
     def run(self, what: str, key: str, call: Callable[["S3Client"], T], stop: threading.Event | None = None) -> T:
-        """Makes a call, again and again where waiting can help, until `stop` is set.
+        """Makes a call, and retries temporary errors until `stop` is set.
 
-        The answers 404 (no such object), 412 and 501 come to the caller as ClientError: what they mean
-        depends on the call.
+        The answers 404 (no such object), 412 and 501 are raised as ClientError: their meaning depends on
+        the call.
         """
         where = f"{what} s3://{self.bucket}/{key}"
         stop = stop or threading.Event()
@@ -117,7 +117,7 @@ class Calls:
         except _Passing as error:
             raise RemoteUnavailable(
                 f"{where}: {error}, for {self.patience_s:.0f} s",
-                hint="Start the job again when S3 answers; what is in the store is not done again.",
+                hint="Start the job again when S3 answers; finished work in the store is not repeated.",
             ) from error
 
     def _once(self, where: str, call: Callable[["S3Client"], T]) -> T:
@@ -138,7 +138,9 @@ class Calls:
                 hint="Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give the pod a role.",
             ) from error
         except boto.FlexibleChecksumError as error:
-            raise IntegrityViolated(f"{where}: {error}", hint="The server's copy is damaged.") from error
+            raise IntegrityViolated(
+                f"{where}: {error}", hint="The server's copy is damaged. Delete it; the next run makes it again."
+            ) from error
         except (
             boto.HTTPClientError,
             boto.ConnectionError,
@@ -153,31 +155,36 @@ class Calls:
             raise _Passing(redact(str(error))) from error
         except (boto.BotoCoreError, ValueError) as error:
             raise EnvironmentUnfit(
-                f"{where}: {redact(str(error))}", hint="Look at the AWS_* variables: endpoint, region, profile."
+                f"{where}: {redact(str(error))}", hint="Check the AWS_* variables: endpoint, region, profile."
             ) from error
 
     def _fault_of(self, where: str, error: "ClientError") -> JobError | _Passing | None:
-        """What an answer means; None where that depends on the call."""
+        """The error for an answer; None if its meaning depends on the call."""
         said = error.response["Error"]
         code, status = said.get("Code", ""), status_of(error)
         text = redact(f"{where}: {code} {said.get('Message', '')}".rstrip())
         if code in _FULL or status == 507:
-            return StorageFailed(text, hint="Make room there, then start the job again.")
+            return StorageFailed(text, hint="Free space there, then start the job again.")
         if code in _PASSING or status in (408, 429) or (status >= 500 and status != 501):
             return _Passing(text.removeprefix(f"{where}: "))
         if code == "NoSuchBucket":
-            return NotFound(text, hint=f"Make the bucket {self.bucket!r}, or correct its name and the endpoint.")
+            return NotFound(text, hint=f"Create the bucket {self.bucket!r}, or correct its name or the endpoint.")
         if code in _DAMAGED:
-            return StorageFailed(text, hint="What arrived is not what was sent. The next attempt sends it again.")
+            return StorageFailed(text, hint="The data was damaged on the way. The next attempt sends it again.")
         if code in _REGION or status == 301:
             return EnvironmentUnfit(text, hint="Set AWS_DEFAULT_REGION to the bucket's region.")
         if code == "RequestTimeTooSkewed":
-            return EnvironmentUnfit(text, hint="This machine's clock is wrong: S3 refuses more than 15 minutes.")
+            return EnvironmentUnfit(
+                text, hint="Set this machine's clock: S3 refuses a difference of more than 15 minutes."
+            )
         if status in (404, 412, 501) and code not in _CREDENTIALS:
             return None
         if code in _CREDENTIALS or status in (401, 403):
             if self.proven:
-                return RemoteUnavailable(text, hint="The credentials have worked before: they may have expired.")
+                return RemoteUnavailable(
+                    text,
+                    hint="The credentials worked before, so they may have expired. Renew them and start the job again.",
+                )
             return CredentialsRejected(
                 text,
                 hint="Correct the keys or the role. It needs s3:GetObject, s3:PutObject and s3:ListBucket there.",

@@ -1,8 +1,8 @@
 """One file to S3 in parts, several at a time, each with its SHA-256.
 
 The checksum that S3 keeps of such an object is the SHA-256 over the parts' SHA-256 values, followed by
-their number (https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html), so
-it can be told beforehand from the file and the size of a part.
+their number (https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html), so it can be
+computed beforehand from the file and the part size.
 """
 
 import base64
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import CompletedPartTypeDef
 
 PART_SIZE = 16 << 20
-"""Bytes. Larger where a file would have more than 9000 parts (S3 takes 10000)."""
+"""Bytes per part. Larger for a file that would have more than 9000 parts (S3 allows 10000)."""
 AT_ONCE = 4
 
 
 @dataclass(frozen=True)
 class Hashes:
-    """What a file is: size, SHA-256 (hex), and the SHA-256 of each part."""
+    """A file's size, its SHA-256 (hex), and the SHA-256 of each part."""
 
     size: int
     sha256: str
@@ -38,7 +38,7 @@ class Hashes:
 
     @property
     def checksum(self) -> str:
-        """What S3 answers as ChecksumSHA256."""
+        """The value that S3 reports as ChecksumSHA256."""
         if len(self.parts) == 1:
             return _base64(bytes.fromhex(self.sha256))
         return f"{_base64(hashlib.sha256(b''.join(self.parts)).digest())}-{len(self.parts)}"
@@ -68,7 +68,7 @@ def upload(
 ) -> None:
     """Sends the parts and completes the upload; on a failure it is aborted and nothing is left.
 
-    Where the reply to the last step was lost, the object may be there all the same: the caller looks.
+    If the reply to the last step was lost, the object may exist all the same: the caller checks that.
     """
     from botocore.exceptions import ClientError
 

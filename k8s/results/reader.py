@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 from job.artifacts import Artifact
-from job.store.base import checked, received
+from job.store.base import check_key, receive_file
 from k8s.cluster.client import Cluster
 from k8s.cluster.waiting import waiting_for_pod
 from k8s.errors import ObjectNotFound, WaitedTooLong
@@ -51,10 +51,10 @@ class PodStore:
                     yield block[start:]
                 start = max(0, start - len(block))
 
-        received(blocks_from, path, expected, progress)
+        receive_file(blocks_from, path, expected, progress)
 
     def _where(self, key: str) -> str:
-        return f"{self._path}/{quote(checked(key))}"
+        return f"{self._path}/{quote(check_key(key))}"
 
 
 @contextmanager

@@ -48,10 +48,10 @@ def test_another_column_can_be_named(tmp_path: Path) -> None:
     ("name", "content", "settings", "error", "said"),
     [
         ("rows.jsonl", '{"text": "fine"}\nnot JSON\n', {}, DataInvalid, "line 2"),
-        ("rows.jsonl", '{"text": 5}\n', {}, DataInvalid, "is no text"),
+        ("rows.jsonl", '{"text": 5}\n', {}, DataInvalid, "is not text"),
         ("rows.jsonl", '{"body": "x"}\n', {"column": "text"}, DataInvalid, "no column"),
-        ("rows.jsonl", '{"text": ""}\n', {}, DataInvalid, "holds no text"),
-        ("text.txt", "\n \n", {}, DataInvalid, "holds no text"),
+        ("rows.jsonl", '{"text": ""}\n', {}, DataInvalid, "contains no text"),
+        ("text.txt", "\n \n", {}, DataInvalid, "contains no text"),
         ("text.txt", b"\xff\xfeA\x00", {}, DataInvalid, "UTF-16"),
         ("folder/train.jsonl", '{"text": "fine"}\n', {"split": "test"}, NotFound, "it has train"),
     ],

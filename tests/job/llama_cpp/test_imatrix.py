@@ -105,10 +105,10 @@ def test_what_is_no_matrix_is_refused(gguf: Path, tmp_path: Path) -> None:
     for name, content in (("text", b"a text, no matrix"), ("empty", b""), ("named", b"GGUF but imatrix in name only")):
         (tmp_path / name).write_bytes(content)
     for own in (gguf, tmp_path / "text", tmp_path / "empty", tmp_path / "named"):
-        with pytest.raises(SpecInvalid, match=f"{own.name} is no importance matrix"):
+        with pytest.raises(SpecInvalid, match=f"{own.name} is not an importance matrix"):
             imatrix.copy_checked(own, tmp_path / "never.gguf")
     for check in (imatrix.digest_of_file, lambda path: imatrix.copy_checked(path, tmp_path / "never.gguf")):
-        with pytest.raises(NotFound, match="there is no file"):
+        with pytest.raises(NotFound, match="does not exist"):
             check(tmp_path / "missing.gguf")
 
 

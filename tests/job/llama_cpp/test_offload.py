@@ -138,7 +138,7 @@ def test_a_gpu_that_fails_in_every_way_is_a_fault_of_the_node(
     gguf: Path, ids: Path, text: Path, tmp_path: Path, cuda: CudaLlama, name: str, fault: str
 ) -> None:
     cuda.fail(f"* * * {fault}")
-    with pytest.raises(EnvironmentUnfit, match=f"could not be tried in {name}: .*out of memory") as caught:
+    with pytest.raises(EnvironmentUnfit, match=f"could not be run in {name}: .*out of memory") as caught:
         PROGRAMS[name](gguf, ids, text, tmp_path)
     assert caught.value.code == 78
     computes = name not in ("llama-quantize", "llama-tokenize")
@@ -151,7 +151,7 @@ def test_too_little_memory_is_a_fault_of_the_node_that_fewer_layers_do_not_cure(
     gguf: Path, ids: Path, text: Path, tmp_path: Path, cuda: CudaLlama, name: str, fault: str, said: str
 ) -> None:
     cuda.fail(f"* * * {fault}")
-    with pytest.raises(EnvironmentUnfit, match=f"could not be tried in {name}: .*({said})") as caught:
+    with pytest.raises(EnvironmentUnfit, match=f"could not be run in {name}: .*({said})") as caught:
         PROGRAMS[name](gguf, ids, text, tmp_path)
     assert "more memory" in caught.value.hint
     assert len(cuda.tries(name)) == 1

@@ -116,7 +116,7 @@ def test_a_matrix_leaves_no_path_of_this_machine_in_the_file(gguf: Path, matrix:
 
 def test_a_matrix_of_another_model_is_a_fault_of_the_spec(gguf: Path, narrow: Path, tmp_path: Path) -> None:
     other = matrix_of(narrow, tmp_path)
-    with pytest.raises(SpecInvalid, match="this matrix does not serve to make q4_k_m"):
+    with pytest.raises(SpecInvalid, match="this matrix cannot be used to make q4_k_m"):
         quantize.run(spec_with(), quantize.Inputs(gguf=gguf, type="q4_k_m", imatrix=other), tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []
 
@@ -173,7 +173,7 @@ def test_a_damaged_file_is_refused_with_its_name(gguf: Path, tmp_path: Path) -> 
         broken.write_bytes(gguf.read_bytes()[:size])
         with pytest.raises(IntegrityViolated, match=r"broken-q4_0\.gguf does not run"):
             generate(broken, "A", tokens=1)
-        with pytest.raises(IntegrityViolated, match=r"broken-q4_0\.gguf is no GGUF"):
+        with pytest.raises(IntegrityViolated, match=r"broken-q4_0\.gguf is not a GGUF"):
             quantize.run(spec_with(), quantize.Inputs(gguf=broken, type="q4_0"), tmp_path / "out")
 
 

@@ -54,7 +54,7 @@ def test_the_gpus_that_llama_cpp_finds_are_named(tmp_path: Path, monkeypatch: py
 @pytest.mark.slow
 def test_a_node_that_a_stage_cannot_fit_is_refused_with_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preflight, "memory_bytes", lambda: 2_000_000_000)
-    with pytest.raises(EnvironmentUnfit, match=r"has 2\.0 GB of memory, and the stage \w+ needs \d\.\d GB"):
+    with pytest.raises(EnvironmentUnfit, match=r"has 2\.0 GB of memory, but the stage \w+ needs \d\.\d GB"):
         preflight.check_memory(predicted(SIZES["7B"][0], T4), T4)
 
 
@@ -86,7 +86,7 @@ def test_a_gpu_that_cannot_hold_the_weights_is_refused_and_a_short_one_is_told(
 ) -> None:
     monkeypatch.setattr(preflight, "memory_bytes", lambda: 64_000_000_000)
     preflight.check_memory(predicted(SIZES["7B"][0], T4), T4)
-    with pytest.raises(EnvironmentUnfit, match=r"Tesla T4 has 15\.6 GB, and the model's weights alone need"):
+    with pytest.raises(EnvironmentUnfit, match=r"Tesla T4 has 15\.6 GB, but the model's weights alone need"):
         preflight.check_memory(predicted(SIZES["65B"][0], T4), T4)
 
 

@@ -43,9 +43,9 @@ def test_a_record_whose_file_is_gone_or_cut_off_does_not_count(store: Store, roo
     assert records.read_stage(store, "export", "key") is None
 
 
-def test_a_record_that_is_no_record_is_named(store: Store) -> None:
+def test_a_record_that_is_not_a_record_is_named(store: Store) -> None:
     store.put("stages/export/key/stage.json", b"{}")
-    with pytest.raises(IntegrityViolated, match="no stage record"):
+    with pytest.raises(IntegrityViolated, match="not a stage record"):
         records.read_stage(store, "export", "key")
 
 
@@ -93,7 +93,7 @@ def test_a_manifest_is_written_once_and_verifies(store: Store, root: Path, tmp_p
     assert records.read_manifest(store, "one") == first
     records.verify_manifest(store, first)
     (root / "stages/export/key/a.bin").write_bytes(b"other byte")
-    with pytest.raises(IntegrityViolated, match="not what its hash says"):
+    with pytest.raises(IntegrityViolated, match="does not match its hash"):
         records.verify_manifest(store, first)
     (root / "stages/export/key/a.bin").unlink()
     with pytest.raises(IntegrityViolated, match="missing"):
