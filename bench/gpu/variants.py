@@ -123,4 +123,5 @@ def run(bench: Bench, model: str) -> None:
                 fields["is_predicted"] = variant.is_predicted
                 spec = spec_of(bench, model, TINY_STEPS if bench.tiny else STEPS, precision("bf16"), variant.changes)
                 fields |= train_job(bench, model, spec, variant.share)
+                fields["tile"] = [chunked_logprob.TOKEN_CHUNK_SIZE, utils._CHUNKED_LOGPROB_CHUNK_SIZE]
             base.free()

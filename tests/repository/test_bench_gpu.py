@@ -13,11 +13,11 @@ from bench.gpu.build import architecture_here
 from bench.gpu.parts import PARTS, SEVEN_B, WIDE, chosen
 from bench.gpu.record import ROOT, Bench
 from bench.gpu.runner import BUSY_CPU, run
+from job.spec.training import TILE_TOKENS, TILE_WORDS
 
-GPU = ROOT / "bench" / "gpu"
 TRAINED = {"model", "device", "loss", "tokens_per_s", "steps"}
 PREDICTED = TRAINED | {"skipped_steps", "predicted", "context", "predicted_parts", "triton"}
-VARIANT = PREDICTED | {"is_predicted"}
+VARIANT = PREDICTED | {"is_predicted", "tile"}
 JUDGED = {"gpu", "gpu_layers", "perplexity"}
 COMPARED = JUDGED | {"ratio", "ratio_error", "kld", "kld_error", "same_top"}
 SPEEDS = {"gpu", "gpu_layers", "speeds"}
@@ -113,6 +113,15 @@ def test_without_a_gpu_only_tiny_models_run(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "nvidia-smi names no GPU here; `--tiny` runs the same code on the CPU" in done.stderr
+
+
+@pytest.mark.slow
+def test_only_one_variant_computes_the_loss_in_the_tiles_of_trl(place: Path, tmp_path: Path) -> None:
+    _, there = bench(place, tmp_path, "variants-wide")
+    tiles = {line["case"]: tuple(line["tile"]) for line in there.lines() if "tile" in line}
+    trl = tiles.pop("wide, without Triton, TRL's own tiles")
+    (job,) = set(tiles.values())
+    assert job == (TILE_TOKENS, TILE_WORDS) and trl > job
 
 
 def test_what_a_part_needs_runs_before_it() -> None:
