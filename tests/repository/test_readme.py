@@ -1,15 +1,39 @@
-"""The README says what the code does."""
+"""The README's picture, tables and length."""
 
 import re
 
-from job.errors import every_error
+from job.pipeline.run import STAGES
 from tests import ROOT
 
 README = (ROOT / "README.md").read_text()
+ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
+WORDS = 900
 
 
-def test_the_exit_codes_in_the_readme_are_those_of_the_errors() -> None:
-    rows = re.findall(r"^\| (\d+) \| .* \| ([a-z, ]+) \|$", README, flags=re.M)
-    told = {int(code): action for code, action in rows}
-    words = {"FailJob": "fail", "Ignore": "retry", "Count": "retry, counted"}
-    assert told == {0: "done"} | {error.code: words[error.kubernetes] for error in every_error()}
+def pictures(page: str) -> list[str]:
+    return re.findall(r"^```mermaid\n(.*?)^```", page, flags=re.M | re.S)
+
+
+def stages_of(picture: str) -> list[str]:
+    """The boxes that say what a stage does: `fetch["fetch: …"]`. Preflight, which looks alike, is not a stage."""
+    return [name for name in re.findall(r'(\w+)\["\1(?: \(\w+\))?: ', picture) if name != "preflight"]
+
+
+def test_the_readme_s_picture_shows_the_stages() -> None:
+    (picture,) = pictures(README)
+    assert set(stages_of(picture)) == {name for name, _ in STAGES}
+    assert " --> ".join(name for name, _ in STAGES) in picture
+
+
+def test_the_architecture_s_picture_shows_the_stages_in_order() -> None:
+    (picture,) = pictures(ARCHITECTURE)
+    assert stages_of(picture) == [name for name, _ in STAGES]
+
+
+def test_the_readme_is_short() -> None:
+    assert sum(bool(re.search(r"\w", word)) for word in README.split()) <= WORDS
+
+
+def test_the_readme_says_what_each_command_is_for() -> None:
+    rows = re.findall(r"^\| `([a-z -]+)` \|.*\| `?pip install", README, flags=re.M)
+    assert rows == ["python -m job", "finetune-run", "python -m push"]
