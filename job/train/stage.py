@@ -143,6 +143,7 @@ def make_trainer(
     from job.train.callbacks import Events, ResumableCheckpoints
     from job.train.model import float32_adapters, restore
     from job.train.numerics import compute_loss_in_small_tiles
+    from job.train.padding import on_the_left
 
     assert spec.training
     train = rows.read(inputs.train, workdir / "rows")
@@ -178,6 +179,8 @@ def make_trainer(
             callbacks=callbacks,
         )
         restore(model, weights)
+        if spec.training.padding_side == "left" and not spec.training.packing:  # what is packed has no padding
+            trainer.data_collator = on_the_left(trainer.data_collator)
     if not len(trainer.train_dataset):
         raise DataInvalid("no row has a token to train on within max_length", hint="Raise training.max_length.")
     trainer.remove_callback(PrinterCallback)  # its lines are no events
