@@ -1,1 +1,1 @@
-"""Base and adapter into one GGUF, tensor by tensor."""
+"""Merges base and adapter into one GGUF, tensor by tensor."""

@@ -1,8 +1,8 @@
 """Writes a LoRA adapter as GGUF, for llama.cpp's --lora, through the bundled llama.cpp's own script.
 
 llama.cpp scales every product by alpha / r, with one alpha for the file. PEFT's scale can be another: alpha / sqrt(r)
-with rsLoRA, an alpha or a rank of a module's own. Where one alpha does for all modules it is corrected; otherwise
-each module's B carries the difference.
+with rsLoRA, an alpha or a rank of a module's own. If one alpha is right for all modules, the file's is corrected;
+otherwise each module's B is scaled.
 """
 
 import json
@@ -20,7 +20,7 @@ from job.llama_cpp import bundle
 
 
 def write_adapter_gguf(adapter: PeftAdapter, model: Path, target: Path, *, tied: bool) -> Path:
-    """Raises SpecInvalid for what a GGUF adapter cannot hold.
+    """Writes the adapter to `target`. Raises SpecInvalid for parts that a GGUF adapter cannot hold.
 
     `model` is the base's folder (config and tokenizer), `tied` whether its output embedding is its input embedding.
     """
@@ -41,8 +41,8 @@ def _run_script(arguments: list[str]) -> None:
         runpy.run_path(str(script), run_name="__main__")
     except (SystemExit, ValueError, KeyError, AssertionError, RuntimeError) as error:
         raise SpecInvalid(
-            f"export.adapter: llama.cpp cannot take this adapter: {error}",
-            hint="Set export.adapter to false: the merged GGUF files hold all of it.",
+            f"export.adapter: llama.cpp cannot convert this adapter: {error}",
+            hint="Set export.adapter to false: the merged GGUF files contain all of it.",
         ) from error
     finally:
         sys.argv, sys.path[:], root.handlers[:] = argv, path, handlers
@@ -50,7 +50,7 @@ def _run_script(arguments: list[str]) -> None:
 
 
 def check_representable(adapter: PeftAdapter, *, tied: bool = False) -> None:
-    """Raises SpecInvalid that names what of the adapter would be lost."""
+    """Raises SpecInvalid with the parts of the adapter that would be lost."""
     parts = {part for module in adapter.parts.values() for part in module}
     heads = [module for module in adapter.parts if module.endswith("lm_head")]
     faults = {
@@ -64,12 +64,12 @@ def check_representable(adapter: PeftAdapter, *, tied: bool = False) -> None:
     if found:
         raise SpecInvalid(
             f"export.adapter: a GGUF adapter cannot hold {' or '.join(found)}",
-            hint="Set export.adapter to false: the merged GGUF files hold all of it.",
+            hint="Set export.adapter to false: the merged GGUF files contain all of it.",
         )
 
 
 def _with_llama_scale(adapter: PeftAdapter, folder: Path) -> Path:
-    """The adapter again, in `folder`, so that alpha / r is its scale."""
+    """A copy of the adapter in `folder` whose scale is alpha / r."""
     effective: dict[str, float] = {}
     for module, parts in adapter.parts.items():
         rank = adapter.shapes[parts["lora_A" if "lora_A" in parts else "lora_embedding_A"]][0]

@@ -1,8 +1,8 @@
 """Writes a GGUF with the bundled llama.cpp's own converter, each tensor changed on its way through.
 
-The converter indexes the base's tensors by name and reads them lazily. Here its model class is derived so that
-this index hands out merged tensors; all else (names, permutations, dtypes, vocabulary, metadata) is the converter's
-own work. Tensors are computed, written and dropped one by one: peak memory depends on the largest tensor alone.
+The converter indexes the base's tensors by name and reads them lazily. A subclass of its model class
+makes this index return merged tensors; all else (names, permutations, dtypes, vocabulary, metadata) is done by the
+converter. Tensors are computed, written and dropped one by one: peak memory depends on the largest tensor alone.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ from job.llama_cpp import bundle
 from job.logs import ForwardedWarnings
 
 MakePlan = Callable[[Shapes, dict[str, Any]], Plan]
-"""Gets the shapes of the base's tensors and its config."""
+"""A function from the shapes of the base's tensors and its config to the plan."""
 
 _COMMON = ("Llama", "Mistral", "Mixtral", "Qwen2", "Qwen3", "Gemma", "Phi3", "Olmo", "Granite", "Falcon")
 _FILE_TYPES = {"f32": "ALL_F32", "f16": "MOSTLY_F16", "bf16": "MOSTLY_BF16"}
@@ -33,7 +33,7 @@ _FILE_TYPES = {"f32": "ALL_F32", "f16": "MOSTLY_F16", "bf16": "MOSTLY_BF16"}
 
 @dataclass(frozen=True)
 class Written:
-    """What is in the GGUF."""
+    """The contents of the GGUF."""
 
     architecture: str
     tensors: int
@@ -89,7 +89,7 @@ def _model_class(converter: Any, architecture: str) -> Any:
 
 
 def _derived(model_class: Any, lazy: Any, make_plan: MakePlan, config: dict[str, Any], plans: list[Plan]) -> Any:
-    """The model class with an index whose tensors arrive merged."""
+    """A subclass of the model class whose index returns merged tensors."""
 
     def index_tensors(self: Any, remote_hf_model_id: str | None = None) -> dict[str, Callable[[], Any]]:
         index: dict[str, Callable[[], Any]] = model_class.index_tensors(self, remote_hf_model_id)
@@ -125,18 +125,18 @@ def merged_index(index: dict[str, Callable[[], Any]], plan: Plan, lazy: Any) -> 
 
 
 def _check_files(folder: Path) -> None:
-    """A shard that is shorter than its header says would kill the process where it is read."""
+    """Raises IntegrityViolated for a shard shorter than its header says: reading it would kill the process."""
     from gguf.utility import SafetensorsLocal
 
     for path in sorted(folder.glob("*.safetensors")):
         size = path.stat().st_size
         for name, tensor in SafetensorsLocal(path).tensors.items():
             if tensor.data_range.offset + tensor.data_range.size > size:
-                raise IntegrityViolated(f"{path.resolve()} is cut off: {name} is not whole", hint="Fetch it again.")
+                raise IntegrityViolated(f"{path.resolve()} is cut off: {name} is incomplete", hint="Download it again.")
 
 
 def _prepare(model: Any) -> None:
-    """The converter's own steps before writing: tensors by name and dtype, then metadata and vocabulary."""
+    """Runs the converter's steps before writing: tensors by name and dtype, then metadata and vocabulary."""
     model.prepare_tensors()
     model.prepare_metadata(vocab_only=False)
     for key, field in model.gguf_writer.kv_data[0].items():
@@ -151,36 +151,40 @@ def _write(writer: Any, path: Path) -> None:
         writer.write_tensors_to_file()
         writer.close()
     except BaseException:
-        with contextlib.suppress(OSError):  # the first error counts
+        with contextlib.suppress(OSError):  # the first error is the one to report
             writer.close()
         raise
 
 
 @contextlib.contextmanager
 def _translated(view: Path) -> Iterator[None]:
-    """Turns what the converter raises into the job's errors."""
+    """Translates the converter's errors into the job's."""
     try:
         yield
     except JobError:
         raise
     except RuntimeError as error:
-        if not type(error).__name__.startswith("NotImplemented"):  # what the converter does not know
+        if not type(error).__name__.startswith("NotImplemented"):  # raised for what the converter does not support
             raise
         if "pre-tokenizer" in str(error):
             raise SpecInvalid(
                 "model.id: llama.cpp's converter does not know this BPE tokenizer (it knows them by a hash)",
-                hint="Use a model with the tokenizer of a known family, unchanged but for added tokens.",
+                hint="Use a model with the tokenizer of a known family, unchanged except for added tokens.",
             ) from error
         raise SpecInvalid(f"model.id: llama.cpp's converter cannot convert this model: {error}") from error
     except FileNotFoundError as error:
         missing = Path(error.filename or str(error)).name
         if missing.endswith(".safetensors"):
-            raise IntegrityViolated(f"the model's files are not whole: no {missing}", hint="Fetch it again.") from error
+            raise IntegrityViolated(
+                f"the model's files are incomplete: no {missing}", hint="Download it again."
+            ) from error
         raise SpecInvalid(f"model.id: the model has no {missing}") from error
     except (ValueError, KeyError, TypeError, AssertionError) as error:
         if "Missing or incomplete model files" in str(error) or "safetensors" in str(error):
-            raise IntegrityViolated(f"the model's files are not whole: {error}", hint="Fetch them again.") from error
+            raise IntegrityViolated(
+                f"the model's files are incomplete: {error}", hint="Download them again."
+            ) from error
         raise SpecInvalid(
             f"model.id: llama.cpp's converter cannot convert this model: {type(error).__name__}: {error}",
-            hint="Its config, tokenizer and weights must fit together, as they do for the published model.",
+            hint="Check that its config, tokenizer and weights belong together, as in the published model.",
         ) from error

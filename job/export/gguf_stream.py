@@ -1,6 +1,6 @@
 """Writes the tensors of gguf's writer as a stream: computed, written and dropped one by one.
 
-While a tensor is written the next ones are computed, as far as all fit into what the largest tensor alone needs.
+While a tensor is written, the next ones are computed, as long as all fit into the memory that the largest tensor needs.
 """
 
 import ctypes
@@ -19,14 +19,14 @@ WORKERS = 2
 BLOCK = 1 << 22
 SYNC_FILE_RANGE_WRITE = 2  # linux/fs.h
 BYTES_PER_ELEMENT = 6
-"""What computing a tensor takes at most: float32 beside a result of 16 bits."""
+"""Bytes per element at most while a tensor is computed: float32 beside a 16-bit result."""
 
 
 @contextmanager
 def streamed(tensors: dict[str, Any]) -> Iterator[None]:
     """Replaces the lazy tensors of a gguf writer's table with streaming ones, which report progress.
 
-    Raises SpecInvalid, when they are written, for values that float16 cannot hold.
+    Writing then raises SpecInvalid for values that float16 cannot represent.
     """
     bf16 = importlib.import_module("gguf").GGMLQuantizationType.BF16
     progress = Progress("export", sum(info.nbytes for info in tensors.values()), "bytes")
@@ -39,7 +39,7 @@ def streamed(tensors: dict[str, Any]) -> Iterator[None]:
 
 
 class _Ahead:
-    """Computes tensors ahead of the one that is written, in the table's order, within the budget."""
+    """Computes tensors ahead of the one being written, in the table's order, within the budget."""
 
     def __init__(self, pool: ThreadPoolExecutor, progress: Progress) -> None:
         self.pool, self.progress = pool, progress
@@ -102,12 +102,12 @@ class _Streamed:
                 return _value(lazy)
         except FloatingPointError as error:
             raise SpecInvalid(
-                f"export.dtype: {self.name} holds values beyond float16's range", hint="Set it to bf16 or f32."
+                f"export.dtype: {self.name} contains values beyond float16's range", hint="Set it to bf16 or f32."
             ) from error
 
 
 def _write(values: Any, file: Any) -> None:
-    """In blocks that fit into the CPU's cache: numpy's own tofile goes through stdio, at a third of the speed."""
+    """Writes in blocks that fit into the CPU's cache: numpy's tofile uses stdio, at a third of the speed."""
     import numpy as np
 
     flat: Any = np.ascontiguousarray(values).reshape(-1).view(np.uint8)
@@ -117,15 +117,15 @@ def _write(values: Any, file: Any) -> None:
 
 
 def _return_buffers() -> None:
-    """Gives the system back what glibc keeps for reuse: the largest tensors need that room (malloc_trim(3))."""
+    """Returns memory that glibc keeps for reuse to the system: the largest tensors need it (malloc_trim(3))."""
     libc = ctypes.CDLL(None)
     if hasattr(libc, "malloc_trim"):
         libc.malloc_trim(0)
 
 
 def _begin_writeback(descriptor: int) -> None:
-    """Lets the disk work while the next tensor is computed, instead of all at once in the fsync at the end
-    (sync_file_range(2), which file systems may not offer)."""
+    """Starts writing to the disk while the next tensor is computed, instead of all at once in the final fsync
+    (sync_file_range(2), which some file systems do not support)."""
     libc = ctypes.CDLL(None)
     if hasattr(libc, "sync_file_range"):
         libc.sync_file_range(descriptor, ctypes.c_int64(0), ctypes.c_int64(0), SYNC_FILE_RANGE_WRITE)
@@ -139,7 +139,7 @@ def _value(lazy: Any) -> Any:
 
 
 def _rounded_to_bf16(values: Any) -> Any:
-    """To nearest even, as gguf's own rounding, which needs 8 times the result in memory and much longer."""
+    """Rounds to nearest even, like gguf's own rounding, which needs 8 times the result in memory and is much slower."""
     import torch
 
     return torch.from_numpy(values).to(torch.bfloat16).view(torch.uint8).numpy()

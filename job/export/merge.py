@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 
 BLOCK = 1 << 19
-"""Elements that are merged at a time: 2 MB in float32."""
+"""Number of elements merged at a time: 2 MB in float32."""
 
 
 class Change(Protocol):
-    """What an adapter does to one tensor. `shape_of` says what comes out for a weight of this shape."""
+    """What an adapter does to one tensor. `shape_of`: the shape of the result for a weight of this shape."""
 
     def applied(self, weight: "Tensor") -> "Tensor": ...
 
@@ -54,7 +54,8 @@ class LowRank:
         return self._transposed(weight) if self.transposed else self._by_rows(weight)
 
     def _by_rows(self, weight: "Tensor") -> "Tensor":
-        """A block of rows at a time, which stays in the CPU's cache: twice as fast as the whole, with the same bits."""
+        """Merges a block of rows at a time, which stays in the CPU's cache: twice as fast as all at once, with the same
+        bits."""
         import torch
 
         low, high = self.a().float(), self.b().float()
@@ -84,7 +85,7 @@ class LowRank:
 
 
 def _blocks(rows: int, width: int) -> Iterator[slice]:
-    """Slices of about BLOCK elements; a short rest goes with the last one, so that no product has few rows."""
+    """Slices of about BLOCK elements. A short rest is joined to the last one, so that no product has few rows."""
     height = max(64, BLOCK // width)
     starts = range(0, max(rows - height, 0) + 1, height)
     for start in starts:
@@ -137,7 +138,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class Requantized:
-    """What the bitsandbytes weights of training stand for: quantized and dequantized, in the weight's dtype."""
+    """The weight as training saw it: quantized by bitsandbytes and dequantized, in the weight's dtype."""
 
     bits: Literal[4, 8]
     quant_type: str = "nf4"
@@ -163,7 +164,7 @@ class Requantized:
 def apply(name: str, weight: "Tensor", changes: Sequence[Change]) -> "Tensor":
     """The weight with every change applied, in order.
 
-    Raises QualityRejected when the result holds NaN or infinite values.
+    Raises QualityRejected if the result contains NaN or infinite values.
     """
     import torch
 
@@ -172,6 +173,6 @@ def apply(name: str, weight: "Tensor", changes: Sequence[Change]) -> "Tensor":
     if weight.numel() and not all(bool(bound.isfinite()) for bound in torch.aminmax(weight)):
         raise QualityRejected(
             f"{name}: merging the adapter gives NaN or infinite values",
-            hint="The adapter is broken (a loss of NaN while training?), or too large for the model's dtype.",
+            hint="The adapter is broken (was the training loss NaN?), or too large for the model's dtype.",
         )
     return weight

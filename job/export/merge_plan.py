@@ -1,8 +1,8 @@
-"""Which change goes to which tensor of a base model.
+"""Assigns an adapter's changes to the tensors of a base model.
 
-Tied embeddings: where an adapter changes only the input or only the output side, the two are no longer the same,
-so the output side becomes a tensor of its own (as with PEFT's saved modules; PEFT's merge of a low-rank adapter on
-one side changes both, which is not what was trained). They stay tied where PEFT trained them as one.
+Tied embeddings: if an adapter changes only the input or only the output side, the two differ, so the output side
+becomes a tensor of its own (as with PEFT's saved modules; PEFT's merge of a low-rank adapter on one side changes
+both, which is not what was trained). They stay tied if PEFT trained them as one.
 """
 
 from collections.abc import Iterator, Mapping
@@ -30,12 +30,12 @@ class Plan:
 
     @property
     def unties(self) -> bool:
-        """Whether the result has an output embedding of its own, which the base had not."""
+        """Whether the result has a separate output embedding that the base does not have."""
         return bool(self.sources)
 
     @property
     def vocab_size(self) -> int | None:
-        """Rows of the input embedding, where the adapter brings it whole."""
+        """Rows of the input embedding, if the adapter contains the whole of it."""
         for name, changes in self.changes.items():
             if name.endswith(_INPUT) and any(isinstance(change, Replace) for change in changes):
                 return self.shapes[name][0]
@@ -46,7 +46,7 @@ EMPTY = Plan({}, {}, {})
 
 
 def plan(adapter: PeftAdapter, base: Shapes, *, tied: bool, requantized: Requantized | None = None) -> Plan:
-    """Raises IntegrityViolated for changes that fit no tensor of the base, by name or by shape.
+    """The changes for a base. Raises IntegrityViolated for changes that fit no tensor of it, by name or by shape.
 
     `tied`: the config says that input and output embedding are one; `requantized`: merge into what the quantized
     weights stand for, and so replace every linear weight, as training quantized every one.
@@ -66,7 +66,7 @@ def plan(adapter: PeftAdapter, base: Shapes, *, tied: bool, requantized: Requant
         raise IntegrityViolated(
             f"the adapter changes {len(unmatched)} tensors that the base model does not have: "
             + ", ".join(sorted(unmatched)[:8]),
-            hint="It was trained on another model. Name the one in its adapter_config.json as model.id.",
+            hint="It was trained on another model. Set model.id to the one in its adapter_config.json.",
         )
     sources = _untied(adapter, changes, base) if tied else {}
     if requantized:
@@ -78,7 +78,7 @@ def plan(adapter: PeftAdapter, base: Shapes, *, tied: bool, requantized: Requant
 
 
 def _untied(adapter: PeftAdapter, changes: dict[str, list[Change]], base: Shapes) -> dict[str, str]:
-    """Settles tied embeddings: what the output side is made of, if it becomes a tensor of its own."""
+    """For tied embeddings: what the output side is made from, if it becomes a tensor of its own."""
     embedding = next((name for name in base if name.endswith(_INPUT)), None)
     if embedding is None:
         return {}
@@ -97,7 +97,8 @@ def _untied(adapter: PeftAdapter, changes: dict[str, list[Change]], base: Shapes
 
 
 def _spellings(name: str) -> Iterator[str]:
-    """The names that a tensor of transformers' model can have in the files: language models inside others."""
+    """The names that a tensor of transformers' model can have in the files, e.g. of a language model inside another
+    model."""
     yield name
     yield name.replace("model.language_model.", "language_model.model.")
     yield name.replace("language_model.", "")
@@ -106,7 +107,8 @@ def _spellings(name: str) -> Iterator[str]:
 
 
 def _was_quantized(name: str, shape: tuple[int, ...]) -> bool:
-    """bitsandbytes replaces every nn.Linear but the output embedding; experts are parameters of their own."""
+    """Whether bitsandbytes quantized a tensor: every nn.Linear except the output embedding; experts are not
+    nn.Linear."""
     return len(shape) == 2 and name.endswith(".weight") and not name.endswith(_NOT_QUANTIZED) and "experts." not in name
 
 
@@ -117,8 +119,8 @@ def _shape(name: str, steps: list[Change], shape: tuple[int, ...]) -> tuple[int,
         if new != shape and not resized:
             what = "its product has" if isinstance(step, LowRank) else "it saves"
             raise IntegrityViolated(
-                f"the adapter does not fit {name}: {what} the shape {list(new)}, the base model {list(shape)}",
-                hint="It was trained on another model, or on another size of it.",
+                f"the adapter does not fit {name}: {what} shape {list(new)}, the base model has {list(shape)}",
+                hint="It was trained on another model or size. Set model.id to the one in its adapter_config.json.",
             )
         shape = new
     return shape

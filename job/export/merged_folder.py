@@ -74,7 +74,7 @@ def _base_tensors(view: Path) -> Iterable[_Tensor]:
         try:
             file: Any = safe_open(path, "pt")
         except SafetensorError as error:
-            raise IntegrityViolated(f"{path.resolve()} is broken: {error}", hint="Fetch it again.") from error
+            raise IntegrityViolated(f"{path.resolve()} is broken: {error}", hint="Download it again.") from error
         for name in file.keys():  # noqa: SIM118
             part = file.get_slice(name)
             yield _Tensor(name, part.get_dtype(), tuple(part.get_shape()), partial(file.get_tensor, name))

@@ -1,11 +1,12 @@
-"""A folder that shows a model with another tokenizer or chat template, without copying it.
+"""Makes a folder that combines a model with another tokenizer or chat template, without copying it.
 
-llama.cpp's converter reads config, tokenizer and weights from one folder. The view holds symbolic links to the
-model's files and to the tokenizer's, and a tokenizer_config.json that is written anew:
+llama.cpp's converter reads config, tokenizer and weights from one folder. The view contains symbolic links to the
+model's files and to the tokenizer's, and a new tokenizer_config.json:
 
     <view>/  *.safetensors, config.json …   -> the model
-             tokenizer.json …               -> the tokenizer that training saved, where there is one
-             tokenizer_config.json          the model's, under what the tokenizer's says, under the spec's template
+             tokenizer.json …               -> the tokenizer that training saved, if there is one
+             tokenizer_config.json          the model's settings, overridden by the tokenizer's, overridden by the
+             spec's template
 """
 
 import json
@@ -25,10 +26,10 @@ _CONFIG = "tokenizer_config.json"
 def make_view(view: Path, model: Path, tokenizer: Path | None, template: str | None) -> Path:
     """Makes the folder `view`, from whose name the converter derives metadata (base name, size, fine-tune).
 
-    Raises NotFound where the model has no config.json, IntegrityViolated for a tokenizer_config.json that is no JSON.
+    Raises NotFound if the model has no config.json, IntegrityViolated if tokenizer_config.json is not JSON.
     """
     if not (model / "config.json").is_file():
-        raise NotFound(f"{model} has no config.json", hint="model.id must name a model in Hugging Face's format.")
+        raise NotFound(f"{model} has no config.json", hint="Set model.id to a model in Hugging Face's format.")
     sources = {path.name: path for path in model.iterdir() if path.name != _CONFIG}
     own, new = _config(model), _config(tokenizer) if tokenizer else {}
     if tokenizer:
@@ -50,7 +51,7 @@ def make_view(view: Path, model: Path, tokenizer: Path | None, template: str | N
 
 
 def tokenizer_files(view: Path) -> list[Path]:
-    """The tokenizer's files in a view, for a copy of the model that is published."""
+    """The tokenizer's files in a view, to copy them into a published model."""
     return [view / name for name in (*_TOKENIZER_FILES, _CONFIG) if (view / name).exists()]
 
 
@@ -72,10 +73,10 @@ def _drop_template(sources: dict[str, Path], settings: dict[str, Any]) -> None:
 
 
 def _declare_added_tokens(view: Path, settings: dict[str, Any]) -> None:
-    """Names tokens that only tokenizer.json has in `added_tokens_decoder`.
+    """Adds tokens that only tokenizer.json has to `added_tokens_decoder`.
 
-    transformers 5 no longer writes that table, and the converter, where it finds a tokenizer.model, looks nowhere
-    else for them: tokens added in training would be lost.
+    transformers 5 no longer writes that table, and the converter reads only it if there is a tokenizer.model: tokens
+    added in training would be lost.
     """
     if "added_tokens_decoder" in settings or not (view / "tokenizer.model").is_file():
         return

@@ -1,4 +1,4 @@
-"""Reads a PEFT LoRA adapter and says what it does to which tensor.
+"""Reads a PEFT LoRA adapter: its changes by tensor.
 
 A key of the adapter's safetensors is `base_model.model.<module>.<part>`; the parts are `lora_A.weight`,
 `lora_B.weight`, `lora_B.bias`, `lora_embedding_A`, `lora_embedding_B`, `lora_magnitude_vector` (DoRA),
@@ -27,7 +27,7 @@ _PART = re.compile(
 _WRAPPERS = re.compile(r"\.(base_layer|modules_to_save\.default|modules_to_save)(?=\.)")
 
 _PLAIN_STARTS = (True, False, None, "gaussian", "eva", "orthogonal")
-"""The values of init_lora_weights that leave the base weights as they are."""
+"""The values of init_lora_weights that do not change the base weights."""
 
 _CANNOT = {
     "target_parameters": "adapters on bare parameters (target_parameters)",
@@ -68,7 +68,8 @@ class PeftAdapter:
         return bool(self.config.get("ensure_weight_tying"))
 
     def _sort_keys(self) -> None:
-        """Into parts by module, saved tensors, and copies of base weights that PEFT saves beside a low-rank change."""
+        """Sorts the keys into parts by module, saved tensors, and copies of base weights that PEFT saves with a
+        low-rank change."""
         for key in self.shapes:
             name = key.removeprefix("base_model.model.")
             found = _PART.match(name)
@@ -86,7 +87,7 @@ class PeftAdapter:
         return alpha / (math.sqrt(rank) if self.config.get("use_rslora") else rank)
 
     def changes(self) -> dict[str, list[Change]]:
-        """What the adapter does, by the name of the tensor (`<module>.weight`, `<module>.bias`)."""
+        """The changes of the adapter, by the name of the tensor (`<module>.weight`, `<module>.bias`)."""
         changes: dict[str, list[Change]] = {}
         for name, key in (self.saved | self.base_copies).items():
             changes[name] = [Replace(self._loader(key), self.shapes[key])]
@@ -109,8 +110,8 @@ class PeftAdapter:
         a, b = parts[f"{kind}A"], parts[f"{kind}B"]
         if len(self.shapes[a]) != 2 or len(self.shapes[b]) != 2:
             raise SpecInvalid(
-                f"the adapter changes {module}, which is no linear layer and no embedding",
-                hint="Leave convolutions out of lora.target_modules.",
+                f"the adapter changes {module}, which is neither a linear layer nor an embedding",
+                hint="Remove convolutions from lora.target_modules.",
             )
         if self.shapes[b][1] != rank:
             raise IntegrityViolated(
@@ -141,7 +142,7 @@ class PeftAdapter:
 
 def _read_config(folder: Path) -> dict[str, Any]:
     if not (folder / CONFIG).is_file():
-        raise NotFound(f"{folder} has no {CONFIG}", hint="An adapter is a folder that PEFT's save_pretrained wrote.")
+        raise NotFound(f"{folder} has no {CONFIG}", hint="Name a folder written by PEFT's save_pretrained.")
     try:
         config: dict[str, Any] = json.loads((folder / CONFIG).read_text())
     except ValueError as error:
@@ -152,7 +153,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
 def _check_supported(config: Mapping[str, Any]) -> None:
     kind = config.get("peft_type")
     if kind != "LORA":
-        raise SpecInvalid(f"the adapter is of PEFT type {kind}; LORA (with rsLoRA or DoRA) can be merged")
+        raise SpecInvalid(f"the adapter is of PEFT type {kind}; only LORA (with rsLoRA or DoRA) can be merged")
     for field, what in _CANNOT.items():
         if config.get(field):
             raise SpecInvalid(f"the adapter uses {what}, which cannot be merged here")

@@ -1,9 +1,10 @@
-"""Base and adapter straight into one GGUF, tensor by tensor; on request the adapter as GGUF and merged safetensors.
+"""Merges base and adapter directly into one GGUF, tensor by tensor; on request writes the adapter as GGUF, and merged
+safetensors.
 
 <workdir>/<name>-<dtype>.gguf     the file that the quantized ones are made from
           <name>-lora.gguf        export.adapter
           merged/                 export.merged
-          view-…/<name>/          links to the base and its tokenizer; gone when the stage ends
+          view-…/<name>/          links to the base and its tokenizer; removed when the stage ends
 """
 
 import ctypes
@@ -36,11 +37,11 @@ class Inputs(Frozen):
     adapter: Path | None = None
     tokenizer: Path | None = None
     name: str
-    """What people will call the model; also the GGUF's general.name."""
+    """The model's published name; also the GGUF's general.name."""
 
 
 class Result(Frozen):
-    """Where the files are, and how much went into the GGUF."""
+    """The files, and counts about the GGUF."""
 
     gguf: Path
     adapter_gguf: Path | None
@@ -49,7 +50,7 @@ class Result(Frozen):
     tensors: int
     parameters: int
     changed: int
-    """How many tensors the adapter changed."""
+    """Number of tensors that the adapter changed."""
     size: int
     """Bytes of the GGUF."""
 
@@ -96,9 +97,9 @@ def run(spec: JobSpec, inputs: Inputs, workdir: Path) -> Result:
 
 
 def _reuse_buffers() -> None:
-    """Makes glibc keep freed buffers of up to 32 MB, its limit, and reuse them (mallopt(3)).
+    """Makes glibc keep and reuse freed buffers of up to 32 MB, its limit (mallopt(3)).
 
-    By itself it gives each back to the system, which then clears its pages for the next tensor: a third of the time.
+    By default each is returned to the system, which then clears its pages for the next tensor: a third of the time.
     """
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):
@@ -108,8 +109,8 @@ def _reuse_buffers() -> None:
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Blocks of 2 MB leave nothing for a second thread to gain, and where the CPUs are busy or fewer than torch
-    believes (a container's limit), waiting for it made the export several times slower."""
+    """Limits torch to one thread. With blocks of 2 MB a second thread gains nothing, and if the CPUs are busy or fewer
+    than torch assumes (a container's limit), waiting for it made the export several times slower."""
     import torch
 
     threads = torch.get_num_threads()
@@ -121,7 +122,7 @@ def _one_thread() -> Iterator[None]:
 
 
 def _tied(config: dict[str, Any]) -> bool:
-    """Whether input and output embedding are one. transformers' own default is yes."""
+    """Whether input and output embedding are the same tensor; transformers' default is yes."""
     text = config.get("text_config") or {}
     return bool(config.get("tie_word_embeddings", text.get("tie_word_embeddings", True)))
 
@@ -137,6 +138,6 @@ def _check_unquantized(config: dict[str, Any]) -> None:
     method = (config.get("quantization_config") or {}).get("quant_method")
     if method:
         raise SpecInvalid(
-            f"model.id: the model's weights are already quantized ({method}); no adapter can be merged into them",
-            hint="Name the unquantized model that it was made from.",
+            f"model.id: the model's weights are already quantized ({method}); an adapter cannot be merged into them",
+            hint="Set model.id to the unquantized model that it was made from.",
         )

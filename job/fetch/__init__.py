@@ -1,1 +1,1 @@
-"""Model, adapter and rows on this disk."""
+"""Downloads model, adapter and rows to this disk."""

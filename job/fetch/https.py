@@ -1,4 +1,4 @@
-"""Files over https, written whole, with a limit on their size."""
+"""Downloads files over https, with a limit on their size; a file appears only when it is complete."""
 
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
@@ -17,7 +17,7 @@ _PASSING = (429, 500, 502, 503, 504)
 
 
 class _Again(Exception):
-    """Worth another try."""
+    """A temporary error: worth another try."""
 
 
 def shown(url: str) -> str:
@@ -27,7 +27,7 @@ def shown(url: str) -> str:
 
 
 def download(url: str, path: Path) -> None:
-    """Fetches `url` to `path`. Raises NotFound, CredentialsRejected, DataInvalid (too large, or a redirect away
+    """Downloads `url` to `path`. Raises NotFound, CredentialsRejected, DataInvalid (too large, or a redirect away
     from https) and RemoteUnavailable after five tries."""
     try:
         for attempt in tenacity.Retrying(
@@ -55,13 +55,13 @@ def _once(url: str, path: Path) -> None:
             return
         finally:
             reply.release_conn()
-    raise DataInvalid(f"{shown(url)} is a circle of redirects")
+    raise DataInvalid(f"{shown(url)} redirects in a loop")
 
 
 def _followed(url: str, target: str) -> str:
     new = urljoin(url, target)
     if urlsplit(url).scheme == "https" and urlsplit(new).scheme != "https":
-        raise DataInvalid(f"{shown(url)} leads away from https, to {shown(new)}")
+        raise DataInvalid(f"{shown(url)} redirects away from https, to {shown(new)}")
     return new
 
 
@@ -69,7 +69,9 @@ def _check(status: int, url: str) -> None:
     if status in _PASSING:
         raise _Again(f"status {status}")
     if status in (401, 403):
-        raise CredentialsRejected(f"{shown(url)} answers {status}", hint="Is the address signed, and still valid?")
+        raise CredentialsRejected(
+            f"{shown(url)} answers {status}", hint="If the address is signed, it may have expired: use a new one."
+        )
     if status != 200:
         raise NotFound(f"{shown(url)} answers {status}")
 
@@ -86,4 +88,4 @@ def _write(reply: urllib3.BaseHTTPResponse, path: Path, url: str) -> None:
             file.write(block)
             bar.update(done)
         if total and done != total:
-            raise _Again(f"{done} of {total} bytes came")
+            raise _Again(f"{done} of {total} bytes arrived")

@@ -1,4 +1,4 @@
-"""What is at an S3 address."""
+"""The objects at an S3 address."""
 
 from typing import NamedTuple
 
@@ -7,7 +7,7 @@ from job.store import Store, open_store
 
 
 class Objects(NamedTuple):
-    """What is at an S3 address: the objects below a prefix, or a single one, as its folder's store and its name."""
+    """A store and the names of its objects: those below a prefix, or a single object in its folder."""
 
     store: Store
     names: list[str]
@@ -15,7 +15,7 @@ class Objects(NamedTuple):
 
 
 def objects_at(place: str) -> Objects:
-    """Raises NotFound where there is nothing."""
+    """The objects below a prefix, or the single one at `place`. Raises NotFound if there is none."""
     store = open_store(place)
     if names := [*store.list()]:
         return Objects(store, names, single=False)

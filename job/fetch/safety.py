@@ -1,7 +1,7 @@
-"""What a model repository must not bring, looked at before anything of it is loaded.
+"""Refuses unsafe model repositories before anything of them is loaded.
 
-This job runs no code of a model and unpickles nothing: a pickle can run any code when it is loaded, and so
-can `auto_map` with the Python files that it names.
+This job runs no code of a model and loads no pickle: a pickle can run any code when it is loaded, and so can
+`auto_map` with the Python files that it names.
 """
 
 import json
@@ -13,7 +13,7 @@ from typing import Any
 from job.errors import DataInvalid, IntegrityViolated, NotFound
 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".npz", ".npy", ".h5", ".msgpack")
-HEADER_LIMIT = 100_000_000  # bytes, as the safetensors library's own
+HEADER_LIMIT = 100_000_000  # bytes, the safetensors library's own limit
 _CONFIGS = ("config.json", "tokenizer_config.json", "adapter_config.json", "generation_config.json")
 
 
@@ -27,27 +27,27 @@ def check_names(names: Iterable[str], where: str) -> None:
     scripts = [name for name in names if name.endswith(".py")]
     if scripts:
         raise IntegrityViolated(
-            f"{where} brings Python files ({', '.join(scripts[:3])}), and this job runs no code of a model",
-            hint="Take a version of the model that transformers knows without them.",
+            f"{where} contains Python files ({', '.join(scripts[:3])}), but this job runs no code of a model",
+            hint="Use a version of the model that transformers supports without them.",
         )
     if any(name.endswith(".safetensors") for name in names):
         return
     pickles = [name for name in names if name.endswith(PICKLES)]
     if pickles:
         raise IntegrityViolated(
-            f"{where} has its weights as pickles only ({', '.join(pickles[:3])}), and loading one can run any code",
-            hint="Take a revision with safetensors, or convert it on a machine that you can lose.",
+            f"{where} has its weights only as pickles ({', '.join(pickles[:3])}), and loading one can run any code",
+            hint="Use a revision with safetensors, or convert it on an isolated machine.",
         )
     if any(name.endswith(".gguf") for name in names):
         raise DataInvalid(
-            f"{where} holds GGUF files only, which are quantized already",
-            hint="Name the model that they were made from.",
+            f"{where} contains only GGUF files, which are quantized already",
+            hint="Set model.id to the model that they were made from.",
         )
     raise NotFound(f"{where} has no safetensors", hint="Is this a model's folder or repository?")
 
 
 def check_folder(folder: Path, where: str, *, adapter: bool = False) -> None:
-    """Refuses what only the files' contents show: `auto_map`, links that leave the folder, damaged weights.
+    """Refuses a folder by its contents: `auto_map`, links that leave the folder, damaged weights.
 
     Raises IntegrityViolated, DataInvalid (already quantized, a broken config.json) and NotFound.
     """
@@ -79,15 +79,15 @@ def _read(path: Path, where: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise DataInvalid(f"{where}: {path.name} is not JSON: {error}") from error
     if not isinstance(found, dict):
-        raise DataInvalid(f"{where}: {path.name} is no JSON object")
+        raise DataInvalid(f"{where}: {path.name} is not a JSON object")
     return found
 
 
 def _check_config(config: dict[str, Any], name: str, where: str) -> None:
     if "auto_map" in config:
         raise IntegrityViolated(
-            f"{where}: {name} has auto_map, which asks to run code that the model brings",
-            hint="Take a version of the model that transformers knows without it.",
+            f"{where}: {name} has auto_map, which runs Python code of the model",
+            hint="Use a version of the model that transformers supports without it.",
         )
     method = (config.get("quantization_config") or {}).get("quant_method")
     if method:
@@ -107,13 +107,13 @@ def check_safetensors(path: Path, where: str) -> None:
         start = file.read(64)
         if start.startswith(b"version https://git-lfs"):
             raise IntegrityViolated(
-                f"{where}: {path.name} is a pointer of Git LFS, not the weights", hint="Run `git lfs pull` there."
+                f"{where}: {path.name} is a Git LFS pointer, not the weights", hint="Run `git lfs pull` there."
             )
         if len(start) < 8:
             raise IntegrityViolated(f"{where}: {path.name} is cut off")
         (length,) = struct.unpack("<Q", start[:8])
         if length > min(HEADER_LIMIT, size - 8):
-            raise IntegrityViolated(f"{where}: {path.name} claims a header of {length} bytes, and has {size} in all")
+            raise IntegrityViolated(f"{where}: {path.name} claims a header of {length} bytes, but has {size} in all")
         file.seek(8)
         text = file.read(length)
     try:
@@ -131,4 +131,6 @@ def check_safetensors(path: Path, where: str) -> None:
             raise IntegrityViolated(f"{where}: the tensors of {path.name} overlap or leave gaps at {name[:80]!r}")
         end = last
     if end != size - 8 - length:
-        raise IntegrityViolated(f"{where}: {path.name} has {size - 8 - length} bytes of tensors, its header says {end}")
+        raise IntegrityViolated(
+            f"{where}: {path.name} has {size - 8 - length} bytes of tensors, not {end} as its header says"
+        )

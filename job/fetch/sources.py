@@ -1,4 +1,4 @@
-"""What the spec's names stand for: a commit on the Hub, the state of a folder, a file or an S3 prefix."""
+"""Pins the spec's names: to a commit on the Hub, or to the state of a folder, a file or an S3 prefix."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from job.spec.sections import Dataset
 
 
 class Sources(Frozen):
-    """What the spec's names stand for: commits on the Hub; elsewhere a digest of names, sizes and times or tags."""
+    """What the spec's names are pinned to: commits on the Hub; elsewhere a digest of names, sizes and times or tags."""
 
     model: str
     adapter: str | None = None
@@ -24,7 +24,7 @@ class Sources(Frozen):
 
 
 def resolve(spec: JobSpec) -> Sources:
-    """Pins every name, checks that it may be read, and refuses unsafe repositories by their listing."""
+    """Pins every name, checks that it can be read, and refuses unsafe repositories by their listing."""
     model = spec.model
     adapter = None
     if model.adapter:
@@ -62,26 +62,24 @@ def _pin_data(one: Dataset) -> str:
 def fingerprint(place: str) -> str:
     """A digest that changes when a folder, a file or an S3 prefix does: names with sizes and times, or tags.
 
-    Raises NotFound where there is nothing.
+    Raises NotFound if there is nothing at a place.
     """
     if model_place(place) == "s3":
         store, names, _ = objects_at(place)
         return digest_of([(name, store.head(name)) for name in names])
     path = Path(place).expanduser()
     if not path.exists():
-        raise NotFound(
-            f"there is no {path}", hint="A Hub id is owner/name; a path that begins with . / or ~ is one here."
-        )
+        raise NotFound(f"{path} does not exist", hint="Correct the path; a Hub id is written owner/name.")
     files = sorted(path.rglob("*")) if path.is_dir() else [path]
     stats = [(str(file.relative_to(path)), file.stat()) for file in files if file.is_file()]
     return digest_of([(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats])
 
 
 def local_state(spec: JobSpec, *, text: bool = True) -> dict[str, str]:
-    """The fingerprints of what lies on this machine: part of the run's identity, since a path can change. `text`: that
-    of `evaluation.text` too.
+    """The fingerprints of local sources: part of the run's identity, since their contents can change. `text`: include
+    that of `evaluation.text`.
 
-    Raises NotFound where there is nothing.
+    Raises NotFound if there is nothing at a place.
     """
     models = [place for place in (spec.model.id, spec.model.adapter) if place]
     data = [one.id for one in spec.datasets]

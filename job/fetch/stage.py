@@ -1,8 +1,8 @@
-"""The model, the adapter to start from, and the rows, on this disk.
+"""Downloads the model, the adapter to start from, and the data, and prepares the rows.
 
-<workdir>/model/      the base model, where it is downloaded; a folder is used where it lies
+<workdir>/model/      the base model, if it is downloaded; a folder is used in place
           adapter/    the same for `model.adapter`
-          sources/    data sets as they came
+          sources/    data sets as downloaded
           data/       train.jsonl, eval.jsonl
           text.txt    `evaluation.text`
 """
@@ -35,7 +35,7 @@ NAME = "fetch"
 
 
 class Inputs(Frozen):
-    """What is wanted: a later attempt often needs only one of them."""
+    """Which parts to fetch: a later attempt often needs only one of them."""
 
     sources: Sources
     want_model: bool = True
@@ -93,7 +93,7 @@ def run(spec: JobSpec, inputs: Inputs, workdir: Path) -> Result:
 
 
 def _bring(place: str, pin: str, folder: Path) -> Path:
-    """A model or adapter as a folder: downloaded, or where it lies."""
+    """A model or adapter as a folder: downloaded, or used in place."""
     where = model_place(place)
     if where == "s3":
         store, names, _ = objects_at(place)
@@ -113,7 +113,7 @@ def _matters(name: str) -> bool:
 
 
 def folder_digest(folder: Path) -> str:
-    """Over the weights, the configuration and the tokenizer, in hex."""
+    """A digest of the weights, the configuration and the tokenizer, in hex."""
     files = sorted(path for path in folder.iterdir() if path.is_file() and _matters(path.name))
     total, done, hashes = sum(path.stat().st_size for path in files), 0, []
     bar = Progress(f"hashing {folder.name}", total, "bytes")
@@ -147,11 +147,11 @@ def _bring_data(one: Dataset, pin: str, folder: Path) -> Path:
 
 
 def _from_s3(store: Store, names: list[str], folder: Path) -> None:
-    """Downloads objects; each is read once to learn its hash and once to be written, verified."""
+    """Downloads objects. Each is read twice: for its hash, then to be written and verified."""
     for name in names:
         expected = store.measure(name)
         if expected is None:
-            raise NotFound(f"{store.url}/{name} is gone")
+            raise NotFound(f"{store.url}/{name} no longer exists")
         bar = Progress(f"downloading {name}", expected.size, "bytes")
         store.get_file(name, folder / name, expected, progress=bar.update)
 

@@ -1,1 +1,1 @@
-"""Finished files to a folder, S3 and the Hub."""
+"""Publishes finished files to a folder, S3 and the Hub."""

@@ -1,8 +1,8 @@
-"""To the Hub: files uploaded ahead as they are made, then one commit with all of them.
+"""Publishes to the Hub: files are uploaded as they are made, then one commit contains all of them.
 
-What was uploaded ahead shows nowhere before the commit. The Hub knows it by its SHA-256, so a later
-attempt that uploads it again sends no bytes. The commit's message carries the run and a digest of the
-files: a commit whose reply was lost is found by it and not made twice.
+Uploaded files are not visible before the commit. The Hub identifies them by SHA-256, so a later attempt does not
+send them again. The commit's message contains the run and a digest of the files, so a commit whose reply was lost
+is recognized and not made twice.
 """
 
 import hashlib
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 MARK = "finetune-run:"
 _IN_MEMORY = 1 << 20
 _CONFLICTS = frozenset({409, 412})
-"""Someone else has committed since: look again, and commit on top of that."""
+"""HTTP statuses if someone else has committed since: read the branch again, and commit on top of it."""
 
 
 class HubPublisher:
-    """One repository and the files of one run on their way into it."""
+    """One repository, and the files of one run to publish there."""
 
     def __init__(self, repo_id: str, run: str, *, private: bool = True, revision: str = "main") -> None:
         self.repo_id, self._run = repo_id, run
@@ -38,28 +38,30 @@ class HubPublisher:
         self._operations: dict[str, CommitOperationAdd] = {}
 
     def check_write(self) -> None:
-        """Proves write access before any GPU time: creates the repository and the branch where they are missing.
+        """Checks write access before any GPU time is spent. Creates the repository and the branch if they are missing.
 
-        `create_repo` says nothing about the rights to a repository that exists, so a file is announced (and
-        never sent), which the Hub allows only to those who may write. Raises CredentialsRejected.
+        `create_repo` does not check the rights to an existing repository, so a file is announced (and never sent),
+        which the Hub allows only with write access. Raises CredentialsRejected.
         """
         if token() is None:
             raise CredentialsRejected(
-                f"publish.hub: there is no token to write to {self.repo_id} with",
+                f"publish.hub: there is no token to write to {self.repo_id}",
                 hint="Set HF_TOKEN (or HF_TOKEN_PATH to a file that holds it) to a token with write access.",
             )
-        who = call("find out whose token may write to", self._repo, lambda: api().whoami())
+        who = call("find the owner of the token to write to", self._repo, lambda: api().whoami())
         if _role(who) == "read":
             raise CredentialsRejected(
-                f"publish.hub: the token of {who.get('name')} may only read; {self.repo_id} cannot be written with it",
-                hint=f"Make a token with write access at {endpoint()}/settings/tokens.",
+                f"publish.hub: the token of {who.get('name')} can only read, so it cannot write to {self.repo_id}",
+                hint=f"Create a token with write access at {endpoint()}/settings/tokens.",
             )
         if not call("look for", self._repo, lambda: api().repo_exists(self.repo_id)):
             call("create", self._repo, lambda: api().create_repo(self.repo_id, private=self._private, exist_ok=True))
         if self._revision != "main":
             branch = self._revision
             call(
-                "make a branch of", self._repo, lambda: api().create_branch(self.repo_id, branch=branch, exist_ok=True)
+                "create a branch in",
+                self._repo,
+                lambda: api().create_branch(self.repo_id, branch=branch, exist_ok=True),
             )
         self._announce()
         log.info("hub.write_access", repo=self.repo_id, account=who.get("name"), revision=self._revision)
@@ -79,14 +81,14 @@ class HubPublisher:
             self.preupload(folder / item.path, names[item.path])
 
     def fill(self, items: list[Item], on_disk: OnDisk) -> None:
-        """What this process has sent ahead is not sent again."""
+        """Files that this process has sent ahead are not sent again."""
         for item in items:
             if item.name not in self._operations:
                 with on_disk(item) as path:
                     self.preupload(path, item.name)
 
     def finish(self, manifest: bytes, count: int, title: str) -> str | None:
-        """The one commit."""
+        """Makes the single commit."""
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "manifest.json"
             path.write_bytes(manifest)
@@ -96,7 +98,7 @@ class HubPublisher:
         return commit
 
     def preupload(self, path: Path, name: str) -> None:
-        """Uploads one file ahead; `path` is not needed afterwards. Raises as `calls.call` does."""
+        """Uploads one file ahead; `path` is not needed afterwards. Raises the errors of `calls.call`."""
         operation = _operation(path, name)
         log.info("hub.upload", file=name, size=path.stat().st_size, repo=self.repo_id)
         call(f"upload {name} to", self._repo, lambda: self._upload(operation))
@@ -108,10 +110,10 @@ class HubPublisher:
         api().preupload_lfs_files(self.repo_id, [operation], revision=self._revision)
 
     def commit(self, message: str) -> str:
-        """One commit with every file that was uploaded ahead; gives its id.
+        """Commits every file that was uploaded ahead; returns the commit's id.
 
-        Made once for a run and its files, however often it is asked for and whatever replies are lost.
-        Raises IntegrityViolated where the commit does not hold what was sent, else as `calls.call`.
+        The commit is made once for a run and its files, even if this is called again or replies are lost. Raises
+        IntegrityViolated if the commit does not contain what was sent, else the errors of `calls.call`.
         """
         files = sorted((name, one.upload_info.sha256.hex()) for name, one in self._operations.items())
         mark = f"{MARK} {self._run} {digest_of(files)}"
@@ -143,10 +145,10 @@ class HubPublisher:
             sent, found = operation.upload_info, there.get(name)
             if found is not None and found.size == sent.size and _same(found, sent.sha256.hex(), operation):
                 continue
-            what = "is missing" if found is None else "is not what was sent"
+            what = "is missing" if found is None else "differs from what was sent"
             raise IntegrityViolated(
                 f"{name} {what} in commit {commit} of {self._repo}",
-                hint="Someone else may write to this repository; start it again, or name another.",
+                hint="Someone else may write to this repository. Start the job again, or name another repository.",
             )
 
 
@@ -158,7 +160,7 @@ def _role(who: dict[str, Any]) -> str | None:
 
 
 def _same(found: HubFile, sha256: str, operation: "CommitOperationAdd") -> bool:
-    """By SHA-256 for an LFS file, by git's hash for a small one."""
+    """Whether a file on the Hub is the one that was sent: by SHA-256 for an LFS file, by git's hash for a small one."""
     return found.sha256 == sha256 if found.sha256 else found.git_id == _git_id(operation)
 
 
@@ -169,7 +171,7 @@ def _git_id(operation: "CommitOperationAdd") -> str:
 
 
 def _operation(path: Path, name: str) -> "CommitOperationAdd":
-    """The client's own description of an upload, which tells its progress where bytes are sent from a file."""
+    """The client's description of an upload, extended to report progress when bytes are sent from a file."""
     from huggingface_hub import CommitOperationAdd
 
     size = path.stat().st_size

@@ -1,7 +1,7 @@
-"""Copies finished files from the store to where people look, under people's names, and writes the manifest.
+"""Copies finished files from the store to each place, under readable names, and writes the manifest.
 
 Order: the folder, S3, then the one commit on the Hub, then the store's manifest. Each place gets
-`manifest.json` last. A place that has a file already, by its hash, does not get it again.
+`manifest.json` last. A file that is at a place already, by its hash, is not sent again.
 """
 
 import shutil
@@ -35,19 +35,19 @@ class Publisher:
             self._places.append(HubPublisher(hub.repo_id, run, private=hub.private, revision=hub.revision))
 
     def check_write(self) -> None:
-        """Tries each place's credentials and write access, before any GPU time is spent."""
+        """Checks each place's credentials and write access, before any GPU time is spent."""
         for place in self._places:
             place.check_write()
 
     def send_ahead(self, folder: Path, artifacts: list[Artifact], names: dict[str, str]) -> None:
-        """Uploads files while others are still being made, to places where they do not show yet."""
+        """Uploads files while others are still being made, to places where they are not visible yet."""
         for place in self._places:
             place.send_ahead(folder, artifacts, names)
 
     def publish(
         self, store: Store, work: Path, items: list[Item], records: dict[str, StageRecord], sources: dict[str, Any]
     ) -> Manifest:
-        """Everything to every place. Gives the manifest that is in the store at the end."""
+        """Publishes everything to every place. Returns the manifest that is in the store at the end."""
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
         items = [*items, *self._documents(store, work, items, records, sources)]
@@ -78,7 +78,7 @@ class Publisher:
     def _documents(
         self, store: Store, work: Path, items: list[Item], records: dict[str, StageRecord], sources: dict[str, Any]
     ) -> list[Item]:
-        """The card, the Modelfile and the report: made here, kept in the store beside the run."""
+        """The card, the Modelfile and the report, kept in the store with the run."""
         files = [(item.name, item.kind, item.artifact) for item in items]
         facts = Facts(self._spec, self._run, files, records, read_usage(store, self._run), sources)
         found = []
@@ -97,7 +97,7 @@ def _text(manifest: Manifest) -> bytes:
 
 @contextmanager
 def _on_disk(store: Store, work: Path, item: Item) -> Iterator[Path]:
-    """A file of the store on this disk for as long as the block lasts: one at a time, so the disk stays small."""
+    """Downloads a file of the store for as long as the block lasts: one at a time, to need little disk."""
     path = work / "file"
     store.get_file(item.key, path, item.artifact.model_copy(update={"path": item.key}))
     try:

@@ -1,4 +1,4 @@
-"""To a folder or an S3 prefix: file by file, then the manifest."""
+"""Publishes to a folder or an S3 prefix: file by file, then the manifest."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from job.store import open_store
 
 
 class StorePlace:
-    """A folder or a prefix, by its address."""
+    """A folder or an S3 prefix, by its address."""
 
     def __init__(self, address: str) -> None:
         self._store = open_store(address)
@@ -22,7 +22,7 @@ class StorePlace:
         self._store.probe()
 
     def send_ahead(self, folder: Path, artifacts: list[Artifact], names: dict[str, str]) -> None:
-        """Nothing: a file here is visible at once."""
+        """Does nothing: a file here is visible at once."""
 
     def fill(self, items: list[Item], on_disk: OnDisk) -> None:
         for item in items:

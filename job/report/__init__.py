@@ -1,1 +1,1 @@
-"""What a run says about itself to people."""
+"""Reports of a run: the model card, the HTML page, the table of files, the webhook."""

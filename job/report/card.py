@@ -1,4 +1,4 @@
-"""The model card `README.md`. Its head is made and checked by huggingface_hub's own class."""
+"""The model card `README.md`. Its YAML head is written and checked by huggingface_hub's own class."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from job.spec.places import data_place, model_place
 
 
 def card(facts: Facts, plot: str | None) -> str:
-    """The text. `plot`: a picture's published name."""
+    """The card's text. `plot`: a picture's published name."""
     spec = facts.spec
     training, train = spec.training, facts.train
     hub = spec.publish.hub
@@ -37,7 +37,7 @@ def card(facts: Facts, plot: str | None) -> str:
 
 
 def markdown(facts: Facts) -> str:
-    """The table of files."""
+    """The table of files as Markdown."""
     columns = table.columns(facts.lines)
     rows = [[column.heading for column in columns], ["---" if n < 2 else "---:" for n in range(len(columns))]]
     rows += [[column.shown(line) for column in columns] for line in facts.lines]
@@ -45,7 +45,7 @@ def markdown(facts: Facts) -> str:
 
 
 def metadata(facts: Facts) -> ModelCardData:
-    """What the Hub reads (https://huggingface.co/docs/hub/model-cards#model-card-metadata)."""
+    """The metadata that the Hub reads (https://huggingface.co/docs/hub/model-cards#model-card-metadata)."""
     spec = facts.spec
     known: dict[str, Any] = facts.records["fetch"].metrics.get("card") or {}
     data: dict[str, Any] = {"library_name": "gguf", "pipeline_tag": "text-generation"}
@@ -63,5 +63,5 @@ def metadata(facts: Facts) -> ModelCardData:
 
 
 def _indented(text: str) -> str:
-    """As a code block that no text can end."""
+    """The text as an indented code block, which no text can end."""
     return "\n".join(f"    {line}" for line in text.split("\n"))

@@ -1,4 +1,4 @@
-"""Which file to take: for how much memory, and which is enough."""
+"""Recommends a file: the best one for an amount of memory, and the smallest that is good enough."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,11 +10,11 @@ CONTEXT = 4096
 WORKING = 400_000_000
 """Bytes of llama.cpp's own buffers for a batch of 512 tokens: an estimate."""
 ENOUGH = 1.02
-"""Of the unquantized file's perplexity: what nobody notices."""
+"""A loss that is not noticeable, as a factor of the unquantized file's perplexity."""
 
 
 class Choice(NamedTuple):
-    """With `gigabytes` of memory `line` is the most faithful file that fits; it needs `needed` bytes."""
+    """With `gigabytes` of memory, `line` is the most accurate file that fits; it needs `needed` bytes."""
 
     gigabytes: int
     line: Line
@@ -22,8 +22,8 @@ class Choice(NamedTuple):
 
 
 def choices(lines: Sequence[Line], cache_per_token: int) -> list[Choice]:
-    """From the least memory in which a file fits on, where another one becomes the best; `cache_per_token`: bytes of
-    keys and values."""
+    """The best file for each amount of memory, from the smallest in which one fits. `cache_per_token`: bytes of keys
+    and values."""
     files = [line for line in lines if line.size and not line.name.startswith("(")]
     found: list[Choice] = []
     for gigabytes in BUDGETS_GB:
@@ -57,6 +57,6 @@ def _published(line: Line) -> bool:
 
 
 def _loss(line: Line) -> tuple[float, float]:
-    """By KL divergence; where nothing was judged, by bits."""
+    """A sort key: KL divergence, or bits if nothing was judged."""
     kld = line.kld[0] if line.kld else 0.0 if line.perplexity else 1e9
     return (kld, -(line.bits or 0.0))

@@ -8,7 +8,7 @@ PLOT, PAGE = "plot.png", "report/index.html"
 
 
 def documents(facts: Facts) -> dict[str, bytes]:
-    """By their published name: the model card, Ollama's Modelfile, the plot of the card and the report."""
+    """Contents by published name: the model card, Ollama's Modelfile, the card's plot and the report."""
     found = {}
     if any(line.perplexity for line in facts.lines if line.size):
         found[PLOT] = plots.png(plots.sizes(facts.lines))

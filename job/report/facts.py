@@ -1,4 +1,4 @@
-"""Everything that the card and the page tell, from one place."""
+"""The facts that the card and the page show."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -43,7 +43,7 @@ class Facts:
 
     @cached_property
     def quants(self) -> list[tuple[str, str]]:
-        """Name and type of each GGUF; of one in parts only the first."""
+        """Name and type of each GGUF; only the first part of a split one."""
         found: dict[str, str] = {}
         for name, kind, _ in self.files:
             if f"quantize/{kind}" in self.records:
@@ -62,7 +62,7 @@ class Facts:
 
     @property
     def train(self) -> dict[str, Any]:
-        """The training's metrics, or nothing."""
+        """The train stage's metrics; empty without training."""
         return self.records["train"].metrics if "train" in self.records else {}
 
     @property
@@ -76,15 +76,15 @@ class Facts:
 
     @property
     def judged(self) -> str:
-        """How the table's numbers came about, or an empty text."""
+        """How the table's numbers were measured, or an empty text."""
         windows = table.judged_on(self.records)
         if not windows:
             return ""
         tokens = windows["context"] * windows["chunks"]
         said = (
-            f"Judged on {tokens:,} tokens of rows that training never saw, in windows of {windows['context']}. KLD (KL "
-            "divergence, nats per token) and same top (the share of tokens for which both find the same one likeliest) "
-            "are against the unquantized file."
+            f"Measured on {tokens:,} tokens of held-out rows, in windows of {windows['context']}. KLD (KL "
+            "divergence, nats per token) and same top (the share of tokens for which both predict the same one) "
+            "compare with the unquantized file."
         )
         metrics = [record.metrics for name, record in self.records.items() if name.startswith("evaluate/")]
         text = next((one["text"] for one in metrics if "text" in one), None)

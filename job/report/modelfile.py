@@ -1,4 +1,4 @@
-"""Ollama's Modelfile: the file, the chat template in Ollama's language, and what ends an answer.
+"""Ollama's Modelfile: the file, the chat template in Ollama's language, and the texts that end an answer.
 
 The language: https://github.com/ollama/ollama/blob/main/docs/template.md (Go's text/template).
 """
@@ -9,7 +9,8 @@ _QUOTES = '"""'
 
 
 def modelfile(gguf: str, form: PromptFormat | None) -> str:
-    """The text for one GGUF. Where the template's parts are not known, Ollama is left to look into the GGUF."""
+    """The Modelfile of one GGUF. If the template's parts are not known, it has no template, and Ollama reads the
+    GGUF's."""
     lines = [f"FROM ./{gguf}"]
     template = form and go_template(form)
     if template is not None:
@@ -19,7 +20,7 @@ def modelfile(gguf: str, form: PromptFormat | None) -> str:
 
 
 def go_template(form: PromptFormat) -> str | None:
-    """One turn of a conversation; Ollama repeats it. None for a text that would be read as an instruction."""
+    """One turn of a conversation; Ollama repeats it. None if a text would be parsed as an instruction."""
     parts = [form.system or "", form.system_end, form.user, form.assistant, form.end]
     if any("{{" in part or _QUOTES in part for part in parts):
         return None

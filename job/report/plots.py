@@ -8,7 +8,7 @@ from job.report.table import Line
 from job.run.usage import Usage
 
 BLUE, ORANGE, GREEN = "#3b82f6", "#e8890c", "#0f9f6e"
-"""Seen on white and on black."""
+"""Colours that are visible on white and on black."""
 _INK = "#123456"  # stands for the page's text colour in SVG
 _SIZE = (7.2, 3.4)  # inches
 _SETTINGS: Any = {
@@ -22,7 +22,7 @@ Draw = Callable[[Any], None]
 
 
 def svg(draw: Draw) -> str:
-    """Without its XML head, for HTML; text stays text, in the page's own colour."""
+    """The plot as SVG for HTML, without the XML head; text stays text, in the page's colour."""
     out = StringIO()
     _save(draw, out, _INK, format="svg", metadata={"Date": None}, transparent=True)
     text = out.getvalue()
@@ -30,7 +30,7 @@ def svg(draw: Draw) -> str:
 
 
 def png(draw: Draw) -> bytes:
-    """On white, for a model card."""
+    """The plot as PNG on white, for a model card."""
     out = BytesIO()
     _save(draw, out, "#24292f", format="png", dpi=150, facecolor="white", metadata={"Software": None})
     return out.getvalue()
@@ -70,7 +70,7 @@ def losses(steps: Sequence[dict[str, float]], evals: Sequence[dict[str, float]])
 
 
 def _smooth(values: Iterable[float], weight: float = 0.9) -> list[float]:
-    """An exponential mean without the bias of its start (as Adam's moments: arXiv:1412.6980)."""
+    """An exponential mean, corrected for its initial bias (like Adam's moments: arXiv:1412.6980)."""
     found, mean = [], 0.0
     for number, value in enumerate(values, 1):
         mean = weight * mean + (1 - weight) * value
@@ -98,7 +98,7 @@ def sizes(lines: Sequence[Line]) -> Draw:
 
 
 def memory(attempts: Sequence[Usage]) -> Draw:
-    """Of the job's processes and the GPU over time; the stages as bands, attempts one after the other."""
+    """Memory of the job's processes and of the GPU over time, with the stages as bands and the attempts in sequence."""
 
     def draw(figure: Any) -> None:
         axes = figure.subplots()

@@ -1,5 +1,5 @@
-"""A word to a chat at the end of a run: FINETUNE_WEBHOOK_URL gets `{"text": …}`, which Slack, Mattermost, Google Chat
-and Rocket.Chat take; Discord's addresses get `{"content": …}`. That it cannot be sent fails nothing.
+"""Notifies a chat at the end of a run: sends FINETUNE_WEBHOOK_URL `{"text": …}`, which Slack, Mattermost, Google Chat
+and Rocket.Chat accept; Discord's addresses get `{"content": …}`. A failed webhook never fails the run.
 """
 
 import json
@@ -15,12 +15,12 @@ from job.report import table
 from job.run.records import Manifest
 
 VARIABLE = "FINETUNE_WEBHOOK_URL"
-LIMIT = 1900  # characters; Discord takes 2000
+LIMIT = 1900  # characters; Discord's limit is 2000
 TIMEOUT_S = 10.0
 
 
 def tell_done(manifest: Manifest, where: str) -> None:
-    """The result, the table of files, and where they are."""
+    """Sends the result, the table of files, and their places."""
     files = {one.type: one.name for one in manifest.files if f"quantize/{one.type}" in manifest.stages}
     lines = [f"{manifest.name}: done (run {manifest.run})"]
     train = manifest.stages["train"].metrics if "train" in manifest.stages else {}
@@ -34,7 +34,7 @@ def tell_done(manifest: Manifest, where: str) -> None:
 
 
 def tell_failed(name: str, run: str, error: JobError) -> None:
-    """The exit code, what happened and what to do next."""
+    """Sends the exit code, what happened and what to do next."""
     _send(f"{name}: failed with exit code {error.code} (run {run})\n{error}")
 
 
@@ -54,6 +54,6 @@ def _send(text: str) -> None:
         )
         said = f"status {reply.status}" if reply.status >= 300 else ""
     except (urllib3.exceptions.HTTPError, ValueError) as error:
-        said = type(error).__name__  # its text has the address, which is a secret
+        said = type(error).__name__  # its text contains the address, which is a secret
     if said:
         log.warning("webhook.not_sent", why=said)

@@ -1,6 +1,6 @@
 """The spec's training section as transformers.TrainingArguments and trl.SFTConfig.
 
-The one place that knows what the libraries renamed since the recipe was written: transformers 5 calls
+The only module that knows what the libraries renamed since the recipe was written: transformers 5 calls
 `group_by_length` `train_sampling_strategy="group_by_length"`, takes a warm-up ratio as `warmup_steps`
 below 1, and calls gradient checkpointing activation checkpointing.
 """
@@ -18,7 +18,7 @@ _NEEDS_GPU = {"paged_adamw_8bit", "paged_adamw_32bit", "adamw_8bit"}
 def common(
     spec: JobSpec, precision: Precision, folder: Path, *, evaluates: bool, micro_batch: int | None
 ) -> dict[str, Any]:
-    """What both trainers take. `micro_batch` replaces the batch size; accumulation makes up for it."""
+    """The arguments of both trainers. `micro_batch` replaces the batch size; accumulation makes up for it."""
     training = spec.training
     assert training
     batch = micro_batch or training.per_device_train_batch_size
@@ -46,7 +46,7 @@ def common(
         "dataloader_pin_memory": precision.cuda,
         "seed": spec.run.seed,
         "report_to": list(training.report_to) or "none",
-        "logging_steps": 1,  # every loss is recorded; the spec's logging_steps says which become events
+        "logging_steps": 1,  # every loss is recorded; logging_steps of the spec selects those that become events
         "logging_nan_inf_filter": False,
         "include_num_input_tokens_seen": "non_padding",
         "disable_tqdm": True,
@@ -62,7 +62,7 @@ def common(
 
 
 def for_trl(spec: JobSpec, *, assistant_only: bool) -> dict[str, Any]:
-    """What SFTConfig takes beyond that."""
+    """The further arguments of SFTConfig."""
     assert spec.training
     return {
         "max_length": spec.training.max_length,
@@ -74,7 +74,7 @@ def for_trl(spec: JobSpec, *, assistant_only: bool) -> dict[str, Any]:
 
 
 def optimizer(spec: JobSpec, precision: Precision) -> str:
-    """The optimizer's name; without a GPU, AdamW in place of those of bitsandbytes."""
+    """The optimizer's name. Without a GPU, AdamW replaces those of bitsandbytes."""
     assert spec.training
     wanted = spec.training.optim
     if precision.cuda or wanted not in _NEEDS_GPU:

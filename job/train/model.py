@@ -22,10 +22,12 @@ def load_tokenizer(spec: JobSpec, folder: Path, kind: str) -> Any:
     if kind == "messages" and not tokenizer.chat_template:
         raise SpecInvalid(
             f"the rows are chats, and {spec.model.id} has no chat template",
-            hint="Set chat.template, or take the model's instruction-tuned version.",
+            hint="Set chat.template, or use the model's instruction-tuned version.",
         )
     if tokenizer.eos_token is None:
-        raise DataInvalid(f"the tokenizer of {spec.model.id} has no EOS token", hint="Is this a causal language model?")
+        raise DataInvalid(
+            f"the tokenizer of {spec.model.id} has no EOS token", hint="Set model.id to a causal language model."
+        )
     if spec.training is None:
         return tokenizer
     pad = spec.training.pad_token or tokenizer.eos_token
@@ -79,14 +81,14 @@ def load_base(spec: JobSpec, folder: Path, precision: Precision) -> Any:
 def with_adapter(spec: JobSpec, model: Any, adapter: Path | None) -> Any:
     """The model with a new adapter, or with the given one to train on.
 
-    Raises SpecInvalid where a target module is not in the model; the message names those that are.
+    Raises SpecInvalid if a target module is not in the model; the message names those that are.
     """
     from peft import LoraConfig, PeftModel, TaskType, get_peft_model
 
     if adapter is not None:
         peft = PeftModel.from_pretrained(model, adapter, is_trainable=True)
         for config in peft.peft_config.values():
-            config.base_model_name_or_path = model.name_or_path  # else PEFT asks the Hub for it at each save
+            config.base_model_name_or_path = model.name_or_path  # otherwise PEFT asks the Hub for it at each save
     else:
         targets = spec.lora.target_modules
         config = LoraConfig(
@@ -119,7 +121,7 @@ def _check_names(spec: JobSpec, model: Any) -> None:
         if missing:
             raise SpecInvalid(
                 f"lora.{field}: {', '.join(missing)} not in {spec.model.id}",
-                hint=f"Its linear layers are {', '.join(sorted(linear))}; all-linear takes them all.",
+                hint=f"Its linear layers are {', '.join(sorted(linear))}; all-linear selects them all.",
             )
 
 

@@ -1,4 +1,4 @@
-"""What the device can compute in, and what the spec's `auto` means on it."""
+"""The precisions of the device, and the meaning of the spec's `auto` on it."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +9,7 @@ from job.logs import log
 from job.spec import JobSpec
 
 BF16_CAPABILITY = (8, 0)
-"""NVIDIA's first with bfloat16 units (Ampere); torch.cuda.is_bf16_supported() also says yes to emulation."""
+"""The first compute capability with bfloat16 units (Ampere). torch.cuda.is_bf16_supported() also accepts emulation."""
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,8 @@ class Precision:
 
 
 def choose(spec: JobSpec) -> Precision:
-    """Raises EnvironmentUnfit where the spec asks for bfloat16 on a GPU below 8.0, or for half precision on a CPU,
-    and where a GPU is expected that torch cannot use."""
+    """Raises EnvironmentUnfit if the spec asks for bfloat16 on a GPU below 8.0 or for half precision on a CPU, or if
+    torch cannot use a GPU that is expected."""
     assert spec.training
     capability = _capability()
     native = capability is not None and capability >= BF16_CAPABILITY
@@ -35,18 +35,20 @@ def choose(spec: JobSpec) -> Precision:
     if capability is not None and not native and (bf16 or compute == "bfloat16"):
         major, minor = capability
         raise EnvironmentUnfit(
-            f"this GPU has compute capability {major}.{minor}, and bfloat16 begins at 8.0",
-            hint="Leave training.bf16 and load.compute_dtype at auto: then it is float16 here.",
+            f"this GPU has compute capability {major}.{minor}, but bfloat16 needs 8.0",
+            hint="Set training.bf16 and load.compute_dtype to auto, which means float16 on this GPU.",
         )
     if capability is None and fp16:
-        raise EnvironmentUnfit("training.fp16: there is no GPU here", hint="Leave it at auto, or ask for a GPU.")
+        raise EnvironmentUnfit(
+            "training.fp16: there is no GPU here", hint="Set it to auto, or use a machine with a GPU."
+        )
     chosen = Precision(capability is not None, compute, bool(fp16), bool(bf16))
     log.info("train.precision", compute_dtype=compute, fp16=chosen.fp16, bf16=chosen.bf16, capability=capability)
     return chosen
 
 
 def _capability() -> tuple[int, int] | None:
-    """Of the GPU; None: there is none, and none is expected."""
+    """The GPU's compute capability; None if there is no GPU and none is expected."""
     import torch
 
     if torch.cuda.is_available():
@@ -59,12 +61,12 @@ def _capability() -> tuple[int, int] | None:
     built = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "built without CUDA"
     raise EnvironmentUnfit(
         f"torch {torch.__version__}, {built}, cannot use {found.gpus[0].name} (driver {found.version}): {_refusal()}",
-        hint="Install a torch that is built for this driver, or use the project's image.",
+        hint="Install a build of torch for this driver, or use the project's image.",
     )
 
 
 def _refusal() -> str:
-    """Why torch finds no GPU, in its own words."""
+    """Torch's own message why it finds no GPU."""
     import torch
 
     try:
@@ -75,7 +77,7 @@ def _refusal() -> str:
 
 
 def torch_dtype(name: str) -> Any:
-    """The torch dtype of a name of the spec."""
+    """The torch dtype for a name in the spec."""
     import torch
 
     return {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}[name]

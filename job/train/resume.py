@@ -1,7 +1,7 @@
-"""What resuming needs beyond what transformers.Trainer does by itself.
+"""Adds what transformers.Trainer lacks for resuming on another node.
 
-A checkpoint is brought to any node, into any folder, so the best checkpoint's adapter travels inside each later
-one as `best/`. And the Trainer, given a checkpoint of the last step, would make one more.
+A checkpoint may be resumed on any node in any folder, so each later checkpoint contains the best one's adapter as
+`best/`. And the Trainer, given a checkpoint of the last step, would train one step more.
 """
 
 import json
@@ -24,7 +24,7 @@ def carry_best(checkpoint: Path, best: Path | None) -> None:
 
 
 def restore_best(checkpoint: Path, checkpoints: Path) -> None:
-    """Puts the best adapter where the Trainer looks for it, and tells it where that is on this node."""
+    """Puts the best adapter where the Trainer looks for it, and sets that path in the Trainer's state."""
     state = json.loads((checkpoint / STATE).read_text())
     if not state.get("best_model_checkpoint"):
         return
@@ -44,7 +44,7 @@ def is_finished(checkpoint: Path) -> bool:
 
 
 def train(trainer: Any, checkpoint: Path | None) -> None:
-    """Trains from the checkpoint on; from one of the last step, only takes what it holds."""
+    """Trains from the checkpoint on. If it is of the last step, only loads it."""
     if checkpoint is None or not is_finished(checkpoint):
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         return

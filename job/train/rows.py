@@ -1,4 +1,4 @@
-"""Prepared rows as the data sets that the trainers take."""
+"""Prepared rows as data sets for the trainers."""
 
 import json
 import re
@@ -20,9 +20,9 @@ def read(path: Path, cache: Path) -> Any:
 
 
 def marks_assistant(spec: JobSpec, tokenizer: Any, kind: str) -> bool:
-    """Whether the loss is on the assistant's turns alone: as the spec says, else where the template can mark them.
+    """Whether the loss is on the assistant's turns only: by the spec, else if the template can mark them.
 
-    TRL finds them by `{% generation %}` in the template, and knows the templates of common models without it.
+    TRL finds the turns by `{% generation %}` in the template, and knows the templates of common models without it.
     """
     assert spec.training
     if spec.training.trainer != "trl" or kind != "messages":
@@ -51,7 +51,7 @@ def _known_to_trl(tokenizer: Any) -> bool:
 
 
 def as_text(row: dict[str, Any], tokenizer: Any) -> str:
-    """A row as one text, for the trainer that knows nothing else."""
+    """A row as one text, for transformers.Trainer."""
     if "messages" in row:
         return str(tokenizer.apply_chat_template(row["messages"], tokenize=False))
     return str(row["text"] if "text" in row else row["prompt"] + row["completion"])
@@ -69,8 +69,8 @@ def tokenized(rows: Any, tokenizer: Any, max_length: int) -> Any:
 
 
 def ids_of(path: Path, tokenizer: Any, spec: JobSpec) -> Iterator[list[int]]:
-    """Each row's token ids as training saw them: a chat template writes its own special tokens; to text the tokenizer
-    adds its own, and TRL the end of the sequence; what is longer than max_length is cut."""
+    """Each row's token ids as training saw them, cut at max_length. A chat template writes its own special tokens; to
+    text the tokenizer adds its own, and TRL adds EOS."""
     length = spec.training.max_length if spec.training else None
     ends = spec.training is None or spec.training.trainer == "trl"
     with path.open(encoding="utf-8") as file:
@@ -84,12 +84,12 @@ def ids_of(path: Path, tokenizer: Any, spec: JobSpec) -> Iterator[list[int]]:
 
 
 LONGEST_PROMPT = 8_000
-"""Characters: a longer row makes no sample that somebody would read."""
+"""Characters: a longer row makes a sample too long to read."""
 
 
 def prompts(path: Path, tokenizer: Any, count: int) -> list[tuple[str, str, bool]]:
-    """The first held-out rows that are not too long: a prompt, what the row says next, and whether the tokenizer adds
-    its own special tokens (a chat template writes them). Of plain text the first third is the prompt."""
+    """The first held-out rows that are not too long: a prompt, the row's own continuation, and whether the tokenizer
+    adds special tokens (a chat template writes them itself). In plain text the first third is the prompt."""
     with path.open(encoding="utf-8") as file:
         found = (_prompt(json.loads(line), tokenizer) for line in file)
         return list(islice((one for one in found if len(one[0]) <= LONGEST_PROMPT), count))

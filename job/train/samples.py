@@ -1,4 +1,4 @@
-"""What the base and the tuned model answer to held-out prompts."""
+"""Answers of the base and the tuned model to held-out prompts."""
 
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from job.train.rows import prompts
 
 
 def compare(spec: JobSpec, model: Any, tokenizer: Any, rows: Path | None) -> list[dict[str, str]]:
-    """Greedy answers, before (adapter off) and after, with what the row itself says."""
+    """Greedy answers before (adapter off) and after training, with the row's own continuation."""
     if rows is None or not spec.evaluation.samples:
         return []
     chosen = prompts(rows, tokenizer, spec.evaluation.samples)

@@ -1,6 +1,6 @@
-"""The loss in transformers on the very windows of tokens that llama.cpp judges the files on.
+"""Computes the loss in transformers on the same windows of tokens on which llama.cpp judges the files.
 
-So a loss can be followed from the base to the adapter, from there to the unquantized file, and on to each type.
+So a loss can be traced from the base to the adapter, to the unquantized file, and to each type.
 """
 
 import contextlib
@@ -26,11 +26,11 @@ class Trace(Frozen):
     base: Perplexity
     tuned: Perplexity
     ratio_error: float
-    """The standard error of tuned / base, as a share of it: both are of the same tokens."""
+    """The relative standard error of tuned / base, which are measured on the same tokens."""
 
 
 def trace(spec: JobSpec, model: Any, tokenizer: Any, held_out: Path | None, precision: Precision) -> Trace | None:
-    """None where there is nothing to judge on, or where nobody asks for it."""
+    """None if there is no text to judge on, or the spec does not ask for evaluation."""
     if held_out is None or not spec.evaluation.judge:
         return None
     ids = [token for row in rows.ids_of(held_out, tokenizer, spec) for token in row]
@@ -54,8 +54,8 @@ def trace(spec: JobSpec, model: Any, tokenizer: Any, held_out: Path | None, prec
 def _losses(
     model: Any, stream: list[list[int]], bos: int | None, precision: Precision, bar: Progress, done: int
 ) -> list[float]:
-    """Nats per token, as llama-perplexity computes them: of each window the second half is scored, and BOS comes
-    first."""
+    """Losses in nats per token, as llama-perplexity computes them: the second half of each window is scored, and BOS
+    comes first."""
     import torch
 
     losses: list[float] = []
@@ -70,7 +70,7 @@ def _losses(
 
 
 def _perplexity(losses: list[float]) -> tuple[Perplexity, float]:
-    """And its relative standard error."""
+    """The perplexity, and its relative standard error."""
     mean = math.fsum(losses) / len(losses)
     variance = math.fsum((loss - mean) ** 2 for loss in losses) / max(1, len(losses) - 1)
     value, error = math.exp(mean), math.sqrt(variance / len(losses))

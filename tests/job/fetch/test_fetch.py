@@ -142,7 +142,7 @@ def test_shards_that_an_earlier_commit_left_do_not_stay_beside_the_new_ones(
 
 @pytest.mark.parametrize(
     ("place", "said"),
-    [("./nowhere", "there is no"), ("/nowhere/at/all", "there is no"), ("s3://{bucket}/nothing", "nothing at s3://")],
+    [("./nowhere", "does not exist"), ("/nowhere/at/all", "does not exist"), ("s3://{bucket}/nothing", "nothing at s3://")],
 )
 def test_what_is_not_there_is_named(s3: Bucket, rows: Path, place: str, said: str) -> None:
     given = {"model": {"id": place.format(bucket=s3.bucket)}, "dataset": {"id": str(rows)}}
@@ -203,7 +203,7 @@ def test_rows_come_from_an_address_through_redirects_and_a_busy_server(
     [
         ("/nothing.jsonl", [], NotFound, "answers 404"),
         ("/private.jsonl", [403], JobError, "answers 403"),
-        ("/moved" * 7 + "/quotes.jsonl", [], DataInvalid, "circle of redirects"),
+        ("/moved" * 7 + "/quotes.jsonl", [], DataInvalid, "redirects in a loop"),
         ("/quotes.jsonl", [500] * 9, RemoteUnavailable, "status 500"),
         ("/cut/quotes.jsonl", [], RemoteUnavailable, "cannot download"),
     ],
@@ -223,6 +223,6 @@ def test_a_disk_that_is_too_small_is_refused_before_anything_is_fetched(local_mo
     spec = spec_of(str(local_model), "someone/quotes")
     config = {"model_type": "one that nothing is known of"}
     check_disk(predicted(spec, config, None, 10_000_000), tmp_path)
-    with pytest.raises(EnvironmentUnfit, match=r"GB free, and the stage \w+ needs [\d.]+ GB") as caught:
+    with pytest.raises(EnvironmentUnfit, match=r"GB free, but the stage \w+ needs [\d.]+ GB") as caught:
         check_disk(predicted(spec, config, None, 10**15), tmp_path)
     assert "FINETUNE_WORK" in caught.value.hint

@@ -20,21 +20,21 @@ def config(**fields: Any) -> dict[str, bytes]:
 
 
 REFUSED: dict[str, tuple[dict[str, bytes | None], int, str]] = {
-    "Python files": ({"modeling_x.py": b"import os"}, 82, "brings Python files"),
+    "Python files": ({"modeling_x.py": b"import os"}, 82, "contains Python files"),
     "Python files in a folder": ({"custom/code.py": b""}, 82, "custom/code.py"),
     "auto_map": (config(auto_map={"AutoModel": "modeling_x.X"}), 82, "config.json has auto_map"),
-    "auto_map from elsewhere": (config(auto_map={"AutoConfig": "other/repo--c.C"}), 82, "code that the model brings"),
+    "auto_map from elsewhere": (config(auto_map={"AutoConfig": "other/repo--c.C"}), 82, "Python code of the model"),
     "auto_map of the tokenizer": ({"tokenizer_config.json": b'{"auto_map": {}}'}, 82, "tokenizer_config.json"),
-    "only pickles": ({"model.safetensors": None, "pytorch_model.bin": b"\x80"}, 82, "pickles only"),
+    "only pickles": ({"model.safetensors": None, "pytorch_model.bin": b"\x80"}, 82, "only as pickles"),
     "a checkpoint of torch": ({"model.safetensors": None, "model.pt": b"\x80"}, 82, "loading one can run any code"),
     "only GGUF files": ({"model.safetensors": None, "model-Q4_K_M.gguf": b"GGUF"}, 65, "quantized already"),
     "no weights": ({"model.safetensors": None}, 66, "has no safetensors"),
     "no config": ({"config.json": None}, 66, "has no config.json"),
     "a config that is no JSON": ({"config.json": b"{"}, 65, "config.json is not JSON"),
-    "a config that is a list": ({"config.json": b"[]"}, 65, "no JSON object"),
+    "a config that is a list": ({"config.json": b"[]"}, 65, "not a JSON object"),
     "a config that nests too deep": ({"config.json": b"[" * 200_000}, 65, "config.json is not JSON"),
     "quantized by GPTQ": (config(quantization_config={"quant_method": "gptq"}), 65, "quantized already (gptq)"),
-    "a pointer of Git LFS": ({"model.safetensors": LFS}, 82, "pointer of Git LFS"),
+    "a Git LFS pointer": ({"model.safetensors": LFS}, 82, "Git LFS pointer"),
     "an empty file": ({"model.safetensors": b""}, 82, "is cut off"),
     "half a file": ({"model.safetensors": safetensors((0, 8), size=4)}, 82, "has 4 bytes of tensors"),
     "a header beyond the file": ({"model.safetensors": struct.pack("<Q", 1 << 40)}, 82, "claims a header"),
@@ -42,7 +42,7 @@ REFUSED: dict[str, tuple[dict[str, bytes | None], int, str]] = {
     "a header of other things": ({"model.safetensors": safetensors(header=b'{"a": 1}')}, 82, "is damaged"),
     "tensors that overlap": ({"model.safetensors": safetensors((0, 8), (4, 12))}, 82, "overlap or leave gaps"),
     "a gap between tensors": ({"model.safetensors": safetensors((0, 8), (16, 24))}, 82, "overlap or leave gaps"),
-    "bytes after the tensors": ({"model.safetensors": safetensors((0, 8), size=9)}, 82, "its header says 8"),
+    "bytes after the tensors": ({"model.safetensors": safetensors((0, 8), size=9)}, 82, "not 8 as its header says"),
 }
 
 

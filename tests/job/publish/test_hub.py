@@ -86,7 +86,7 @@ def test_damaged_bytes_are_fetched_again_and_given_up_the_second_time(hub: Hub, 
     brought(tmp_path / "first")
     assert (tmp_path / "first/model.safetensors").read_bytes() == WEIGHTS
     hub.fail("GET /cdn/", times=2, corrupt=True)
-    with pytest.raises(IntegrityViolated, match=r"model\.safetensors .* is not what its hash says, twice"):
+    with pytest.raises(IntegrityViolated, match=r"model\.safetensors .* does not match its hash, twice"):
         brought(tmp_path / "second")
     assert not (tmp_path / "second/model.safetensors").exists()
 
@@ -104,7 +104,7 @@ def test_a_small_file_is_verified_by_gits_hash(hub: Hub, tmp_path: Path) -> None
         ("gated", CredentialsRejected, "it is gated", "accept the licence"),
         ("wrong token", CredentialsRejected, "does not accept the token", "expired"),
         ("private", NotFound, "it is private", "HF_TOKEN"),
-        ("missing", NotFound, "there is none of this name", "open in a browser"),
+        ("missing", NotFound, "it does not exist", "in a browser"),
         ("no revision", NotFound, "no such branch, tag or commit", "tree/main"),
         ("disabled", CredentialsRejected, "forbids it", "right to do it"),
         ("no server", RemoteUnavailable, "cannot be reached", "egress"),
@@ -207,7 +207,7 @@ def test_an_upload_that_arrives_damaged_never_becomes_a_published_file(hub: Hub,
         return commit_entry(path, data[:-1] + b"?" if path == "m-Q8_0.gguf" else data, lfs=lfs)
 
     hub.repos.entry = damaged  # type: ignore[assignment, method-assign]
-    with pytest.raises(IntegrityViolated, match=r"m-Q8_0\.gguf is not what was sent"):
+    with pytest.raises(IntegrityViolated, match=r"m-Q8_0\.gguf differs from what was sent"):
         one.commit("m")
 
 
@@ -215,7 +215,7 @@ def test_an_upload_that_arrives_damaged_never_becomes_a_published_file(hub: Hub,
     ("token", "repo", "said"),
     [
         (None, "me/made", "there is no token"),
-        ("read", "me/made", "may only read"),
+        ("read", "me/made", "can only read"),
         ("write", "another/made", "forbids it"),
     ],
 )
