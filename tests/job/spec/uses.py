@@ -42,10 +42,13 @@ def jsonl(rows: list[Any]) -> bytes:
     return "".join(f"{row if isinstance(row, str) else json.dumps(row)}\n" for row in rows).encode()
 
 
-def _quotes(what: str) -> bytes:
-    """Rows that are text or pairs, and two broken ones."""
-    rows = [{"text": f"{what} {n}", "note": f"Note {n}", "prompt": f"{n}?", "completion": "Yes."} for n in range(30)]
-    return jsonl([*rows, "{", "{"])
+def _book(what: str) -> bytes:
+    """Two columns of text."""
+    return jsonl([{"text": f"{what} {n}", "note": f"Note {n}"} for n in range(30)])
+
+
+def _broken(what: str) -> bytes:
+    return b"{\n{\n" + _book(what)
 
 
 def _chats(what: str) -> bytes:
@@ -59,8 +62,10 @@ def fill(hub: Hub) -> None:
         ("model", "me/model", GOOD, {"model.safetensors": safetensors((0, 4))}),
         ("model", "me/other-model", GOOD | {"model.safetensors": safetensors((0, 9))}, {}),
         ("model", "me/adapter", {"adapter_config.json": b"{}", "adapter_model.safetensors": safetensors((0, 2))}, {}),
-        ("dataset", "me/rows", _splits(_quotes, "Rows"), _splits(_quotes, "Later rows")),
-        ("dataset", "me/other-rows", _splits(_quotes, "Other rows"), {}),
+        ("dataset", "me/rows", _splits(_broken, "Rows"), _splits(_broken, "Later rows")),
+        ("dataset", "me/other-rows", _splits(_broken, "Other rows"), {}),
+        ("dataset", "me/book", _splits(_book, "Lines"), _splits(_book, "Later lines")),
+        ("dataset", "me/other-book", _splits(_book, "Other lines"), {}),
         ("dataset", "me/chats", _splits(_chats, "Chats"), {}),
     ):
         hub.add(name, files, kind)  # type: ignore[arg-type]
@@ -73,14 +78,26 @@ def _splits(rows: Any, what: str) -> dict[str, bytes]:
 
 
 def fetched(spec: JobSpec, ground: Ground) -> Any:
-    """The files and rows of every name in the spec."""
+    """Models by their digests."""
+    result = _fetched(spec, ground, want_data=False)
+    return result if isinstance(result, str) else [result.model_digest, result.adapter_digest]
+
+
+def read(spec: JobSpec, ground: Ground) -> Any:
+    """The rows, and the text to judge on."""
+    result = _fetched(spec, ground, want_model=False, want_text=True)
+    if isinstance(result, str):
+        return result
+    rows = result.data and [path.read_text() for path in (result.data.train, result.data.eval) if path]
+    return [rows, result.text and result.text.read_text()]
+
+
+def _fetched(spec: JobSpec, ground: Ground, **wanted: bool) -> fetch_stage.Result | str:
     try:
-        inputs = fetch_stage.Inputs(sources=sources.resolve(spec), want_text=True)
-        result = fetch_stage.run(spec, inputs, ground.folder())
+        inputs = fetch_stage.Inputs(sources=sources.resolve(spec), **wanted)
+        return fetch_stage.run(spec, inputs, ground.folder())
     except JobError as error:
         return f"refused: {error.message}"
-    rows = result.data and [path.read_text() for path in (result.data.train, result.data.eval) if path]
-    return [result.model_digest, result.adapter_digest, rows, result.text and result.text.read_text()]
 
 
 def identified(spec: JobSpec, ground: Ground) -> Any:

@@ -54,13 +54,13 @@ def _trainer(spec: JobSpec, ground: Ground, kind: Any) -> Any:
 
     from job.train.model import load_base, load_tokenizer, with_adapter
 
+    if spec.training is None:
+        return None  # as job/pipeline/train.py
     assert ground.model
     folder = ground.folder()
     for name in ("train", "eval"):
         (folder / f"{name}.jsonl").write_bytes(jsonl(ROWS[kind]))
-    inputs = train_stage.Inputs(
-        model=ground.model, train=folder / "train.jsonl", eval=folder / "eval.jsonl", kind=kind
-    )
+    inputs = train_stage.Inputs(model=ground.model, train=folder / "train.jsonl", eval=folder / "eval.jsonl", kind=kind)
     set_seed(spec.run.seed)
     try:
         chosen = precision.choose(spec)
@@ -76,6 +76,7 @@ def _trainer(spec: JobSpec, ground: Ground, kind: Any) -> Any:
 def _inside(trainer: Any) -> Any:
     """What it will train with; not the tokenizer's settings, which it may or may not read."""
     model, dataset = trainer.model, trainer.train_dataset
+    batch = next(iter(trainer.get_train_dataloader()))
     quantization = getattr(model.config, "quantization_config", None)
     return {
         "class": type(trainer).__name__,
@@ -84,12 +85,12 @@ def _inside(trainer: Any) -> Any:
             [type(one).__name__, getattr(one, "_every", None), getattr(one, "early_stopping_patience", None)]
             for one in trainer.callback_handler.callbacks
         ],
-        "batch": {name: tensor.tolist() for name, tensor in next(iter(trainer.get_train_dataloader())).items()},
+        "batch": {name: getattr(one, "tolist", lambda one=one: one)() for name, one in batch.items()},
         "rows": [dataset[n]["input_ids"] for n in range(len(dataset))],
         "adapter": {name: config.to_dict() for name, config in model.peft_config.items()},
         "quantization": quantization.to_dict() if quantization else None,
         "weights": {
-            name: [str(weight.dtype), weight.requires_grad, float(weight.float().sum())]
+            name: [str(weight.dtype), weight.requires_grad, weight.detach().float().sum().item()]
             for name, weight in model.named_parameters()
         },
     }
