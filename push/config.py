@@ -6,7 +6,7 @@ YAML itself, or the absolute path of a file with it outside of the repository.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 from ruamel.yaml import YAML
@@ -14,6 +14,7 @@ from ruamel.yaml.error import YAMLError
 
 from job.artifacts import Frozen
 from job.predict.gpus import GPUS
+from job.spec.places import Where
 from k8s.errors import LauncherError, SettingsInvalid
 from k8s.manifest.parse import size
 from k8s.manifest.settings import DNS_LABEL, Labels, Name
@@ -22,7 +23,6 @@ from k8s.placement.wish import Wish
 
 VARIABLE = "FINETUNE_PUSH_CONFIG"
 MAX_BYTES = 1 << 16
-Source = Literal["hub", "s3", "https", "path"]
 Price = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
 
 
@@ -86,7 +86,7 @@ class Config(Frozen):
     """The run store. A spec names none, or this one."""
     store_pvc: Name | None = None
     """A volume claim as the run store instead."""
-    sources: tuple[Source, ...] = ("hub", "s3")
+    sources: tuple[Where, ...] = ("hub", "s3")
     """Where models, adapters, data and importance matrices may come from. `https` and `path` let a push read what
     the pod can reach: addresses inside the network, mounted files."""
     service_account: Name | None = None

@@ -8,13 +8,13 @@ from pathlib import Path
 from job.errors import SpecInvalid
 from job.spec import JobSpec
 from job.spec.load import load
-from job.spec.places import data_place, model_place
+from job.spec.places import Where, data_place, model_place
 from job.spec.source import PREFIX
 from k8s.errors import LauncherError
 from k8s.manifest.sweep import variable
 from push import git
 from push.changes import Change, Changed
-from push.config import Config, Source
+from push.config import Config, Targets
 
 MOST_BYTES = 1 << 18
 
@@ -61,16 +61,10 @@ def spec_of(repo: Path, one: Changed, config: Config | None) -> JobSpec:
 
 def refusals(spec: JobSpec, config: Config) -> Iterator[str]:
     """What the configuration does not allow, a sentence each."""
-    places = config.publish
-    if spec.publish.folder:
-        yield "publish.folder: a pushed run publishes to S3 or the Hub"
-    if spec.publish.s3 and not within(spec.publish.s3, places.s3):
-        yield f"publish.s3: {spec.publish.s3} is not allowed; allowed: {', '.join(places.s3) or 'nothing'}"
-    if hub := spec.publish.hub:
-        if hub.repo_id.partition("/")[0].lower() not in {one.lower() for one in places.hub}:
-            yield f"publish.hub: {hub.repo_id} is not allowed; allowed owners: {', '.join(places.hub) or 'none'}"
-        if not hub.private and not places.public:
-            yield "publish.hub.private: a public repository is not allowed"
+    for address in spec.publish.addresses:
+        yield from _refused(address, config.publish)
+    if spec.publish.hub and not spec.publish.hub.private and not config.publish.public:
+        yield "publish.hub.private: a public repository is not allowed"
     if spec.run.store and spec.run.store.rstrip("/") != config.store:
         yield f"run.store: it is set by the configuration ({config.store or 'a volume'}); leave it out"
     if spec.run.id:
@@ -78,6 +72,19 @@ def refusals(spec: JobSpec, config: Config) -> Iterator[str]:
     for field, place, kind in _sources(spec):
         if kind not in config.sources:
             yield f"{field}: {place} is not allowed; allowed sources: {', '.join(config.sources)}"
+
+
+def _refused(address: str, allowed: Targets) -> Iterator[str]:
+    """A place to publish to is refused, unless the configuration lists it. It has no list for other kinds."""
+    kind, _, name = address.partition("://")
+    if kind == "s3":
+        if not within(address, allowed.s3):
+            yield f"publish.s3: {address} is not allowed; allowed: {', '.join(allowed.s3) or 'nothing'}"
+    elif kind == "hf":
+        if name.partition("/")[0].lower() not in {one.lower() for one in allowed.hub}:
+            yield f"publish.hub: {name} is not allowed; allowed owners: {', '.join(allowed.hub) or 'none'}"
+    else:
+        yield f"publish: {address}: a pushed run can only publish to S3 or the Hub; leave it out"
 
 
 def local_paths(spec: JobSpec) -> Iterator[str]:
@@ -95,7 +102,7 @@ def within(place: str, prefixes: tuple[str, ...]) -> bool:
     return any(parts[: len(own)] == own for own in (one.removeprefix("s3://").split("/") for one in prefixes))
 
 
-def _sources(spec: JobSpec) -> Iterator[tuple[str, str, Source]]:
+def _sources(spec: JobSpec) -> Iterator[tuple[str, str, Where]]:
     """Each place that the run reads, with the field that names it."""
     for field, place in (("model.id", spec.model.id), ("model.adapter", spec.model.adapter)):
         if place:

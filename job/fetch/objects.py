@@ -20,6 +20,6 @@ def objects_at(place: str) -> Objects:
     if names := [*store.list()]:
         return Objects(store, names, single=False)
     parent, _, name = place.rpartition("/")
-    if parent != "s3:/" and name and (folder := open_store(parent)).head(name) is not None:
+    if not parent.endswith(":/") and name and (folder := open_store(parent)).head(name) is not None:
         return Objects(folder, [name], single=True)
     raise NotFound(f"there is nothing at {place}")

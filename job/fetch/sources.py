@@ -9,7 +9,7 @@ from job.fetch import safety
 from job.fetch.objects import objects_at
 from job.logs import log
 from job.spec import JobSpec
-from job.spec.places import data_place, model_place
+from job.spec.places import STORES, data_place, model_place
 from job.spec.sections import Dataset
 
 
@@ -64,7 +64,7 @@ def fingerprint(place: str) -> str:
 
     Raises NotFound if there is nothing at a place.
     """
-    if model_place(place) == "s3":
+    if model_place(place) in STORES:
         store, names, _ = objects_at(place)
         return digest_of([(name, store.head(name)) for name in names])
     path = Path(place).expanduser()
@@ -93,7 +93,7 @@ def local_state(spec: JobSpec, *, text: bool = True) -> dict[str, str]:
 def model_bytes(spec: JobSpec, sources: Sources) -> int:
     """The size of the base model's weights, from its listing alone."""
     place = spec.model.id
-    if model_place(place) == "s3":
+    if model_place(place) in STORES:
         store, names, _ = objects_at(place)
         sizes = {name: found.size for name in names if (found := store.head(name))}
     elif model_place(place) == "hub":

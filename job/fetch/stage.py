@@ -21,7 +21,7 @@ from job.fetch.sources import Sources
 from job.hub.download import remove_others
 from job.logs import Progress, log
 from job.spec import JobSpec
-from job.spec.places import data_place, model_place
+from job.spec.places import STORES, data_place, model_place
 from job.spec.sections import Dataset
 from job.store import Store
 
@@ -95,7 +95,7 @@ def run(spec: JobSpec, inputs: Inputs, workdir: Path) -> Result:
 def _bring(place: str, pin: str, folder: Path) -> Path:
     """A model or adapter as a folder: downloaded, or used in place."""
     where = model_place(place)
-    if where == "s3":
+    if where in STORES:
         store, names, _ = objects_at(place)
         safety.check_names(names, place)
         _from_s3(store, [name for name in names if _matters(name) or name == "README.md"], folder)
@@ -130,7 +130,7 @@ def _bring_data(one: Dataset, pin: str, folder: Path) -> Path:
         path = folder / (Path(https.shown(one.id)).name or "data")
         https.download(one.id, path)
         return path
-    if where == "s3":
+    if where in STORES:
         store, names, single = objects_at(one.id)
         if not single:
             names = [*files_wanted(names, one), *(name for name in names if name == "README.md")]

@@ -14,7 +14,7 @@ from job.errors import DataInvalid, JobError, NotFound, RemoteUnavailable
 from job.hub.calls import endpoint, token
 from job.predict.anatomy import Anatomy, anatomy_of
 from job.spec import JobSpec
-from job.spec.places import model_place
+from job.spec.places import STORES, model_place
 from job.store import open_store
 
 TIMEOUT_S = 4.0
@@ -37,7 +37,7 @@ def anatomy_here(spec: JobSpec) -> tuple[Anatomy | None, str]:
 
 def _read(place: str, from_hub: Callable[[], str | None]) -> dict[str, Any]:
     where = model_place(place)
-    if where == "s3":
+    if where in STORES:
         found = open_store(place).get("config.json")
         text = found[0].decode() if found else None
     elif where == "hub":

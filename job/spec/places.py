@@ -3,6 +3,8 @@
 from typing import Literal
 
 Where = Literal["hub", "s3", "https", "path"]
+STORES: tuple[Where, ...] = ("s3",)
+"""The schemes of addresses that `open_store` opens: a run's store, and what a model or data set can be read from."""
 
 FORMATS = {
     "parquet": "parquet",
@@ -26,7 +28,7 @@ def suffix_format(name: str) -> str | None:
 def model_place(place: str) -> Where:
     """The kind of place of a model or an adapter."""
     if "://" in place:
-        return "s3" if place.startswith("s3://") else "https"
+        return next((one for one in STORES if place.startswith(f"{one}://")), "https")
     return "path" if place.startswith((".", "/", "~")) or place.count("/") > 1 else "hub"
 
 

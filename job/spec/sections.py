@@ -6,7 +6,8 @@ from a file and the environment and turns faults into one message. Nothing here 
 disk is only asked whether a relative path exists, to tell it from a Hub id.
 """
 
-from typing import Annotated, Literal
+import re
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field
 
@@ -194,6 +195,17 @@ class Publish(Section):
         """The address of every place, as shown in messages and manifests."""
         named = (self.folder, self.s3, f"hf://{self.hub.repo_id}" if self.hub else None)
         return [one for one in named if one]
+
+    def apart(self, number: int) -> Self:
+        """The places of one run of a sweep: each with the number of the run, so that none overwrites another."""
+        found: dict[str, object] = {}
+        for name, folder in (("folder", self.folder), ("s3", self.s3)):
+            if folder:
+                found[name] = f"{folder.rstrip('/')}/{number}"
+        if self.hub:
+            repo = re.sub(r"(-gguf)?$", rf"-{number}\1", self.hub.repo_id, count=1, flags=re.I)
+            found["hub"] = self.hub.model_copy(update={"repo_id": repo})
+        return self.model_copy(update=found)
 
 
 class Run(Section):

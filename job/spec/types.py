@@ -3,6 +3,7 @@
 import difflib
 import ipaddress
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit
@@ -69,6 +70,16 @@ def _s3_url(value: str) -> str:
     return value.rstrip("/")
 
 
+ADDRESSES: dict[str, Callable[[str], str]] = {"s3": _s3_url}
+"""What checks an address, by its scheme: for each of job/spec/places.py: STORES."""
+
+
+def _store_address(value: str) -> str | None:
+    """The address of an object store, checked; None for anything else."""
+    check = ADDRESSES.get(value.partition(":")[0]) if ":" in value else None
+    return check(value) if check else None
+
+
 def _hub_id(value: str) -> str:
     """Hugging Face's own rule for repository names (huggingface_hub.utils.validate_repo_id)."""
     bare = value.removesuffix(".git")
@@ -92,8 +103,8 @@ def _is_folder(value: str) -> bool:
 
 def _place(value: str) -> str:
     """A folder or an S3 prefix."""
-    if value.startswith("s3:"):
-        return _s3_url(value)
+    if address := _store_address(value):
+        return address
     if "://" in value:
         raise ValueError("neither a folder nor an S3 address; write a path, or s3://bucket/prefix")
     return value
@@ -112,8 +123,8 @@ def _hub_page(value: str) -> str | None:
 
 
 def _model_id(value: str) -> str:
-    if value.startswith("s3:"):
-        return _s3_url(value)
+    if address := _store_address(value):
+        return address
     if "://" in value:
         page = _hub_page(value)
         name = page if page and _HUB_ID.fullmatch(page) else "owner/name"
@@ -130,7 +141,9 @@ def _data_id(value: str) -> str:
         return _data_url(value)
     if suffix_format(value) and "://" not in value:
         return value
-    if "://" in value and not value.startswith("s3:"):
+    if address := _store_address(value):
+        return address
+    if "://" in value:
         raise ValueError("data comes from the Hub, S3, https or a path; write owner/name, s3://…, https://… or a path")
     return _model_id(value)
 

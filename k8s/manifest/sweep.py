@@ -76,14 +76,8 @@ def _plain(text: str) -> Any:
 def apart(spec: JobSpec, number: int) -> JobSpec:
     """The spec of one index: what the whole sweep would publish to one place goes to a place of its own."""
     data = spec.model_dump(mode="json", exclude_unset=True)
-    publish = data.get("publish", {})
-    for place in ("s3", "folder"):
-        if publish.get(place):
-            publish[place] = f"{publish[place].rstrip('/')}/{number}"
-    if publish.get("hub"):
-        publish["hub"]["repo_id"] = re.sub(
-            r"(-gguf)?$", rf"-{number}\1", publish["hub"]["repo_id"], count=1, flags=re.I
-        )
+    if "publish" in data:
+        data["publish"] = spec.publish.apart(number).model_dump(mode="json", exclude_unset=True)
     if data.get("run", {}).get("id"):
         data["run"]["id"] = f"{data['run']['id'][:57].rstrip('.-')}-{number}"
     return JobSpec.model_validate(data)

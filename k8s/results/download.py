@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from job.artifacts import Artifact
 from job.run.records import Manifest, PublishedFile
+from job.spec.places import STORES, model_place
 from job.store import Store, open_store
 from k8s.cluster.runs import Run
 from k8s.errors import ObjectNotFound
@@ -66,7 +67,7 @@ def store_of(run: Run, folder: str | None = None) -> Store:
     """
     if folder:
         return open_store(folder)
-    if run.store is None or not run.store.startswith("s3://"):
+    if run.store is None or model_place(run.store) not in STORES:
         where = f"in {run.store}, on a volume" if run.store else "only in its pod, and went with it"
         raise ObjectNotFound(f"what {run.name} has made is {where}", hint="Name the volume's claim: --store-pvc NAME.")
     return open_store(run.store)
