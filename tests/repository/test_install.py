@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from job.errors import Bug, EnvironmentUnfit, named
 from tests import ROOT
 
 SOURCES = ("job", "k8s", "push", "requirements", "pyproject.toml", "README.md", "LICENSE")
@@ -85,6 +86,11 @@ def test_running_the_job_without_its_extra_says_what_to_install(bin_folder: Path
     done = run(bin_folder, "python -m job run my.yaml", tmp_path)
     assert done.returncode == 78, done.stderr
     assert "is not installed" in done.stderr and "pip install '.[job]'" in done.stderr
+
+
+def test_only_a_whole_package_that_is_missing_counts_as_not_installed() -> None:
+    assert isinstance(named(ModuleNotFoundError("no torch", name="torch")), EnvironmentUnfit)
+    assert isinstance(named(ModuleNotFoundError("no torch.x", name="torch.x")), Bug)
 
 
 def test_the_two_lists_of_requirements_are_the_dependencies_and_the_extra() -> None:
