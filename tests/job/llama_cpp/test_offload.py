@@ -8,7 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from job.errors import EnvironmentUnfit, IntegrityViolated, JobError
-from job.llama_cpp import bundle, generate, imatrix, offload, perplexity, quantize
+from job.llama_cpp import bundle, generate, imatrix, offload, perplexity, quantizer
 from job.logs import Progress
 from job.spec import JobSpec
 from tests.cuda_llama import FITTED, LAYERS, ON_CPU, SMALLER, WITHOUT, CudaLlama
@@ -63,8 +63,8 @@ PROGRAMS: dict[str, Callable[[Path, Path, Path, Path], Any]] = {
     "llama-perplexity": lambda gguf, ids, text, out: judge(gguf, ids),
     "llama-completion": lambda gguf, ids, text, out: generate.generate(gguf, "A", tokens=4),
     "llama-imatrix": lambda gguf, ids, text, out: imatrix.make_imatrix(gguf, text, out / "i.gguf", context=64),
-    "llama-quantize": lambda gguf, ids, text, out: quantize._llama_quantize(
-        quantize.Inputs(gguf=gguf, type="q8_0"), [], [gguf, out / "q.gguf", "q8_0", "2"], lambda line: None
+    "llama-quantize": lambda gguf, ids, text, out: quantizer.run_quantizer(
+        gguf, "q8_0", None, [], [gguf, out / "q.gguf", "q8_0", "2"], lambda line: None
     ),
     "llama-tokenize": lambda gguf, ids, text, out: offload.run(
         "llama-tokenize", ["-m", gguf, "-p", "A", "--ids"], gguf=gguf, error=IntegrityViolated
