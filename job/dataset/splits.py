@@ -144,7 +144,8 @@ def _of_config(names: list[str], config: str | None, shown_as: str) -> list[str]
         )
     if "default" in folders:
         return [name for name in names if "default" in name.split("/")[:-1]]
-    tops = {name.split("/")[0] if "/" in name else "" for name in names} - {"data", *_SPLIT_OF}
+    tops = {name.split("/")[0] if "/" in name else "" for name in names} - {"data"}
+    tops = {folder for folder in tops if not _usual(folder)}
     if len(tops) > 1 and "" not in tops and all(_split_of(name) for name in names):
         raise NotFound(
             f"{shown_as} has several configurations: {listed(sorted(tops))}",
@@ -154,36 +155,64 @@ def _of_config(names: list[str], config: str | None, shown_as: str) -> list[str]
 
 
 def _by_name(names: list[str]) -> dict[str, list[str]]:
-    """Split -> files, both under the name of the split in the file's name and under its usual name."""
-    found: dict[str, list[str]] = {}
-    nameless = []
-    for name in names:
-        exact = _split_of(name)
-        if exact is None:
-            nameless.append(name)
-        for split in {exact, _usual(exact)} - {None}:
-            found.setdefault(str(split), []).append(name)
+    """Split -> files, under the name that a file or folder gives its split and under the usual one.
+
+    Shards in data/ come before folders that are called like a split, and those before files that are: the later ones
+    add nothing to a split that an earlier one names, as in `datasets` (datasets/data_files.py, ALL_DEFAULT_PATTERNS).
+    """
+    shards = [name for name in names if _is_shard(name)]
+    in_folders = [name for name in names if not _is_shard(name) and _split_of_folder(name)]
+    others = [name for name in names if not _is_shard(name) and not _split_of_folder(name)]
+    found = _grouped(others) | _grouped(in_folders) | _grouped(shards)
+    nameless = [name for name in others if _split_of_file(name) is None]
     if nameless and "train" not in found:
         found["train"] = nameless
     return found
 
 
-def _split_of(name: str) -> str | None:
-    """The split in a file's name or in one of its folders; None if neither has one."""
+def _grouped(names: list[str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for name in names:
+        exact = _split_of(name)
+        for split in {exact, _usual(exact)} - {None}:
+            found.setdefault(str(split), []).append(name)
+    return found
+
+
+def _is_shard(name: str) -> bool:
+    """data/<split>-<n>-of-<n>, which may be a split of any name."""
     *folders, last = name.split("/")
-    stem = re.sub(r"\.[A-Za-z]+(\.gz)?$", "", last)
+    return folders == ["data"] and _SHARD.fullmatch(_stem(last)) is not None
+
+
+def _split_of(name: str) -> str | None:
+    folder = None if _is_shard(name) else _split_of_folder(name)
+    return folder or _split_of_file(name)
+
+
+def _split_of_folder(name: str) -> str | None:
+    """The innermost folder that is called like a split."""
+    return next((folder for folder in reversed(name.split("/")[:-1]) if _usual(folder)), None)
+
+
+def _split_of_file(name: str) -> str | None:
+    """The split that a file's name tells: a usual one or, of a shard in data/, any."""
+    stem = _stem(name.split("/")[-1])
     if shard := _SHARD.fullmatch(stem):
-        return shard[1]
+        return shard[1] if _is_shard(name) or _usual(shard[1]) else None
     if (numbered := _NUMBERED.fullmatch(stem)) and _usual(numbered[1]):
         stem = numbered[1]
-    if _usual(stem):
-        return stem
-    return next((folder for folder in reversed(folders) if _usual(folder)), None)
+    return stem if _usual(stem) else None
+
+
+def _stem(last: str) -> str:
+    """A file's name without what tells its format."""
+    return re.sub(r"\.[A-Za-z]+(\.gz)?$", "", last)
 
 
 def _usual(split: str | None) -> str | None:
     """train, validation or test, if exactly one of them is a word of the name."""
-    words = {_SPLIT_OF[word] for word in re.split(r"[-_. ]+", (split or "").lower()) if word in _SPLIT_OF}
+    words = {_SPLIT_OF[word] for word in re.split(r"[-_. 0-9]+", (split or "").lower()) if word in _SPLIT_OF}
     return words.pop() if len(words) == 1 else None
 
 
