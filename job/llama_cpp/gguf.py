@@ -36,8 +36,8 @@ class Cursor:
         if kind != _ARRAY:
             return self.scalar(_SCALARS[kind])
         inner, count = self.scalar("I"), self.scalar("Q")
-        if inner == _STRING:
-            return [self.text() for _ in range(count)]
+        if inner in (_STRING, _ARRAY):
+            return [self.value(inner) for _ in range(count)]
         code = f"<{count}{_SCALARS[inner]}"
         self.at += struct.calcsize(code)
         return list(struct.unpack_from(code, self.data, self.at - struct.calcsize(code)))
@@ -58,7 +58,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             return Cursor(data).metadata()[0]
-    except (ValueError, struct.error, KeyError, IndexError) as error:
+    except (ValueError, struct.error, KeyError, IndexError, RecursionError) as error:
         raise IntegrityViolated(f"{path.name} is not a complete GGUF file: {error}") from error
 
 

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -19,6 +18,7 @@ from job.llama_cpp.generate import check_numbers, generate
 from job.node import threads
 from job.spec import JobSpec
 from job.spec.quants import EVERY_TYPE, NEEDS_IMATRIX, UNQUANTIZED
+from tests.job.llama_cpp.gguf_package import gguf_module
 
 pytestmark = pytest.mark.slow
 
@@ -39,15 +39,6 @@ def converted(model: Path, out: Path) -> Path:
     ]
     subprocess.run(command, check=True, capture_output=True)
     return out
-
-
-def gguf_module() -> Any:
-    """The gguf package of the bundled llama.cpp."""
-    if (folder := str(bundle.converter_path() / "gguf-py")) not in sys.path:
-        sys.path.insert(0, folder)
-    import gguf
-
-    return gguf
 
 
 def damaged(gguf: Path, copy: Path, tensor: str, value: float) -> Path:
