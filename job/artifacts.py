@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from job.errors import IntegrityViolated, StorageFailed
+from job.errors import StorageFailed
 
 
 class Frozen(BaseModel):
@@ -50,15 +50,6 @@ def artifacts_below(folder: Path) -> list[Artifact]:
     """Every file below a folder, hashed, by name."""
     names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
     return [artifact(folder, name) for name in names]
-
-
-def verify(folder: Path, expected: Artifact) -> None:
-    """Raises IntegrityViolated if a file is not what its hash says."""
-    path = folder / expected.path
-    if not path.is_file():
-        raise IntegrityViolated(f"{path} is missing")
-    if path.stat().st_size != expected.size or sha256_of(path) != expected.sha256:
-        raise IntegrityViolated(f"{path} does not match its SHA-256 {expected.sha256}")
 
 
 def digest_of(value: Any) -> str:

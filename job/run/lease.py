@@ -66,11 +66,6 @@ class Lease:
     on_lost: Callable[[], None]
     _released: threading.Event = field(default_factory=threading.Event)
 
-    @property
-    def holders(self) -> int:
-        """How many have held it, this one included."""
-        return int(self.body["holders"])
-
     def keep(self) -> "Lease":
         threading.Thread(target=self._renew, name="lease", daemon=True).start()
         return self
