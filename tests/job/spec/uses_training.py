@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -11,8 +10,9 @@ from job.spec import JobSpec
 from job.train import arguments, precision
 from job.train import stage as train_stage
 from tests.job.spec.uses import Ground, jsonl
+from tests.job.train.trainers import NeverStops
 
-ROWS = {
+ROWS: dict[str, list[Any]] = {
     "text": [{"text": f"Of number {n}" + " and more" * (n % 5) + "."} for n in range(12)],
     "prompt_completion": [{"prompt": f"What is {n}? ", "completion": f"It is {n}."} for n in range(12)],
     "messages": [
@@ -66,8 +66,7 @@ def _trainer(spec: JobSpec, ground: Ground, kind: Any) -> Any:
         chosen = precision.choose(spec)
         tokenizer = load_tokenizer(spec, ground.model, kind)
         model = with_adapter(spec, load_base(spec, ground.model, chosen), None)
-        stop = SimpleNamespace(asked=False)
-        trainer = train_stage.make_trainer(spec, inputs, folder, model, tokenizer, chosen, stop)
+        trainer = train_stage.make_trainer(spec, inputs, folder, model, tokenizer, chosen, NeverStops())
     except JobError as error:
         return f"refused: {error.message}"
     return json.loads(json.dumps(_inside(trainer), default=str).replace(str(folder), "FOLDER"))

@@ -17,12 +17,11 @@ from job.predict import activations, vram
 from job.predict.anatomy import anatomy_of
 from job.spec import JobSpec
 from job.train import stage as train_stage
-from job.train.precision import Precision
+from tests.job.train import trainers
+from tests.job.train.trainers import trainer_of
 from tests.tiny_models import make_llama
 
 pytestmark = pytest.mark.slow
-
-ON_THE_CPU = Precision(cuda=False, compute="float32", fp16=False, bf16=False)
 
 
 @pytest.fixture(scope="module")
@@ -38,23 +37,10 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def spec_of(model: Path, **sections: Any) -> JobSpec:
-    training = {"max_steps": 6, "max_length": 48, "save_steps": 100, "per_device_train_batch_size": 2}
-    sections["training"] = training | sections.get("training", {})
-    base = {"model": {"id": str(model)}, "dataset": {"id": "./rows.jsonl"}, "evaluation": {"samples": 0}}
-    return JobSpec.model_validate(base | {"lora": {"dropout": 0, "target_modules": "all-linear"}} | sections)
-
-
-class NeverStops:
-    asked = training = False
-
-
-def trainer_of(spec: JobSpec, model: Path, rows: Path, folder: Path) -> Any:
-    from job.train.model import load_base, load_tokenizer, with_adapter
-
-    tokenizer = load_tokenizer(spec, model, "text")
-    peft = with_adapter(spec, load_base(spec, model, ON_THE_CPU), None)
-    inputs = train_stage.Inputs(model=model, train=rows, eval=rows, kind="text")
-    return train_stage.make_trainer(spec, inputs, folder, peft, tokenizer, ON_THE_CPU, NeverStops())
+    """Six steps, without dropout, on every linear layer."""
+    training = {"max_steps": 6} | sections.pop("training", {})
+    lora = {"dropout": 0, "target_modules": "all-linear"}
+    return trainers.spec_of(model, training=training, lora=lora, **sections)
 
 
 def quantized(model: Any) -> dict[str, bytes]:

@@ -15,6 +15,7 @@ from job.errors import DataInvalid, EnvironmentUnfit, QualityRejected, SpecInval
 from job.spec import JobSpec
 from job.train import precision, rows
 from job.train import stage as train_stage
+from tests.job.train.trainers import spec_of
 
 pytestmark = pytest.mark.slow
 
@@ -38,18 +39,6 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write(folder / f"{kind}.jsonl", found[:16])
         write(folder / f"{kind}-eval.jsonl", found[16:])
     return folder
-
-
-def spec_of(model: Path, **sections: Any) -> JobSpec:
-    training = {
-        "max_steps": 2,
-        "max_length": 48,
-        "per_device_train_batch_size": 2,
-        "save_steps": 100,
-        "logging_steps": 1,
-    } | sections.pop("training", {})
-    base = {"model": {"id": str(model)}, "dataset": {"id": "./rows.jsonl"}, "evaluation": {"samples": 0}}
-    return JobSpec.model_validate(base | {"training": training} | sections)
 
 
 def inputs_of(model: Path, data: Path, kind: Any = "text", **more: Any) -> train_stage.Inputs:

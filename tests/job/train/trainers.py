@@ -1,0 +1,37 @@
+"""Specs of small trainings, and the trainers that they make on this CPU."""
+
+from pathlib import Path
+from typing import Any
+
+from job.spec import JobSpec
+from job.train import stage as train_stage
+from job.train.precision import Precision
+
+ON_THE_CPU = Precision(cuda=False, compute="float32", fp16=False, bf16=False)
+
+
+def spec_of(model: Path, **sections: Any) -> JobSpec:
+    """Two steps of two short rows, without samples."""
+    training = {
+        "max_steps": 2,
+        "max_length": 48,
+        "per_device_train_batch_size": 2,
+        "save_steps": 100,
+        "logging_steps": 1,
+    } | sections.pop("training", {})
+    base = {"model": {"id": str(model)}, "dataset": {"id": "./rows.jsonl"}, "evaluation": {"samples": 0}}
+    return JobSpec.model_validate(base | {"training": training} | sections)
+
+
+class NeverStops:
+    asked = training = False
+
+
+def trainer_of(spec: JobSpec, model: Path, rows: Path, folder: Path, kind: Any = "text") -> Any:
+    """With `rows` to train and to evaluate on."""
+    from job.train.model import load_base, load_tokenizer, with_adapter
+
+    tokenizer = load_tokenizer(spec, model, kind)
+    peft = with_adapter(spec, load_base(spec, model, ON_THE_CPU), None)
+    inputs = train_stage.Inputs(model=model, train=rows, eval=rows, kind=kind)
+    return train_stage.make_trainer(spec, inputs, folder, peft, tokenizer, ON_THE_CPU, NeverStops())
