@@ -1,3 +1,3 @@
-"""A single-GPU batch job: a spec goes in, fine-tuned GGUF files come out."""
+"""A single-GPU batch job that turns a spec into fine-tuned GGUF files."""
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""Files with their hashes, and writing that is whole or not there."""
+"""Files with their hashes, and writing files atomically."""
 
 import hashlib
 import json
@@ -14,7 +14,7 @@ from job.errors import StorageFailed
 
 
 class Frozen(BaseModel):
-    """What passes between the parts: paths and numbers, never models."""
+    """Immutable base of all data classes: they hold paths and numbers, never models."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
@@ -53,16 +53,16 @@ def artifacts_below(folder: Path) -> list[Artifact]:
 
 
 def digest_of(value: Any) -> str:
-    """A short hash of anything that JSON can hold: what keys are made of (32 hex digits)."""
+    """A short hash of any JSON value, for keys (32 hex digits)."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """Gives a temporary name beside `path`, and renames it to `path` when the block ends well.
+    """Yields a temporary name beside `path`, and renames it to `path` if the block succeeds.
 
-    Raises StorageFailed when the disk is full or refuses.
+    Raises StorageFailed if the disk is full or refuses the write.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -74,13 +74,13 @@ def written_whole(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise StorageFailed(
             f"cannot write {path}: {error.strerror or error}",
-            hint="Free space there, or point FINETUNE_WORK elsewhere.",
+            hint="Free space there, or set FINETUNE_WORK to another folder.",
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes JSON whole, readable, with sorted keys."""
+    """Writes JSON atomically, readable, with sorted keys."""
     with written_whole(path) as temporary:
         temporary.write_text(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")

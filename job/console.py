@@ -1,4 +1,4 @@
-"""Events for a person at a terminal: progress bars for long work, one line for the rest."""
+"""Shows events to a person at a terminal: progress bars for long work, one line for the rest."""
 
 import sys
 from typing import Any
@@ -78,7 +78,7 @@ def _short(value: Any) -> str:
 
 
 def wanted() -> bool:
-    """Whether a person is looking: stdout is a terminal."""
+    """Whether a person is watching: stdout is a terminal."""
     return sys.stdout.isatty()
 
 

@@ -1,7 +1,7 @@
-"""NVIDIA's driver as a process of this container sees it, without torch: its version, its devices, the GPUs it gives.
+"""Queries NVIDIA's driver in this container, without torch: its version, its devices and GPUs.
 
-The GPUs are asked of the driver's own library, as torch asks them (CUDA driver API, cuda.h). `nvidia-smi` cannot
-replace that: it is not in every container, and in one it may not read the memory of a MIG slice
+The GPUs come from the driver's own library, which torch uses too (CUDA driver API, cuda.h). `nvidia-smi` cannot
+replace that: it is not in every container, and in a container it cannot read the memory of a MIG slice
 (NVIDIA/nvidia-container-toolkit#842).
 """
 
@@ -28,8 +28,8 @@ class Gpu(NamedTuple):
 
 
 class Driver(NamedTuple):
-    """`version`: of the kernel module, which every container of the node sees. `devices`: the cards that this
-    container was given, by their paths. `unloadable`: why the library cannot be loaded, as the loader says it.
+    """`version`: of the kernel module, which is the same in every container of the node. `devices`: paths of the cards
+    in this container. `unloadable`: why the library cannot be loaded, in the loader's words.
     `failure`: the call of the library that failed, with the name and number of its error; `code`: that number."""
 
     version: str | None = None
@@ -41,7 +41,8 @@ class Driver(NamedTuple):
 
 
 def ask() -> Driver:
-    """Asks in a process of its own: a broken driver hangs or crashes whoever asks, and CUDA cannot be closed again."""
+    """Queries the driver in a separate process: a broken driver hangs or crashes the caller, and CUDA cannot be closed
+    again."""
     try:
         done = subprocess.run(
             [sys.executable, "-m", "job.driver"], capture_output=True, text=True, errors="replace",
@@ -51,7 +52,7 @@ def ask() -> Driver:
         said: dict[str, Any] = {"failure": f"{LIBRARY} did not answer within {TIMEOUT_S} s"}
     else:
         lines = done.stdout.splitlines()
-        crashed = {"failure": f"{LIBRARY} ended the process that asked it ({done.returncode})"}
+        crashed = {"failure": f"{LIBRARY} ended the process that called it ({done.returncode})"}
         said = json.loads(lines[-1]) if lines and done.returncode == 0 else crashed
     said["gpus"] = tuple(Gpu(*one) for one in said.get("gpus", ()))
     return Driver(_version(), _devices(), **said)
@@ -68,7 +69,7 @@ def _version() -> str | None:
 
 
 def _devices() -> tuple[str, ...]:
-    """A container's only card keeps its number on the node, so it may be /dev/nvidia3."""
+    """The cards' paths. A container's only card keeps its number on the node, so it may be /dev/nvidia3."""
     return tuple(sorted(str(path) for path in DEVICES.glob("nvidia[0-9]*")))
 
 
@@ -107,4 +108,4 @@ def _gpu(call: Any, number: int) -> Gpu:
 
 
 if __name__ == "__main__":
-    sys.stdout.write("\n" + json.dumps(_answer()) + "\n")  # behind what the library itself has printed
+    sys.stdout.write("\n" + json.dumps(_answer()) + "\n")  # after what the library itself has printed

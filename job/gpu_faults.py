@@ -1,4 +1,4 @@
-"""Why a run cannot use a GPU here, and what to change. FINETUNE_GPU says whether it has to."""
+"""Explains why a run cannot use a GPU here, and what to change. FINETUNE_GPU says whether a GPU is required."""
 
 import os
 from pathlib import Path
@@ -8,7 +8,7 @@ from job.driver import LIBRARY, Driver
 from job.errors import EnvironmentUnfit
 
 VARIABLE = "FINETUNE_GPU"
-"""`required` in a container that asks Kubernetes for a GPU; empty: without one, the run uses the CPU."""
+"""`required` in a container that requests a GPU from Kubernetes. Empty: without a GPU, the run uses the CPU."""
 DRIVER = 580
 """The major version that wheels built for CUDA 13 need (CUDA Toolkit release notes)."""
 GKE = "/usr/local/nvidia/lib64"
@@ -20,52 +20,52 @@ RUNTIME_CLASS = (
     "(chart: `runtimeClass: nvidia`)."
 )
 ADVICE = {
-    46: "Another process holds the GPU for itself (compute mode), or the GPU needs a reset: look at `nvidia-smi -q`.",
-    304: "Check that /dev/nvidia-uvm and /dev/nvidiactl are in the container; `nvidia-modprobe -u` makes them.",
+    46: "Another process uses the GPU exclusively (compute mode), or the GPU needs a reset: check `nvidia-smi -q`.",
+    304: "Check that /dev/nvidia-uvm and /dev/nvidiactl are in the container; `nvidia-modprobe -u` creates them.",
     802: "Its NVSwitch fabric is not ready: nvidia-fabricmanager has to run on the node.",
     803: "The node's driver was updated under a loaded kernel module: reboot the node. Or another libcuda.so.1 comes "
     "before the driver's on LD_LIBRARY_PATH.",
-    804: "A libcuda.so.1 of the package cuda-compat is loaded, which this GPU does not support: take it off "
+    804: "A libcuda.so.1 of the package cuda-compat is loaded, which this GPU does not support: remove it from "
     "LD_LIBRARY_PATH.",
-    805: "The MPS daemon of the node does not answer: start it, or ask for a GPU that is not shared.",
-    999: "Check that /dev/nvidia-uvm is in the container, and look at the node's kernel log for `Xid` and `NVRM`; a "
-    "reboot of the node often helps.",
+    805: "The MPS daemon of the node does not answer: start it, or request a GPU that is not shared.",
+    999: "Check that /dev/nvidia-uvm is in the container, and search the node's kernel log for `Xid` and `NVRM`; "
+    "rebooting the node often helps.",
 }
-"""By the error's number in cuda.h."""
+"""Advice by the error's number in cuda.h."""
 
 
 def is_required() -> bool:
-    """Whether this run was promised a GPU. Raises EnvironmentUnfit for a value that is not known."""
+    """Whether this run requires a GPU. Raises EnvironmentUnfit for an unknown value."""
     value = os.environ.get(VARIABLE, "")
     if value not in ("", "required"):
         raise EnvironmentUnfit(
             f"{VARIABLE} is {value[:80]!r}",
-            hint="Set it to `required`, or to nothing: then a run without a GPU uses the CPU.",
+            hint="Set it to `required`, or leave it empty: then a run without a GPU uses the CPU.",
         )
     return value == "required"
 
 
 def is_expected(driver: Driver) -> bool:
-    """Whether the CPU would be the wrong place: a GPU is required, or the container has one that is not hidden."""
+    """Whether the run should use a GPU: one is required, or the container has one that is not hidden."""
     is_hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
     return is_required() or (bool(driver.devices) and not is_hidden)
 
 
 def fault(driver: Driver) -> EnvironmentUnfit | None:
-    """What keeps this torch from the GPU, as far as the driver shows it; None: nothing does."""
+    """The reason why torch cannot use the GPU, as far as the driver shows it, or None."""
     why = _why(driver)
     instead = VARIABLE if is_required() else "CUDA_VISIBLE_DEVICES"
-    return EnvironmentUnfit(why[0], hint=f"{why[1]} To use the CPU, set {instead} to nothing.") if why else None
+    return EnvironmentUnfit(why[0], hint=f"{why[1]} To use the CPU, set {instead} to an empty value.") if why else None
 
 
 def _why(driver: Driver) -> tuple[str, str] | None:
-    """What is wrong, and what to change."""
+    """The problem, and what to change."""
     major = int((driver.version or "0").split(".")[0])
     if (driver.devices or driver.gpus) and 0 < major < DRIVER:
         what = f" of {driver.gpus[0].name}" if driver.gpus else ""
         return (
-            f"the NVIDIA driver{what} is {driver.version}, and this torch needs {DRIVER} or newer",
-            "Choose nodes with a newer driver, or update it there.",
+            f"the NVIDIA driver{what} is {driver.version}, but this torch needs {DRIVER} or newer",
+            "Choose nodes with a newer driver, or update the driver.",
         )
     if driver.gpus:
         return None
@@ -75,8 +75,8 @@ def _why(driver: Driver) -> tuple[str, str] | None:
     if driver.unloadable:
         return _unloadable(driver, has)
     if driver.failure and driver.code != NO_DEVICE:
-        advice = ADVICE.get(driver.code, "Look at the node's kernel log for `Xid` and `NVRM`.")
-        return f"{has}, and CUDA cannot use it: {driver.failure}", advice
+        advice = ADVICE.get(driver.code, "Search the node's kernel log for `Xid` and `NVRM`.")
+        return f"{has}, but CUDA cannot use it: {driver.failure}", advice
     return _nothing_visible(driver, has)
 
 
@@ -85,7 +85,7 @@ def _no_device() -> tuple[str, str]:
     so = f", although NVIDIA_VISIBLE_DEVICES is {asked[:80]!r}" if asked not in ("", "void", "none") else ""
     return (
         f"this container has no GPU: there is no /dev/nvidia0 or the like{so}",
-        f"{RUNTIME_CLASS} Elsewhere look at the node's device plugin and NVIDIA container toolkit; with docker: "
+        f"{RUNTIME_CLASS} Elsewhere check the node's device plugin and NVIDIA container toolkit; with docker use "
         "`--gpus all`.",
     )
 
@@ -93,23 +93,23 @@ def _no_device() -> tuple[str, str]:
 def _unloadable(driver: Driver, has: str) -> tuple[str, str]:
     given = os.environ.get("NVIDIA_DRIVER_CAPABILITIES") or "all"
     if Path(GKE, LIBRARY).exists():
-        hint = f"It is in {GKE}, where GKE mounts it: LD_LIBRARY_PATH has to name that folder."
+        hint = f"It is in {GKE}, where GKE mounts it: add that folder to LD_LIBRARY_PATH."
     elif not {"all", "compute"} & set(given.split(",")):
-        hint = f"NVIDIA_DRIVER_CAPABILITIES is {given[:80]!r}: it has to contain `compute`."
+        hint = f"NVIDIA_DRIVER_CAPABILITIES is {given[:80]!r}: it must contain `compute`."
     else:
-        hint = f"LD_LIBRARY_PATH has to name the folder that it is in. {RUNTIME_CLASS}"
+        hint = f"Add the folder that contains it to LD_LIBRARY_PATH. {RUNTIME_CLASS}"
     path = os.environ.get("LD_LIBRARY_PATH", "")
-    return f"{has}, and its driver cannot be loaded: {driver.unloadable}; LD_LIBRARY_PATH is {path!r}", hint
+    return f"{has}, but its driver cannot be loaded: {driver.unloadable}; LD_LIBRARY_PATH is {path!r}", hint
 
 
 def _nothing_visible(driver: Driver, has: str) -> tuple[str, str]:
     if node.is_mig():
-        hint = "Ask for a slice (`--mig 1g.5gb`; chart: `mig`), or turn MIG off on the node."
-        return f"{has}, which is in MIG mode, and no slice of it", hint
+        hint = "Request a slice (`--mig 1g.5gb`; chart: `mig`), or turn MIG off on the node."
+        return f"{has}, which is in MIG mode, but no slice of it", hint
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     so = f"; CUDA_VISIBLE_DEVICES is {visible[:80]!r}" if visible is not None else ""
     return (
-        f"{has}, and CUDA counts no GPU{f': {driver.failure}' if driver.failure else ''}{so}",
-        "Unset CUDA_VISIBLE_DEVICES if it is set; else look at the node's device plugin, which may have handed out a "
-        "card that is gone.",
+        f"{has}, but CUDA finds no GPU{f': {driver.failure}' if driver.failure else ''}{so}",
+        "Unset CUDA_VISIBLE_DEVICES if it is set; otherwise check the node's device plugin, which may have assigned a "
+        "card that no longer exists.",
     )

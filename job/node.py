@@ -1,4 +1,4 @@
-"""What this machine has: memory, and the GPU as CUDA sees it. No torch is needed for that."""
+"""This machine's memory, CPUs and GPU as CUDA sees it, without torch."""
 
 import importlib.util
 import os
@@ -21,12 +21,12 @@ class GpuHere(NamedTuple):
 
 
 def has_triton() -> bool:
-    """Whether Triton is installed, with whose kernels TRL's loss takes less memory."""
+    """Whether Triton is installed, whose kernels reduce the memory of TRL's loss."""
     return importlib.util.find_spec("triton") is not None
 
 
 def memory_bytes() -> int:
-    """The memory that this process may use: the machine's, cut by the cgroup's limit (v2, then v1)."""
+    """Bytes of memory that this process may use: the machine's, reduced by the cgroup's limit (v2, then v1)."""
     lines = Path("/proc/meminfo").read_text().splitlines()
     total = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemTotal:"))
     for place in CGROUP_LIMITS:
@@ -39,13 +39,13 @@ def memory_bytes() -> int:
 
 
 def gpu_here(found: driver.Driver | None = None) -> GpuHere | None:
-    """The first GPU that CUDA can use, or None. `found`: what the driver has said already."""
+    """The first GPU that CUDA can use, or None. `found`: the driver's answer, if it was queried already."""
     found = found or driver.ask()
     return GpuHere(*found.gpus[0], found.version or "unknown") if found.gpus else None
 
 
 def gpu_memory_used() -> int | None:
-    """Bytes in use on the first GPU, or None if nvidia-smi is not here or may not read them, as on a MIG slice."""
+    """Bytes in use on the first GPU, or None if nvidia-smi is missing or cannot read them, as on a MIG slice."""
     found = _asked("memory.used")
     return int(found[0]) << 20 if found and found[0].isdigit() else None
 
@@ -56,7 +56,7 @@ def is_mig() -> bool:
 
 
 def _asked(fields: str) -> list[str] | None:
-    """What nvidia-smi says of the first GPU."""
+    """The values of nvidia-smi for the first GPU."""
     if shutil.which("nvidia-smi") is None:
         return None
     query = ["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader,nounits"]
@@ -66,7 +66,7 @@ def _asked(fields: str) -> list[str] | None:
 
 
 def threads() -> int:
-    """The CPUs that this process may use: its affinity, cut by the cgroup's quota (v2, then v1)."""
+    """Number of CPUs that this process may use: its affinity, reduced by the cgroup's quota (v2, then v1)."""
     allowed = len(os.sched_getaffinity(0))
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()

@@ -1,4 +1,4 @@
-"""`python -m job plan`: the resolved spec, what a run of it would do, and what it would need."""
+"""`python -m job plan`: shows the resolved spec, what a run would do, and what it would need."""
 
 from collections.abc import Iterator
 from io import StringIO
@@ -29,11 +29,11 @@ def _run(spec: JobSpec) -> Iterator[str]:
     try:
         yield f"run {run_id(spec)}"
     except NotFound as error:
-        yield f"{error.message}: a run would end there"
+        yield f"{error.message}: a run would fail"
     yield f"store: {store_url(spec, work_folder())}"
     if spec.training:
         batch = spec.training.per_device_train_batch_size * spec.training.gradient_accumulation_steps
         yield f"trains with {batch} rows a step, a checkpoint every {spec.training.save_steps} steps"
     yield from [f"publishes to {address}" for address in spec.publish.addresses] or [
-        "publishes nowhere: the store keeps the files"
+        "publishes to no place: the store keeps the files"
     ]

@@ -1,8 +1,8 @@
-"""Keeps secrets out of everything that is written: logs, exceptions, the spec's copy, cards.
+"""Removes secrets from everything that is written: logs, exceptions, the spec's copy, cards.
 
-A secret is known by its shape, or as the value of an environment variable whose name says so. What
-this cannot see: a secret of no known shape that is in no such variable, and values under 8 characters,
-which would blank out ordinary words.
+A secret is recognized by its shape, or as the value of an environment variable whose name marks it as secret. Not
+recognized: a secret of unknown shape that is in no such variable, and values under 8 characters, which would hide
+ordinary words.
 """
 
 import os
@@ -27,7 +27,7 @@ MASK = "[redacted]"
 
 
 def secret_values(environ: Mapping[str, str] | None = None) -> list[str]:
-    """The values of environment variables whose names say that they are secret, longest first.
+    """The values of environment variables whose names mark them as secret, longest first.
 
     White space around a value (the line end of a mounted file) is not part of it.
     """
@@ -49,8 +49,8 @@ def redact(text: str, environ: Mapping[str, str] | None = None) -> str:
 def redact_all(value: Any, environ: Mapping[str, str] | None = None) -> Any:
     """The same for every string in nested dicts (keys too), lists, tuples and sets.
 
-    What is none of these and no number (a path, an exception) becomes its redacted text: whoever
-    writes it out would do that after the redaction.
+    Any other value except a number (a path, an exception) becomes its redacted text, since writing it later would
+    bypass the redaction.
     """
     if value is None or isinstance(value, (bool, int, float)):
         return value

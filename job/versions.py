@@ -1,4 +1,4 @@
-"""The versions that a result depends on."""
+"""The versions of packages that a result depends on."""
 
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -10,7 +10,7 @@ TRAINING = ("torch", "transformers", "peft", "trl", "bitsandbytes", "accelerate"
 
 @cache
 def versions() -> dict[str, str]:
-    """Version by package, less those that are not installed."""
+    """Version by package, without those that are not installed."""
     found = {"finetune-run": __version__}
     for name in (*TRAINING, "huggingface-hub"):
         try:

@@ -1,1 +1,1 @@
-"""Chat templates: rendered, and taken apart."""
+"""Renders chat templates and splits them into their parts."""

@@ -11,16 +11,16 @@ from job.artifacts import written_whole
 from job.errors import DataInvalid
 from job.logs import log
 
-TEXT_LIMIT = 250_000  # bytes: what MOST_CHUNKS of 512 tokens need, at less than 8 bytes a token
+TEXT_LIMIT = 250_000  # bytes: enough for MOST_CHUNKS of 512 tokens at 8 bytes a token
 
 
 def render_text(
     rows: Path, kind: str, tokenizer: Path, out: Path, *, template: str | None = None, limit_bytes: int = TEXT_LIMIT
 ) -> Path:
-    """The training rows as the model saw them in training, evenly from the whole file, up to `limit_bytes`.
+    """The training rows as the model saw them, sampled evenly from the whole file, up to `limit_bytes`.
 
-    Chats go through `template`, else the tokenizer's own chat template; where there is none, their turns follow each
-    other. Raises DataInvalid where the template refuses a row.
+    Chats are rendered with `template`, else with the tokenizer's own chat template; without any, their turns are
+    joined. Raises DataInvalid if the template refuses a row.
     """
     render = _renderer(tokenizer, template) if kind == "messages" else None
     every = max(1, rows.stat().st_size // limit_bytes)
@@ -46,7 +46,7 @@ def _every_nth(rows: Path, every: int) -> Iterator[dict[str, Any]]:
 
 
 def _renderer(tokenizer: Path, template: str | None) -> Any:
-    """What turns a conversation into text, in a sandbox: a template comes with the model and is code."""
+    """A function that renders a conversation, in a sandbox: a template is code that comes with the model."""
     from jinja2.exceptions import TemplateError
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
@@ -66,7 +66,7 @@ def _renderer(tokenizer: Path, template: str | None) -> Any:
     tokens = {name: _content(settings.get(name)) for name in ("bos_token", "eos_token", "unk_token", "pad_token")}
     environment.globals.update(tokens, raise_exception=refuse, strftime_now=datetime.now(UTC).strftime)
     environment.filters["tojson"] = lambda value, **options: json.dumps(value, ensure_ascii=False, **options)
-    # transformers marks the assistant's turns with a tag that jinja2 does not know.
+    # Templates mark the assistant's turns with a tag of transformers that jinja2 does not know.
     source = re.sub(r"\{%(-?)\s*generation\s*(-?)%\}", r"{%\1 if true \2%}", source)
     source = re.sub(r"\{%(-?)\s*endgeneration\s*(-?)%\}", r"{%\1 endif \2%}", source)
 
@@ -76,18 +76,20 @@ def _renderer(tokenizer: Path, template: str | None) -> Any:
         except (TemplateError, TypeError, ValueError) as error:
             raise DataInvalid(
                 f"the chat template refuses a row: {error}",
-                hint="Set chat.template, or export.imatrix to none or a file.",
+                hint="Set chat.template, or set export.imatrix to none or a file.",
             ) from error
 
     try:
         compiled = environment.from_string(source)
     except TemplateError as error:
-        raise DataInvalid(f"the chat template is no Jinja template: {error}", hint="Set chat.template.") from error
+        raise DataInvalid(
+            f"the chat template is not a valid Jinja template: {error}", hint="Set chat.template."
+        ) from error
     return render
 
 
 def _own_template(tokenizer: Path, settings: dict[str, Any]) -> str | None:
-    """chat_template.jinja, else what tokenizer_config.json has: a text, or a list of named ones."""
+    """The template in chat_template.jinja, else in tokenizer_config.json: a text, or a list of named ones."""
     file = tokenizer / "chat_template.jinja"
     if file.is_file():
         return file.read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""A chat template that engines without transformers can render."""
+"""Makes a chat template that engines without transformers can render."""
 
 import re
 

@@ -1,8 +1,8 @@
-"""A chat template taken apart: what stands around the system prompt, the user's text and the answer.
+"""Splits a chat template into the texts around the system prompt, the user's text and the answer.
 
 Ollama has its own template language, and a model card shows what a prompt looks like; both need the parts, not the
-Jinja program. They are found by rendering conversations of marked texts, and believed only if they put a longer
-conversation together as the template does.
+Jinja program. They are found by rendering conversations of marked texts, and used only if joining them gives the same
+longer conversation as the template does.
 """
 
 from collections.abc import Callable
@@ -10,17 +10,17 @@ from collections.abc import Callable
 from job.artifacts import Frozen
 
 Render = Callable[[list[dict[str, str]], bool], str]
-"""A conversation, and whether the answer is to begin, as the template renders it. May raise any ValueError."""
+"""Renders a conversation, and the start of an answer if asked. May raise any ValueError."""
 
 _SYSTEM, _FIRST, _ANSWER, _SECOND = "The-system-says", "The-user-asks", "The-answer-is", "The-user-goes-on"
 
 
 class PromptFormat(Frozen):
-    """`system` + system prompt + `system_end` (or `user` where there is none) + text + `assistant` + `gap` + answer +
+    """`system` + system prompt + `system_end` (or `user` if there is none) + text + `assistant` + `gap` + answer +
     `end`.
 
-    `system` is None where the template takes no system prompt. `gap` is white space that the model says itself.
-    `stops`: what ends an answer, as text.
+    `system` is None if the template accepts no system prompt. `gap` is white space that the model generates itself.
+    `stops`: texts that end an answer.
     """
 
     system: str | None
@@ -38,7 +38,7 @@ class PromptFormat(Frozen):
 
 
 def plain(eos: str) -> PromptFormat:
-    """Of a model without a chat template: the prompt as it is."""
+    """The format of a model without a chat template: the prompt unchanged."""
     return PromptFormat(system=None, system_end="", user="", assistant="", gap="", end="", stops=[eos])
 
 

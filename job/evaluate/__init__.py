@@ -1,1 +1,1 @@
-"""What the files are judged on, and what is too bad to publish."""
+"""The text that files are judged on, and the checks that refuse bad results."""

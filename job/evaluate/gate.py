@@ -1,6 +1,7 @@
-"""The quality gate: a run that got worse publishes nothing.
+"""The quality gate: refuses to publish a result that is worse than allowed.
 
-Only what is worse by more than twice the reported standard error counts: two per cent of a small set are few tokens.
+A limit must be exceeded by more than twice the reported standard error: two per cent of a small data set are few
+tokens.
 """
 
 import math
@@ -13,13 +14,13 @@ from job.run.records import StageRecord
 from job.spec import JobSpec
 
 LIMITS = ((4.0, 1.3, 0.3), (3.0, 3.0, 1.0), (0.0, 100.0, 10.0))
-"""From how many bits per weight on, the largest ratio of perplexities and the largest KL divergence (nats per token)
-of a sound file. Small models lose more than large ones; what is broken exceeds these by far."""
+"""By minimal bits per weight: the largest ratio of perplexities and the largest KL divergence (nats per token) of a
+sound file. Small models lose more than large ones; broken files exceed these limits by far."""
 ERRORS = 2.0
 
 
 def check(spec: JobSpec, records: Mapping[str, StageRecord]) -> None:
-    """Raises QualityRejected with every file that fails and by how much, or warns of it (`gate.action`).
+    """Raises QualityRejected with every file that fails and its values, or logs a warning (`gate.action`).
 
     `records` are those of the manifest: `train`, `quantize/<type>`, `evaluate/<type>`.
     """
@@ -32,8 +33,11 @@ def check(spec: JobSpec, records: Mapping[str, StageRecord]) -> None:
             log.warning("gate.worse", what=fault)
         return
     raise QualityRejected(
-        "nothing is published, because the result got worse:\n  " + "\n  ".join(faults),
-        hint="Look at the losses and the rows; or widen evaluation.gate, or set evaluation.gate.action to warn.",
+        "nothing is published, because the result is worse than allowed:\
+          "
+        + "\
+          ".join(faults),
+        hint="Check the losses and the rows; or raise the limits of evaluation.gate, or set its action to warn.",
     )
 
 

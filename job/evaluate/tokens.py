@@ -1,9 +1,9 @@
-"""What the model's tokenizer says: the held-out rows as the token ids that training saw, on which every GGUF is judged,
-what every GGUF's vocabulary must agree with, and how a prompt is written.
+"""Runs the model's tokenizer: the held-out rows as the token ids that training saw, on which every GGUF is judged; the
+vocabulary that every GGUF must match; and the format of a prompt.
 
 <workdir>/ids.txt       the held-out rows: ids in decimal, one row a line
           text-ids.txt  the same of `evaluation.text`
-          sample.txt    what every GGUF must read as sample-ids.txt
+          sample.txt    a text that every GGUF must tokenize to sample-ids.txt
 """
 
 import json
@@ -19,14 +19,14 @@ from job.evaluate.vocabulary import Vocabulary
 from job.spec import JobSpec
 
 SAMPLED_ROWS = 50
-TEXT_LIMIT = 8  # bytes of `evaluation.text` per token that is judged on: more than any tokenizer packs into one
+TEXT_LIMIT = 8  # bytes of `evaluation.text` to read per token: more than the average token of any tokenizer
 _TEXT = 'Odd: naïve café, 12345 ½ 你好 🙂\ttab\n\n  two spaces, <b>tags</b> {braces} "quotes"'
 
 NAME = "tokens"
 
 
 class Inputs(Frozen):
-    """`model` is a folder with the tokenizer, `rows` prepared held-out rows of `kind`, where there are any."""
+    """`model` is a folder with the tokenizer, `rows` prepared held-out rows of `kind`, if there are any."""
 
     model: Path
     rows: Path | None = None
@@ -35,15 +35,15 @@ class Inputs(Frozen):
 
 
 class Stream(Frozen):
-    """A file of token ids in decimal, and how many."""
+    """A file of token ids in decimal, and their number."""
 
     ids: Path
     count: int
 
 
 class Prompt(Frozen):
-    """The beginning of a held-out row as llama.cpp is given it (which adds BOS itself), and how the row goes on. `size`
-    is in tokens."""
+    """The beginning of a held-out row, as passed to llama.cpp (which adds BOS itself), and the row's continuation.
+    `size` is in tokens."""
 
     text: str
     reference: str
@@ -51,7 +51,7 @@ class Prompt(Frozen):
 
 
 class Result(Frozen):
-    """`size`: tokens in the vocabulary. `format` is None where the chat template has no parts."""
+    """`size`: tokens in the vocabulary. `format` is None if the chat template cannot be split into parts."""
 
     held_out: Stream | None
     text: Stream | None
@@ -73,7 +73,7 @@ class Result(Frozen):
         )
 
     def files(self) -> list[Path]:
-        """What `moved` expects there."""
+        """The files that `moved` expects there."""
         return [self.vocabulary.text, self.vocabulary.ids, *(one.ids for one in (self.held_out, self.text) if one)]
 
 
@@ -118,7 +118,8 @@ def _written(rows: Iterable[list[int]], out: Path) -> Stream:
 
 
 def _ids_of_text(path: Path, tokenizer: Any, spec: JobSpec) -> Iterator[list[int]]:
-    """Of the text's beginning, as llama-perplexity reads a file: the tokenizer's special tokens around all of it."""
+    """Token ids of the text's beginning, as llama-perplexity reads a file: with the tokenizer's special tokens around
+    it."""
     with path.open(encoding="utf-8") as file:
         yield tokenizer(file.read(spec.evaluation.max_tokens * TEXT_LIMIT))["input_ids"]
 
@@ -132,7 +133,7 @@ def _texts(path: Path, tokenizer: Any) -> Iterator[str]:
 
 
 def _added_bos(tokenizer: Any) -> str | None:
-    """BOS as text, where the tokenizer adds it, and llama.cpp as well: a chat template may write it too."""
+    """BOS as text, if the tokenizer and llama.cpp add it; a chat template may write it too."""
     bos: str | None = tokenizer.bos_token
     return bos if bos and tokenizer("a")["input_ids"][0] == tokenizer.bos_token_id else None
 

@@ -1,7 +1,6 @@
-"""The publish gate of words: a GGUF must read text as the model's tokenizer does, and know when to stop.
+"""Refuses a GGUF that tokenizes differently from the model's tokenizer, or has lost its EOS token or chat template.
 
-A model whose template, end or ids got lost on the way answers nonsense, or never ends, and its perplexity on ids
-says nothing of it.
+Such a model answers nonsense or never stops, and its perplexity on token ids does not show that.
 """
 
 import json
@@ -17,10 +16,10 @@ UNKNOWN, CONTROL = 2, 3  # llama.h, llama_token_type
 
 
 class Vocabulary(Frozen):
-    """What the model's tokenizer makes of a text, and its special tokens.
+    """A text tokenized by the model's tokenizer, and its special tokens.
 
-    `text`: a file, `ids`: a file of its token ids in decimal, with what the tokenizer itself puts around them.
-    `control`: ids that never stand for text.
+    `text`: a file, `ids`: a file of its token ids in decimal, including the special tokens that the tokenizer adds.
+    `control`: ids that never represent text.
     """
 
     text: Path
@@ -31,7 +30,7 @@ class Vocabulary(Frozen):
 
 
 def check(gguf: Path, expected: Vocabulary) -> None:
-    """Raises QualityRejected with everything that the file has lost."""
+    """Raises QualityRejected with every difference of the file."""
     metadata = read_metadata(gguf)
     faults = [*_lost(metadata, expected)]
     faults += [] if generate.stops_at(gguf, expected.eos) else [f"a text does not end at token {expected.eos}"]
@@ -43,13 +42,13 @@ def check(gguf: Path, expected: Vocabulary) -> None:
         pairs = enumerate(zip(ids, wanted, strict=False))
         at = next((n for n, (one, other) in pairs if one != other), min(len(ids), len(wanted)))
         faults.append(
-            f"llama.cpp reads the held-out text as {len(ids)} tokens and the model's tokenizer as {len(wanted)}; "
+            f"llama.cpp reads the sample text as {len(ids)} tokens, the model's tokenizer as {len(wanted)}; "
             f"they differ from token {at} on ({ids[at : at + 5]} and {wanted[at : at + 5]})"
         )
     if faults:
         raise QualityRejected(
-            f"{gguf.name} is not published, because it has lost something of the model:\n  " + "\n  ".join(faults),
-            hint="Does the model's tokenizer match its weights? llama.cpp's converter may not know this tokenizer.",
+            f"{gguf.name} is not published, because it differs from the model's tokenizer:\n  " + "\n  ".join(faults),
+            hint="Check that the tokenizer matches the weights; llama.cpp's converter may not support this tokenizer.",
         )
 
 
@@ -57,12 +56,12 @@ def _lost(metadata: dict[str, Any], expected: Vocabulary) -> list[str]:
     found = []
     eos = metadata.get("tokenizer.ggml.eos_token_id")
     if eos != expected.eos:
-        found.append(f"the end of a text is token {eos} there and {expected.eos} in the tokenizer: it would not stop")
+        found.append(f"EOS is token {eos} in the file and {expected.eos} in the tokenizer: answers would not stop")
     types = metadata.get("tokenizer.ggml.token_type") or []
     wrong = [token for token in expected.control if token >= len(types) or types[token] not in (CONTROL, UNKNOWN)]
     if wrong:
-        found.append(f"control tokens are ordinary text there: {wrong[:8]}")
+        found.append(f"control tokens are ordinary text in the file: {wrong[:8]}")
     template = metadata.get("tokenizer.chat_template")
     if expected.template is not None and template != expected.template:
-        found.append("the chat template is " + ("not there" if template is None else "another one"))
+        found.append("the chat template is " + ("missing" if template is None else "another one"))
     return found

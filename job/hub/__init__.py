@@ -1,4 +1,4 @@
-"""The Hugging Face Hub: what the job asks of huggingface_hub, with its errors in the job's words.
+"""The Hugging Face Hub: the calls that the job makes through huggingface_hub, with its errors translated.
 
 `calls` knows the endpoint and the token, waits and translates; `download` lists, fetches and verifies.
 """

@@ -1,8 +1,8 @@
-"""Where the Hub is, who asks, how long a call waits for it, and what its errors mean.
+"""Calls to the Hub: the endpoint, the token, retries, and translated errors.
 
-huggingface_hub reads its settings when it is imported and passes some errors on bare; here the endpoint
-and the token are read at each call and passed explicitly, every call is tried again while the Hub is busy
-or out of reach, and what remains is an error of `job.errors`.
+huggingface_hub reads its settings when it is imported and passes some errors on untranslated. Here the
+endpoint and the token are read at each call and passed explicitly, every call is retried while the Hub is
+busy or unreachable, and what remains is an error of `job.errors`.
 """
 
 import os
@@ -27,7 +27,7 @@ TRIES = 6
 FIRST_WAIT_S = 1.0
 LONGEST_WAIT_S = 60.0
 LONGEST_RETRY_AFTER_S = 900.0
-"""A Hub that asks for a longer pause than this is told as unavailable: the Job's next attempt comes later."""
+"""Seconds. If the Hub asks for a longer pause, it is reported as unavailable: the Job's next attempt comes later."""
 
 _BUSY = {408, 425, 429, 500, 502, 503, 504}
 
@@ -71,7 +71,7 @@ def token() -> str | None:
 
 
 def api() -> "HfApi":
-    """The real client, told where and who. It waits and tries again by itself too, and says so in events."""
+    """The client, with endpoint and token. It also retries by itself, which is logged as events."""
     from huggingface_hub import HfApi
     from huggingface_hub.utils import logging
     from huggingface_hub.utils.tqdm import disable_progress_bars
@@ -83,9 +83,9 @@ def api() -> "HfApi":
 
 
 def call(what: str, repo: Repo, function: Callable[[], T], also_on: frozenset[int] = frozenset()) -> T:
-    """Runs a call to the end or to a JobError. `what` completes "could not …", e.g. "list the files of".
+    """Runs a call until it succeeds or raises a JobError. `what` completes "could not …", e.g. "list the files of".
 
-    Tried again, with growing pauses or the one that Retry-After asks for: timeouts, lost connections, 429,
+    Retried, with growing pauses or the one that Retry-After asks for: timeouts, lost connections, 429,
     5xx, and the statuses in `also_on`. Raises NotFound, CredentialsRejected, RemoteUnavailable, StorageFailed
     or EnvironmentUnfit.
     """
@@ -106,7 +106,7 @@ def call(what: str, repo: Repo, function: Callable[[], T], also_on: frozenset[in
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and what it was raised from: the client wraps the Hub's answers."""
+    """An error and its causes: the client wraps the Hub's answers."""
     while error is not None:
         yield error
         error = error.__cause__
@@ -157,7 +157,7 @@ def _tell(what: str, repo: Repo, state: tenacity.RetryCallState) -> None:
 
 
 def _said(error: BaseException) -> str:
-    """What the Hub said, without addresses, which may be signed."""
+    """The Hub's message, without addresses, which may be signed."""
     for one in _chain(error):
         response = getattr(one, "response", None)
         if response is not None:
@@ -190,15 +190,15 @@ def translated(what: str, repo: Repo, error: BaseException) -> JobError:
         )
     if is_a(errors.RevisionNotFoundError):
         return NotFound(
-            f"{subject}: there is no such branch, tag or commit", hint=f"See {repo.page}/tree/main for those there are."
+            f"{subject}: there is no such branch, tag or commit", hint=f"{repo.page}/tree/main lists those that exist."
         )
     if is_a(errors.RemoteEntryNotFoundError):
         return NotFound(f"{subject}: there is no such file")
     if is_a(errors.RepositoryNotFoundError) or status in (401, 404):
-        missing = "the token may not read it" if token() else "there is no token: HF_TOKEN is not set"
+        missing = "the token cannot read it" if token() else "there is no token: HF_TOKEN is not set"
         return NotFound(
-            f"{subject}: there is none of this name, or it is private and {missing}",
-            hint=f"Does {repo.page} open in a browser? For a private one, set HF_TOKEN to a token that may read it.",
+            f"{subject}: it does not exist, or it is private and {missing}",
+            hint=f"Open {repo.page} in a browser to check. If it is private, set HF_TOKEN to a token that can read it.",
         )
     if is_a(errors.DisabledRepoError):
         return NotFound(f"{subject}: the Hub has disabled it")
@@ -211,23 +211,25 @@ def translated(what: str, repo: Repo, error: BaseException) -> JobError:
 
 
 def _not_reached(subject: str, status: int | None, chain: list[BaseException]) -> JobError:
-    """The errors that are not the Hub's answer to who asks for what."""
+    """The errors of the connection, the disk or a busy Hub."""
     from huggingface_hub.errors import OfflineModeIsEnabled
 
     said = _said(chain[0])
     if any(isinstance(one, OfflineModeIsEnabled) for one in chain):
-        return EnvironmentUnfit(f"{subject}: HF_HUB_OFFLINE is set", hint="Unset it, or name a folder as model.id.")
+        return EnvironmentUnfit(f"{subject}: HF_HUB_OFFLINE is set", hint="Unset it, or set model.id to a folder.")
     local = next((e for e in chain if isinstance(e, OSError) and e.errno is not None and status is None), None)
     if local is not None and not isinstance(local, ConnectionError | TimeoutError):
         where = f" ({local.filename})" if local.filename else ""
-        return StorageFailed(f"{subject}: {local.strerror}{where}", hint="Free space, or set FINETUNE_WORK.")
+        return StorageFailed(
+            f"{subject}: {local.strerror}{where}", hint="Free space, or set FINETUNE_WORK to another folder."
+        )
     if status == 429:
         return RemoteUnavailable(f"{subject}: too many requests (429)", hint="Start it again later.")
     if status is not None:
         return RemoteUnavailable(f"{subject}: {said}", hint="See https://status.huggingface.co; try again later.")
     return RemoteUnavailable(
         f"{subject}: {endpoint()} cannot be reached ({said})",
-        hint="Look at the pod's egress, its proxy (HTTPS_PROXY) and HF_ENDPOINT.",
+        hint="Check the pod's egress, its proxy (HTTPS_PROXY) and HF_ENDPOINT.",
     )
 
 

@@ -1,7 +1,7 @@
-"""From the Hub to this disk: revisions pinned to commits, listings, and files verified by their hashes.
+"""Downloads from the Hub: pins revisions to commits, lists files, and verifies them by their hashes.
 
-A folder that was filled holds huggingface_hub's own `.cache/` beside the files, which says which commit
-each is of; so a download that was cut off goes on with the files that are missing.
+A folder contains huggingface_hub's own `.cache/` beside the files, with the commit of each, so an interrupted
+download continues with the missing files.
 """
 
 import hashlib
@@ -21,7 +21,8 @@ _SMALL = 16 << 20
 
 
 class HubFile(Frozen):
-    """One file of a commit. `sha256` is known for LFS files, `git_id` (git's hash of the blob) counts for others."""
+    """One file of a commit. `sha256` is known for LFS files; others are verified by `git_id` (git's hash of the
+    blob)."""
 
     path: str
     size: int
@@ -30,7 +31,7 @@ class HubFile(Frozen):
 
 
 def commit_of(repo_id: str, revision: str = "main", kind: Kind = "model") -> str:
-    """The commit that a branch, a tag or a commit stands for now. Raises NotFound and others of `calls.call`."""
+    """The commit that a branch, a tag or a commit stands for now. Raises the errors of `calls.call`."""
     repo = Repo(id=repo_id, kind=kind, revision=revision)
     info = call("find", repo, lambda: api().repo_info(repo_id, revision=revision, repo_type=kind, timeout=30))
     if not info.sha or not re.fullmatch(r"[0-9a-f]{40,64}", info.sha):
@@ -39,7 +40,7 @@ def commit_of(repo_id: str, revision: str = "main", kind: Kind = "model") -> str
 
 
 def may_read(repo_id: str, kind: Kind = "model") -> None:
-    """Raises CredentialsRejected where the repository is gated and its licence was not accepted."""
+    """Raises CredentialsRejected if the repository is gated and its licence was not accepted."""
     call("read", Repo(id=repo_id, kind=kind), lambda: api().auth_check(repo_id, repo_type=kind))
 
 
@@ -61,18 +62,18 @@ def list_files(repo_id: str, commit: str, kind: Kind = "model") -> list[HubFile]
 
 
 def read_small(repo_id: str, commit: str, file: HubFile, folder: Path, kind: Kind = "model") -> str:
-    """The text of a small file (up to 16 MB), by way of a folder. Raises IntegrityViolated for a larger one."""
+    """The text of a small file (up to 16 MB), downloaded to a folder. Raises IntegrityViolated for a larger one."""
     if file.size > _SMALL:
-        raise IntegrityViolated(f"{repo_id}: {file.path} has {file.size} bytes, which no such file needs")
+        raise IntegrityViolated(f"{repo_id}: {file.path} has {file.size} bytes, too many for such a file")
     download(repo_id, commit, [file], folder, kind)
     return (folder / file.path).read_text(encoding="utf-8", errors="replace")
 
 
 def download(repo_id: str, commit: str, files: list[HubFile], folder: Path, kind: Kind = "model") -> dict[str, str]:
-    """Brings files of one commit into a folder and gives their SHA-256 by name.
+    """Downloads files of one commit into a folder and returns their SHA-256 by name.
 
-    A file whose bytes are not what the commit says is fetched once more. Raises IntegrityViolated (twice
-    wrong) and those of `calls.call`.
+    A file that does not match its hash is downloaded once more. Raises IntegrityViolated if it is wrong twice, and the
+    errors of `calls.call`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     bar = _Bar(f"downloading {repo_id}", sum(file.size for file in files))
@@ -86,7 +87,7 @@ def download(repo_id: str, commit: str, files: list[HubFile], folder: Path, kind
 
 
 def remove_others(folder: Path, files: list[HubFile]) -> None:
-    """Removes what an earlier download of another commit left: a loader would take its shards for this one's."""
+    """Removes files of an earlier download of another commit: a loader would use its shards as this one's."""
     wanted = {file.path for file in files}
     for path in folder.rglob("*"):
         name = path.relative_to(folder).as_posix()
@@ -105,8 +106,8 @@ def _fetched(repo_id: str, commit: str, file: HubFile, folder: Path, kind: Kind,
         path.unlink()
         log.warning("hub.corrupt", file=file.path, repo=repo_id, what="given up" if last else "fetched again")
     raise IntegrityViolated(
-        f"{file.path} of {repo} is not what its hash says, twice",
-        hint="Something on the way changes it (a proxy, a mirror), or the Hub's copy is damaged.",
+        f"{file.path} of {repo} does not match its hash, twice",
+        hint="A proxy or a mirror on the way changes it, or the Hub's copy is damaged.",
     )
 
 
@@ -128,12 +129,12 @@ def _fetch(repo_id: str, commit: str, file: HubFile, folder: Path, kind: Kind, b
         tqdm_class=bar.for_file(file.path),
     )
     if not path.is_file():
-        raise Incomplete(f"{file.path} is not there")
+        raise Incomplete(f"{file.path} is missing")
     bar.set(file.path, file.size)
 
 
 def _verified(path: Path, file: HubFile) -> str | None:
-    """The file's SHA-256, or None if it is not what the commit says."""
+    """The file's SHA-256, or None if it does not match the commit's hash."""
     sha256 = sha256_of(path)
     if file.sha256 is not None:
         return sha256 if sha256 == file.sha256 else None
@@ -163,7 +164,7 @@ class _Bar:
         self.set(name, self._received.get(name, 0) + count)
 
     def for_file(self, name: str) -> Any:
-        """A class with what huggingface_hub asks of a tqdm."""
+        """A class with the parts of tqdm that huggingface_hub uses."""
         add = self.add
 
         class FileBar:

@@ -2,7 +2,7 @@
 
 Perplexity is computed by llama.cpp: the second half of each window of `context` tokens is scored, so each token has at
 least half a window before it. The unquantized file's logits are kept on disk once, and every quantized file is compared
-with them: KL divergence, and how often both find the same token likeliest (tools/perplexity/README.md).
+with them: KL divergence, and how often both predict the same token (tools/perplexity/README.md).
 """
 
 import json

@@ -1,1 +1,1 @@
-"""What a run will need, from its spec and the model's config.json: VRAM, memory, disk, time."""
+"""Predicts what a run needs, from its spec and the model's config.json: VRAM, memory, disk, time."""

@@ -1,5 +1,5 @@
-"""What training keeps between its forward and its backward pass: counted from what autograd saves, operation by
-operation, in the modeling files of transformers (a test counts the same with torch's saved_tensors_hooks).
+"""Predicts the memory that training keeps between the forward and the backward pass: counted from what autograd saves,
+operation by operation, in the modeling files of transformers (a test counts the same with torch's saved_tensors_hooks).
 
 docs/prediction.md shows the formulas.
 """
@@ -12,7 +12,7 @@ from job.spec import JobSpec
 from job.spec.training import TILE_TOKENS, TILE_WORDS
 
 FLOAT_TILES = 7.25
-"""Float32 tiles that live at one time beside the tile of logits where there is no Triton: seven and a mask
+"""Float32 tiles that exist beside the tile of logits without Triton: seven and a mask
 (trl/kernels/chunked_logprob.py, `_backward_tile`)."""
 FLOAT = 4
 SAME_INPUT = dict.fromkeys(("q_proj", "k_proj", "v_proj", "qkv_proj"), "attention") | dict.fromkeys(
@@ -21,8 +21,8 @@ SAME_INPUT = dict.fromkeys(("q_proj", "k_proj", "v_proj", "qkv_proj"), "attentio
 
 
 class Widths(NamedTuple):
-    """Bytes of an element: of what is computed, of the stream between the blocks, of a dropout's mask and what it lets
-    through to an adapter, of the output layer's weights."""
+    """Bytes per element: of computed values, of the stream between the blocks, of a dropout's mask and its output to an
+    adapter, of the output layer's weights."""
 
     computed: int
     stream: int
@@ -45,7 +45,7 @@ def widths(spec: JobSpec, *, on_gpu: bool) -> Widths:
 
 
 def micro_batch(spec: JobSpec) -> int:
-    """The most tokens that one forward pass can hold."""
+    """The largest number of tokens in one forward pass."""
     assert spec.training
     return spec.training.per_device_train_batch_size * spec.training.max_length
 
@@ -59,15 +59,15 @@ def targets(spec: JobSpec, model: Anatomy) -> dict[str, tuple[int, int]]:
 def block(spec: JobSpec, model: Anatomy, size: Widths) -> int:
     """Bytes that one block saves for a micro-batch.
 
-    Norms save their input in float32; an adapter what its dropout lets through, the mask, and r values (DoRA both
-    outputs too, and a unit matrix); attention its queries, keys, values and result; the feed-forward three values of
-    its width.
+    Norms save their input in float32; an adapter saves its dropout's output, the mask, and r values (DoRA also both
+    outputs, and a unit matrix); attention saves queries, keys, values and result; the feed-forward three values of its
+    width.
     """
     assert spec.training
     queries, keys = model.heads * model.head, model.kv_heads * model.head
-    values = queries + 2 * keys if model.fused else keys  # a slice of a tensor keeps the whole
+    values = queries + 2 * keys if model.fused else keys  # a slice keeps the whole tensor
     attention = (2 * queries + keys + values) * size.computed + model.heads * FLOAT
-    if model.softcapped:  # in transformers this takes the plain attention: repeated heads, and two score matrices
+    if model.softcapped:  # transformers then uses plain attention: repeated heads, and two score matrices
         attention = 3 * queries * size.computed + 2 * model.heads * spec.training.max_length * size.computed
     if model.head_norms:
         attention += (queries + keys) * FLOAT
@@ -77,7 +77,7 @@ def block(spec: JobSpec, model: Anatomy, size: Widths) -> int:
 
 
 def _adapters(spec: JobSpec, model: Anatomy, size: Widths) -> int:
-    """Without dropout, adapters on one input keep it once."""
+    """Bytes that the adapters of a block save. Without dropout, adapters on the same input keep it once."""
     found, shared = 0, set()
     for name, (outputs, inputs) in targets(spec, model).items():
         found += spec.lora.r * size.computed + 2 * outputs * size.computed * spec.lora.use_dora
@@ -90,7 +90,7 @@ def _adapters(spec: JobSpec, model: Anatomy, size: Widths) -> int:
 
 
 def kept(spec: JobSpec, model: Anatomy, size: Widths) -> int:
-    """Over all blocks: what each saves, or with checkpointing only what goes into each."""
+    """Bytes saved over all blocks; with checkpointing only each block's input."""
     assert spec.training
     one = block(spec, model, size)
     if spec.training.gradient_checkpointing:
@@ -99,8 +99,8 @@ def kept(spec: JobSpec, model: Anatomy, size: Widths) -> int:
 
 
 def backward(spec: JobSpec, model: Anatomy, size: Widths) -> int:
-    """One block's backward pass, beside `kept`: its gradients (three of the feed-forward at once, two of the stream),
-    what it saves where it is computed again, and a layer that is dequantized."""
+    """Bytes of one block's backward pass, beside `kept`: its gradients (three of the feed-forward at once, two of the
+    stream), what a recomputed block saves, and a dequantized layer."""
     assert spec.training
     gradients = micro_batch(spec) * (3 * model.feed_forward * size.computed + 2 * model.width * size.stream)
     again = block(spec, model, size) if spec.training.gradient_checkpointing else 0
@@ -110,11 +110,11 @@ def backward(spec: JobSpec, model: Anatomy, size: Widths) -> int:
 
 
 def loss(spec: JobSpec, model: Anatomy, size: Widths, *, triton: bool) -> int:
-    """The output layer and the loss, beside `kept`. TRL never holds all logits, Trainer three of them in float32: the
-    logarithms of the softmax, their gradient, that of the logits.
+    """Bytes of the output layer and the loss, beside `kept`. TRL never holds all logits; Trainer holds three such
+    tensors in float32: the logarithms of the softmax, their gradient, and the logits' gradient.
 
-    Every position goes through the output layer, prompts and padding too; with Triton TRL takes out the others, in a
-    copy that is as large where every token counts.
+    Every position goes through the output layer, prompts and padding too. With Triton, TRL copies out the positions
+    with a loss; the copy is as large if every token has one.
     """
     assert spec.training
     tokens = micro_batch(spec)

@@ -1,4 +1,4 @@
-"""A model's tensors from its config.json alone: what memory, disk and file sizes are predicted from.
+"""A model's tensors, from its config.json alone: the basis of the predictions of memory, disk and file sizes.
 
 For decoders built like Llama: attention of `heads` queries over `kv_heads` keys and values, a gated feed-forward.
 Source: the modeling files of transformers for each model_type in KNOWN.
@@ -53,7 +53,7 @@ class Anatomy(Frozen):
 
     @property
     def softcapped(self) -> bool:
-        """Whether attention's scores are capped, which no fused attention of transformers does."""
+        """Whether attention scores are capped, which no fused attention of transformers supports."""
         return self.model_type == "gemma2"
 
     @property
@@ -70,17 +70,17 @@ class Anatomy(Frozen):
 
     @property
     def linear_parameters(self) -> int:
-        """All linear layers but the head: what 4-bit loading quantizes."""
+        """Parameters of all linear layers except the head: those that 4-bit loading quantizes."""
         return self.layers * sum(map(prod, self.linear.values()))
 
     @property
     def embedding_parameters(self) -> int:
-        """The input embedding, and the output where it is not the same."""
+        """Parameters of the input embedding, and of the output embedding if it is separate."""
         return self.vocabulary * self.width * (1 if self.tied else 2)
 
     @property
     def small_parameters(self) -> int:
-        """Norms and biases."""
+        """Parameters of norms and biases."""
         block = self.width * self.norms
         if self.head_norms:
             block += 2 * self.head
@@ -90,7 +90,7 @@ class Anatomy(Frozen):
 
     @property
     def stored_bytes(self) -> int:
-        """Of the model's own files."""
+        """Bytes of the model's own files."""
         return self.parameters * (4 if self.stored == "float32" else 2)
 
     @property
@@ -100,7 +100,7 @@ class Anatomy(Frozen):
 
     @property
     def parameters(self) -> int:
-        """Of the whole model."""
+        """Parameters of the whole model."""
         return self.linear_parameters + self.embedding_parameters + self.small_parameters
 
     @property
@@ -113,7 +113,7 @@ def anatomy_of(config: Mapping[str, Any], name: str) -> Anatomy:
     """Reads a config.json. Raises SpecInvalid for a model type that is not in KNOWN, or sizes that are missing."""
     kind = str(config.get("model_type"))
     if kind not in KNOWN:
-        raise SpecInvalid(f"{name}: nothing can be predicted for model_type {kind}", hint=f"Known: {', '.join(KNOWN)}.")
+        raise SpecInvalid(f"{name}: there is no prediction for model_type {kind}", hint=f"Known: {', '.join(KNOWN)}.")
     try:
         heads, width = int(config["num_attention_heads"]), int(config["hidden_size"])
         tied = config.get("tie_word_embeddings")

@@ -1,6 +1,6 @@
-"""The model's config.json, and nothing else of the model.
+"""Reads the model's config.json, and nothing else of the model.
 
-The job asks the Hub with patience; planning does not wait for one that is slow, and needs no huggingface_hub.
+The job waits and retries if the Hub is slow; planning does not, and needs no huggingface_hub.
 """
 
 import json
@@ -21,18 +21,19 @@ TIMEOUT_S = 4.0
 
 
 def config_of(spec: JobSpec, commit: str) -> dict[str, Any]:
-    """Of a model on the Hub, that of `commit`. Raises NotFound, DataInvalid and those of its place."""
+    """The config.json; of a model on the Hub, that of `commit`. Raises NotFound, DataInvalid and the errors of its
+    place."""
     return _read(spec.model.id, lambda: _from_commit(spec.model.id, commit))
 
 
 def anatomy_here(spec: JobSpec) -> tuple[Anatomy | None, str]:
-    """The sizes, or why they are not known here and now. Never raises, and never waits long."""
+    """The sizes, or None and the reason why they are not known here. Never raises, and never waits long."""
     place = spec.model.id
     try:
         return anatomy_of(_read(place, lambda: _from_branch(place, spec.model.revision)), place), ""
     except (JobError, OSError) as error:
         said = error.message if isinstance(error, JobError) else str(error)
-        return None, f"nothing is predicted for {place}: {said}; the job checks it before it trains"
+        return None, f"no prediction for {place}: {said}; the job checks this before it trains"
 
 
 def _read(place: str, from_hub: Callable[[], str | None]) -> dict[str, Any]:
@@ -46,7 +47,7 @@ def _read(place: str, from_hub: Callable[[], str | None]) -> dict[str, Any]:
         path = Path(place).expanduser() / "config.json"
         text = path.read_text(encoding="utf-8") if path.is_file() else None
     if text is None:
-        raise NotFound(f"{place} has no config.json", hint="Is this a model's folder or repository?")
+        raise NotFound(f"{place} has no config.json", hint="Name a model's folder or repository.")
     try:
         config: dict[str, Any] = json.loads(text)
     except ValueError as error:
@@ -63,7 +64,7 @@ def _from_commit(place: str, commit: str) -> str | None:
 
 
 def _from_branch(place: str, revision: str) -> str | None:
-    """One small file, as https://huggingface.co/docs/hub/api says; a gated model needs HF_TOKEN here too."""
+    """The config.json of a branch, by https://huggingface.co/docs/hub/api. A gated model needs HF_TOKEN here too."""
     import urllib3
 
     headers = {"Authorization": f"Bearer {known}"} if (known := token()) else {}

@@ -1,14 +1,14 @@
-"""What lies in the work directory while each stage is at work: the one place for these facts (`plan`, preflight).
+"""Predicts the size of the work directory in each stage. `plan` and preflight read it here.
 
-    model     the base, where it is downloaded; gone when the GGUF is there
+    model     the base, if it is downloaded; deleted when the GGUF exists
     train     checkpoints (the newest ones, and one while it is written) and the adapter; they stay until the end
     export    the unquantized GGUF, and what is published beside it; they stay until the end
-    quantize  one file that is made and one that is uploaded
+    quantize  one file being made and one being uploaded
     evaluate  the unquantized file's logits, which stay
     publish   one file at a time
-    store     everything, where the spec names no store
+    store     everything, if the spec names no store
 
-Rows and data sets are not in it: nobody knows their size before they are fetched.
+Rows and data sets are not included: their size is unknown before they are downloaded.
 """
 
 from collections.abc import Mapping
@@ -24,9 +24,9 @@ from job.spec.places import is_downloaded
 from job.spec.quants import UNQUANTIZED
 
 QUANTIZED_SHARE = 8.5 / 16
-"""Of a 16-bit file, at most: q8_0 has 8.5 bits."""
+"""The largest share of a 16-bit file's size: q8_0 has 8.5 bits."""
 GGUF_WORD, TOKENIZER_WORD = 60, 120
-"""Bytes of a word of the vocabulary in a GGUF, and in the tokenizer that lies in each checkpoint."""
+"""Bytes per vocabulary entry in a GGUF, and in the tokenizer that each checkpoint contains."""
 SHARD = 5_000_000_000
 """Bytes of a file of safetensors, at most (huggingface_hub's `save_torch_state_dict`)."""
 
@@ -52,9 +52,10 @@ def sizes(
     *,
     on_gpu: bool = True,
 ) -> Sizes:
-    """`base`: the size of the model's files where it is known; `files`: that of types, where llama-quantize was asked.
+    """`base`: the size of the model's files, if known; `files`: the size of each type, if llama-quantize gave a
+    forecast.
 
-    Without `model` (a family that nothing is known of) `base` says the rest: 16 bits a weight, any vocabulary.
+    Without `model` (an unknown family) the rest is estimated from `base`: 16 bits a weight, any vocabulary.
     """
     if base is None:
         base = model.stored_bytes if model else 0
@@ -81,7 +82,7 @@ def sizes(
 
 
 def logits(spec: JobSpec, model: Anatomy | None) -> int:
-    """The file that llama-perplexity writes, at most: where there are held-out rows enough."""
+    """The largest size of the file that llama-perplexity writes, reached with enough held-out rows."""
     evaluation = spec.evaluation
     if not evaluation.judge or not (spec.datasets or evaluation.text):
         return 0
@@ -94,7 +95,7 @@ def logits(spec: JobSpec, model: Anatomy | None) -> int:
 
 
 def by_stage(spec: JobSpec, size: Sizes) -> dict[str, int]:
-    """Bytes in the work directory at the most, while each stage is at work."""
+    """The most bytes in the work directory in each stage."""
     base = size.base * is_downloaded(spec.model.id)
     found = {"fetch": base}
     if spec.training:
@@ -117,7 +118,7 @@ def by_stage(spec: JobSpec, size: Sizes) -> dict[str, int]:
 
 
 def checkpoints(spec: JobSpec, more: int) -> int:
-    """How many there are at the most: the Trainer is told to keep one more than the spec says."""
+    """The largest number of checkpoints: the Trainer keeps one more than the spec asks for."""
     training = spec.training
     if training is None:
         return 0
@@ -126,7 +127,7 @@ def checkpoints(spec: JobSpec, more: int) -> int:
 
 
 def _with_store(spec: JobSpec, size: Sizes, found: dict[str, int]) -> dict[str, int]:
-    """The store in the work directory keeps what each stage has made."""
+    """Adds the store in the work directory, which keeps what each stage has made."""
     adapter = size.adapter + size.checkpoint * checkpoints(spec, 0)
     files = sum(size.files.values()) + size.base * spec.export.merged
     kept = {"train": adapter, "export": size.adapter + size.base * spec.export.merged}
@@ -135,7 +136,7 @@ def _with_store(spec: JobSpec, size: Sizes, found: dict[str, int]) -> dict[str, 
 
 
 def peak(found: Mapping[str, int]) -> tuple[str, int]:
-    """The stage that needs most, and what it needs."""
+    """The stage that needs most, and how many bytes."""
     stage = max(found, key=lambda name: found[name])
     return stage, found[stage]
 

@@ -1,4 +1,4 @@
-"""What llama-quantize would make of a model, asked of it without a weight: a header, and a hole where they would be."""
+"""Asks llama-quantize for the size of each type, with a GGUF that has a header but a hole instead of the weights."""
 
 import sys
 import tempfile
@@ -30,7 +30,7 @@ class Planned(Frozen):
 
 
 def planned_here(model: Anatomy, kinds: list[str]) -> dict[str, Planned]:
-    """The same in a folder of its own; nothing where llama.cpp is not built."""
+    """`planned` in a temporary folder; empty if llama.cpp is not built."""
     if not bundle.is_built():
         return {}
     with tempfile.TemporaryDirectory() as folder:
@@ -38,7 +38,7 @@ def planned_here(model: Anatomy, kinds: list[str]) -> dict[str, Planned]:
 
 
 def planned(model: Anatomy, kinds: list[str], folder: Path) -> dict[str, Planned]:
-    """What each type would be. `folder` holds the hollow files while they are asked for."""
+    """The file of each type. `folder` holds the GGUFs without weights while llama-quantize reads them."""
     hollow = _hollow(folder / "model.gguf", model)
     matrix = _hollow_imatrix(folder / "imatrix.gguf") if NEEDS_IMATRIX.intersection(kinds) else None
     return {kind: _asked(hollow, kind, matrix if kind in NEEDS_IMATRIX else None) for kind in kinds}
@@ -64,7 +64,7 @@ def _hollow(path: Path, model: Anatomy) -> Path:
         dtype = numpy.dtype("float16" if len(shape) == 2 else "float32")
         size = int(numpy.prod(shape)) * dtype.itemsize
         writer.add_tensor_info(name, shape, dtype, size)
-        total += size + 32  # each tensor may be aligned
+        total += size + 32  # tensors are aligned
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()
@@ -95,7 +95,7 @@ def _gguf() -> Any:
 
 
 def _hollow_imatrix(path: Path) -> Path:
-    """A matrix of one tensor: that there is one changes which types llama-quantize takes."""
+    """An importance matrix of one tensor: having a matrix changes the types that llama-quantize chooses."""
     import numpy
 
     writer = _gguf().GGUFWriter(path, arch="")
@@ -115,6 +115,6 @@ def _hollow_imatrix(path: Path) -> Path:
 def _asked(model: Path, kind: str, matrix: Path | None) -> Planned:
     try:
         found = dry_run(model, kind, matrix)
-    except JobError as error:  # whatever it says of a hollow file is not the user's fault
-        raise Bug(f"llama-quantize does not say how large {kind} would be: {error.message[-300:]}") from error
+    except JobError as error:  # an error about this file is not the user's fault
+        raise Bug(f"llama-quantize did not report the size of {kind}: {error.message[-300:]}") from error
     return Planned(size=found.after, bits=found.bits_per_weight, tensors=found.tensors)

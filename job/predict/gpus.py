@@ -1,7 +1,7 @@
 """The GPUs that a run can be planned for: memory, compute capability, throughput of 16-bit tensor cores.
 
 Sources: NVIDIA's data sheets for throughput (dense, accumulated in float32), CUDA's table of compute capabilities;
-`memory` is what the driver lets one process see, some hundred MB to some GB below the nominal size.
+`memory` is what the driver reports to a process, from some hundred MB to some GB below the nominal size.
 """
 
 from typing import NamedTuple
@@ -44,9 +44,9 @@ _ALSO = {"a100": "a100-40", "a100-40gb": "a100-40", "a100-80gb": "a100-80", "409
 
 
 def gpu_named(name: str) -> Gpu | None:
-    """The GPU that a person means, in any case and with the usual prefixes (`NVIDIA-L4`, `tesla-t4`, `A100-80GB`).
+    """The GPU of a name, in any case and with the usual prefixes (`NVIDIA-L4`, `tesla-t4`, `A100-80GB`).
 
-    A plain `a100` is the one with 40 GB: what fits it fits both.
+    `a100` is the one with 40 GB: what fits into it fits into both.
     """
     bare = name.strip().lower().replace("_", "-").replace(" ", "-")
     for prefix in ("nvidia-", "tesla-", "geforce-"):

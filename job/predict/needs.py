@@ -1,4 +1,4 @@
-"""What a run will need, line by line: parameters, VRAM, file sizes; memory, disk and time of each stage."""
+"""The prediction as text: parameters, VRAM, file sizes; memory, disk and time of each stage."""
 
 from collections.abc import Iterator
 
@@ -14,7 +14,7 @@ from job.spec.naming import run_name
 
 
 def needs(spec: JobSpec, gpu: Gpu | None, price: float | None) -> Iterator[str]:
-    """From the spec and the model's config.json alone. `price`: of the GPU, an hour."""
+    """The lines, from the spec and the model's config.json alone. `price`: of the GPU, per hour."""
     model, unknown = anatomy_here(spec)
     if model is None:
         yield unknown
@@ -36,25 +36,25 @@ def needs(spec: JobSpec, gpu: Gpu | None, price: float | None) -> Iterator[str]:
 
 def _files(spec: JobSpec, files: dict[str, Planned]) -> Iterator[str]:
     if not files:
-        yield "file sizes: llama.cpp is not built here (make llama); a 16-bit type's share is assumed below"
+        yield "file sizes: unknown, llama.cpp is not built here (make llama); below, a share of 16 bits is assumed"
     for kind, file in files.items():
         yield f"{run_name(spec)}-{kind.upper()}.gguf  {_gb(file.size).strip()}, {file.bits:.2f} bits per weight"
 
 
 def _stages(spec: JobSpec, found: Prediction, gpu: Gpu | None, price: float | None) -> Iterator[str]:
-    """A table: the most that each stage needs, and how long it takes."""
+    """A table: each stage's largest need, and its time."""
     yield f"{'stage':<12}{'RAM':>11}{'disk':>13}   time, estimated"
     for stage, held in found.ram.items():
         lying = _gb(found.disk[stage]) if stage in found.disk else ""
         yield f"{stage:<12}{_gb(held)}{lying:>13}   {_duration(found.seconds.get(stage))}"
     total = found.total_s
     yield f"{'at most':<12}{_gb(found.ram_peak.size)}{_gb(found.disk_peak.size):>13}   {_duration(total)} in all"
-    yield "disk: rows and data sets come on top"
+    yield "disk: without rows and data sets"
     if spec.training:
         yield (
             f"steps                     {found.steps:8d} at most"
             if found.steps is not None
-            else "steps: known when the rows are read (or with dataset.limit or training.max_steps)"
+            else "steps: unknown until the rows are read (unless dataset.limit or training.max_steps is set)"
         )
         if gpu is None:
             yield "time of training: name a GPU (--gpu)"
@@ -79,7 +79,7 @@ def _gb(count: float) -> str:
 def _vram(spec: JobSpec, model: Anatomy, needed: Vram, gpu: Gpu | None) -> Iterator[str]:
     for part, count in needed.model_dump().items():
         yield f"VRAM, {part:<19} {_gb(count)}"
-    yield f"VRAM in all               {_gb(needed.total)}   (block and loss are not there at one time)"
+    yield f"VRAM in all               {_gb(needed.total)}   (block and loss peak at different times)"
     if gpu is None:
         return
     if needed.total <= gpu.memory:
@@ -88,11 +88,11 @@ def _vram(spec: JobSpec, model: Anatomy, needed: Vram, gpu: Gpu | None) -> Itera
     yield f"does NOT fit a {gpu.name} ({gpu.memory / GB:.1f} GB)"
     fitting = [f"{what} ({size / GB:.1f} GB)" for what, size in _smaller(spec, model) if size <= gpu.memory]
     larger = [one.name for one in GPUS.values() if one.memory >= needed.total]
-    yield f"would fit: {'; '.join([*fitting, *(f'a {name}' for name in larger[:2])]) or 'nothing that is known'}"
+    yield f"would fit: {'; '.join([*fitting, *(f'a {name}' for name in larger[:2])]) or 'no known GPU'}"
 
 
 def _smaller(spec: JobSpec, model: Anatomy) -> Iterator[tuple[str, int]]:
-    """Changes of the spec that save memory, each by itself, and all of them."""
+    """Changes of the spec that save memory, each by itself, and all together."""
     training = spec.training
     assert training
     changes: dict[str, dict[str, object]] = {

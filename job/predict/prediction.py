@@ -1,5 +1,5 @@
-"""The one prediction of what a run needs, which `plan`, preflight, the launcher, the chart's numbers and a push's price
-read. From the spec and the model's config.json alone."""
+"""Predicts what a run needs, for `plan`, preflight, the launcher, the chart's numbers and the price of a push: from the
+spec and the model's config.json alone."""
 
 from typing import NamedTuple
 
@@ -21,11 +21,11 @@ class Peak(NamedTuple):
 
 
 class Prediction(Frozen):
-    """Bytes and seconds, by stage. What only a model's sizes tell is empty or None for a family that is not known.
+    """Bytes and seconds, by stage. For an unknown model family, values that need the model's sizes are empty or None.
 
-    `files`: what llama-quantize says of each type, where it was asked; `sizes`: of everything that lies on a disk;
-    `ram_loaded`: memory of the train stage before its first row; `seconds`: None where a stage's time is not known;
-    `steps`: at most, None where only the rows say.
+    `files`: llama-quantize's forecast for each type, if it gave one; `sizes`: of everything on disk; `ram_loaded`:
+    memory of the train stage before its first row; `seconds`: None if a stage's time is unknown; `steps`: at most; None
+    if they depend on the rows.
     """
 
     trainable: int
@@ -66,11 +66,11 @@ def predict(
     triton: bool = False,
     exact: bool = True,
 ) -> Prediction:
-    """`gpu`: the card, for times. `on_gpu`: whether training has one. `base`: bytes of the base model's files, where
-    they are known. `triton`: whether it is installed; the image has none.
+    """`gpu`: the card, for times. `on_gpu`: whether training has a GPU. `base`: bytes of the base model's files, if
+    known. `triton`: whether it is installed; the image does not have it.
 
-    `exact`: llama-quantize is asked what each type would be, where it is built; else a type's size is assumed, so that
-    the result is the same on every machine. Raises Bug where llama-quantize cannot say.
+    `exact`: if llama-quantize is built, it forecasts the size of each type; otherwise a type's size is assumed, so that
+    the result is the same on every machine. Raises Bug if llama-quantize gives no forecast.
     """
     files = planned_here(model, spec.export.types) if model and exact else {}
     sizes = disk.sizes(spec, model, base, {kind: file.size for kind, file in files.items()}, on_gpu=on_gpu)

@@ -1,7 +1,7 @@
-"""The memory of each stage from the spec and the model's config.json alone: anonymous memory, which a limit counts
-and the kernel cannot take back. Mapped files (the base's shards, an unquantized GGUF) are not in it.
+"""Predicts the memory of each stage, from the spec and the model's config.json alone: anonymous memory, which a limit
+counts and the kernel cannot reclaim. Mapped files (the base's shards, an unquantized GGUF) are not included.
 
-docs/prediction.md shows the formulas, and what was measured beside them.
+docs/prediction.md shows the formulas with measurements.
 """
 
 from collections.abc import Mapping
@@ -17,35 +17,36 @@ from job.spec.quants import UNQUANTIZED
 
 MB = 1_000_000
 PARENT = 55 * MB
-"""`job run` itself: the light process that every stage runs beside."""
+"""Bytes of `job run` itself, the parent process of every stage."""
 FETCH_START = 40 * MB
 PUBLISH_START = 45 * MB
 TRAIN_START = 620 * MB
-"""torch, transformers, peft, trl, datasets and bitsandbytes, imported."""
+"""Bytes of the imported torch, transformers, peft, trl, datasets and bitsandbytes."""
 CUDA_START = 1_000 * MB
-"""What CUDA's libraries hold of the host's memory: an estimate."""
+"""Bytes of host memory that CUDA's libraries use: an estimate."""
 TOKENS_START = 320 * MB
-"""transformers with a tokenizer alone."""
+"""Bytes of transformers with only a tokenizer."""
 READ_WORD = 1400
-"""Bytes of a word while a tokenizer is read from its JSON. (Llama 3's has twice as many merges as words: 3,200.)"""
+"""Bytes per vocabulary entry while a tokenizer is read from its JSON. (3,200 for Llama 3's, which has twice as many
+merges as entries.)"""
 LLAMA_START = 10 * MB
-"""A program of llama.cpp that computes, without weights and vocabulary."""
+"""Bytes of a computing llama.cpp program, without weights and vocabulary."""
 LLAMA_WORD = 350
-"""Bytes for each word of a vocabulary: its text, its score, its entries in two hash tables (`llama-vocab.cpp`)."""
+"""Bytes per vocabulary entry: its text, its score, its entries in two hash tables (`llama-vocab.cpp`)."""
 LLAMA_BATCH, LLAMA_MICRO_BATCH = 2048, 512
-"""llama.cpp's defaults (`common/common.h`): tokens for which memory is kept, and that are computed at a time."""
+"""llama.cpp's defaults (`common/common.h`): tokens for which memory is allocated, and tokens computed at a time."""
 TRIED = 512
-"""Tokens of context with which a file is tried."""
+"""Tokens of context when a file is tried."""
 TRIED_ROWS = 32
-"""Of logits, at most: a prompt's last and those of one short window."""
+"""Largest number of logit rows: a prompt's last and those of one short window."""
 REPACKED = {"q4_0": 4.5, "q4_K": 4.5, "iq4_nl": 4.5, "q2_K": 2.625, "mxfp4": 4.25}
-"""Bits of the types that llama.cpp copies into an order of their own on x86-64 (`repack.cpp`)."""
+"""Bits of the types that llama.cpp repacks into a copy on x86-64 (`repack.cpp`)."""
 WIDEST = {"q8_0": 8.5}
-"""Bits per weight of the widest type within a type: output and embedding get q6_K (6.5625 bits) in most."""
+"""Bits per weight of the widest tensor in a type's file: in most, output and embedding get q6_K (6.5625 bits)."""
 
 
 def by_stage(spec: JobSpec, model: Anatomy, planned: Mapping[str, Planned], *, on_gpu: bool) -> dict[str, int]:
-    """Bytes while each stage is at work, the parent included. `planned`: what llama-quantize says of each type."""
+    """Bytes in each stage, including the parent. `planned`: llama-quantize's forecast for each type."""
     found = {"fetch": FETCH_START}
     if spec.training:
         found["train"] = train(spec, model, on_gpu=on_gpu)
@@ -70,13 +71,13 @@ def train(spec: JobSpec, model: Anatomy, *, on_gpu: bool) -> int:
 
 
 def loaded(spec: JobSpec, model: Anatomy, *, on_gpu: bool) -> int:
-    """The same before the first row. Without a GPU, weights, gradients and AdamW's state lie here."""
+    """The same before the first row. Without a GPU, weights, gradients and AdamW's state are included."""
     start = TRAIN_START + TOKENIZER_WORD * model.vocabulary
     return start + CUDA_START if on_gpu else start + weights(spec, model) + vram.trainable(spec, model) * 16
 
 
 def weights(spec: JobSpec, model: Anatomy) -> int:
-    """The loaded base on the CPU. What is computed in the dtype that the files have stays mapped."""
+    """The loaded base on the CPU. Weights that are computed in the files' own dtype stay mapped."""
     if spec.load.bits in (4, 8):
         return vram.weight_bytes(spec, model)
     size = activations.widths(spec, on_gpu=False).computed
@@ -85,8 +86,8 @@ def weights(spec: JobSpec, model: Anatomy) -> int:
 
 
 def quantize(spec: JobSpec, model: Anatomy, planned: Mapping[str, Planned]) -> int:
-    """llama-quantize holds the largest tensor in float32 and as it is written (`llama-quant.cpp`); then the file is
-    loaded and tried with a short prompt."""
+    """llama-quantize holds the largest tensor in float32 and quantized (`llama-quant.cpp`); then the file is loaded and
+    tried with a short prompt."""
     kinds = [kind for kind in spec.export.types if kind not in UNQUANTIZED]
     bits = max((WIDEST.get(kind, 6.5625) for kind in kinds), default=0.0)
     read = 4 if spec.export.dtype != "f32" else 0
@@ -117,7 +118,7 @@ def imatrix(spec: JobSpec, model: Anatomy) -> int:
 
 
 def _cells(context: int) -> int:
-    """What llama.cpp keeps of a window: a multiple of 256 tokens."""
+    """The tokens that llama.cpp allocates for a window: a multiple of 256."""
     return ceil(context / 256) * 256
 
 
@@ -150,13 +151,13 @@ def repacked(model: Anatomy, tensors: Mapping[str, Mapping[str, int]]) -> int:
 
 
 EXPORT_IMPORTS, EXPORT_START = 0.45 * GB, 0.35 * GB
-"""torch, transformers and the converter without any weight: while they are imported and read the tokenizer, and when
-they have given back what they can."""
+"""Bytes of torch, transformers and the converter without weights: while they are imported and read the tokenizer, and
+after freeing what they can."""
 
 TOKENIZER_WORD = 700
-"""Bytes of a word of the vocabulary in a tokenizer of Hugging Face that has been read."""
+"""Bytes per vocabulary entry of a loaded Hugging Face tokenizer."""
 
 
 def export_ram(model: Anatomy) -> int:
-    """Anonymous memory of the export: 6 bytes per element of the largest tensor (job/export), and the words."""
+    """Anonymous memory of the export: 6 bytes per element of the largest tensor (job/export), and the vocabulary."""
     return int(max(EXPORT_IMPORTS, EXPORT_START + 6 * model.largest_tensor) + TOKENIZER_WORD * model.vocabulary)

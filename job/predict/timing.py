@@ -1,6 +1,6 @@
-"""How long each stage takes: estimates, from the spec and the model's config.json alone, and marked as such.
+"""Estimates the time of each stage, from the spec and the model's config.json alone.
 
-The assumptions are constants here; a run's own log has what it really took.
+The assumptions are constants here; a run's log has the measured times.
 """
 
 from math import ceil
@@ -14,23 +14,23 @@ from job.spec.places import is_downloaded
 from job.spec.quants import HELPED_BY_IMATRIX, NEEDS_IMATRIX, UNQUANTIZED
 
 NETWORK = 100e6
-"""Bytes a second, from the Hub or S3 and back."""
+"""Bytes per second, from and to the Hub or S3."""
 DISK = 300e6
-"""Bytes a second that the export writes, and that a model is read with."""
+"""Bytes per second when the export writes and when a model is read."""
 CPUS = 4
 CPU_FLOPS = 60e9
-"""Of one CPU in llama.cpp: a 7B model reads 18 tokens a second on four."""
+"""Operations per second of one CPU in llama.cpp: a 7B model reads 18 tokens a second on four."""
 FLOPS_SHARE = 0.3
-"""Of a GPU's peak, what QLoRA with small batches reaches."""
+"""The share of a GPU's peak that QLoRA with small batches reaches."""
 START_S = 15.0
-"""A child process that imports torch and transformers."""
+"""Seconds to start a child process that imports torch and transformers."""
 WEIGHTS_PER_S = {"quick": 35e6, "k": 8e6, "iq": 1e6}
-"""That one CPU quantizes, of q4_0 to q8_0, of k-quants, and of those that need an importance matrix."""
+"""Weights per second that one CPU quantizes: q4_0 to q8_0, k-quants, and types that need an importance matrix."""
 WEEK_S = 7 * 24 * 3600
 
 
 def by_stage(spec: JobSpec, model: Anatomy, size: Sizes, gpu: Gpu | None, steps: int | None) -> dict[str, float | None]:
-    """Seconds of each stage. Training is None where its steps are not known, or no GPU is named."""
+    """Seconds of each stage. Training is None if its steps are unknown or no GPU is named."""
     tokens = spec.evaluation.max_tokens * (1 + bool(spec.evaluation.text))
     reading = 2 * model.parameters / (CPUS * CPU_FLOPS)
     found: dict[str, float | None] = {"fetch": size.base / (NETWORK if is_downloaded(spec.model.id) else DISK)}
@@ -48,7 +48,8 @@ def by_stage(spec: JobSpec, model: Anatomy, size: Sizes, gpu: Gpu | None, steps:
 
 def train_s(spec: JobSpec, model: Anatomy, gpu: Gpu, steps: int) -> float:
     """The forward pass and the activations' gradients are two operations per weight and token each (LoRA needs no
-    gradients of the weights); a checkpointed forward pass is computed again. At most: with rows of max_length."""
+    gradients of the weights); with checkpointing the forward pass is computed again. An upper bound: with rows of
+    max_length."""
     training = spec.training
     assert training
     batch = training.per_device_train_batch_size * training.gradient_accumulation_steps
@@ -58,14 +59,14 @@ def train_s(spec: JobSpec, model: Anatomy, gpu: Gpu, steps: int) -> float:
 
 
 def total_s(found: dict[str, float | None]) -> float | None:
-    """Of all stages, or None where one is not known."""
+    """Seconds of all stages, or None if one is unknown."""
     known = [seconds for seconds in found.values() if seconds is not None]
     return sum(known) if len(known) == len(found) else None
 
 
 def deadline_s(seconds: float | None) -> int:
-    """The Job's activeDeadlineSeconds: seven days, or three times the estimate where that is more. It counts the time
-    that a pod is pending, and begins anew at each resume."""
+    """The Job's activeDeadlineSeconds: seven days, or three times the estimate if that is more. It includes the time
+    that a pod is pending, and starts again at each resume."""
     return max(WEEK_S, int(3 * (seconds or 0)))
 
 
@@ -78,7 +79,7 @@ def _kind(kind: str) -> str:
 
 
 def known_steps(spec: JobSpec) -> int | None:
-    """The most optimizer steps, where the spec alone says so."""
+    """The most optimizer steps, or None if they depend on the rows."""
     if spec.training is None:
         return 0
     limits = [one.limit for one in spec.datasets]
@@ -88,7 +89,7 @@ def known_steps(spec: JobSpec) -> int | None:
 
 
 def steps(spec: JobSpec, rows: int) -> int:
-    """Optimizer steps over so many rows."""
+    """Optimizer steps for `rows` rows."""
     training = spec.training
     assert training
     if training.max_steps > 0:

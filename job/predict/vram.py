@@ -1,6 +1,6 @@
-"""The estimate behind `plan`: parameters, VRAM and sizes from the spec and the model's config.json alone.
+"""Estimates trained parameters and VRAM, from the spec and the model's config.json alone.
 
-job/predict/ram.py and job/predict/disk.py have memory and disk by stage; docs/prediction.md shows the formulas.
+job/predict/ram.py and job/predict/disk.py predict memory and disk by stage; docs/prediction.md shows the formulas.
 """
 
 from job.artifacts import Frozen
@@ -10,12 +10,12 @@ from job.spec import JobSpec
 
 GB = 1_000_000_000
 CUDA_CONTEXT = 0.6 * GB
-"""Context, kernels and cuBLAS workspaces of one process: from 0.4 to 0.8 GB by GPU and driver."""
+"""Bytes of context, kernels and cuBLAS workspaces of one process: 0.4 to 0.8 GB, depending on GPU and driver."""
 BITS_OF_4 = 4 + 32 / 64
-"""bitsandbytes' 4 bits with a float32 constant for each 64 weights (arXiv:2305.14314)."""
+"""Bits per weight: bitsandbytes' 4 bits, and a float32 constant for each 64 weights (arXiv:2305.14314)."""
 BITS_OF_DOUBLE = 4 + 8 / 64 + 32 / (64 * 256)
 OPTIMIZER_BYTES = {"paged_adamw_8bit": 2, "adamw_8bit": 2, "sgd": 0}
-"""Of state per trained parameter; 8 for AdamW in 32 bits."""
+"""Bytes of optimizer state per trained parameter; 8 for AdamW in 32 bits."""
 
 
 class Vram(Frozen):
@@ -47,7 +47,8 @@ def trainable(spec: JobSpec, model: Anatomy) -> int:
 
 
 def vram(spec: JobSpec, model: Anatomy, *, triton: bool = False) -> Vram:
-    """While training, with memory-efficient attention. `triton`: whether it is installed; the image has none."""
+    """VRAM of training, with memory-efficient attention. `triton`: whether it is installed; the image does not have
+    it."""
     assert spec.training
     trained = trainable(spec, model)
     size = activations.widths(spec, on_gpu=True)
@@ -63,7 +64,8 @@ def vram(spec: JobSpec, model: Anatomy, *, triton: bool = False) -> Vram:
 
 
 def weight_bytes(spec: JobSpec, model: Anatomy) -> int:
-    """The loaded base. For 4 and 8 bits the rest is float32: prepare_model_for_kbit_training casts it."""
+    """Bytes of the loaded base. With 4 and 8 bits, all other weights are float32: prepare_model_for_kbit_training casts
+    them."""
     bits = {4: BITS_OF_DOUBLE if spec.load.double_quant else BITS_OF_4, 8: 8.0}.get(spec.load.bits)
     if bits is None:
         return model.parameters * spec.load.bits // 8

@@ -104,6 +104,8 @@ class HubPublisher:
         call(f"upload {name} to", self._repo, lambda: self._upload(operation))
         if operation._upload_mode != "lfs":
             operation.path_or_fileobj = path.read_bytes()
+        # Asked for now, because the client hashes the file only then, and the file will be gone.
+        log.info("hub.uploaded", file=name, sha256=operation.upload_info.sha256.hex())
         self._operations[name] = operation
 
     def _upload(self, operation: "CommitOperationAdd") -> None:

@@ -80,7 +80,7 @@ def test_a_required_gpu_that_did_not_come_ends_the_run_and_names_the_runtime_cla
         fault
     )
     assert "`--runtime-class nvidia` (chart: `runtimeClass: nvidia`)" in fault.hint
-    assert fault.hint.endswith("To use the CPU, set FINETUNE_GPU to nothing.")
+    assert fault.hint.endswith("To use the CPU, set FINETUNE_GPU to an empty value.")
 
 
 @pytest.mark.parametrize("nothing", ["", "void", "none"])
@@ -97,10 +97,10 @@ def test_an_unknown_value_is_refused(place: Place) -> None:
 def test_a_library_that_cannot_be_loaded_is_blamed_with_the_loaders_path_and_not_the_version(place: Place) -> None:
     place("nvidia0", loadable=False)
     fault = refused()
-    assert "driver 580.95.05), and its driver cannot be loaded: libcuda.so.1: cannot open" in fault.message
+    assert "driver 580.95.05), but its driver cannot be loaded: libcuda.so.1: cannot open" in fault.message
     assert "LD_LIBRARY_PATH is '/nowhere'" in fault.message
     assert "runtime class" in fault.hint and "580 or newer" not in str(fault)
-    assert fault.hint.endswith("To use the CPU, set CUDA_VISIBLE_DEVICES to nothing.")
+    assert fault.hint.endswith("To use the CPU, set CUDA_VISIBLE_DEVICES to an empty value.")
 
 
 def test_a_library_where_gke_mounts_it_is_named_with_its_folder(
@@ -108,18 +108,18 @@ def test_a_library_where_gke_mounts_it_is_named_with_its_folder(
 ) -> None:
     place("nvidia0", loadable=False)
     monkeypatch.setattr(gpu_faults, "GKE", str(library))
-    assert f"It is in {library}, where GKE mounts it: LD_LIBRARY_PATH has to name that folder." in refused().hint
+    assert f"It is in {library}, where GKE mounts it: add that folder to LD_LIBRARY_PATH." in refused().hint
 
 
 def test_a_container_without_the_compute_part_of_the_driver_is_told(place: Place) -> None:
     place("nvidia0", loadable=False, NVIDIA_DRIVER_CAPABILITIES="utility,video")
-    assert "NVIDIA_DRIVER_CAPABILITIES is 'utility,video': it has to contain `compute`." in refused().hint
+    assert "NVIDIA_DRIVER_CAPABILITIES is 'utility,video': it must contain `compute`." in refused().hint
 
 
 @pytest.mark.parametrize("loadable", [True, False])
 def test_an_old_driver_is_refused_with_both_versions(place: Place, loadable: bool) -> None:
     place("nvidia0", module=MODULE, loadable=loadable)
-    assert re.search(r"is 535\.104\.05, and this torch needs 580 or newer", refused().message)
+    assert re.search(r"is 535\.104\.05, but this torch needs 580 or newer", refused().message)
 
 
 def test_an_error_of_cuda_is_named_with_its_number_and_what_to_do(place: Place) -> None:
@@ -145,7 +145,7 @@ def test_a_driver_that_crashes_or_hangs_takes_only_its_own_process_with_it(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place("nvidia0", FAKE_CRASH="1")
-    assert "libcuda.so.1 ended the process that asked it (-6)" in refused().message
+    assert "libcuda.so.1 ended the process that called it (-6)" in refused().message
     monkeypatch.setattr(driver, "TIMEOUT_S", 0)
     assert "did not answer within 0 s" in refused().message
 
@@ -159,7 +159,7 @@ def test_a_card_in_mig_mode_without_a_slice_is_told_so(
     fake_driver.nvidia_smi(tmp_path / "bin", "Enabled")
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:/usr/bin:/bin")
     fault = refused()
-    assert "which is in MIG mode, and no slice of it" in fault.message and "--mig 1g.5gb" in fault.hint
+    assert "which is in MIG mode, but no slice of it" in fault.message and "--mig 1g.5gb" in fault.hint
 
 
 def test_what_nvidia_smi_may_not_say_of_a_slice_is_not_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -61,7 +61,7 @@ def test_the_files_of_every_family_pass(family: str, tmp_path: Path) -> None:
     [
         ({"chat_template": "{{ messages }}"}, "the chat template is another one"),
         ({"chat_template": None}, "the chat template is not there"),
-        ({"eos_token": "<|end|>"}, "it would not stop"),
+        ({"eos_token": "<|end|>"}, "answers would not stop"),
     ],
 )
 def test_what_a_file_has_lost_is_named(
@@ -95,5 +95,5 @@ def test_a_text_ends_at_its_end_and_at_nothing_else(
 @pytest.mark.parametrize("content", [b"", b"GG", b"no GGUF at all", b"GGUF\x03\0\0\0" + b"\xff" * 16])
 def test_a_file_that_is_no_gguf_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "model.gguf").write_bytes(content)
-    with pytest.raises(IntegrityViolated, match="no whole GGUF"):
+    with pytest.raises(IntegrityViolated, match="not a complete GGUF"):
         read_metadata(tmp_path / "model.gguf")

@@ -137,7 +137,7 @@ MODEL_FAULTS: dict[str, tuple[Callable[[Path], Any], type[JobError], str]] = {
         edited_config(quantization_config={"quant_method": "gptq", "bits": 4}), SpecInvalid, r"quantized \(gptq\)",
     ),
     "a shard cut off": (cut_off, IntegrityViolated, "is cut off"),
-    "a shard missing": (shard_missing, IntegrityViolated, "not whole"),
+    "a shard missing": (shard_missing, IntegrityViolated, "incomplete"),
     "a BPE tokenizer of one's own": (bpe_of_ones_own, SpecInvalid, "does not know this BPE tokenizer"),
     "tokenizer_config.json no JSON": (
         lambda f: (f / "tokenizer_config.json").write_text("{"), IntegrityViolated, "is not JSON",

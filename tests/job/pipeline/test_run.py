@@ -168,7 +168,7 @@ def test_a_gpu_that_was_asked_for_and_did_not_come_ends_a_run_before_anything_is
     promised = {"FINETUNE_GPU": "required", "NVIDIA_VISIBLE_DEVICES": "GPU-1", "CUDA_VISIBLE_DEVICES": ""}
     ended = run_job(small_spec, tmp_path / "work", promised)
     assert ended.code == 78
-    assert "has no GPU" in ended.output or "CUDA counts no GPU" in ended.output, "on a machine with one it is hidden"
+    assert "has no GPU" in ended.output or "CUDA finds no GPU" in ended.output, "on a machine with one it is hidden"
     assert ended.stages_run() == {"preflight"}
 
 
