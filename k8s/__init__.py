@@ -1,1 +1,1 @@
-"""The launcher: finds where a GPU is, submits a run as a Kubernetes Job, and follows it."""
+"""The launcher: finds a GPU in the cluster, submits a run as a Kubernetes Job, and follows it."""

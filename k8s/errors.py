@@ -1,4 +1,4 @@
-"""The launcher's own faults, codes 10 to 19; a run's codes (job/errors.py) begin at 64, so the two never mix."""
+"""The launcher's own faults, codes 10 to 19; a run's codes (job/errors.py) begin at 64, so the two never overlap."""
 
 from collections.abc import Iterator
 from typing import ClassVar
@@ -31,7 +31,7 @@ class ObjectNotFound(LauncherError):
 
 
 class AlreadyThere(LauncherError):
-    """The same run is there already, or something was changed meanwhile."""
+    """The same run exists already, or something was changed meanwhile."""
 
     code = 13
 
@@ -43,19 +43,19 @@ class AdmissionRefused(LauncherError):
 
 
 class GpuUnavailable(LauncherError):
-    """This cluster has no such GPU, or none that the run fits on."""
+    """This cluster has no such GPU, or none that the run fits into."""
 
     code = 15
 
 
 class SettingsInvalid(LauncherError):
-    """The deployment settings cannot be used as they are (a wrong spec is 64, as in the run)."""
+    """The deployment settings or the command line are wrong (a wrong spec is 64, as in the run)."""
 
     code = 16
 
 
 class WaitedTooLong(LauncherError):
-    """--timeout is over; the run itself goes on."""
+    """--timeout has passed; the run itself goes on."""
 
     code = 17
 
@@ -67,7 +67,7 @@ class RunAborted(LauncherError):
 
 
 class LauncherBug(LauncherError):
-    """An error that nobody foresaw."""
+    """An unexpected error: a bug."""
 
     code = 19
 

@@ -1,4 +1,4 @@
-"""What the launcher prints: as a table for people, as JSON or YAML for programs."""
+"""Prints the launcher's results: as a table for people, as JSON or YAML for programs."""
 
 import json
 import sys
@@ -21,7 +21,7 @@ class Output(StrEnum):
 
 
 def say(text: str, *, style: str | None = None) -> None:
-    """A sentence for the person at the terminal; stdout is for results."""
+    """Prints a message to stderr; stdout is for results."""
     colours = {"warn": typer.colors.YELLOW, "good": typer.colors.GREEN, "bad": typer.colors.RED, "dim": None}
     typer.secho(text, err=True, fg=colours.get(style or ""), dim=style == "dim")
 
@@ -39,7 +39,7 @@ def result(value: Any, output: Output, headings: Sequence[str], rows: Sequence[S
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Columns, as wide as they need to be; a terminal cuts what does not fit, a file gets it whole."""
+    """Prints columns as wide as needed; a terminal cuts lines that do not fit, a file gets them complete."""
     from rich.console import Console
     from rich.table import Table
 
@@ -85,7 +85,7 @@ def run_row(run: "Run") -> list[str]:
 
 
 def meaning(code: int) -> str:
-    """What an exit code of the job says, from the table of its faults."""
+    """The meaning of a job's exit code, from the table of its faults."""
     from job.errors import every_error
 
     return next((" ".join((one.__doc__ or "").split()) for one in every_error() if one.code == code), "")

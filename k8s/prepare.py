@@ -1,4 +1,4 @@
-"""From what stands on the command line to what is sent: spec, placement, settings, manifest, and what to tell."""
+"""Turns the command line into a run to send: spec, placement, settings, manifest, and notes for the user."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -28,7 +28,7 @@ from k8s.placement.wish import Wish, cards_of
 
 IMAGE = f"finetune-run:{__version__}"
 BESIDE_SCRATCH = 16 << 30
-"""Bytes on the node's disk beside a scratch volume: /tmp, the cache, the log."""
+"""Bytes on the node's disk if the work directory is on a scratch volume: /tmp, the cache, the log."""
 
 
 class Asked(NamedTuple):
@@ -47,7 +47,7 @@ class Asked(NamedTuple):
 
 
 class Prepared(Frozen):
-    """A run that could be sent. `notes`: what the user should know, a sentence or two each."""
+    """A run that is ready to be sent. `notes`: hints for the user, a sentence or two each."""
 
     spec: JobSpec
     sweep: tuple[Index, ...]
@@ -59,7 +59,7 @@ class Prepared(Frozen):
 
 
 def spec_from(path: Path | None, model: str | None, dataset: str | None, sets: Sequence[str]) -> Any:
-    """Reads the spec: file, then the environment, then flags. A function of further variables, for sweeps."""
+    """A function that reads the spec: file, then the environment, then flags, then the given variables, for sweeps."""
     given = dict(_assignments(sets))
     for name, value in (("model.id", model), ("dataset.id", dataset)):
         if value is not None:
@@ -77,7 +77,7 @@ def _assignments(sets: Sequence[str]) -> list[tuple[str, str]]:
     for one in sets:
         path, equals, value = one.partition("=")
         if not equals or not path.strip():
-            raise SettingsInvalid(f"--set: {one[:80]!r}", hint="Write section.field=value.")
+            raise SettingsInvalid(f"--set: {one[:80]!r} does not set a field", hint="Write section.field=value.")
         found.append((variable(path), value))
     return found
 
@@ -88,7 +88,7 @@ def pairs(options: Sequence[str], flag: str) -> dict[str, str]:
     for one in options:
         name, equals, value = one.partition("=")
         if not equals or not name:
-            raise SettingsInvalid(f"{flag}: {one[:40]!r}", hint=f"Write {flag} NAME=value.")
+            raise SettingsInvalid(f"{flag}: {one[:40]!r} has no value", hint=f"Write {flag} NAME=value.")
         found[name] = value
     return found
 
@@ -119,9 +119,10 @@ def ask(
 
 
 def prepare(cluster: Cluster | None, asked: Asked, *, title: str | None = None, salt: str = "") -> Prepared:
-    """Decides everything that can be decided before anything is sent.
+    """Validates and decides everything that is possible before anything is sent.
 
-    `cluster` is None where nothing may be asked (`--dry-run` with `--platform` and no cluster). Raises the launcher's
+    `cluster` is None if there is none (`--dry-run`
+    with `--platform`). Raises the launcher's
     faults.
     """
     specs, model = [one.spec for one in asked.sweep] or [asked.spec], asked.model
@@ -156,15 +157,15 @@ def prepare(cluster: Cluster | None, asked: Asked, *, title: str | None = None, 
 
 
 def vram_needed(spec: JobSpec, found: Prediction) -> int | None:
-    """Bytes on the GPU while training; 0 where nothing is trained, None where it is not known."""
+    """Bytes on the GPU while training; 0 if nothing is trained, None if unknown."""
     if spec.training is None:
         return 0
     return found.vram.total if found.vram else None
 
 
 def predicted(spec: JobSpec, model: Anatomy | None, placement: Placement, *, on_volume: bool) -> Prediction:
-    """What the pod will need, the same from every machine. `on_volume`: whether the store lies on one where the spec
-    names none."""
+    """The pod's prediction, the same on every machine. `on_volume`: whether the store is on a volume if the spec names
+    none."""
     if on_volume:
         spec = spec.model_copy(update={"run": spec.run.model_copy(update={"store": "/store"})})
     card = GPUS[placement.gpus[0]] if placement.gpus else None
@@ -174,35 +175,35 @@ def predicted(spec: JobSpec, model: Anatomy | None, placement: Placement, *, on_
 def _storeless(specs: Sequence[JobSpec], settings: Settings) -> list[str]:
     if all(one.run.store for one in specs) or settings.store_pvc:
         return []
-    return ["no store outlives the pod: a pod that is lost starts again (--store-pvc NAME, or --set run.store=s3://…)"]
+    return ["no store outlives the pod, so a lost pod starts from the beginning; set --store-pvc NAME or run.store"]
 
 
 def _paths(spec: JobSpec) -> list[str]:
-    """What lies on this machine is not in the pod by itself."""
+    """Notes about local paths, which do not exist in the pod by themselves."""
     models = [one for one in (spec.model.id, spec.model.adapter) if one and model_place(one) == "path"]
     named = [*models, *(one.id for one in spec.datasets if data_place(one.id) == "path")]
     return [
-        f"{one} is a path: it has to be there in the pod, on a volume (--secret-file, --cache-pvc, or in the image)"
+        f"{one} is a path: it must exist in the pod, on a volume (--secret-file, --cache-pvc) or in the image"
         for one in named
     ]
 
 
 def _check_room(size: Resources, placement: Placement, nodes: Sequence[Node] | None) -> None:
-    """Raises GpuUnavailable where every node that has the GPU is too small for the rest."""
+    """Raises GpuUnavailable if every node with the GPU has too little memory or disk."""
     fitting = [node for node in nodes or () if node.name in placement.nodes and node.memory]
     small = [node for node in fitting if size.memory > node.memory or size.disk > (node.disk or size.disk)]
     if not fitting or len(small) < len(fitting):
         return
     node = max(fitting, key=lambda one: one.memory)
     raise GpuUnavailable(
-        f"the run asks for {size.memory / 2**30:.0f} GiB of memory and {size.disk / 2**30:.0f} GiB of disk, and the "
+        f"the run asks for {size.memory / 2**30:.0f} GiB of memory and {size.disk / 2**30:.0f} GiB of disk, but the "
         f"largest node with this GPU ({node.name}) has {node.memory / 2**30:.1f} and {node.disk / 2**30:.0f} GiB",
-        hint="Take a larger node, or say what is enough: --memory and --disk; --scratch puts the work on a volume.",
+        hint="Use a larger node, or set --memory and --disk lower; --scratch puts the work directory on a volume.",
     )
 
 
 def check_references(cluster: Cluster, settings: Settings) -> None:
-    """What is named and not there, before anything is sent. Raises ObjectNotFound."""
+    """Checks that named objects exist, before anything is sent. Raises ObjectNotFound."""
     named = [("secrets", name) for name in (*settings.env_secrets, *settings.pull_secrets, *settings.secret_files)]
     named += [("secrets", one.name) for one in settings.secret_env.values()]
     named += [("persistentvolumeclaims", name) for name in (settings.store_pvc, settings.cache_pvc) if name]
@@ -220,12 +221,12 @@ def check_references(cluster: Cluster, settings: Settings) -> None:
         except ObjectNotFound as error:
             raise ObjectNotFound(
                 f"there is no LocalQueue {settings.queue} in namespace {cluster.namespace}",
-                hint="Is Kueue installed? `kubectl get localqueues` lists the queues.",
+                hint="Check that Kueue is installed; `kubectl get localqueues` lists the queues.",
             ) from error
 
 
 def cluster_or_none(context: str | None, namespace: str | None, *, needed: bool) -> Cluster | None:
-    """The cluster; None where there is none and it is not needed."""
+    """The cluster; None if there is none and it is not needed."""
     try:
         return Cluster(context, namespace)
     except ClusterUnreachable:

@@ -1,4 +1,5 @@
-"""Objects as YAML that every reader takes alike: kubectl's (YAML 1.1, with `y` and `1e3`), Helm's, and YAML 1.2's."""
+"""Writes objects as YAML that all parsers read alike: kubectl's (YAML 1.1, with `y` and `1e3`), Helm's, and YAML
+1.2's."""
 
 import re
 from collections.abc import Iterable
@@ -13,7 +14,7 @@ _BLOCK = re.compile(r"[\x21-\x7e][\x20-\x7e\n]*\n(?<!\n\n)")
 
 
 def text_of(objects: Iterable[Any]) -> str:
-    """One document each. A text is quoted unless it is a word that no reader could take for anything else."""
+    """One document for each object. Texts are quoted, except words that every parser reads as text."""
     yaml = YAML()
     yaml.default_flow_style = False
     yaml.indent(mapping=2, sequence=4, offset=2)

@@ -1,1 +1,1 @@
-"""Training on push: what a repository's workflows call to plan, send and report the runs that its specs describe."""
+"""Training on push: commands for a repository's workflows, which plan, send and report the runs of its specs."""

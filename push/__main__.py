@@ -1,6 +1,7 @@
-"""What workflows call: `python -P -m push changed|plan|train|report`. The only place that catches everything.
+"""The command line for workflows: `python -P -m push changed|plan|train|report`. The only place that catches
+everything.
 
-Call it with `-P`: the folder that it runs in holds what was pushed, and must not be imported from.
+Call it with `-P`: the current folder contains pushed files, which must not be imported.
 """
 
 import json
@@ -18,11 +19,11 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,  # its tracebacks show local variables, and with them secrets
     no_args_is_help=True,
-    help="Training on push: what a repository's workflows call.",
+    help="Training on push: commands for a repository's workflows.",
 )
 Repo = Annotated[Path, typer.Option(help="The repository, with its whole history.")]
-Before = Annotated[str, typer.Option(help="The branch's commit before the push; zeros where there was none.")]
-After = Annotated[str, typer.Option(help="The branch's commit now.")]
+Before = Annotated[str, typer.Option(help="The branch's commit before the push; zeros if there was none.")]
+After = Annotated[str, typer.Option(help="The branch's commit after the push.")]
 
 
 @app.command()
@@ -39,9 +40,9 @@ def plan(
     base: Annotated[str, typer.Option(help="The commit that the pull request would be merged into.")],
     head: Annotated[str, typer.Option(help="The pull request's newest commit.")],
     repo: Repo = Path(),
-    out: Annotated[Path | None, typer.Option(help="Where to write the comment; else it is printed.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The file to write the comment to; default: print it.")] = None,
 ) -> None:
-    """Check what a pull request changes, and write its plan and price as Markdown. No cluster is asked."""
+    """Check the specs that a pull request changes, and write their plan and price as Markdown, without a cluster."""
     from job.errors import SpecInvalid
     from push import config
     from push.changes import of_request
@@ -62,13 +63,13 @@ def plan(
 def train(
     after: After,
     before: Before = "",
-    files: Annotated[list[str] | None, typer.Argument(help="runs/NAME.yaml: these, changed or not.")] = None,
+    files: Annotated[list[str] | None, typer.Argument(help="runs/NAME.yaml: files to send, changed or not.")] = None,
     repo: Repo = Path(),
     context: Annotated[str | None, typer.Option(help="A context of the kubeconfig.")] = None,
-    wait: Annotated[bool, typer.Option("--wait", help="Wait for the end of every run; fail where one fails.")] = False,
-    timeout: Annotated[float | None, typer.Option(help="Seconds to wait at most; the runs go on.")] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for the end of every run; fail if one fails.")] = False,
+    timeout: Annotated[float | None, typer.Option(help="Seconds to wait; the runs go on afterwards.")] = None,
 ) -> None:
-    """Send the runs that a push has changed."""
+    """Send a run for each spec that a push has changed."""
     from k8s.cluster.client import Cluster
     from k8s.errors import SettingsInvalid
     from push import config, waiting
@@ -80,7 +81,9 @@ def train(
     from push.train import send
 
     if bool(files) == bool(before):
-        raise SettingsInvalid("name --before, or files", hint="`python -m push train --help` shows both.")
+        raise SettingsInvalid(
+            "neither --before nor files are given", hint="`python -m push train --help` describes both."
+        )
     settings = config.needed(config.read(os.environ, repo))
     change = of_names(repo, after, files) if files else of_push(repo, before, after)
     origin = origin_of(os.environ, change.after)
@@ -107,7 +110,7 @@ def train(
 def report_runs(
     repo: Repo = Path(), context: Annotated[str | None, typer.Option(help="A context of the kubeconfig.")] = None
 ) -> None:
-    """Set the commits' statuses from how their runs are doing (with GITHUB_TOKEN), and list the runs."""
+    """Set the commits' statuses to the state of their runs (with GITHUB_TOKEN), and list the runs."""
     from k8s.cluster.client import Cluster
     from k8s.output import RUN_HEADINGS, run_row, table
     from push import config
@@ -122,14 +125,14 @@ def report_runs(
 
 
 def _page(text: str) -> None:
-    """The page of the workflow's run, where there is one."""
+    """Writes to the page of the workflow's run, if there is one."""
     if path := os.environ.get("GITHUB_STEP_SUMMARY"):
         with Path(path).open("a", encoding="utf-8") as file:
             file.write(text + "\n")
 
 
 def main() -> None:
-    """Runs a command, and turns what it raises into one message and an exit code."""
+    """Runs a command, and turns an error into one message and an exit code."""
     with harmless_output():
         code = _run()
     sys.exit(code)

@@ -1,4 +1,4 @@
-"""What a pushed run carries: from which commits it comes, and what was told of it already."""
+"""Labels and annotations of a pushed run: its commits, and the statuses that were reported already."""
 
 import re
 from collections.abc import Mapping
@@ -7,15 +7,15 @@ from job.artifacts import Frozen
 from k8s.errors import SettingsInvalid
 
 PUSHED = "finetune-run/pushed"
-"""A label."""
+"""The label of a pushed run."""
 COMMIT = "finetune-run/commit"
-"""The commits that have this spec, oldest first, with a space between."""
+"""The commits with this spec, oldest first, separated by spaces."""
 REPOSITORY = "finetune-run/repository"
 FILE = "finetune-run/file"
 URL = "finetune-run/url"
-"""The workflow's run that sent it."""
+"""The URL of the workflow's run that sent it."""
 REPORTED = "finetune-run/reported"
-"""Commits and the state that was told of each: `<commit>=<state>`."""
+"""The state that was reported to each commit: `<commit>=<state>`."""
 MOST_COMMITS = 20
 _COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 _REPOSITORY = re.compile(r"[\w.-]+(/[\w.-]+)+", re.ASCII)
@@ -32,7 +32,7 @@ class Origin(Frozen):
 
 
 def origin_of(environ: Mapping[str, str], commit: str) -> Origin:
-    """As GitHub's and GitLab's runners say it. Raises SettingsInvalid where neither does."""
+    """The origin, from the variables of GitHub's or GitLab's runner. Raises SettingsInvalid if there are none."""
     if repository := environ.get("GITHUB_REPOSITORY", ""):
         home = f"{environ.get('GITHUB_SERVER_URL', 'https://github.com')}/{repository}"
         url, files = f"{home}/actions/runs/{environ.get('GITHUB_RUN_ID', '')}", f"{home}/blob/{commit}/"
@@ -40,27 +40,28 @@ def origin_of(environ: Mapping[str, str], commit: str) -> Origin:
         url, files = environ.get("CI_JOB_URL", ""), f"{environ.get('CI_PROJECT_URL', '')}/-/blob/{commit}/"
     if not _REPOSITORY.fullmatch(repository):
         raise SettingsInvalid(
-            "which repository this is, is not said", hint="GitHub sets GITHUB_REPOSITORY, GitLab CI_PROJECT_PATH."
+            "the repository is unknown",
+            hint="Set GITHUB_REPOSITORY, as GitHub does, or CI_PROJECT_PATH, as GitLab does.",
         )
     good = bool(_URL.fullmatch(url) and _URL.fullmatch(files))
     return Origin(repository=repository, commit=commit, url=url if good else "", files=files if good else "")
 
 
 def commits_of(text: str) -> list[str]:
-    """Of the annotation; what is no commit is left out."""
+    """The commits in the annotation; anything else is left out."""
     return [one for one in text.split() if _COMMIT.fullmatch(one)][-MOST_COMMITS:]
 
 
 def with_commit(text: str, commit: str) -> str:
-    """The annotation with one commit more, the newest."""
+    """The annotation with the newest commit added."""
     return " ".join([*(one for one in commits_of(text) if one != commit), commit][-MOST_COMMITS:])
 
 
 def reported_of(text: str) -> dict[str, str]:
-    """What was told, by commit."""
+    """The reported state by commit."""
     return dict(one.split("=", 1) for one in text.split() if "=" in one)
 
 
 def reported(told: Mapping[str, str]) -> str:
-    """The annotation."""
+    """The annotation's text."""
     return " ".join(f"{commit}={state}" for commit, state in told.items())

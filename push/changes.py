@@ -1,7 +1,7 @@
-"""Which specs a push or a pull request has changed: `git diff` between two known commits, and nothing else.
+"""Finds the specs that a push or a pull request has changed: only by `git diff` between two known commits.
 
-The branch's tree before and after is compared, so a merge counts as what it brought and a force push as what the
-branch says now. Where the commit before is not known nothing is chosen: never "everything" by accident.
+The branch's trees before and after are compared, so a merge counts with the changes that it adds, and a force push
+with the branch's new content. If the commit before is unknown, nothing is chosen, so never every spec by accident.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ _WHAT = {"120000": "a symbolic link", "160000": "a submodule"}
 
 
 class Changed(Frozen):
-    """A spec as a commit has it. `name`: its path as it can be shown; `identity`: git's id of its content."""
+    """A spec in a commit. `name`: its path, escaped to be shown; `identity`: git's id of its content."""
 
     name: str
     path: bytes
@@ -29,8 +29,8 @@ class Changed(Frozen):
 
 
 class Change(Frozen):
-    """What one push has changed. `kind` tells how the two commits are related; `ignored`: files below runs/ that are
-    no specs, and specs that are gone."""
+    """The changes of one push. `kind`: how the two commits are related; `ignored`: files below runs/ that are not
+    specs, and deleted specs."""
 
     kind: Literal["push", "first", "forced", "request", "named"]
     before: str | None
@@ -40,29 +40,29 @@ class Change(Frozen):
 
 
 def of_push(repo: Path, before: str, after: str) -> Change:
-    """Between the branch's commits before and after. Raises SettingsInvalid where one is not here, SpecInvalid for
-    what is changed and can be no spec."""
+    """The changes between the branch's commits before and after. Raises SettingsInvalid if one is not here, SpecInvalid
+    for a changed path that cannot be a spec."""
     new = _here(repo, after)
     if git.is_none(before):
         return Change(kind="first", before=None, after=new, specs=())
     old = git.commit(repo, before)
     if old is None:
         raise SettingsInvalid(
-            f"the commit before it ({before[:12]}) is not here, so what has changed is not known: nothing is sent",
-            hint="Check out the whole history (fetch-depth: 0). After a force push: name the files to run.",
+            f"the commit before it ({before[:12]}) is not here, so the changes are unknown and nothing is sent",
+            hint="Check out the whole history (fetch-depth: 0). After a force push, name the files to run.",
         )
     kind: Literal["push", "forced"] = "push" if git.is_ancestor(repo, old, new) else "forced"
     return _between(repo, kind, old, new)
 
 
 def of_request(repo: Path, base: str, head: str) -> Change:
-    """What a branch has changed since it left its base. Raises as `of_push`."""
+    """The changes of a branch since it left its base. Raises the errors of `of_push`."""
     new = _here(repo, head)
     return _between(repo, "request", git.merge_base(repo, _here(repo, base), new), new)
 
 
 def of_names(repo: Path, after: str, names: Sequence[str]) -> Change:
-    """Files of a commit by name, for a run that is asked for by hand. Raises SpecInvalid where one is none."""
+    """Files of a commit by name, for a run that is started by hand. Raises SpecInvalid if one is not a spec."""
     new = _here(repo, after)
     entries = {}
     for entry in git.git(repo, "ls-tree", "-r", "-z", "--full-tree", new).split(b"\0")[:-1]:
@@ -74,14 +74,14 @@ def of_names(repo: Path, after: str, names: Sequence[str]) -> Change:
         path = name.encode(errors="surrogateescape")
         if path not in entries or not is_spec(path):
             raise SpecInvalid(
-                f"{shown(path)} is no spec of commit {new[:12]}", hint="Name files of it as runs/NAME.yaml."
+                f"{shown(path)} is not a spec in commit {new[:12]}", hint="Name files of that commit as runs/NAME.yaml."
             )
         found.append(_spec(path, *entries[path]))
     return Change(kind="named", before=None, after=new, specs=tuple(found))
 
 
 def is_spec(path: bytes) -> bool:
-    """runs/NAME.yaml, directly in that folder."""
+    """Whether a path is runs/NAME.yaml, directly in that folder."""
     name = path.removeprefix(FOLDER)
     return path.startswith(FOLDER) and b"/" not in name and name.endswith(ENDING) and name != ENDING
 
@@ -103,9 +103,9 @@ def _between(repo: Path, kind: Literal["push", "forced", "request"], old: str, n
     for about, path in zip(fields[::2], fields[1::2], strict=True):
         _, mode, was, identity, status = about.decode().removeprefix(":").split(" ")
         if status == "D":
-            ignored.append(f"{shown(path)} is gone; its run, if one goes on, is not ended")
+            ignored.append(f"{shown(path)} was deleted; a run of it that is active is not ended")
         elif not is_spec(path):
-            ignored.append(f"{shown(path)} is no spec: specs are runs/NAME.yaml")
+            ignored.append(f"{shown(path)} is not a spec: specs are runs/NAME.yaml")
         elif was != identity or status != "M":
             specs.append(_spec(path, mode, identity))
     return Change(kind=kind, before=old, after=new, specs=tuple(specs), ignored=tuple(ignored))
@@ -113,5 +113,7 @@ def _between(repo: Path, kind: Literal["push", "forced", "request"], old: str, n
 
 def _spec(path: bytes, mode: str, identity: str) -> Changed:
     if mode not in _FILES:
-        raise SpecInvalid(f"{shown(path)} is {_WHAT.get(mode, 'no file')}", hint="A spec is an ordinary file in runs/.")
+        raise SpecInvalid(
+            f"{shown(path)} is {_WHAT.get(mode, 'not a file')}", hint="Make the spec an ordinary file in runs/."
+        )
     return Changed(name=shown(path), path=path, identity=identity)

@@ -1,7 +1,7 @@
-"""What a push may not decide: where runs go, as whom, to which places they publish, how many, and for how much.
+"""The settings that a push cannot change: where runs go, as whom, where they publish, how many, and at what price.
 
 It comes from the environment variable FINETUNE_PUSH_CONFIG, which the forge keeps with the protected environment: the
-YAML itself, or the absolute path of a file with it outside of the repository.
+YAML itself, or the absolute path of a YAML file outside of the repository.
 """
 
 from collections.abc import Mapping
@@ -29,13 +29,13 @@ Price = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
 def _prefix(value: str) -> str:
     bucket, _, path = value.removeprefix("s3://").partition("/")
     if not value.startswith("s3://") or not bucket or "*" in value or {".", ".."} & set(path.split("/")):
-        raise ValueError("write s3://bucket/prefix")
+        raise ValueError("not an S3 address; write s3://bucket/prefix")
     return f"s3://{bucket}/{path.strip('/')}".rstrip("/")
 
 
 def _namespace(value: str) -> str:
     if not value or "/" in value or "*" in value:
-        raise ValueError("write the owner alone: my-team")
+        raise ValueError("not an owner; write the owner only: my-team")
     return value
 
 
@@ -60,10 +60,10 @@ S3Prefix = Annotated[str, AfterValidator(_prefix)]
 
 
 class Targets(Frozen):
-    """Where runs may publish. Nothing is allowed that is not named."""
+    """Where runs may publish. Places that are not named are refused."""
 
     s3: tuple[S3Prefix, ...] = ()
-    """s3://bucket/prefix: the prefix itself and what is below it."""
+    """s3://bucket/prefix: the prefix itself and everything below it."""
     hub: tuple[Annotated[str, AfterValidator(_namespace)], ...] = ()
     """Owners of repositories on the Hub."""
     public: bool = False
@@ -74,24 +74,24 @@ class Config(Frozen):
     """The protected configuration."""
 
     image: str
-    """The job's image by digest: a tag can mean another image tomorrow."""
+    """The job's image by digest, since a tag can be moved to another image."""
     namespace: Annotated[str, Field(pattern=DNS_LABEL, max_length=63)]
     gpu: Annotated[str, AfterValidator(_gpu)] = "auto"
-    """As behind --gpu: t4; t4,l4; auto; none."""
+    """As in --gpu: t4; t4,l4; auto; none."""
     spot: bool = False
     platform: PlatformName | None = None
-    """Where the launcher may not read nodes: gke, eks, aks, …"""
+    """The platform, if the launcher cannot read nodes: gke, eks, aks, …"""
     publish: Targets = Targets()
     store: S3Prefix | None = None
-    """The run store. A spec names none, or this one."""
+    """The run store. A spec must name this one, or none."""
     store_pvc: Name | None = None
     """A volume claim as the run store instead."""
     sources: tuple[Where, ...] = ("hub", "s3")
-    """Where models, adapters, data and importance matrices may come from. `https` and `path` let a push read what
-    the pod can reach: addresses inside the network, mounted files."""
+    """Where models, adapters, data and importance matrices may come from. With `https` and `path` a push can read
+    anything that the pod can reach: addresses inside the network, mounted files."""
     service_account: Name | None = None
     secrets: tuple[Name, ...] = ()
-    """Secrets each key of which becomes a variable in the pod."""
+    """Secrets whose keys become variables in the pod."""
     pull_secrets: tuple[Name, ...] = ()
     env: dict[str, str] = {}
     labels: Labels = {}
@@ -99,38 +99,39 @@ class Config(Frozen):
     """Kueue's LocalQueue."""
     cpu: Annotated[float, Field(gt=0, le=1024)] | None = None
     memory: Size | None = None
-    """e.g. 14Gi; unset: predicted."""
+    """Memory of the pod, e.g. 14Gi; unset: predicted."""
     disk: Size | None = None
     max_specs: Annotated[int, Field(ge=1, le=100)] = 3
-    """Of one push; a push that changes more sends none."""
+    """The most specs of one push; if a push changes more, none is sent."""
     price_per_hour: Price | None = None
-    """What the GPU costs."""
+    """Price of the GPU per hour."""
     max_price: Price | None = None
-    """Of all runs of one push, as estimated. A run whose price cannot be estimated is then refused."""
+    """The highest estimated price of all runs of one push. With it, a run without an estimate is refused."""
     deadline_hours: Annotated[float, Field(gt=0, le=24 * 90)] | None = None
-    """Ends a run for certain, whatever was estimated; the time that it waits counts too."""
+    """Hours after which a run is ended, whatever was estimated; waiting time counts too."""
     ttl_days: Annotated[int, Field(ge=1, le=365)] = 7
-    """How long a finished Job stays to be reported."""
+    """Days for which a finished Job is kept, so that it can be reported."""
 
     @model_validator(mode="after")
     def _whole(self) -> "Config":
         if "@sha256:" not in self.image:
             raise ValueError("image: name it by its digest, registry/name@sha256:…")
         if (self.store is None) == (self.store_pvc is None):
-            raise ValueError("name a store, or a store_pvc: a run that is lost starts again without one")
+            raise ValueError("no store is named, so a lost run would start from the beginning; name store or store_pvc")
         if self.max_price is not None and self.price_per_hour is None:
             raise ValueError("max_price needs price_per_hour")
         return self
 
     @property
     def card(self) -> str | None:
-        """The GPU that is planned for where no cluster is asked: the first that is named."""
+        """The GPU of a plan without a cluster: the first that is named."""
         wish = Wish.of(self.gpu)
         return next((name for name in wish.gpus if name in GPUS), None)
 
 
 def read(environ: Mapping[str, str], repo: Path) -> Config | None:
-    """None where the variable is not set. Raises SettingsInvalid with every fault, without values."""
+    """The configuration, or None if the variable is not set. Raises SettingsInvalid with every fault, without
+    values."""
     text = environ.get(VARIABLE, "").strip()
     if not text:
         return None
@@ -140,14 +141,16 @@ def read(environ: Mapping[str, str], repo: Path) -> Config | None:
         data: Any = YAML(typ="safe", pure=True).load(text)
         return Config.model_validate(data)
     except (YAMLError, RecursionError) as error:
-        raise SettingsInvalid(f"{VARIABLE} is no YAML", hint="docs/training-on-push.md has an example.") from error
+        raise SettingsInvalid(
+            f"{VARIABLE} is not valid YAML", hint="docs/training-on-push.md has an example."
+        ) from error
     except ValidationError as error:
         lines = [f"{'.'.join(map(str, one['loc'])) or 'config'}: {one['msg']}" for one in error.errors()]
         raise SettingsInvalid(f"{VARIABLE} cannot be used:\n  " + "\n  ".join(lines)) from error
 
 
 def needed(found: Config | None) -> Config:
-    """Raises SettingsInvalid where there is none."""
+    """The configuration. Raises SettingsInvalid if there is none."""
     if found is None:
         raise SettingsInvalid(
             f"{VARIABLE} is not set",
@@ -160,7 +163,7 @@ def _of_file(path: Path, repo: Path) -> str:
     resolved = path.resolve()
     if resolved.is_relative_to(repo.resolve()):
         raise SettingsInvalid(
-            f"{VARIABLE} names a file of the repository, which a push could change",
+            f"{VARIABLE} names a file in the repository, which a push could change",
             hint="Keep it with the protected environment.",
         )
     try:

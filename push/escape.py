@@ -1,7 +1,7 @@
-"""Text that others wrote, on its way to a log or a page: it can be read there, and can do nothing.
+"""Escapes text by others for logs and pages, so that it can only be read there.
 
-A runner takes lines of a job's output for commands: GitHub those that begin with `::` or have `##[` anywhere
-(https://docs.github.com/actions/reference/workflows-and-actions/workflow-commands), GitLab `section_start:` behind an
+A runner interprets some lines of a job's output as commands: GitHub those that begin with `::` or contain `##[`
+(https://docs.github.com/actions/reference/workflows-and-actions/workflow-commands), GitLab `section_start:` after an
 escape sequence. So everything that is printed goes through `harmless`, whichever library prints it.
 """
 
@@ -18,20 +18,20 @@ _COMMAND = re.compile(r"^(\s*)::", re.M)
 
 
 def shown(text: bytes | str) -> str:
-    """On one line, with what cannot be seen written out: `\\n`, `\\xff`."""
+    """The text on one line, with invisible characters escaped: `\\n`, `\\xff`."""
     if isinstance(text, bytes):
         text = text.decode(errors="backslashreplace")
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
 
 
 def harmless(text: str) -> str:
-    """Lines without control characters that are no command of a runner."""
+    """The text without control characters and without lines that a runner would interpret as commands."""
     text = _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
     return _COMMAND.sub(r"\1: :", text).replace("##[", "## [")
 
 
 def code(text: str) -> str:
-    """A code span, in which Markdown means nothing: no link, no mention, no HTML, and no column's end."""
+    """A Markdown code span, in which links, mentions, HTML and column separators have no effect."""
     text = shown(text).replace("|", "\\|").strip() or " "
     longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
     fence = "`" * (longest + 1)
@@ -40,7 +40,7 @@ def code(text: str) -> str:
 
 
 def block(text: str) -> str:
-    """A fenced block of lines that end nowhere but at its end."""
+    """A fenced block that the lines in it cannot close."""
     longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}text\n{_CONTROL.sub('?', text).rstrip()}\n{fence}"
@@ -48,7 +48,8 @@ def block(text: str) -> str:
 
 @contextmanager
 def harmless_output() -> Iterator[None]:
-    """While the block lasts, whatever this process writes to stdout and stderr passes through `harmless`."""
+    """For as long as the block lasts, everything that this process writes to stdout and stderr goes through
+    `harmless`."""
     sys.stdout.flush()
     sys.stderr.flush()
     streams = [_Filtered(1), _Filtered(2)]
@@ -82,12 +83,12 @@ class _Filtered:
             data = data[os.write(self._real, data) :]
 
     def close(self) -> None:
-        os.dup2(self._real, self._number)  # closes the pipe's end, so the thread comes to its own
+        os.dup2(self._real, self._number)  # closes the pipe, so that the thread ends
         self._thread.join()
         os.close(self._real)
 
 
 def one_line(value: Any, most: int) -> str:
-    """At most so many characters of a text, on one line."""
+    """At most `most` characters of a text, on one line."""
     text = shown(" ".join(str(value).split()))
     return text if len(text) <= most else text[: most - 1] + "…"

@@ -1,6 +1,6 @@
-"""The few questions that are put to git, of commits alone: never of the files that happen to be checked out.
+"""Queries to git about commits, never about the files that are checked out.
 
-Names reach git only as full commit and object ids, so nothing that was pushed can be taken for an option or a path.
+Names are passed to git only as full commit and object ids, so nothing that was pushed can act as an option or a path.
 """
 
 import os
@@ -15,31 +15,33 @@ TIMEOUT_S = 120
 
 
 def git(repo: Path, *arguments: str) -> bytes:
-    """What git says. Raises SettingsInvalid where it fails."""
+    """The output of git. Raises SettingsInvalid if it fails."""
     command = ["git", "--no-replace-objects", "--no-optional-locks", "-C", str(repo), *arguments]
     quiet = {"GIT_TERMINAL_PROMPT": "0", "GIT_NO_LAZY_FETCH": "1", "LC_ALL": "C"}
     try:
         done = subprocess.run(command, capture_output=True, timeout=TIMEOUT_S, env=os.environ | quiet, check=False)
     except FileNotFoundError as error:
-        raise SettingsInvalid("git is not installed", hint="Install it where this runs.") from error
+        raise SettingsInvalid("git is not installed", hint="Install git on this machine.") from error
     except subprocess.TimeoutExpired as error:
         raise SettingsInvalid(f"git {arguments[0]} takes more than {TIMEOUT_S} s") from error
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip()[-300:]
-        raise SettingsInvalid(f"git {arguments[0]}: {said}", hint="Is this the repository, with its whole history?")
+        raise SettingsInvalid(
+            f"git {arguments[0]}: {said}", hint="Check that this is the repository with its whole history."
+        )
     return done.stdout
 
 
 def is_none(commit: str) -> bool:
-    """Whether it is the id of no commit, all zeros: what a forge names where a branch was not there before."""
+    """Whether an id is all zeros, which a forge sends as the commit before a new branch."""
     return bool(_COMMIT.fullmatch(commit)) and not commit.strip("0")
 
 
 def commit(repo: Path, name: str) -> str | None:
-    """The full id of a commit that is here; None where it is not. Raises SettingsInvalid for anything but a full id:
-    a branch's name can mean another commit by now."""
+    """The full id of a commit if it is here, else None. Raises SettingsInvalid for anything but a full id, since a
+    branch can have moved to another commit."""
     if not _COMMIT.fullmatch(name):
-        raise SettingsInvalid(f"{name[:80]!r} is no commit", hint="Give its full id, 40 hexadecimal digits.")
+        raise SettingsInvalid(f"{name[:80]!r} is not a commit id", hint="Give its full id, 40 hexadecimal digits.")
     try:
         return git(repo, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}").decode().strip()
     except SettingsInvalid:
@@ -47,9 +49,9 @@ def commit(repo: Path, name: str) -> str | None:
 
 
 def merge_base(repo: Path, one: str, other: str) -> str:
-    """Where two histories part. Raises SettingsInvalid where they have nothing in common, or it is not here."""
+    """The last common commit of two histories. Raises SettingsInvalid if there is none, or if it is not here."""
     if git(repo, "rev-parse", "--is-shallow-repository").strip() == b"true":
-        raise SettingsInvalid("only a part of the history is here", hint="Check out all of it: fetch-depth: 0.")
+        raise SettingsInvalid("only a part of the history is here", hint="Check out the whole history: fetch-depth: 0.")
     return git(repo, "merge-base", one, other).decode().strip()
 
 
@@ -62,5 +64,7 @@ def blob(repo: Path, identity: str, limit: int) -> bytes:
     """A file's content. Raises SettingsInvalid for one that is larger."""
     size = int(git(repo, "cat-file", "-s", identity))
     if size > limit:
-        raise SettingsInvalid(f"it has {size} bytes; at most {limit} are read", hint="A spec names its data.")
+        raise SettingsInvalid(
+            f"it has {size} bytes; at most {limit} are read", hint="Name the data in the spec, do not include it."
+        )
     return git(repo, "cat-file", "blob", identity)

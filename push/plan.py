@@ -1,4 +1,4 @@
-"""The plan of a pull request: what its specs would do, need and cost. Read-only, and no cluster is asked."""
+"""The plan of a pull request: what its specs would do, need and cost. Read-only, and without a cluster."""
 
 from pathlib import Path
 
@@ -13,12 +13,12 @@ from push.escape import block, code, one_line
 from push.specs import specs_of
 
 MOST_CHARACTERS = 60_000
-"""A comment has at most 65,536 (https://docs.github.com/rest/issues/comments)."""
-NO_CONFIG = "The protected configuration is not here (a fork's pull request): limits and price are checked on the push."
+"""Characters. A comment has at most 65,536 (https://docs.github.com/rest/issues/comments)."""
+NO_CONFIG = "The protected configuration is not here (a fork's pull request): the push checks limits and price."
 
 
 def comment(repo: Path, change: Change, config: Config | None) -> tuple[str, str]:
-    """The plan as Markdown, and what is wrong with it, if anything: the check fails then."""
+    """The plan as Markdown, and the reason why the check fails, or an empty text."""
     lines = ["### finetune-run: plan", ""]
     try:
         found = specs_of(repo, change, config)
@@ -33,7 +33,7 @@ def comment(repo: Path, change: Change, config: Config | None) -> tuple[str, str
         lines += ["", NO_CONFIG]
     text = "\n".join(lines)
     if len(text) > MOST_CHARACTERS:
-        text = "\n".join(["### finetune-run: plan", "", "The plan is too long for a comment; the log has it."])
+        text = "\n".join(["### finetune-run: plan", "", "The plan is too long for a comment; see the log."])
     return text + "\n", wrong
 
 
@@ -47,7 +47,7 @@ def _plan(found: list[tuple[Changed, JobSpec]], config: Config | None) -> list[s
     lines += ["", _where(config), ""] if config else [""]
     for one, spec in found:
         hourly = config.price_per_hour if config else None
-        lines += ["<details><summary>What it needs</summary>", "", code(one.name), ""]
+        lines += ["<details><summary>Requirements</summary>", "", code(one.name), ""]
         lines += [block("\n".join(needs(spec, GPUS[card] if card else None, hourly))), "", "</details>", ""]
     return lines
 
@@ -55,14 +55,14 @@ def _plan(found: list[tuple[Changed, JobSpec]], config: Config | None) -> list[s
 def row(one: Changed, spec: JobSpec, found: price.Estimate) -> str:
     """A line of the table."""
     memory = f"{found.vram / 1e9:.1f} GB" if found.vram else ""
-    hours = f"{found.seconds / 3600:.1f} h" if found.seconds is not None else "not known"
-    cost = f"{found.price:.2f}" if found.price is not None else "not known"
+    hours = f"{found.seconds / 3600:.1f} h" if found.seconds is not None else "unknown"
+    cost = f"{found.price:.2f}" if found.price is not None else "unknown"
     return f"| {code(one.name)} | {code(one_line(spec.model.id, 80))} | {memory} | {hours} | {cost} |"
 
 
 def _where(config: Config) -> str:
     spot = ", on spot nodes" if config.spot else ""
-    return f"GPU: {code(config.gpu)}{spot}. Times and prices are estimates, and at most the listed steps are counted."
+    return f"GPU: {code(config.gpu)}{spot}. Times and prices are estimates for at most the listed steps."
 
 
 def _too_dear(found: list[tuple[Changed, JobSpec]], config: Config | None) -> str:

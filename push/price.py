@@ -1,4 +1,4 @@
-"""What a run is estimated to cost: the time that job/predict expects, at the configured price of an hour."""
+"""Estimates the price of a run: the time that job/predict expects, at the configured price per hour."""
 
 from job.artifacts import Frozen
 from job.errors import SpecInvalid
@@ -10,7 +10,7 @@ from push.config import Config
 
 
 class Estimate(Frozen):
-    """None: not known, and `why` says why."""
+    """Values are None if unknown; `why` gives the reason."""
 
     seconds: float | None
     price: float | None
@@ -19,7 +19,7 @@ class Estimate(Frozen):
 
 
 def estimate(spec: JobSpec, card: str | None, config: Config | None) -> Estimate:
-    """From the spec and the model's config.json alone."""
+    """The estimate, from the spec and the model's config.json alone."""
     model, unknown = anatomy_here(spec)
     if model is None:
         return Estimate(seconds=None, price=None, vram=None, why=unknown)
@@ -28,9 +28,7 @@ def estimate(spec: JobSpec, card: str | None, config: Config | None) -> Estimate
     hourly = config.price_per_hour if config else None
     why = ""
     if seconds is None:
-        why = (
-            "the number of steps is not known (set training.max_steps or dataset.limit)" if card else "no GPU is named"
-        )
+        why = "the number of steps is unknown (set training.max_steps or dataset.limit)" if card else "no GPU is named"
     return Estimate(
         seconds=seconds,
         price=seconds / 3600 * hourly if seconds is not None and hourly else None,
@@ -40,15 +38,17 @@ def estimate(spec: JobSpec, card: str | None, config: Config | None) -> Estimate
 
 
 def check(found: dict[str, Estimate], config: Config) -> None:
-    """Raises SpecInvalid where the runs of a push are too dear together, or one cannot be estimated."""
+    """Raises SpecInvalid if the runs of a push are too expensive together, or one has no estimate."""
     if config.max_price is None:
         return
-    unknown = [f"{name}: what it costs is not known: {one.why}" for name, one in found.items() if one.price is None]
+    unknown = [f"{name}: its price is unknown: {one.why}" for name, one in found.items() if one.price is None]
     if unknown:
-        raise SpecInvalid("\n".join(unknown), hint="The configuration has a price limit, so nothing was sent.")
+        raise SpecInvalid(
+            "\n".join(unknown), hint="Nothing was sent, since the configuration has a price limit (max_price)."
+        )
     total = sum(one.price or 0 for one in found.values())
     if total > config.max_price:
         raise SpecInvalid(
-            f"the runs would cost {total:.2f}, and at most {config.max_price:g} is allowed (max_price)",
-            hint="Push fewer, or smaller ones: fewer steps, fewer types. Nothing was sent.",
+            f"the runs would cost {total:.2f}, but at most {config.max_price:g} is allowed (max_price)",
+            hint="Nothing was sent. Push fewer or smaller runs: fewer steps, fewer types.",
         )

@@ -1,4 +1,4 @@
-"""Tells commits how their runs are doing: from the Jobs' annotations to GitHub's commit statuses, each change once.
+"""Reports runs to their commits: from the Jobs' annotations to GitHub's commit statuses, each change once.
 
 https://docs.github.com/rest/commits/statuses: the token needs `statuses: write`, and a description has at most 140
 characters.
@@ -20,7 +20,7 @@ from push.summary import state
 
 TIMEOUT_S = 20.0
 _NO_SUCH_COMMIT = 422
-"""What GitHub answers for a commit that it does not have. (404: the token may not see the repository.)"""
+"""GitHub's answer for an unknown commit. (404: the token cannot read the repository.)"""
 _STATES = {"complete": "success", "failed": "failure"}
 
 
@@ -32,7 +32,7 @@ class Forge(Frozen):
     token: str
 
     def tell(self, commit: str, body: Mapping[str, str]) -> None:
-        """Sets a status; a commit that is not there any more needs none. Raises AccessDenied, ClusterUnreachable."""
+        """Sets a status; a commit that no longer exists needs none. Raises AccessDenied, ClusterUnreachable."""
         import urllib3
 
         url = f"{self.api}/repos/{self.repository}/statuses/{commit}"
@@ -50,12 +50,12 @@ class Forge(Frozen):
         if reply.status >= 300 and reply.status != _NO_SUCH_COMMIT:
             raise AccessDenied(
                 f"{self.api} answers {reply.status} to a status of {commit[:12]}",
-                hint="The token needs `statuses: write`.",
+                hint="Give the token `statuses: write`.",
             )
 
 
 def forge_of(environ: Mapping[str, str]) -> Forge | None:
-    """None where there is no token. Raises SettingsInvalid."""
+    """The API, or None without a token. Raises SettingsInvalid."""
     token = environ.get("GITHUB_TOKEN", "").strip()
     if not token:
         return None
@@ -67,7 +67,7 @@ def forge_of(environ: Mapping[str, str]) -> Forge | None:
 
 
 def report(cluster: Cluster, repository: str, forge: Forge | None) -> list[tuple[str, Run]]:
-    """Every run that this repository has pushed, with its file, newest first; commits are told what is new."""
+    """Every run that this repository has pushed, with its file, newest first. Sets the statuses that have changed."""
     found = []
     for job in cluster.jobs(f"{SELECTOR},{PUSHED}=true"):
         notes = job["metadata"].get("annotations") or {}

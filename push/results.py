@@ -1,6 +1,6 @@
-"""What a complete run has made, for the page: its table of files, the course of its loss, and where the files are.
+"""The results of a complete run, for the page: its table of files, a plot of its loss, and where the files are.
 
-It is read from the run's store with this job's own credentials; where it has none, the page says only that.
+They are read from the run's store with this job's own credentials; without these, the page says so.
 """
 
 from collections.abc import Sequence
@@ -15,18 +15,18 @@ from k8s.results.download import manifest_of, store_of
 from push.escape import code, one_line
 
 MOST_POINTS = 60
-"""Of the plot: a page takes about a megabyte, and an eye no more."""
+"""Points of the plot: a page is limited to about a megabyte."""
 
 
 def results(run: Run) -> list[str]:
-    """Markdown, or nothing of a run that is not complete."""
+    """Lines of Markdown; none if the run is not complete."""
     if run.state != "complete":
         return []
     heading = ["", f"#### {run.name}", ""]
     try:
         manifest = manifest_of(store_of(run), run.id)
     except (JobError, LauncherError) as error:
-        return [*heading, f"Its results cannot be read from here: {code(one_line(error.message, 200))}"]
+        return [*heading, f"The results cannot be read from here: {code(one_line(error.message, 200))}"]
     return [*heading, *_table(manifest), *_plot(manifest), "", *(f"- {code(place)}" for place in manifest.places)]
 
 

@@ -1,4 +1,4 @@
-"""A changed file as a spec, and whether the protected configuration allows what it asks for."""
+"""Reads changed files as specs, and checks that the protected configuration allows them."""
 
 import os
 import tempfile
@@ -20,13 +20,13 @@ MOST_BYTES = 1 << 18
 
 
 def specs_of(repo: Path, change: Change, config: Config | None) -> list[tuple[Changed, JobSpec]]:
-    """Every changed spec, read and allowed. Raises SpecInvalid with all that is wrong with all of them, so that
-    nothing is sent where one is wrong."""
+    """Every changed spec, if all are valid and allowed. Raises SpecInvalid with every fault of all of them, so that
+    nothing is sent if one is wrong."""
     most = config.max_specs if config else 100
     if len(change.specs) > most:
         raise SpecInvalid(
-            f"{len(change.specs)} specs have changed, and at most {most} are taken (max_specs)",
-            hint="Push fewer at a time; nothing was sent.",
+            f"{len(change.specs)} specs have changed, but at most {most} are allowed (max_specs)",
+            hint="Nothing was sent. Push fewer at a time.",
         )
     found, faults = [], []
     for one in change.specs:
@@ -44,8 +44,8 @@ def specs_of(repo: Path, change: Change, config: Config | None) -> list[tuple[Ch
 
 
 def spec_of(repo: Path, one: Changed, config: Config | None) -> JobSpec:
-    """As the commit has it, whatever is checked out. Of the environment only secrets are looked at, so that one that
-    is written into a spec is found. Raises SpecInvalid, SettingsInvalid."""
+    """The spec in the commit, whatever is checked out. The environment is used only to find its secrets in a spec.
+    Raises SpecInvalid, SettingsInvalid."""
     environ = {name: value for name, value in os.environ.items() if not name.upper().startswith(PREFIX)}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "spec.yaml"
@@ -60,15 +60,15 @@ def spec_of(repo: Path, one: Changed, config: Config | None) -> JobSpec:
 
 
 def refusals(spec: JobSpec, config: Config) -> Iterator[str]:
-    """What the configuration does not allow, a sentence each."""
+    """The fields that the configuration does not allow, a sentence each."""
     for address in spec.publish.addresses:
         yield from _refused(address, config.publish)
     if spec.publish.hub and not spec.publish.hub.private and not config.publish.public:
         yield "publish.hub.private: a public repository is not allowed"
     if spec.run.store and spec.run.store.rstrip("/") != config.store:
-        yield f"run.store: it is set by the configuration ({config.store or 'a volume'}); leave it out"
+        yield f"run.store: the configuration sets it ({config.store or 'a volume'}); leave it out"
     if spec.run.id:
-        yield "run.id: a pushed run is named by its content; leave it out"
+        yield "run.id: a pushed run is named after its content; leave it out"
     for field, place, kind in _sources(spec):
         if kind not in config.sources:
             yield f"{field}: {place} is not allowed; allowed sources: {', '.join(config.sources)}"
@@ -88,14 +88,14 @@ def _refused(address: str, allowed: Targets) -> Iterator[str]:
 
 
 def local_paths(spec: JobSpec) -> Iterator[str]:
-    """What a plan without configuration, of a fork's pull request, would open on the machine that makes it."""
+    """The local paths that a plan without configuration (of a fork's pull request) would open on this machine."""
     for field, place, kind in _sources(spec):
         if kind == "path":
             yield f"{field}: {place} is a path, which only the protected configuration may allow"
 
 
 def within(place: str, prefixes: tuple[str, ...]) -> bool:
-    """Whether it is one of them or lies below one; `..` lies nowhere."""
+    """Whether a place is one of the prefixes or below one; a path with `..` never is."""
     parts = place.removeprefix("s3://").strip("/").split("/")
     if {"", ".", ".."} & set(parts):
         return False
@@ -103,7 +103,7 @@ def within(place: str, prefixes: tuple[str, ...]) -> bool:
 
 
 def _sources(spec: JobSpec) -> Iterator[tuple[str, str, Where]]:
-    """Each place that the run reads, with the field that names it."""
+    """Each place that the run reads, with its field and kind."""
     for field, place in (("model.id", spec.model.id), ("model.adapter", spec.model.adapter)):
         if place:
             yield field, place, model_place(place)

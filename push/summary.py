@@ -1,4 +1,4 @@
-"""The page that a workflow shows of what it has sent: a table with links."""
+"""The workflow's page about the runs that it has sent: a table with links."""
 
 from urllib.parse import quote
 
@@ -11,10 +11,10 @@ from push.escape import block, code, one_line
 from push.results import results
 from push.train import Sent, card
 
-_HOW = {"created": "sent", "again": "sent again, goes on from its store", "joined": "was there already"}
+_HOW = {"created": "sent", "again": "sent again, continues from its store", "joined": "existed already"}
 FIRST = (
-    "This is the first push of the branch: there is no commit to compare with, so nothing is sent. A later change of "
-    "a spec is; or name files by hand."
+    "This is the first push of the branch: there is no commit to compare with, so nothing is sent. Later changes of "
+    "specs are sent; or start a run by hand and name the files."
 )
 _KINDS = {"first": FIRST, "forced": "A force push: the branch's files before and after it were compared."}
 

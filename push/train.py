@@ -1,4 +1,4 @@
-"""Sends the specs of a push: all of them are ready before the first is sent, so one that is wrong stops all."""
+"""Sends the specs of a push: all are prepared before the first is sent, so a wrong one stops all."""
 
 import os
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from push.config import Config
 
 
 class Sent(NamedTuple):
-    """A spec and the run that it has become."""
+    """A spec and its run."""
 
     spec: Changed
     prepared: Prepared
@@ -29,7 +29,7 @@ Specs = list[tuple[Changed, JobSpec]]
 
 
 def send(cluster: Cluster, specs: Specs, config: Config, origin: Origin) -> list[Sent]:
-    """Raises SpecInvalid and the launcher's faults, before anything is sent where that can be known."""
+    """Sends all. Raises SpecInvalid and the launcher's errors, if possible before anything is sent."""
     ready = [(one, prepared(cluster, one, spec, config, origin)) for one, spec in specs]
     costs = {one.name: price.estimate(item.spec, card(item), config) for one, item in ready}
     price.check(costs, config)
@@ -47,12 +47,12 @@ def send(cluster: Cluster, specs: Specs, config: Config, origin: Origin) -> list
 
 
 def card(item: Prepared) -> str | None:
-    """The GPU whose hours are paid."""
+    """The GPU for the price."""
     return item.placement.gpus[0] if item.placement.gpus else None
 
 
 def prepared(cluster: Cluster, one: Changed, spec: JobSpec, config: Config, origin: Origin) -> Prepared:
-    """What would be sent. The pushed file decides the spec, and the configuration all else."""
+    """The run to send. The pushed file sets the spec, and the configuration everything else."""
 
     def wish(needs: int | None) -> Wish:
         return Wish.of(config.gpu, needs=needs, platform=config.platform, spot=config.spot)
@@ -83,12 +83,12 @@ def prepared(cluster: Cluster, one: Changed, spec: JobSpec, config: Config, orig
 
 
 def _unnamed(metadata: dict[str, Any]) -> dict[str, Any]:
-    """Under a name that is not taken: what is asked is only whether the cluster would take it."""
+    """The metadata with a new name: only to test whether the cluster would accept the object."""
     return metadata | {"name": f"{metadata['name'][:44].rstrip('-.')}-{os.urandom(3).hex()}"}
 
 
 def _mark(cluster: Cluster, name: str, origin: Origin) -> None:
-    """A run that was there already gets this commit too, so that its end is told there as well."""
+    """Adds this commit to a run that existed already, so that its end is reported there too."""
     notes = cluster.job(name)["metadata"].get("annotations") or {}
     ours = notes.get(REPOSITORY) == origin.repository
     commits = with_commit(notes.get(COMMIT, "") if ours else "", origin.commit)

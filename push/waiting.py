@@ -1,4 +1,4 @@
-"""Waiting for the runs of a push, and failing as the first that failed."""
+"""Waits for the runs of a push, and exits with the code of the first that failed."""
 
 import time
 from functools import partial
@@ -14,7 +14,7 @@ from push.summary import state
 
 
 def ends(cluster: Cluster, names: list[str], timeout_s: float | None) -> dict[str, Run]:
-    """Every run at its end, or as it is when the time is over: they go on by themselves."""
+    """Every run at its end, or its state when the time is over: the runs go on by themselves."""
     found = {}
     until = None if timeout_s is None else time.monotonic() + timeout_s
     for name in dict.fromkeys(names):
@@ -31,7 +31,7 @@ def ends(cluster: Cluster, names: list[str], timeout_s: float | None) -> dict[st
 
 
 def _unheard(event: Event) -> None:
-    """Logs are not followed here: they would be in everybody's sight who may read the workflow's."""
+    """Ignores logs: everybody who can read the workflow's log would see them."""
 
 
 def _say(name: str, text: str) -> None:
@@ -49,4 +49,6 @@ def check(names: list[str], found: dict[str, Run]) -> None:
     if codes:
         raise RunAborted("a run ended without an exit code", hint="`finetune-run status NAME` shows its pods.")
     if missing := set(names) - set(found):
-        raise WaitedTooLong(f"{', '.join(sorted(missing))}: not over yet; they go on", hint="`report` tells their end.")
+        raise WaitedTooLong(
+            f"{', '.join(sorted(missing))}: not finished yet; they go on", hint="`report` shows when they end."
+        )

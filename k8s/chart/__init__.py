@@ -1,1 +1,1 @@
-"""What the Helm chart has of Python: values, schema, placement, the Job's constant part."""
+"""The parts of the Helm chart that are generated from Python: values, schema, placement, the Job's constant part."""

@@ -1,4 +1,4 @@
-"""The chart's values that make it send what the launcher would (`launch --emit values`)."""
+"""The chart's values for the same run as the launcher's (`launch --emit values`)."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +12,7 @@ from k8s.manifest.sweep import Index
 
 
 def values_of(settings: Settings, spec: JobSpec, sweep: Sequence[Index] = ()) -> dict[str, Any]:
-    """The values with which the chart sends the same Job and ConfigMap, but for their names."""
+    """The values with which the chart sends the same Job and ConfigMap, except for their names."""
     size = settings.resources
     found: dict[str, Any] = {
         "spec": spec.model_dump(mode="json", exclude_unset=True),
@@ -62,7 +62,7 @@ def _image(reference: str) -> dict[str, str]:
 
 
 def _set(values: dict[str, Any]) -> dict[str, Any]:
-    """Without what says nothing, or what the default says. The spec stays as it is: its nulls count."""
+    """The values without empty ones and defaults. The spec is unchanged: its nulls matter."""
     found = {}
     for name, value in values.items():
         if name != "spec" and isinstance(value, dict):

@@ -1,5 +1,5 @@
-"""What in the chart is written from Python: by the path within helm/finetune-run, its text. scripts/chart.py writes
-them; a test proves that writing them again changes nothing."""
+"""The generated files of the chart: text by path within helm/finetune-run. scripts/chart.py writes them; a test proves
+that writing them again changes nothing."""
 
 import json
 import re
@@ -28,7 +28,7 @@ EXAMPLE = """
 
 
 def files(readme: str) -> dict[str, str]:
-    """`readme`: the README as it is, in which the table is renewed."""
+    """`readme`: the current README, in which the table is replaced."""
     return {
         "files/job.yaml": WRITTEN.format(source="k8s/manifest/base.py") + text_of([job_table()]),
         "files/placement.yaml": WRITTEN.format(source="k8s/placement/platforms and k8s/placement/gpu_names.py")
@@ -85,7 +85,7 @@ def _shown(value: Any) -> str:
 
 
 def rows(values: BaseModel, prefix: str = "") -> Iterator[tuple[str, str, str]]:
-    """Of the README's table: name, default, what it is."""
+    """Rows of the README's table: name, default, description."""
     for name, field in type(values).model_fields.items():
         value, key = getattr(values, name), prefix + (field.alias or name)
         what = " ".join((field.description or "").split())

@@ -1,4 +1,4 @@
-"""The JSON Schema of the chart's values (draft 7, which every Helm reads)."""
+"""The JSON Schema of the chart's values (draft 7, which every version of Helm supports)."""
 
 import json
 from typing import Any
@@ -9,10 +9,10 @@ from job.spec.schema import schema as spec_schema
 from k8s.chart.values import ChartValues
 
 NUMBER = r"^[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?$"
-"""`--set` makes a text of 2e-4, of 0.1 and of 012; the job reads them as numbers."""
+"""`--set` turns 2e-4, 0.1 and 012 into texts; the job reads them as numbers."""
 UNSEEN = {
-    "enabled": {"type": "boolean", "description": "For the condition of a chart above this one."},
-    "global": {"type": "object", "description": "What Helm hands down to every chart; not read here."},
+    "enabled": {"type": "boolean", "description": "For the condition of a parent chart."},
+    "global": {"type": "object", "description": "Helm's global values; not used here."},
 }
 
 
@@ -22,7 +22,8 @@ class _Plain(GenerateJsonSchema):
 
 
 def schema() -> dict[str, Any]:
-    """Of values.yaml. The spec's model and dataset may be missing: the template says so, and `helm lint` passes."""
+    """The schema of values.yaml. The spec's model and dataset may be missing, so that `helm lint` passes; the template
+    reports that."""
     made = ChartValues.model_json_schema(by_alias=True, schema_generator=_Plain)
     spec = spec_schema()
     named = {name: _numbers(one) for name, one in spec.pop("$defs").items()}
@@ -39,12 +40,12 @@ def schema() -> dict[str, Any]:
 
 
 def _closed(node: dict[str, Any]) -> dict[str, Any]:
-    """Names that follow no pattern are refused; pydantic leaves that out."""
+    """Refuses names that match no pattern, which pydantic leaves out."""
     return node | ({"additionalProperties": False} if "patternProperties" in node else {})
 
 
 def _numbers(node: Any) -> Any:
-    """The same, but a number may stand there as a text."""
+    """The schema with numbers also allowed as texts."""
     if isinstance(node, list):
         return [_numbers(one) for one in node]
     if not isinstance(node, dict):

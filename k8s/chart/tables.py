@@ -1,8 +1,7 @@
-"""What the chart reads of this package, so that both doors send the same Job: the constant part, and the placement.
+"""The tables that the chart reads, so that both entry points send the same Job: the constant part, and the placement.
 
-For given platforms, `place()` without nodes and the chart's templates put the same terms and tolerations together from
-this: for each platform, and each GPU that is named, its term, with what makes it a whole card and the platform's spot
-term behind it.
+For given platforms, `place()` without nodes and the chart's templates build the same terms and tolerations from this:
+for each platform and GPU, its term, followed by the requirements of a whole card and the platform's spot term.
 """
 
 from typing import Any
@@ -15,7 +14,7 @@ from k8s.placement.place import Placement
 from k8s.placement.platforms import PLATFORMS, PlatformName
 
 PROFILE = "PROFILE"
-"""Stands for the MIG profile."""
+"""Placeholder for the MIG profile."""
 _ANY = Expression("", "Exists")
 KINDS: dict[str, tuple[Kind, ...]] = {
     "whole": (Kind("whole", GPU),),
@@ -24,7 +23,7 @@ KINDS: dict[str, tuple[Kind, ...]] = {
     "sharedSingle": (Kind("shared", GPU),),
     "migSingle": (Kind("mig", GPU, PROFILE),),
 }
-"""What the chart can ask for. Each is the first that the platform has; `…Single`: under the name of whole cards."""
+"""What the chart can request: the first kind that the platform offers; `…Single`: under the name of whole cards."""
 
 
 def job_table() -> dict[str, Any]:
@@ -33,8 +32,8 @@ def job_table() -> dict[str, Any]:
 
 
 def placement_table() -> dict[str, Any]:
-    """`whole`: behind every term for a whole card. By platform: `spot`, `tolerations`, `spotTolerations`, `resources`
-    of each kind, and of each GPU and kind the requirements. With `custom` the label that the user names comes first.
+    """`whole`: added to every term for a whole card. By platform: `spot`, `tolerations`, `spotTolerations`, `resources`
+    of each kind, and of each GPU and kind the requirements. With `custom`, the user's label comes first.
     """
     return {"whole": _written(WHOLE), "platforms": {platform: _one(platform) for platform in PLATFORMS}}
 
@@ -54,7 +53,7 @@ def _one(platform: PlatformName) -> dict[str, Any]:
 
 
 def _kind(platform: PlatformName, gpu: str, name: str) -> Kind | None:
-    """The first way that there is; no slices of a card that cannot be sliced."""
+    """The first kind that the platform offers; None for slices of a card that has none."""
     if name.startswith("mig") and not GPU_NAMES[gpu].mig:
         return None
     return next((kind for kind in KINDS[name] if PLATFORMS[platform].term(gpu, kind, _named(platform))), None)
@@ -78,7 +77,7 @@ def _written(wanted: Term) -> list[dict[str, Any]]:
 
 
 def placement_values(placement: Placement) -> dict[str, Any]:
-    """The chart's values that give the same terms, tolerations and resource."""
+    """The chart's values for the same terms, tolerations and resource."""
     known = [one for platform in placement.platforms for one in PLATFORMS[platform].tolerations(placement.on_spot)]
     more = [one.manifest() for one in placement.tolerations if one not in known]
     found: dict[str, Any] = {"gpu": _one_or_all(placement.gpus) or "none"}

@@ -29,7 +29,7 @@ from k8s.output import Output, result, say
 
 _POD, _SECRETS, _END = "Pod", "Secrets and volumes", "Afterwards"
 IfExists = Literal["join", "fail", "new"]
-_HOW = {"created": "submitted", "again": "submitted again; its work is in the store", "joined": "it is there already"}
+_HOW = {"created": "submitted", "again": "submitted again; finished work is in the store", "joined": "exists already"}
 
 
 def _pod(help: str, *names: str, panel: str = _POD, **more: Any) -> Any:
@@ -43,8 +43,8 @@ def launch(
     spec: SpecFile = None,
     sets: Sets = None,
     sweeps: Sweeps = None,
-    parallel: Annotated[int, _pod("How many runs of a sweep at a time.", panel="What")] = 1,
-    name: Annotated[str | None, _pod("The run's name; a hash is put behind it.", panel="What")] = None,
+    parallel: Annotated[int, _pod("How many runs of a sweep run at a time.", panel="What")] = 1,
+    name: Annotated[str | None, _pod("The run's name; a hash is appended.", panel="What")] = None,
     context: Context = None,
     namespace: Namespace = None,
     platform: Platform = None,
@@ -54,43 +54,47 @@ def launch(
     mig: Mig = "",
     tolerations: Tolerations = None,
     image: Annotated[str | None, _pod("The job's image, best by digest.", envvar="FINETUNE_IMAGE")] = None,
-    pull_secrets: Annotated[list[str] | None, _pod("A Secret to pull it with.", "--pull-secret")] = None,
-    pull_policy: Annotated[str, _pod("Always, IfNotPresent or Never.")] = "IfNotPresent",
-    cpu: Annotated[float | None, _pod("Cores to ask for.")] = None,
-    memory: Annotated[str | None, _pod("Memory, e.g. 14Gi; else predicted.")] = None,
-    disk: Annotated[str | None, _pod("Disk of the node, e.g. 60Gi; else predicted.")] = None,
-    scratch: Annotated[str | None, _pod("The work directory on a volume of this size instead.")] = None,
-    scratch_class: Annotated[str | None, _pod("Its storage class.")] = None,
-    queue: Annotated[str | None, _pod("Kueue's LocalQueue.")] = None,
-    service_account: Annotated[str | None, _pod("For a workload identity.")] = None,
-    priority_class: Annotated[str | None, _pod("A priority class.")] = None,
+    pull_secrets: Annotated[list[str] | None, _pod("A Secret for pulling the image.", "--pull-secret")] = None,
+    pull_policy: Annotated[str, _pod("When to pull the image: Always, IfNotPresent or Never.")] = "IfNotPresent",
+    cpu: Annotated[float | None, _pod("CPU cores to request.")] = None,
+    memory: Annotated[str | None, _pod("Memory, e.g. 14Gi; default: predicted.")] = None,
+    disk: Annotated[str | None, _pod("Disk of the node, e.g. 60Gi; default: predicted.")] = None,
+    scratch: Annotated[str | None, _pod("Put the work directory on a volume of this size.")] = None,
+    scratch_class: Annotated[str | None, _pod("Storage class of the scratch volume.")] = None,
+    queue: Annotated[str | None, _pod("LocalQueue of Kueue.")] = None,
+    service_account: Annotated[str | None, _pod("Kubernetes service account, e.g. for workload identity.")] = None,
+    priority_class: Annotated[str | None, _pod("PriorityClass of the pod.")] = None,
     runtime_class: Annotated[str | None, _pod("Runtime class, e.g. nvidia: k3s and RKE2 need it for a GPU.")] = None,
     node_selector: Annotated[list[str] | None, _pod("NAME=value that the node must have.", "--node-selector")] = None,
-    affinity: Annotated[Path | None, _pod("A YAML file: affinity to pods, preferred nodes.")] = None,
-    user: Annotated[int, _pod("User and group id; 0: the platform sets them.", show_default=True)] = 10001,
-    grace: Annotated[int, _pod("Seconds to save a checkpoint when it is stopped.", show_default=True)] = 120,
-    deadline: Annotated[int | None, _pod("Seconds after which it is ended, pending or not.")] = None,
+    affinity: Annotated[Path | None, _pod("A YAML file with affinity to pods or preferred nodes.")] = None,
+    user: Annotated[int, _pod("User and group id; 0: set by the platform.", show_default=True)] = 10001,
+    grace: Annotated[int, _pod("Seconds to save a checkpoint when the pod is stopped.", show_default=True)] = 120,
+    deadline: Annotated[int | None, _pod("Seconds after which the run is ended, even if pending.")] = None,
     ttl: Annotated[int, _pod("Days after which the finished Job is deleted.", show_default=True)] = 7,
     labels: Annotated[list[str] | None, _pod("NAME=value", "--label")] = None,
     annotations: Annotated[list[str] | None, _pod("NAME=value", "--annotation")] = None,
-    env: Annotated[list[str] | None, _pod("NAME=value for the pod; no secrets.", "--env", panel=_SECRETS)] = None,
+    env: Annotated[
+        list[str] | None, _pod("NAME=value: a variable of the pod, not a secret.", "--env", panel=_SECRETS)
+    ] = None,
     env_secrets: Annotated[
-        list[str] | None, _pod("A Secret whose keys are variables.", "--secret", panel=_SECRETS)
+        list[str] | None, _pod("A Secret whose keys become variables.", "--secret", panel=_SECRETS)
     ] = None,
-    secret_files: Annotated[list[str] | None, _pod("SECRET=/path: a mount.", "--secret-file", panel=_SECRETS)] = None,
-    store_pvc: Annotated[str | None, _pod("A volume claim for the run store.", panel=_SECRETS)] = None,
-    cache_pvc: Annotated[str | None, _pod("A volume claim for the model cache.", panel=_SECRETS)] = None,
-    https_proxy: Annotated[str | None, _pod("A proxy.", panel=_SECRETS)] = None,
-    http_proxy: Annotated[str | None, _pod("A proxy.", panel=_SECRETS)] = None,
-    no_proxy: Annotated[str | None, _pod("Hosts without it.", panel=_SECRETS)] = None,
-    ca: Annotated[str | None, _pod("CONFIGMAP/KEY with the certificates to trust.", panel=_SECRETS)] = None,
-    if_exists: Annotated[IfExists, _pod("Where the same run is there.", panel=_END, show_default=True)] = "join",
-    dry_run: Annotated[bool, _pod("Print it, for kubectl apply -f -.", "--dry-run", panel=_END)] = False,
-    emit: Annotated[Literal["values"] | None, _pod("Print the Helm chart's values for it instead.", panel=_END)] = None,
+    secret_files: Annotated[
+        list[str] | None, _pod("SECRET=/path: mount a Secret as a folder.", "--secret-file", panel=_SECRETS)
+    ] = None,
+    store_pvc: Annotated[str | None, _pod("PersistentVolumeClaim for the run store.", panel=_SECRETS)] = None,
+    cache_pvc: Annotated[str | None, _pod("PersistentVolumeClaim for the model cache.", panel=_SECRETS)] = None,
+    https_proxy: Annotated[str | None, _pod("HTTPS proxy URL.", panel=_SECRETS)] = None,
+    http_proxy: Annotated[str | None, _pod("HTTP proxy URL.", panel=_SECRETS)] = None,
+    no_proxy: Annotated[str | None, _pod("Hosts that bypass the proxy.", panel=_SECRETS)] = None,
+    ca: Annotated[str | None, _pod("CONFIGMAP/KEY with all certificates to trust.", panel=_SECRETS)] = None,
+    if_exists: Annotated[IfExists, _pod("If the same run exists.", panel=_END, show_default=True)] = "join",
+    dry_run: Annotated[bool, _pod("Print the objects, for `kubectl apply -f -`.", "--dry-run", panel=_END)] = False,
+    emit: Annotated[Literal["values"] | None, _pod("Print the Helm chart's values for this run.", panel=_END)] = None,
     follow: Annotated[
-        bool | None, _pod("Show its log to the end; the default on a terminal.", "--follow/--detach", panel=_END)
+        bool | None, _pod("Show the log to the end; default on a terminal.", "--follow/--detach", panel=_END)
     ] = None,
-    wait: Annotated[bool, _pod("Wait for its end without its log.", "--wait", panel=_END)] = False,
+    wait: Annotated[bool, _pod("Wait for the end, without the log.", "--wait", panel=_END)] = False,
     timeout: Timeout = None,
     output: Shown = Output.table,
 ) -> None:
@@ -185,10 +189,10 @@ def plan(
     shared: Shared = False,
     mig: Mig = "",
     tolerations: Tolerations = None,
-    price: Annotated[float | None, typer.Option(help="What the GPU costs an hour.", show_default=False)] = None,
+    price: Annotated[float | None, typer.Option(help="Price of the GPU per hour.", show_default=False)] = None,
     output: Shown = Output.table,
 ) -> None:
-    """Show what a run would do and need, and where it would go, without sending anything.
+    """Show what a run would do and need, and where it would run, without sending anything.
 
     Example: `finetune-run plan --spec my.yaml --gpu t4 --price 0.35`
     """
@@ -214,7 +218,7 @@ def plan(
 def _wish(
     gpu: str, platform: str | None, label: str | None, spot: bool, shared: bool, mig: str, tolerations: list[str]
 ) -> Any:
-    """The wish, as soon as it is known how much VRAM the run takes."""
+    """A function that makes the wish from the predicted VRAM."""
     from k8s.manifest.parse import toleration
     from k8s.placement.wish import Wish
 
@@ -233,19 +237,19 @@ def _namespace(named: str | None) -> dict[str, Any]:
 
 
 def _show(prepared: Any) -> None:
-    """The plan in a few lines, and what the user should know."""
+    """Prints the plan in a few lines, and the notes."""
     size, placement = prepared.settings.resources, prepared.placement
     runs = f"{len(prepared.sweep)} runs" if prepared.sweep else "one run"
     vram = ""
     if prepared.vram and placement.memory:
         vram = f" ({prepared.vram / 1e9:.1f} of {placement.memory / 1e9:.1f} GB VRAM)"
     say(
-        f"{runs} of {prepared.spec.model.id} on {', '.join(placement.gpus) or 'the CPU'}{vram}; asks for "
+        f"{runs} of {prepared.spec.model.id} on {', '.join(placement.gpus) or 'the CPU'}{vram}; requests "
         f"{size.cpu:g} CPU, {size.memory / 2**30:.0f} GiB memory, {size.disk / 2**30:.0f} GiB disk"
     )
     if placement.nodes:
         more = " …" if len(placement.nodes) > 5 else ""
-        say(f"nodes that fit now: {', '.join(placement.nodes[:5])}{more}", style="dim")
+        say(f"suitable nodes now: {', '.join(placement.nodes[:5])}{more}", style="dim")
     for note in prepared.notes:
         say(f"note: {note}", style="warn")
 

@@ -22,13 +22,13 @@ def to_its_end(cluster: Any, name: str, *, logs: bool, timeout_s: float | None) 
         run = Follower(cluster, name, sink, lambda text: say(f"… {text}", style="dim"), logs=logs).run(timeout_s)
     except KeyboardInterrupt:
         close()
-        say(f"\n{name} goes on; `finetune-run logs -f {name}` comes back, `finetune-run cancel {name}` ends it")
+        say(f"\n{name} goes on; `finetune-run logs -f {name}` follows it again, `finetune-run cancel {name}` ends it")
         raise typer.Exit(130) from None
     finally:
         close()
     if run.state == "complete":
         say(
-            f"{name} is complete after {lasted(run.seconds)}; `finetune-run results {name}` brings the files",
+            f"{name} is complete after {lasted(run.seconds)}; `finetune-run results {name}` downloads the files",
             style="good",
         )
         return
@@ -37,7 +37,7 @@ def to_its_end(cluster: Any, name: str, *, logs: bool, timeout_s: float | None) 
         for line in last_words(cluster, name):
             say(line)
         raise typer.Exit(run.code)
-    raise RunAborted(f"{name} ended without an exit code: {run.why or 'its Job says nothing'}")
+    raise RunAborted(f"{name} ended without an exit code: {run.why or 'its Job gives no reason'}")
 
 
 def _sink() -> tuple[Any, Any]:
@@ -51,7 +51,7 @@ def _sink() -> tuple[Any, Any]:
 
 
 def list_runs(context: Context = None, namespace: Namespace = None, output: Shown = Output.table) -> None:
-    """List the runs of a namespace, newest first, Helm's too."""
+    """List the runs of a namespace, newest first, including those of the Helm chart."""
     from k8s.cluster.client import Cluster
     from k8s.cluster.runs import SELECTOR, run_of
 
@@ -62,7 +62,7 @@ def list_runs(context: Context = None, namespace: Namespace = None, output: Show
 
 
 def status(name: Name, context: Context = None, namespace: Namespace = None, output: Shown = Output.table) -> None:
-    """Show how a run is doing, what it waits for and how its pods ended."""
+    """Show a run's state, what it is waiting for and how its pods ended."""
     from k8s.cluster.client import Cluster
     from k8s.cluster.runs import exit_code, run_of
     from k8s.cluster.waiting import waiting_for
@@ -97,11 +97,11 @@ def status(name: Name, context: Context = None, namespace: Namespace = None, out
 
 def logs(
     name: Name,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="To the end of the run.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Follow the log to the end of the run.")] = False,
     context: Context = None,
     namespace: Namespace = None,
 ) -> None:
-    """Show a run's log: of its pods, or from its store where they are gone."""
+    """Show a run's log: from its pods, or from its store if they are gone."""
     from k8s.cluster.client import Cluster
     from k8s.cluster.follow import event_of
     from k8s.cluster.runs import run_of
@@ -145,7 +145,7 @@ def wait(name: Name, timeout: Timeout = None, context: Context = None, namespace
 
 def cancel(
     name: Name,
-    pause: Annotated[bool, typer.Option("--pause", help="Suspend it instead: `resume` lets it go on.")] = False,
+    pause: Annotated[bool, typer.Option("--pause", help="Suspend it instead; `resume` continues it.")] = False,
     context: Context = None,
     namespace: Namespace = None,
 ) -> None:
@@ -156,16 +156,16 @@ def cancel(
     cluster = Cluster(context, namespace)
     if pause:
         cluster.patch_job(name, {"spec": {"suspend": True}})
-        say(f"{name} is suspended; it saves a checkpoint. `finetune-run resume {name}` lets it go on", style="good")
+        say(f"{name} is suspended and saves a checkpoint; `finetune-run resume {name}` continues it", style="good")
         return
     cluster.delete_job(name)
     say(f"ending {name} …", style="dim")
     wait_until_gone(cluster, name)
-    say(f"{name} is gone; its work is in the store, and the same launch goes on from there", style="good")
+    say(f"{name} is deleted; its work is in the store, and launching it again continues from there", style="good")
 
 
 def resume(name: Name, context: Context = None, namespace: Namespace = None) -> None:
-    """Let a suspended run go on from its last checkpoint."""
+    """Continue a suspended run from its last checkpoint."""
     from k8s.cluster.client import Cluster
 
     Cluster(context, namespace).patch_job(name, {"spec": {"suspend": False}})
@@ -173,14 +173,14 @@ def resume(name: Name, context: Context = None, namespace: Namespace = None) -> 
 
 
 def gpus(context: Context = None, namespace: Namespace = None, output: Shown = Output.table) -> None:
-    """Show what GPUs this cluster offers, and what is free."""
+    """Show the GPUs that this cluster offers, and how many are free."""
     from k8s.cluster.client import Cluster
     from k8s.errors import AccessDenied
     from k8s.placement.inventory import offers
 
     nodes = Cluster(context, namespace).nodes()
     if nodes is None:
-        raise AccessDenied("nodes may not be read here", hint="k8s/rbac.yaml has a ClusterRole for that.")
+        raise AccessDenied("this user is not allowed to list nodes", hint="k8s/rbac.yaml has a ClusterRole for that.")
     found = offers(nodes)
     headings = ("GPU", "KIND", "SPOT", "NODES", "UNITS", "FREE", "")
     rows = [
@@ -211,7 +211,7 @@ def register(app: typer.Typer) -> None:
 
 
 def show_sweep(run: Run) -> None:
-    """Prints the table, with the best marked, as far as this user can read the store."""
+    """Prints the table of a sweep's runs with the best marked, if this user can read the store."""
     from job.errors import JobError
     from k8s.errors import LauncherError
     from k8s.output import say, table

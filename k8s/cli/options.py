@@ -11,9 +11,9 @@ from k8s.placement.platforms import PLATFORMS
 _WHERE, _RUN, _GPU = "Where", "What", "GPU"
 Context = Annotated[str | None, typer.Option(help="A context of the kubeconfig.", rich_help_panel=_WHERE)]
 Namespace = Annotated[str | None, typer.Option("--namespace", "-n", help="A namespace.", rich_help_panel=_WHERE)]
-Shown = Annotated[Output, typer.Option("--output", "-o", help="How results are printed.")]
+Shown = Annotated[Output, typer.Option("--output", "-o", help="Format of the output.")]
 Name = Annotated[str, typer.Argument(help="The run's name, as `list` shows it.", show_default=False)]
-Timeout = Annotated[float | None, typer.Option(help="Seconds to wait at most; the run goes on.", show_default=False)]
+Timeout = Annotated[float | None, typer.Option(help="Seconds to wait; the run goes on afterwards.", show_default=False)]
 SpecFile = Annotated[
     Path | None,
     typer.Option("--spec", help="The job spec: a YAML or JSON file.", rich_help_panel=_RUN, show_default=False),
@@ -26,21 +26,23 @@ Sets = Annotated[
 ]
 Sweeps = Annotated[
     list[str] | None,
-    typer.Option("--sweep", help="Values to try, a run each: lora.r=8,16", rich_help_panel=_RUN),
+    typer.Option("--sweep", help="Values to try, one run for each: lora.r=8,16", rich_help_panel=_RUN),
 ]
 Gpu = Annotated[str, typer.Option(help="t4, l4, a100, …; several: t4,l4; auto: the smallest that fits; none: the CPU")]
 Platform = Annotated[
     str | None,
-    typer.Option(help=f"{', '.join(PLATFORMS)}: instead of looking.", rich_help_panel=_GPU, show_default=False),
+    typer.Option(help=f"{', '.join(PLATFORMS)}; default: detected.", rich_help_panel=_GPU, show_default=False),
 ]  # fmt: skip
 Label = Annotated[
     str | None,
-    typer.Option("--gpu-label", help="key=value: the label that tells GPUs apart here.", rich_help_panel=_GPU),
+    typer.Option(
+        "--gpu-label", help="key=value: the label that identifies the GPU in this cluster.", rich_help_panel=_GPU
+    ),
 ]
-Spot = Annotated[bool, typer.Option("--spot", help="On spot nodes.", rich_help_panel=_GPU)]
-Shared = Annotated[bool, typer.Option("--shared", help="A time-sliced share of a card.", rich_help_panel=_GPU)]
-Mig = Annotated[str, typer.Option(help="A MIG slice: 1g.5gb", rich_help_panel=_GPU)]
+Spot = Annotated[bool, typer.Option("--spot", help="Use spot nodes.", rich_help_panel=_GPU)]
+Shared = Annotated[bool, typer.Option("--shared", help="Use a time-sliced share of a card.", rich_help_panel=_GPU)]
+Mig = Annotated[str, typer.Option(help="Use a MIG slice, e.g. 1g.5gb.", rich_help_panel=_GPU)]
 Tolerations = Annotated[
     list[str] | None,
-    typer.Option("--toleration", help="key[=value][:effect] of another taint.", rich_help_panel=_GPU),
+    typer.Option("--toleration", help="key[=value][:effect] of a taint to tolerate.", rich_help_panel=_GPU),
 ]

@@ -13,16 +13,22 @@ from k8s.output import say
 
 def results(
     name: Name,
-    into: Annotated[Path | None, typer.Option("--into", help="The folder for the files; else the run's name.")] = None,
-    types: Annotated[list[str] | None, typer.Option("--type", "-t", help="Only these: q4_k_m, document, …")] = None,
-    index: Annotated[int, typer.Option(help="Which run of a sweep; else the best.", show_default=False)] = -1,
-    store_pvc: Annotated[str | None, typer.Option(help="Read the store on this claim, through a pod.")] = None,
-    store: Annotated[str | None, typer.Option(help="Read the store here: s3://… or a mounted folder.")] = None,
+    into: Annotated[
+        Path | None, typer.Option("--into", help="The folder for the files; default: the run's name.")
+    ] = None,
+    types: Annotated[
+        list[str] | None, typer.Option("--type", "-t", help="Only files of this type: q4_k_m, document, …")
+    ] = None,
+    index: Annotated[
+        int, typer.Option(help="Number of the run in a sweep; default: the best.", show_default=False)
+    ] = -1,
+    store_pvc: Annotated[str | None, typer.Option(help="Read the store from this volume claim, through a pod.")] = None,
+    store: Annotated[str | None, typer.Option(help="Address of the store: s3://… or a mounted folder.")] = None,
     image: Annotated[str | None, typer.Option(envvar="FINETUNE_IMAGE", help="The reader pod's image.")] = None,
     context: Context = None,
     namespace: Namespace = None,
 ) -> None:
-    """Download a run's files from where its manifest says they are, verified.
+    """Download a run's files, as listed in its manifest, and verify them.
 
     Example: `finetune-run results quotes-1a2b3c4d --type q4_k_m --into models`
     """
@@ -36,7 +42,7 @@ def results(
     job = cluster.job(name)
     run = run_of(job, cluster.pods(name))
     if index >= len(run.ids):
-        raise SettingsInvalid(f"--index {index}: {name} has {len(run.ids)} runs", hint="They are counted from 0.")
+        raise SettingsInvalid(f"--index {index}: {name} has {len(run.ids)} runs", hint="Runs are counted from 0.")
     with _opened(cluster, run, job, store_pvc, store, image, store_of) as found:
         identity = run.ids[max(index, 0)]
         if run.indexes and index < 0:
@@ -56,7 +62,7 @@ def results(
 def _opened(
     cluster: Any, run: Any, job: Any, claim: str | None, store: str | None, image: str | None, store_of: Any
 ) -> Iterator[Any]:
-    """The store as it can be read: by this user, or through a pod that mounts its volume."""
+    """Opens the store, directly or through a pod that mounts its volume."""
     pod = job["spec"]["template"]["spec"]
     claims = {one["name"]: one.get("persistentVolumeClaim", {}).get("claimName") for one in pod["volumes"]}
     claim = claim or (None if store else claims.get("store"))

@@ -1,1 +1,1 @@
-"""The cluster: its API, runs, and what they say."""
+"""The cluster: its API, its runs, and their logs."""

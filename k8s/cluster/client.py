@@ -1,7 +1,7 @@
-"""The few calls to the Kubernetes API that the launcher makes, in JSON, with each failure translated.
+"""The calls to the Kubernetes API that the launcher makes, in JSON, with each failure translated.
 
-kubernetes.client brings the configuration, the credentials and the connection; its models are left out, since plain
-JSON is what `--dry-run` prints and what k8s/manifest/render.py makes.
+kubernetes.client provides configuration, credentials and connection. Its models are not used, since `--dry-run`
+prints plain JSON, which k8s/manifest/render.py makes.
 """
 
 import json
@@ -16,7 +16,7 @@ from k8s.placement.nodes import Node, node_of, quantity
 Object = dict[str, Any]
 TIMEOUT_S = 30
 ANSWERS_S = 10.0
-"""How long a server may take that does not answer at all, before it counts as unreachable."""
+"""Seconds without any answer, after which a server counts as unreachable."""
 PAGE = 500
 PODS_THAT_HOLD = "status.phase!=Succeeded,status.phase!=Failed"
 
@@ -25,12 +25,12 @@ class Cluster:
     """One cluster as one user sees it, and a namespace in it."""
 
     def __init__(self, context: str | None = None, namespace: str | None = None) -> None:
-        """From the kubeconfig, else from inside a pod. Raises ClusterUnreachable where there is neither."""
+        """From the kubeconfig, else from inside a pod. Raises ClusterUnreachable if there is neither."""
         from kubernetes import client, config
         from kubernetes.config import ConfigException
 
         load: Any = config
-        file = os.environ.get("KUBECONFIG") or None  # the library reads it when it is imported, and never again
+        file = os.environ.get("KUBECONFIG") or None  # the library reads it only when it is imported
         settings = client.Configuration()
         try:
             load.load_kube_config(config_file=file, context=context, client_configuration=settings)
@@ -39,7 +39,7 @@ class Cluster:
             default = named["context"].get("namespace")
         except (ConfigException, StopIteration, FileNotFoundError) as error:
             default = _in_cluster(settings, context, error)
-        settings.retries = False  # k8s/cluster/follow.py knows what to repeat
+        settings.retries = False  # k8s/cluster/follow.py decides what to repeat
         self.namespace = namespace or default or "default"
         self.server = settings.host
         self._api = client.ApiClient(settings)
@@ -47,7 +47,7 @@ class Cluster:
     # --- plain calls ---
 
     def call(self, verb: str, path: str, body: Any = None, **query: Any) -> Object:
-        """One request and its JSON. Raises what k8s/cluster/client_errors.py makes of a failure."""
+        """Sends one request and returns its JSON. Raises the errors of k8s/cluster/client_errors.py."""
         reply = self._request(verb, path, body, query, timeout=TIMEOUT_S)
         found: Object = json.loads(reply.data)
         return found
@@ -98,7 +98,7 @@ class Cluster:
             if not (token := page["metadata"].get("continue")):
                 return found
 
-    # --- what a run consists of ---
+    # --- the objects of a run ---
 
     def _batch(self, name: str = "") -> str:
         return f"/apis/batch/v1/namespaces/{self.namespace}/jobs" + (f"/{name}" if name else "")
@@ -119,12 +119,12 @@ class Cluster:
         return sorted(found, key=lambda pod: (pod["metadata"]["creationTimestamp"], pod["metadata"]["name"]))
 
     def events(self, uid: str) -> list[Object]:
-        """What the cluster has said of an object, oldest first."""
+        """The cluster's events about an object, oldest first."""
         found = self.items(self._core("events"), fieldSelector=f"involvedObject.uid={uid}")
         return sorted(found, key=lambda one: one.get("lastTimestamp") or one.get("eventTime") or "")
 
     def create(self, item: Object, *, dry_run: bool = False) -> Object:
-        """A ConfigMap or a Job. Raises AlreadyThere."""
+        """Creates a ConfigMap or a Job. Raises AlreadyThere."""
         path = self._batch() if item["kind"] == "Job" else self._core("configmaps")
         return self.call("POST", path, item, dryRun="All" if dry_run else None)
 
@@ -135,19 +135,19 @@ class Cluster:
         return self.call("PATCH", self._core("configmaps", name), change)
 
     def delete_job(self, name: str) -> None:
-        """And its pods: without a propagation policy the API leaves them."""
+        """Deletes a Job and its pods, which the API would keep without a propagation policy."""
         self.call("DELETE", self._batch(name), propagationPolicy="Background")
 
     def delete_config_map(self, name: str) -> None:
         self.call("DELETE", self._core("configmaps", name))
 
     def log(self, pod: str, container: str, *, follow: bool, since: str | None = None) -> Iterator[bytes]:
-        """Lines, each with the time at which it was written before it. `since`: an RFC 3339 time."""
+        """The log's lines, each preceded by its time. `since`: an RFC 3339 time."""
         path = self._core("pods", pod) + "/log"
         return self.stream(path, container=container, follow=str(follow).lower(), timestamps="true", sinceTime=since)
 
     def exists(self, kind: str, name: str) -> bool | None:
-        """Whether a Secret, a PersistentVolumeClaim, … is there; None where this user may not look."""
+        """Whether a Secret, a PersistentVolumeClaim, … exists; None if this user is not allowed to read it."""
         try:
             self.call("GET", self._core(kind, name))
         except ObjectNotFound:
@@ -157,13 +157,14 @@ class Cluster:
         return True
 
     def local_queue(self, name: str) -> Object:
-        """Kueue's. Raises ObjectNotFound, also where Kueue is not installed."""
+        """Kueue's LocalQueue. Raises ObjectNotFound, also if Kueue is not installed."""
         return self.call("GET", f"/apis/kueue.x-k8s.io/v1beta1/namespaces/{self.namespace}/localqueues/{name}")
 
-    # --- what the cluster has ---
+    # --- the cluster's nodes ---
 
     def nodes(self) -> list[Node] | None:
-        """With what running pods hold of their GPUs, where that may be read; None where nodes may not be read."""
+        """The nodes, with the GPUs in use by running pods if this user can read pods; None if the user cannot read
+        nodes."""
         try:
             found = self.items("/api/v1/nodes")
         except AccessDenied:
@@ -187,7 +188,7 @@ class Cluster:
 
 
 def _in_cluster(settings: Any, context: str | None, why: Exception) -> str:
-    """The configuration of a pod's service account; gives its namespace."""
+    """Loads the configuration of a pod's service account; returns its namespace."""
     from pathlib import Path
 
     from kubernetes import config

@@ -1,7 +1,7 @@
-"""Follows a run to its end: its log, line by line and no line twice, and what it waits for.
+"""Follows a run to its end: its log, without repeated lines, and what it is waiting for.
 
-The API server may cut a log stream off at any time (its own timeout, a load balancer's, a rotated file): it is taken
-up at the second where it stopped, and what was seen already is dropped by the event's attempt and number.
+The API server may cut off a log stream at any time (its own timeout, a load balancer's, a rotated file). It is
+continued from the second where it stopped, and events that were seen already are dropped by attempt and number.
 """
 
 import json
@@ -19,11 +19,12 @@ from k8s.manifest.base import CONTAINER
 Event = dict[str, Any]
 PAUSE_S = 1.0
 UNREACHABLE_S = 300.0
-"""For so long a cluster that does not answer is asked again: API servers are restarted."""
+"""Seconds for which an unreachable cluster is retried: API servers are restarted."""
 
 
 class Follower:
-    """Looks at one run. `on_event`: each event of its log; `on_words`: each sentence about it, when it changes."""
+    """Follows one run. `on_event`: called with each event of its log; `on_words`: with each sentence about it that
+    changes."""
 
     def __init__(
         self,
@@ -43,8 +44,8 @@ class Follower:
         self._stopped = threading.Event()
 
     def run(self, timeout_s: float | None = None) -> Run:
-        """To its end. Raises WaitedTooLong after `timeout_s` (the run goes on), ObjectNotFound where it is deleted
-        meanwhile, ClusterUnreachable after UNREACHABLE_S without an answer."""
+        """Follows it to its end. Raises WaitedTooLong after `timeout_s` (the run goes on), ObjectNotFound if it is
+        deleted meanwhile, ClusterUnreachable after UNREACHABLE_S without an answer."""
         until = None if timeout_s is None else time.monotonic() + timeout_s
         try:
             while True:
@@ -69,7 +70,7 @@ class Follower:
             except ClusterUnreachable as error:
                 if time.monotonic() - since > UNREACHABLE_S:
                     raise
-                self._say([f"{error.message}; asking again"])
+                self._say([f"{error.message}; trying again"])
                 time.sleep(5 * PAUSE_S)
 
     def _look(self) -> Run:
@@ -83,7 +84,7 @@ class Follower:
             words = waiting_for(job, pods, said)
         if node := lost_node(pods):
             words.append(
-                f"node {node} does not answer; the run goes on elsewhere when the node is gone "
+                f"node {node} does not answer; the run continues on another node once this one is removed "
                 f"(`kubectl delete node {node}`, or taint it out-of-service)"
             )
         self._say(words)
@@ -100,7 +101,7 @@ class Follower:
     # --- the log ---
 
     def _read(self, pod: Event) -> None:
-        """Starts to read a pod that has a log now, once."""
+        """Starts reading the log of a pod, once."""
         name = pod["metadata"]["name"]
         if name in self._readers or pod["status"].get("phase") not in ("Running", "Succeeded", "Failed"):
             return
@@ -109,7 +110,7 @@ class Follower:
         thread.start()
 
     def _read_all(self, pod: str) -> None:
-        """Until the container has ended and all that it wrote was read."""
+        """Reads until the container has ended and its whole log was read."""
         since: str | None = None
         while not self._stopped.is_set():
             over = self._is_over(pod)
@@ -159,7 +160,7 @@ def _lines(cluster: Cluster, pod: str, since: str | None) -> Iterator[tuple[str,
 
 
 def event_of(line: str) -> Event | None:
-    """The event that a line of the log holds; a line of something else is an event that holds it."""
+    """The event in a line of the log; any other line becomes an event that contains it."""
     line = line.rstrip()
     if not line:
         return None

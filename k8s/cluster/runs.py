@@ -1,4 +1,4 @@
-"""A Job and its pods, as the API has them -> the run that a user knows: its state, its exit code, its times."""
+"""Derives a run from its Job and pods: its state, its exit code, its times."""
 
 import json
 import re
@@ -16,8 +16,8 @@ _CODE = re.compile(r"failed with exit code (\d+)")
 
 
 class Run(Frozen):
-    """One run, or a sweep (`indexes` of them). `code`: the exit code that ended it, where it has ended with one;
-    `why`: what the Job says of its end."""
+    """One run, or a sweep (`indexes` of them). `code`: the exit code that ended it, if there is one;
+    `why`: the Job's message about its end."""
 
     name: str
     namespace: str
@@ -28,7 +28,7 @@ class Run(Frozen):
     gpu: str = ""
     store: str | None = None
     id: str
-    """Of the run in its store; in a sweep each index has its number behind it."""
+    """The run's id in its store; in a sweep each index appends its number."""
     created: str
     started: str | None = None
     ended: str | None = None
@@ -44,12 +44,12 @@ class Run(Frozen):
 
     @property
     def ids(self) -> list[str]:
-        """Of each index of a sweep, else the one."""
+        """The id of each index of a sweep, or the single id."""
         return [f"{self.id[:57].rstrip('.-')}-{n}" for n in range(self.indexes)] if self.indexes else [self.id]
 
     @property
     def seconds(self) -> float | None:
-        """From the first start to the end, or to now."""
+        """Seconds from the first start to the end, or until now."""
         if self.started is None:
             return None
         end = _time(self.ended) if self.ended else datetime.now(UTC)
@@ -57,7 +57,7 @@ class Run(Frozen):
 
 
 def run_of(job: Object, pods: Sequence[Object] = ()) -> Run:
-    """From a Job and, where they are at hand, its pods."""
+    """The run of a Job and, if given, its pods."""
     metadata, spec, status = job["metadata"], job["spec"], job.get("status", {})
     notes = metadata.get("annotations") or {}
     over = _condition(status, "Complete") or _condition(status, "Failed")
@@ -108,7 +108,7 @@ def _said(condition: Object | None) -> str:
 
 
 def _code(job: Object, pods: Sequence[Object]) -> int | None:
-    """0 when it is complete. Else of the pod that ended it: its name is in the Job's message, its code too."""
+    """0 if it is complete; else that of the pod that ended it, whose name and code are in the Job's message."""
     status = job.get("status", {})
     if _condition(status, "Complete"):
         return 0
@@ -122,7 +122,7 @@ def _code(job: Object, pods: Sequence[Object]) -> int | None:
 
 
 def exit_code(pod: Object) -> int | None:
-    """Of the run's container, where it has ended."""
+    """The exit code of the run's container, if it has ended."""
     ended = ended_container(pod)
     return int(ended["exitCode"]) if ended else None
 
@@ -149,5 +149,5 @@ def last_words(cluster: Any, name: str) -> list[str]:
         if ended and ended.get("message"):
             return [line for line in str(ended["message"]).splitlines() if line.strip()][-20:]
         if ended and ended.get("reason") == "OOMKilled":
-            return ["the container was killed for memory: raise --memory, or set a smaller batch or max_length"]
+            return ["the container was killed for memory; raise --memory, or set a smaller batch or max_length"]
     return []

@@ -1,4 +1,4 @@
-"""Creates a run's objects, once: the same run is joined, refused or made again, never doubled."""
+"""Creates a run's objects once: an existing run is joined, refused or created again, never doubled."""
 
 import time
 from typing import Literal, NamedTuple
@@ -12,17 +12,18 @@ IfExists = Literal["join", "fail", "new"]
 
 
 class Submitted(NamedTuple):
-    """The run, and whether it was made now (`created`), made again after a failure (`again`) or found (`joined`)."""
+    """The run, and whether it was created now (`created`), created again after a failure (`again`) or exists
+    (`joined`)."""
 
     run: Run
     how: Literal["created", "again", "joined"]
 
 
 def submit(cluster: Cluster, manifest: Manifest, if_exists: IfExists) -> Submitted:
-    """`join`: an active run is followed, a complete one reported, a failed one made again (its work is in the store,
-    and the name, from which its id comes, is the same). `new` is another name, which the caller has chosen.
+    """`join`: an active run is followed, a complete one reported, a failed one created again (its work is in the store,
+    and it has the same name and thus the same id). `new`: the caller has chosen another name.
 
-    Raises AlreadyThere with `fail`, and what the API refuses.
+    Raises AlreadyThere with `fail`, and the API's errors.
     """
     name = manifest.job["metadata"]["name"]
     found = existing(cluster, name)
@@ -30,8 +31,8 @@ def submit(cluster: Cluster, manifest: Manifest, if_exists: IfExists) -> Submitt
         return Submitted(_create(cluster, manifest), "created")
     if if_exists == "fail":
         raise AlreadyThere(
-            f"{name} is there already, and is {found.state}",
-            hint=f"`finetune-run status {name}` shows it; --if-exists join follows it, new makes another one.",
+            f"{name} exists already and is {found.state}",
+            hint=f"`finetune-run status {name}` shows it; --if-exists join follows it, new starts a second run.",
         )
     if found.state != "failed":
         return Submitted(found, "joined")
@@ -49,7 +50,7 @@ def existing(cluster: Cluster, name: str) -> Run | None:
 
 
 def _create(cluster: Cluster, manifest: Manifest) -> Run:
-    """ConfigMap, Job, and then the owner: the ConfigMap goes when the Job goes."""
+    """Creates ConfigMap and Job, then makes the Job its owner, so that both are deleted together."""
     config = manifest.config_map["metadata"]["name"]
     made = True
     try:
@@ -76,13 +77,13 @@ def _create(cluster: Cluster, manifest: Manifest) -> Run:
 
 
 def wait_until_gone(cluster: Cluster, name: str, timeout_s: float = 600.0) -> None:
-    """Until neither the Job nor a pod of it is there. Raises WaitedTooLong."""
+    """Waits until the Job and its pods are gone. Raises WaitedTooLong."""
     until = time.monotonic() + timeout_s
     while existing(cluster, name) is not None or cluster.pods(name):
         if time.monotonic() > until:
             left = ", ".join(pod["metadata"]["name"] for pod in cluster.pods(name))
             raise WaitedTooLong(
-                f"{name} is being deleted, but {left or 'the Job'} is still there after {timeout_s:g} s",
-                hint="Its node may not answer: `kubectl get nodes`; `kubectl delete pod --force` gives it up.",
+                f"{name} is being deleted, but {left or 'the Job'} still exists after {timeout_s:g} s",
+                hint="Check its node with `kubectl get nodes`; if the node is lost, run `kubectl delete pod --force`.",
             )
         time.sleep(0.5)

@@ -1,4 +1,4 @@
-"""A Job, its pods and what the cluster says of them -> why nothing happens yet, in words."""
+"""Explains why a run does not run yet, from its Job, its pods and the cluster's events."""
 
 import re
 from collections.abc import Sequence
@@ -11,42 +11,45 @@ _WAITING = {
     "ImagePullBackOff": "the image cannot be pulled",
     "ErrImagePull": "the image cannot be pulled",
     "InvalidImageName": "the image's name is wrong",
-    "CreateContainerConfigError": "the container cannot be made",
-    "CreateContainerError": "the container cannot be made",
+    "CreateContainerConfigError": "the container cannot be created",
+    "CreateContainerError": "the container cannot be created",
     "RunContainerError": "the container cannot be started",
 }
 _HINTS = (
     (r"secret \"?([\w.-]+)\"? not found", "Create the Secret {0} in this namespace."),
     (r"couldn't find key (\S+) in Secret", "The Secret lacks the key {0}."),
-    (r"ErrImageNeverPull|not present with pull policy", "The image is not on the node, and may not be pulled."),
-    (r"unauthorized|authorization failed|403 Forbidden", "Does the node have a pull secret for it? (--pull-secret)"),
-    (r"not found|manifest unknown", "Is the image's name right, and was it pushed?"),
+    (
+        r"ErrImageNeverPull|not present with pull policy",
+        "The image is not on the node, and the pull policy forbids pulling it.",
+    ),
+    (r"unauthorized|authorization failed|403 Forbidden", "Name a pull secret for it with --pull-secret."),
+    (r"not found|manifest unknown", "Check the image's name, and that it was pushed."),
     (r"persistentvolumeclaim \"?([\w.-]+)\"? not found", "Create the PersistentVolumeClaim {0} in this namespace."),
 )
 _PREEMPTION = re.compile(r"(\.? no new claims to deallocate,)? preemption:.*$", re.S)
-"""The scheduler repeats itself there."""
+"""A part of the scheduler's message that repeats the rest."""
 _SCALING = {
     "TriggeredScaleUp": "an autoscaler is adding a node",
     "Nominated": "an autoscaler is adding a node",
-    "NotTriggerScaleUp": "no autoscaler can add a node that would do",
+    "NotTriggerScaleUp": "no autoscaler can add a suitable node",
 }
 
 
 def waiting_for(job: Object, pods: Sequence[Object], said: Sequence[Object]) -> list[str]:
-    """What a run that is not running waits for; nothing where it runs. `said`: events of the Job and its newest pod.
+    """What a run is waiting for; empty if it is running. `said`: events of the Job and its newest pod.
 
-    One sentence each, the most telling first.
+    One sentence each, the most informative first.
     """
     run = run_of(job, pods)
     if run.is_over or run.state == "running":
         return []
     if run.state == "queued":
         queue = job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"]
-        return [f"waiting for Kueue to admit it (queue {queue})", *_last(said, "Pending", "QuotaReserved")]
+        return [f"waiting for admission by Kueue (queue {queue})", *_last(said, "Pending", "QuotaReserved")]
     if run.state == "suspended":
-        return [f"suspended; `finetune-run resume {run.name}` lets it go on"]
+        return [f"suspended; `finetune-run resume {run.name}` continues it"]
     if run.state == "ending":
-        return ["its pods are being ended"]
+        return ["its pods are being stopped"]
     alive = [pod for pod in pods if pod["status"].get("phase") in ("Pending", "Unknown", None)]
     if not alive:
         refused = _last(said, "FailedCreate")
@@ -55,9 +58,9 @@ def waiting_for(job: Object, pods: Sequence[Object], said: Sequence[Object]) -> 
 
 
 def _between(pods: Sequence[Object]) -> list[str]:
-    """Between two pods: the Job controller waits longer after each end, up to ten minutes."""
+    """The message between two pods: the Job controller waits longer after each failure, up to ten minutes."""
     if not pods:
-        return ["waiting for its pod to be made"]
+        return ["waiting for its pod to be created"]
     ended = ended_container(pods[-1])
     how = f" after exit code {ended['exitCode']}" if ended else ""
     return [f"waiting for a new pod{how}; the pauses grow from 10 seconds to 10 minutes"]
@@ -73,7 +76,7 @@ def waiting_for_pod(pod: Object, said: Sequence[Object]) -> list[str]:
     scheduled = _condition(pod, "PodScheduled")
     if scheduled.get("status") == "False":
         why = _PREEMPTION.sub("", scheduled.get("message") or scheduled.get("reason", ""))
-        found = [f"no node for it yet: {why}"]
+        found = [f"no node for its pod yet: {why}"]
         events = {one.get("reason"): one for one in said}
         return found + [text for reason, text in _SCALING.items() if reason in events]
     where = f" on {pod['spec']['nodeName']}" if pod["spec"].get("nodeName") else ""
@@ -91,7 +94,7 @@ def _last(said: Sequence[Object], *reasons: str) -> list[str]:
 
 
 def with_hint(text: str) -> str:
-    """What the cluster says, and what to do about it, where that is known."""
+    """The cluster's message, with advice if there is any."""
     text = re.sub(r"\s+", " ", text).strip()
     for pattern, advice in _HINTS:
         if found := re.search(pattern, text, re.I):
@@ -100,7 +103,7 @@ def with_hint(text: str) -> str:
 
 
 def lost_node(pods: Sequence[Object]) -> str | None:
-    """The node of a pod that is being ended and does not end, since its node does not answer."""
+    """The unreachable node of a pod that should stop and cannot."""
     for pod in pods:
         ready = _condition(pod, "Ready")
         ending = pod["metadata"].get("deletionTimestamp") and ready.get("reason") == "NodeLost"
@@ -110,6 +113,6 @@ def lost_node(pods: Sequence[Object]) -> str | None:
 
 
 def _condition(pod: Object, kind: str) -> Object:
-    """Or nothing."""
+    """A condition of a pod; empty if it is not set."""
     found: list[Object] = [one for one in pod["status"].get("conditions") or () if one["type"] == kind]
     return found[0] if found else {}

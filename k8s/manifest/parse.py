@@ -1,4 +1,4 @@
-"""Texts of the command line as values: sizes, references, tolerations, affinity."""
+"""Parses texts of the command line: sizes, references, tolerations, affinity."""
 
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,11 @@ def size(text: str, flag: str) -> int:
     try:
         return int(quantity(text))
     except ValueError as error:
-        raise SettingsInvalid(f"{flag}: {text[:40]!r} is no size", hint="Write it as 14Gi, 60G or 500Mi.") from error
+        raise SettingsInvalid(f"{flag}: {text[:40]!r} is not a size", hint="Write e.g. 14Gi, 60G or 500Mi.") from error
 
 
 def resources(cpu: float | None, memory: str | None, disk: str | None) -> dict[str, Any]:
-    """What was said; the rest is predicted."""
+    """The sizes that were given; the others are predicted."""
     found: dict[str, Any] = {}
     if cpu is not None:
         found["cpu"] = cpu
@@ -36,15 +36,18 @@ def scratch_of(text: str | None, storage_class: str | None) -> Scratch | None:
 
 
 def affinity_of(path: Path | None) -> dict[str, Any]:
-    """A file with core/v1 Affinity. Raises SettingsInvalid."""
+    """The core/v1 Affinity in a file. Raises SettingsInvalid."""
     if path is None:
         return {}
     try:
         found = YAML(typ="safe").load(path.read_text())
     except (OSError, UnicodeDecodeError, YAMLError) as error:
-        raise SettingsInvalid(f"--affinity: {path} cannot be read", hint="It is YAML.") from error
+        raise SettingsInvalid(f"--affinity: {path} cannot be read", hint="Name a YAML file.") from error
     if not isinstance(found, dict) or set(found) - {"nodeAffinity", "podAffinity", "podAntiAffinity"}:
-        raise SettingsInvalid(f"--affinity: {path} is none", hint="Write nodeAffinity, podAffinity, podAntiAffinity.")
+        raise SettingsInvalid(
+            f"--affinity: {path} does not contain an affinity",
+            hint="Write nodeAffinity, podAffinity or podAntiAffinity.",
+        )
     return dict(found)
 
 
@@ -54,7 +57,7 @@ def reference(text: str | None, flag: str) -> Reference | None:
         return None
     name, slash, key = text.partition("/")
     if not slash or not key:
-        raise SettingsInvalid(f"{flag}: {text[:60]!r}", hint=f"Write {flag} NAME/KEY.")
+        raise SettingsInvalid(f"{flag}: {text[:60]!r} is not a reference", hint=f"Write {flag} NAME/KEY.")
     return Reference(name=name, key=key)
 
 
@@ -63,5 +66,7 @@ def toleration(text: str) -> Toleration:
     pair, _, effect = text.partition(":")
     key, equals, value = pair.partition("=")
     if not key or effect not in ("", "NoSchedule", "NoExecute", "PreferNoSchedule"):
-        raise SettingsInvalid(f"--toleration: {text[:80]!r}", hint="Write key, key=value or key=value:NoSchedule.")
+        raise SettingsInvalid(
+            f"--toleration: {text[:80]!r} is not a toleration", hint="Write key, key=value or key=value:NoSchedule."
+        )
     return Toleration(key, value if equals else None, effect or None)

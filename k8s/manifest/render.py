@@ -1,7 +1,7 @@
-"""Settings and spec -> the ConfigMap and the Job, as plain dicts. Pure: no cluster, no clock, no randomness.
+"""Renders settings and spec as a ConfigMap and a Job, as plain dicts. Pure: no cluster, no clock, no randomness.
 
-What does not depend on settings is k8s/manifest/base.py. The owner reference from ConfigMap to Job is added after the
-Job's creation, since only the API server knows its uid.
+The part that does not depend on settings is k8s/manifest/base.py. The owner reference from ConfigMap to Job is added
+after the Job's creation, since only the API server knows its uid.
 """
 
 import json
@@ -20,22 +20,22 @@ from k8s.manifest.sweep import Index
 Object = dict[str, Any]
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 MOST_INDEXES = 10_000
-"""So that `-<index>` fits behind the longest name."""
+"""Limit, so that `-<index>` can be appended to the longest name."""
 MOST_BYTES = 1_000_000
-"""Of a ConfigMap; the API server takes 1 MiB."""
+"""Bytes of a ConfigMap; the API server's limit is 1 MiB."""
 
 
 class Manifest(NamedTuple):
-    """In the order in which they are created."""
+    """The objects, in the order of their creation."""
 
     config_map: Object
     job: Object
 
 
 def render(settings: Settings, spec: JobSpec, sweep: Sequence[Index] = ()) -> Manifest:
-    """Both objects of a run, or of a sweep in which each index is a run of its own.
+    """Both objects of a run, or of a sweep, in which each index is a run.
 
-    Raises SettingsInvalid where they cannot be: a secret in a spec, a sweep that is too large.
+    Raises SettingsInvalid for a secret in a spec, or a sweep that is too large.
     """
     data = _data(spec, sweep)
     config = config_map_name(settings.name, data)
@@ -56,20 +56,20 @@ def render(settings: Settings, spec: JobSpec, sweep: Sequence[Index] = ()) -> Ma
 
 
 def _plain(value: Object) -> Object:
-    """A copy that shares nothing with the constants, and repeats no part by reference (YAML would write aliases)."""
+    """A deep copy, so that constants are not shared and YAML writes no aliases."""
     copy: Object = json.loads(json.dumps(value))
     return copy
 
 
 def _data(spec: JobSpec, sweep: Sequence[Index]) -> dict[str, str]:
-    """Only what was set: the defaults are those of the image. JSON, since YAML's readers differ about `off`."""
+    """The spec without defaults, which are the image's. As JSON, since YAML parsers differ about `off`."""
     named = {f"spec-{number}.json": one.spec for number, one in enumerate(sweep)} or {"spec.json": spec}
     data = {
         name: json.dumps(one.model_dump(mode="json", exclude_unset=True), indent=2, ensure_ascii=False) + "\n"
         for name, one in named.items()
     }
     if any(SECRET_SHAPES.search(text) for text in data.values()):
-        raise SettingsInvalid("the spec has a secret in it", hint="Put it into a Secret, and name that.")
+        raise SettingsInvalid("the spec contains a secret", hint="Put it into a Secret, and name that with --secret.")
     if len(sweep) > MOST_INDEXES or sum(len(text.encode()) for text in data.values()) > MOST_BYTES:
         raise SettingsInvalid("the specs do not fit into a ConfigMap", hint="Split the sweep, or shorten the spec.")
     return data
@@ -81,7 +81,7 @@ def _labels(settings: Settings) -> dict[str, str]:
 
 
 def _about(settings: Settings, spec: JobSpec, sweep: Sequence[Index]) -> dict[str, str]:
-    """What `list` shows without reading anything else."""
+    """Annotations that `list` shows without reading anything else."""
     found = {"finetune-run/model": spec.model.id, "finetune-run/gpu": ",".join(settings.placement.gpus) or "none"}
     found["finetune-run/run"] = spec.run.id or settings.name
     if store := spec.run.store or (STORE if settings.store_pvc else None):
@@ -138,14 +138,15 @@ def _pod(settings: Settings, spec: JobSpec, config: str, sweep: Sequence[Index])
 
 
 def _affinity(settings: Settings) -> Object:
-    """What the user prefers, and the nodes that the placement demands."""
+    """The user's preferences, and the nodes that the placement requires."""
     demanded = settings.placement.affinity()
     nodes = settings.affinity.get("nodeAffinity", {}) | demanded.get("nodeAffinity", {})
     return settings.affinity | ({"nodeAffinity": nodes} if nodes else {})
 
 
 def _env(settings: Settings, spec: JobSpec, sweep: Sequence[Index]) -> list[Object]:
-    """The base's first, since names in `$(…)` have to stand before their use. The user's win where both set one."""
+    """The pod's variables. Those of the base come first, since names in `$(…)` must be defined before their use; the
+    user's replace them."""
     parts: list[list[Object]] = [BASE["env"], BASE["sweepEnv" if sweep else "singleEnv"]]
     if settings.placement.resource and any(one.training for one in [spec, *(index.spec for index in sweep)]):
         parts.append(BASE["gpuEnv"])
@@ -161,7 +162,7 @@ def _env(settings: Settings, spec: JobSpec, sweep: Sequence[Index]) -> list[Obje
 
 
 def _resources(settings: Settings) -> Object:
-    """Limits for all that ends or evicts a pod when it runs out; no CPU limit, which would only throttle."""
+    """Limits for memory and disk, whose shortage ends or evicts a pod; no CPU limit, which would only throttle."""
     size = settings.resources
     bounded: Object = {"memory": amount(size.memory), "ephemeral-storage": amount(size.disk)}
     if settings.placement.resource:
@@ -176,8 +177,8 @@ def amount(count: int) -> str:
 
 
 def _volumes(settings: Settings, config: str) -> tuple[list[Object], list[Object]]:
-    """All volumes, and the mounts beside those of the base. The node's disk is bounded by one sum: each emptyDir may
-    take all of it, and the container's limit counts them together."""
+    """All volumes, and the mounts besides those of the base. The node's disk has one limit in total: each emptyDir may
+    use all of it, and the container's limit counts them together."""
     node_disk = {"emptyDir": {"sizeLimit": amount(settings.resources.disk)}}
     volumes: list[Object] = [
         {"name": "spec", "configMap": {"name": config}},

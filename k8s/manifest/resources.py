@@ -1,4 +1,4 @@
-"""CPU, memory and disk of a run's pod, from the prediction where the model's sizes are known."""
+"""CPU, memory and disk of a run's pod, from the prediction if the model's sizes are known."""
 
 from math import ceil
 
@@ -6,16 +6,16 @@ from job.predict.prediction import Prediction
 from k8s.manifest.settings import GIB, Resources
 
 LEAST_MEMORY = 6 * GIB
-"""torch with a CUDA context, the libraries and the rows of one process, with room for the files it reads."""
+"""Bytes of one process: torch with a CUDA context, the libraries, the rows, and room for the files it reads."""
 HEADROOM = GIB
 BESIDE_FILES = 6 * GIB
-"""On disk beside what job/predict/disk.py counts: rows, caches, the log."""
+"""Bytes on disk beside those that job/predict/disk.py counts: rows, caches, the log."""
 REPACKED = 4.5 / 16
-"""Of a 16-bit file: what llama.cpp on a CPU copies of a 4-bit one, the only size that it does that with."""
+"""As a share of a 16-bit file: the copy that llama.cpp on a CPU makes of 4-bit weights, and of no other size."""
 
 
 def resources_of(found: Prediction, *, on_gpu: bool) -> Resources:
-    """What the pod asks for. For a family that nothing is known of: the defaults of Settings."""
+    """The pod's requests. For an unknown model family: the defaults of Settings."""
     if not found.ram:
         return Resources()
     held = found.ram
@@ -28,5 +28,5 @@ def resources_of(found: Prediction, *, on_gpu: bool) -> Resources:
 
 
 def _rounded(count: float) -> int:
-    """Up to whole GiB."""
+    """Rounded up to whole GiB."""
     return ceil(count / GIB) * GIB

@@ -1,6 +1,6 @@
 """The deployment settings of a run: everything about its Job that is not the spec.
 
-Frozen, and checked as a whole: a wrong one never reaches the cluster. Secrets are only ever named.
+Frozen, and validated as a whole: wrong settings never reach the cluster. Secrets are only named, never contained.
 """
 
 import re
@@ -23,31 +23,31 @@ _RESERVED_PATHS = (SPEC_FOLDER, CA_FOLDER, WORK, CACHE, STORE, "/tmp", "/dev", "
 
 
 def _image(value: str) -> str:
-    """The reference as container runtimes read it (distribution/reference), without white space."""
+    """An image reference as container runtimes read it (distribution/reference), without white space."""
     if not re.fullmatch(r"[a-z0-9][\w.:/-]*(@sha256:[0-9a-f]{64})?", value, re.ASCII) or len(value) > 500:
-        raise ValueError("no image; write registry/name@sha256:… or registry/name:tag")
+        raise ValueError("not an image; write registry/name@sha256:… or registry/name:tag")
     return value
 
 
 def _key(value: str) -> str:
     """A label's or an annotation's key."""
     if not re.fullmatch(r"([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([\w.-]{0,61}[A-Za-z0-9])?", value, re.A):
-        raise ValueError(f"{value[:80]!r} is no name for a label or an annotation")
+        raise ValueError(f"{value[:80]!r} is not a valid name of a label or an annotation")
     return value
 
 
 def _label_value(value: str) -> str:
     if value and not re.fullmatch(r"[A-Za-z0-9]([\w.-]{0,61}[A-Za-z0-9])?", value, re.ASCII):
-        raise ValueError("a label's value has up to 63 of a-z, A-Z, 0-9, dash, underscore and dot")
+        raise ValueError("not a label's value; write up to 63 of a-z, A-Z, 0-9, dash, underscore and dot")
     return value
 
 
 def _absolute(value: str) -> str:
     path = PurePosixPath(value)
     if not path.is_absolute() or ".." in path.parts or ":" in value or len(path.parts) < 2:
-        raise ValueError("write an absolute path")
+        raise ValueError("not an absolute path; write one that begins with /")
     if any(path == taken or taken in path.parents for taken in map(PurePosixPath, _RESERVED_PATHS)):
-        raise ValueError(f"the run uses it itself; these are taken: {', '.join(_RESERVED_PATHS)}")
+        raise ValueError(f"the run uses this path itself; choose a path that is not among {', '.join(_RESERVED_PATHS)}")
     return str(path)
 
 
@@ -61,15 +61,15 @@ Annotations = dict[Annotated[str, AfterValidator(_key)], str]
 
 
 def _preferences(value: dict[str, Any]) -> dict[str, Any]:
-    """Which nodes are possible is the placement's to say: alternatives of two authors cannot both hold."""
+    """Only the placement decides which nodes are possible: two sets of alternatives cannot be combined."""
     if "requiredDuringSchedulingIgnoredDuringExecution" in value.get("nodeAffinity", {}):
-        raise ValueError("nodes are demanded with nodeSelector; affinity to nodes can only be preferred")
+        raise ValueError("affinity to nodes can only be preferred; to require nodes, use nodeSelector")
     return value
 
 
 def _not_ours(value: dict[str, Any]) -> dict[str, Any]:
     if value.get("name") in {*VOLUMES, "store", "ca"} or str(value.get("name")).startswith("secret-"):
-        raise ValueError(f"a volume {value['name']!r} is there already; choose another name")
+        raise ValueError(f"a volume {value['name']!r} exists already; choose another name")
     return value
 
 
@@ -78,7 +78,7 @@ def _mount(value: dict[str, Any]) -> dict[str, Any]:
 
 
 class Resources(Frozen):
-    """What the container asks for; memory and disk are limits too, CPU is not. Bytes."""
+    """The container's requests; memory and disk (bytes) are limits too, CPU (cores) is not."""
 
     cpu: Annotated[float, Field(gt=0, le=1024)] = 2
     memory: Annotated[int, Field(ge=GIB)] = 10 * GIB
@@ -89,14 +89,14 @@ class Resources(Frozen):
 
 
 class Reference(Frozen):
-    """A key of a Secret or a ConfigMap that is there already."""
+    """A key of an existing Secret or ConfigMap."""
 
     name: Name
     key: DataKey
 
 
 class Scratch(Frozen):
-    """The work directory on a volume made for the run, where node disks are small."""
+    """A volume created for the run's work directory, for nodes with small disks."""
 
     size: Annotated[int, Field(ge=GIB)]
     storage_class: Name | None = None
@@ -107,7 +107,7 @@ class Settings(Frozen):
 
     image: Annotated[str, AfterValidator(_image)]
     name: Annotated[str, Field(pattern=DNS_LABEL, max_length=LONGEST)]
-    """The Job's name, and the run's id where the spec names none (k8s/manifest/names.py)."""
+    """The Job's name, and the run's id if the spec names none (k8s/manifest/names.py)."""
     namespace: Annotated[str, Field(pattern=DNS_LABEL, max_length=63)] = "default"
     placement: Placement = Placement()
     resources: Resources = Resources()
@@ -115,17 +115,17 @@ class Settings(Frozen):
     pull_secrets: tuple[Name, ...] = ()
     env: dict[EnvName, str] = {}
     env_secrets: tuple[Name, ...] = ()
-    """Secrets each key of which becomes a variable (HF_TOKEN, AWS_ACCESS_KEY_ID, …)."""
+    """Secrets whose keys become variables (HF_TOKEN, AWS_ACCESS_KEY_ID, …)."""
     secret_env: dict[EnvName, Reference] = {}
     """Single variables from keys of Secrets."""
     secret_files: dict[Name, Annotated[str, AfterValidator(_absolute)]] = {}
     """Secrets mounted as folders: name -> path."""
     store_pvc: Name | None = None
-    """A PersistentVolumeClaim for the run store, mounted at /store, and run.store where the spec names none."""
+    """A PersistentVolumeClaim for the run store, mounted at /store; it is run.store if the spec names none."""
     cache_pvc: Name | None = None
     scratch: Scratch | None = None
     service_account: Name | None = None
-    """For workload identities; the API token is not mounted either way."""
+    """The Kubernetes service account, e.g. for workload identity; its API token is not mounted."""
     priority_class: Name | None = None
     runtime_class: Name | None = None
     queue: Annotated[str, AfterValidator(_label_value)] | None = None
@@ -133,32 +133,32 @@ class Settings(Frozen):
     suspend: bool = False
     """Created suspended: with a queue, until Kueue admits it."""
     parallel: Annotated[int, Field(ge=1, le=1000)] = 1
-    """How many runs of a sweep at a time."""
+    """How many runs of a sweep run at a time."""
     labels: Labels = {}
     annotations: Annotations = {}
-    """For the Job and its pods."""
+    """Labels for the Job and its pods."""
     node_selector: dict[Annotated[str, AfterValidator(_key)], Annotated[str, AfterValidator(_label_value)]] = {}
     affinity: Annotated[dict[str, Any], AfterValidator(_preferences)] = {}
-    """To pods, and preferred nodes (core/v1 Affinity); laid beside what the placement demands."""
+    """Affinity to pods, and preferred nodes (core/v1 Affinity); added to the placement's requirements."""
     volumes: tuple[Annotated[dict[str, Any], AfterValidator(_not_ours)], ...] = ()
     volume_mounts: tuple[Annotated[dict[str, Any], AfterValidator(_mount)], ...] = ()
     https_proxy: str | None = None
     http_proxy: str | None = None
     no_proxy: str | None = None
     ca: Reference | None = None
-    """A ConfigMap's key with the whole bundle of certificates to trust; it replaces the image's."""
+    """A ConfigMap's key with all certificates to trust; it replaces the image's bundle."""
     user: Annotated[int, Field(ge=1)] | None = 10001
     """User, group and fsGroup; None: the platform sets them (OpenShift)."""
     grace_s: Annotated[int, Field(ge=1, le=3600)] = 120
-    """What a stopped pod has to save its checkpoint: clouds give spot nodes 15 to 120 seconds."""
+    """Seconds for a stopped pod to save its checkpoint: clouds give spot nodes 15 to 120 seconds."""
     deadline_s: Annotated[int, Field(ge=60)] = WEEK_S
-    """Bounds everything, time in queues too."""
+    """Seconds for the whole run, including time in queues."""
     ttl_s: Annotated[int, Field(ge=0)] | None = None
-    """The Job is deleted so long after its end; its work stays in the store."""
+    """Seconds after its end when the Job is deleted; its work stays in the store."""
 
     @classmethod
     def of(cls, **values: Any) -> Self:
-        """Raises SettingsInvalid with every fault, without values, which could be secret."""
+        """Validated settings. Raises SettingsInvalid with every fault, but without values, which could be secret."""
         try:
             return cls(**values)
         except ValidationError as error:
@@ -169,7 +169,7 @@ class Settings(Frozen):
     def _sound(self) -> Self:
         given = self.env | self.proxies
         if secret_values(given) or any(SECRET_SHAPES.search(one) for one in [*given.values(), *self._metadata]):
-            raise ValueError("a secret is written out; put it into a Secret and name that (env_secrets, secret_env)")
+            raise ValueError("a value is a secret; put it into a Secret and name that (env_secrets, secret_env)")
         for name in (*self.env, *self.secret_env):
             if name in _RESERVED_ENV:
                 raise ValueError(f"{name} is set by the Job itself")
@@ -183,6 +183,6 @@ class Settings(Frozen):
 
     @property
     def proxies(self) -> dict[str, str]:
-        """As variables, in both cases, since programs differ in which they read."""
+        """The proxies as variables in upper and lower case, since programs differ in which they read."""
         given = {"https_proxy": self.https_proxy, "http_proxy": self.http_proxy, "no_proxy": self.no_proxy}
         return {key: value for name, value in given.items() if value for key in (name.upper(), name)}

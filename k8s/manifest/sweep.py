@@ -1,4 +1,4 @@
-"""A sweep: one run for each combination of values, each with its own id and its own places."""
+"""A sweep: one run for each combination of values, each with its own id and its own places to publish to."""
 
 import itertools
 import json
@@ -14,7 +14,7 @@ from k8s.errors import SettingsInvalid
 
 
 class Index(Frozen):
-    """One run of a sweep. `changes`: what it sets, by path."""
+    """One run of a sweep. `changes`: the fields that it sets, by path."""
 
     changes: dict[str, Any]
     spec: JobSpec
@@ -28,7 +28,7 @@ def variable(path: str) -> str:
 def combinations(options: Sequence[str]) -> list[dict[str, str]]:
     """`training.learning_rate=1e-4,2e-4` and the like -> each combination, as texts by path.
 
-    Texts that JSON reads as a list of values are taken so: `lora.target_modules=["q_proj"],["q_proj","v_proj"]`.
+    Texts that are valid JSON lists are read as such: `lora.target_modules=["q_proj"],["q_proj","v_proj"]`.
     Raises SettingsInvalid.
     """
     axes: dict[str, list[str]] = {}
@@ -36,9 +36,11 @@ def combinations(options: Sequence[str]) -> list[dict[str, str]]:
         path, equals, values = option.partition("=")
         path = path.strip()
         if not equals or not re.fullmatch(r"[a-z_0-9]+(\.[a-z_0-9]+)+", path):
-            raise SettingsInvalid(f"--sweep: {option[:80]!r}", hint="Write section.field=value,value.")
+            raise SettingsInvalid(
+                f"--sweep: {option[:80]!r} is not a list of values", hint="Write section.field=value,value."
+            )
         if path in axes:
-            raise SettingsInvalid(f"--sweep: {path} is there twice", hint="Write all its values behind one.")
+            raise SettingsInvalid(f"--sweep: {path} is given twice", hint="Write all its values in one --sweep.")
         axes[path] = list(dict.fromkeys(_values(values)))
     return [dict(zip(axes, chosen, strict=True)) for chosen in itertools.product(*axes.values())] if axes else []
 
@@ -51,9 +53,9 @@ def _values(text: str) -> list[str]:
 
 
 def indexes(read: Callable[[Mapping[str, str]], JobSpec], options: Sequence[str]) -> tuple[Index, ...]:
-    """Each combination as a run. `read` gives the spec with further variables laid over it (job/spec/load.py).
+    """Each combination as a run. `read` returns the spec with further variables applied (job/spec/load.py).
 
-    Raises SpecInvalid, which names the combination, and SettingsInvalid.
+    Raises SpecInvalid, with the combination, and SettingsInvalid.
     """
     found = []
     for number, chosen in enumerate(combinations(options)):
@@ -74,7 +76,7 @@ def _plain(text: str) -> Any:
 
 
 def apart(spec: JobSpec, number: int) -> JobSpec:
-    """The spec of one index: what the whole sweep would publish to one place goes to a place of its own."""
+    """The spec of one index: each publishes to a place of its own."""
     data = spec.model_dump(mode="json", exclude_unset=True)
     if "publish" in data:
         data["publish"] = spec.publish.apart(number).model_dump(mode="json", exclude_unset=True)

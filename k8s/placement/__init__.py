@@ -1,1 +1,1 @@
-"""Where a GPU is: pure functions over plain nodes."""
+"""Finds the nodes with a GPU: pure functions over plain data."""

@@ -1,10 +1,10 @@
-"""What each platform calls each GPU.
+"""The names of each GPU on each platform.
 
 Sources: GKE "Run GPUs in node pools" (cloud.google.com/gke-accelerator), AWS's instance types and Karpenter's and EKS
 Auto Mode's well-known labels, Azure's VM sizes, the products that GPU Feature Discovery writes (the driver's name of
 the card with dashes; drivers before 470 left out `NVIDIA`).
 
-Not here, on purpose, because each is less than one card: Azure's NV6ads to NV18ads (shares of an A10), AWS's g6f and
+Not included on purpose, because each is less than one card: Azure's NV6ads to NV18ads (shares of an A10), AWS's g6f and
 gr6f (shares of an L4).
 """
 
@@ -13,14 +13,13 @@ from typing import NamedTuple
 
 class Names(NamedTuple):
     """One GPU's names. `aws`: the value of the instance-gpu-name labels. `eks` and `aks`: instance types, each with
-    its number of GPUs. `gke_least`: GPUs on the smallest machine that GKE has with it. `mig`: whether it can be cut
-    into slices."""
+    its number of GPUs. `gke_least`: GPUs on GKE's smallest machine with it. `mig`: whether it supports MIG slices."""
 
     gke: tuple[str, ...] = ()
     gke_least: int = 1
     aws: str = ""
     aws_memory: int | None = None
-    """MiB, as the instance-gpu-memory labels say it: only where `aws` stands for two cards."""
+    """MiB, the value of the instance-gpu-memory labels: only if `aws` stands for two cards."""
     eks: dict[str, int] = {}
     aks: dict[str, int] = {}
     gfd: tuple[str, ...] = ()
@@ -32,7 +31,7 @@ def _types(prefix: str, suffix: str = "", **sizes: int) -> dict[str, int]:
 
 
 def _g(family: str, largest: int) -> dict[str, int]:
-    """AWS's G families have the same sizes; 48xlarge has twice the GPUs of 24xlarge."""
+    """Instance types of a G family of AWS. All have the same sizes; 48xlarge has twice the GPUs of 24xlarge."""
     one = {f"{family}.{size}": 1 for size in ("xlarge", "2xlarge", "4xlarge", "8xlarge", "16xlarge")}
     return one | {f"{family}.12xlarge": 4, f"{family}.24xlarge": 4, f"{family}.48xlarge": largest}
 

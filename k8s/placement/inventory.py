@@ -1,4 +1,4 @@
-"""What GPUs a cluster's nodes offer now: for messages that say what is there instead, and for `gpus`."""
+"""The GPUs that a cluster's nodes offer now, for messages and for `gpus`."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -21,8 +21,8 @@ _CUT = re.compile(r"(-MIG-(?P<profile>[\w.]+?))?(?P<shared>-SHARED)?$")
 
 
 class Offer(NamedTuple):
-    """Nodes alike. `gpu` is a name of job/predict/gpus.py, else what a label says; `units` of `kind.resource`, `free`
-    of them not held by pods; `blocked` says why no pod of ours can go there, if so."""
+    """Nodes that offer the same. `gpu` is a name of job/predict/gpus.py, else a label's value; `units` of
+    `kind.resource`, `free` of them not held by pods; `blocked`: the reason why no run can use them, if there is one."""
 
     gpu: str
     kind: Kind
@@ -38,7 +38,7 @@ class Offer(NamedTuple):
 
 
 def offers(nodes: Iterable[Node]) -> tuple[Offer, ...]:
-    """Nodes that offer the same, counted together, in the order of their first node."""
+    """Nodes grouped by their offer, in the order of their first node."""
     found: dict[tuple[str, Kind, bool, str], list[Node]] = {}
     for node in nodes:
         for resource in sorted(node.gpus):
@@ -69,7 +69,7 @@ def is_spot(node: Node) -> bool:
 
 
 def gpu_of(node: Node) -> str:
-    """The name in job/predict/gpus.py, else what the first label that names a card says."""
+    """The name in job/predict/gpus.py, else the value of the first label that names a card."""
     labels = dict(node.labels)
     if PRODUCT in labels:
         labels[PRODUCT] = _CUT.sub("", labels[PRODUCT])

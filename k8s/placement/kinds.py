@@ -1,4 +1,4 @@
-"""What is asked for of a card: all of it, a share of its time, or a MIG slice."""
+"""The kinds of request: a whole card, a share of its time, or a MIG slice."""
 
 from collections.abc import Iterable
 from typing import Literal, NamedTuple
@@ -13,14 +13,14 @@ WHOLE: Term = (
     Expression("cloud.google.com/gke-gpu-partition-size", "DoesNotExist"),
     Expression("cloud.google.com/gke-gpu-sharing-strategy", "DoesNotExist"),
     Expression("cloud.google.com/gke-max-shared-clients-per-gpu", "DoesNotExist"),
-    Expression("nvidia.com/gpu.slices.gi", "DoesNotExist"),  # set by GFD for MIG's single strategy alone
+    Expression("nvidia.com/gpu.slices.gi", "DoesNotExist"),  # set by GFD only for MIG's single strategy
     Expression("nvidia.com/gpu.sharing-strategy", "NotIn", ("time-slicing", "mps")),
 )
-"""Shuts out nodes that offer shares or slices under the name of a whole card, wherever they are."""
+"""Excludes nodes that offer shares or slices under the name of a whole card, on any platform."""
 
 
 class Kind(NamedTuple):
-    """What is asked for, and the resource that it is."""
+    """The kind of request, and its resource."""
 
     what: Literal["whole", "shared", "mig"]
     resource: str
@@ -31,8 +31,8 @@ class Kind(NamedTuple):
 
 
 def kinds(shared: bool, mig: str) -> tuple[Kind, ...]:
-    """The ways in which a cluster may offer what is asked. For shares and slices the device plugin has two each:
-    the resource is renamed (`renameByDefault`, MIG mixed), or only the product's label is (MIG single)."""
+    """The ways in which a cluster may offer the request. For shares and slices the device plugin has two each: the
+    resource is renamed (`renameByDefault`, MIG mixed), or only the product's label is (MIG single)."""
     if mig:
         return Kind("mig", f"{MIG_GPU}{mig}", mig), Kind("mig", GPU, mig)
     if shared:

@@ -1,6 +1,6 @@
-"""A cluster's nodes as plain data, and what the scheduler would say of them.
+"""A cluster's nodes as plain data, and the scheduler's rules for them.
 
-Only what the scheduler looks at is here: labels, taints, allocatable resources
+Only data that the scheduler uses is included: labels, taints, allocatable resources
 (https://kubernetes.io/docs/concepts/scheduling-eviction/assign-pod-node/).
 """
 
@@ -24,7 +24,7 @@ class Expression(NamedTuple):
     values: tuple[str, ...] = ()
 
     def matches(self, labels: Mapping[str, str]) -> bool:
-        """As the scheduler has it: NotIn is also true where the label is missing."""
+        """Like the scheduler: NotIn is also true if the label is missing."""
         value = labels.get(self.key)
         if self.operator in ("Exists", "DoesNotExist"):
             return (value is not None) == (self.operator == "Exists")
@@ -36,11 +36,11 @@ class Expression(NamedTuple):
 
 
 Term = tuple[Expression, ...]
-"""Requirements that all hold; several terms are alternatives."""
+"""Requirements that must all hold; several terms are alternatives."""
 
 
 class Taint(NamedTuple):
-    """Keeps pods away that do not tolerate it."""
+    """Keeps pods away unless they tolerate it."""
 
     key: str
     value: str
@@ -69,9 +69,9 @@ class Toleration(NamedTuple):
 
 @dataclass(frozen=True)
 class Node:
-    """A node. `gpus`: allocatable units by resource name; `used`: of these, what running pods hold.
+    """A node. `gpus`: allocatable units by resource name; `used`: of these, the units that running pods hold.
 
-    `memory` and `disk` (ephemeral storage) in bytes and `cpu` in cores are what pods may have in all.
+    `memory` and `disk` (ephemeral storage) in bytes and `cpu` in cores are the totals for pods.
     """
 
     name: str
@@ -100,10 +100,10 @@ class Node:
 
 
 def quantity(text: str | int | float) -> Decimal:
-    """A Kubernetes quantity (`15Gi`, `3920m`, `1e3`) as a number. Raises ValueError where it is none."""
+    """A Kubernetes quantity (`15Gi`, `3920m`, `1e3`) as a number. Raises ValueError if it is not one."""
     found = re.fullmatch(r"([0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?)([A-Za-z]{0,2})", str(text))
     if found is None or found[2] not in _SUFFIXES:
-        raise ValueError(f"{text!r} is no quantity")
+        raise ValueError(f"{text!r} is not a quantity")
     return Decimal(found[1]) * _SUFFIXES[found[2]]
 
 

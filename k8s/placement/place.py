@@ -1,9 +1,8 @@
-"""Where a run can go: a wish for a GPU and what the cluster has -> node affinity, tolerations, the resource to ask for.
+"""Decides where a run can go: from a wish for a GPU and the cluster's nodes to node affinity, tolerations and resource.
 
-Pure: nodes come in as plain data (k8s/placement/nodes.py). Of the schemes by which nodes may be labelled, those are
-taken under which a fitting node is there; where none is there now, those of the cloud that the nodes are on, since its
-autoscaler may have a pool that is scaled to zero. The scheduler decides in the end: what is computed here says what it
-will do.
+Pure: nodes come in as plain data (k8s/placement/nodes.py). Of the platforms' labelling schemes, those are
+used under which a suitable node exists; if none exists now, those of the nodes' cloud, since its autoscaler may have a
+pool that is scaled to zero. The scheduler has the last word: this module predicts its decision.
 """
 
 import re
@@ -25,28 +24,28 @@ _ABOUT_GPUS = re.compile(r"gpu|nvidia|accelerator", re.I)
 
 
 class Placement(Frozen):
-    """Where the pod may go. `gpus` and `resource` are empty on the CPU."""
+    """The nodes that the pod may run on. `gpus` and `resource` are empty on the CPU."""
 
     gpus: tuple[str, ...] = ()
     resource: str = ""
-    """One unit of it is asked for."""
+    """The resource of which the pod requests one unit."""
     memory: int = 0
-    """Bytes of VRAM of the smallest that the pod may get (of a shared card, all of it)."""
+    """Bytes of VRAM of the smallest GPU that the pod may get (for a shared card, all of it)."""
     terms: tuple[Term, ...] = ()
     tolerations: tuple[Toleration, ...] = ()
     platforms: tuple[PlatformName, ...] = ()
-    """Of the terms, in their order."""
+    """The platform of each term, in order."""
     kind: Kind | None = None
     on_spot: bool = False
     label: str | None = None
-    """The one that the user named."""
+    """The platform that the user named."""
     nodes: tuple[str, ...] = ()
-    """Nodes that fit and are there now."""
+    """Suitable nodes that exist now."""
     notes: tuple[str, ...] = Field(default=(), repr=False)
-    """What the user should know, a sentence or two each."""
+    """Hints for the user, a sentence or two each."""
 
     def affinity(self) -> dict[str, Any]:
-        """The pod's affinity, or nothing."""
+        """The pod's affinity; empty if it needs none."""
         if not self.terms:
             return {}
         terms = [{"matchExpressions": [one.manifest() for one in term]} for term in self.terms]
@@ -54,9 +53,9 @@ class Placement(Frozen):
 
 
 def place(wish: Wish, nodes: Sequence[Node] | None) -> Placement:
-    """Decides. `nodes` is None where they may not be read: then `platform` or `label` has to be there.
+    """The placement of a wish. `nodes` is None if they cannot be read: then `platform` or `label` must be set.
 
-    Raises GpuUnavailable, which says what the cluster has instead, and SettingsInvalid.
+    Raises GpuUnavailable, with the GPUs that the cluster has, and SettingsInvalid.
     """
     if wish.gpus == ("none",):
         return Placement(tolerations=wish.tolerations)
@@ -86,22 +85,25 @@ def _schemes(wish: Wish, nodes: Sequence[Node]) -> tuple[PlatformName, ...]:
 
 
 class _Search:
-    """One wish against one cluster."""
+    """The search for a wish in one cluster."""
 
     def __init__(self, wish: Wish, nodes: Sequence[Node] | None) -> None:
         self.wish, self.nodes, self.unread = wish, tuple(nodes or ()), nodes is None
         self.schemes = _schemes(wish, self.nodes)
         if wish.spot and not any(PLATFORMS[one].spot() for one in self.schemes):
-            raise SettingsInvalid("there are no spot nodes: no node is in a known cloud", hint="Leave --spot out.")
+            raise SettingsInvalid(
+                "--spot: there are no spot nodes, since no node is in a known cloud",
+                hint="Leave --spot out.",
+            )
 
     def may_scale(self) -> bool:
-        """Whether there may be nodes that nobody sees: in a cloud, or where the nodes cannot be read."""
+        """Whether there may be further nodes: in a cloud, or if the nodes cannot be read."""
         in_a_cloud = any(node.provider_id.split("://")[0] in PROVIDERS for node in self.nodes)
         clouds = any(platform not in ("gfd", "custom") for platform in self.schemes)
         return self.unread or clouds or (in_a_cloud and bool(self.wish.label))
 
     def terms(self, gpus: Iterable[str], kind: Kind, *, scaled_to_zero: bool = False) -> dict[Term, PlatformName]:
-        """The alternatives, each with its platform. Without nodes, GFD's labels are of no use beside a cloud's."""
+        """The alternatives, each with its platform. Without nodes, GFD's labels add nothing to a cloud's."""
         schemes = self.schemes
         if scaled_to_zero and len(schemes) > 1:
             schemes = tuple(platform for platform in schemes if platform != "gfd")
@@ -115,17 +117,17 @@ class _Search:
         return found
 
     def there(self, gpus: Sequence[str], kind: Kind) -> list[Node]:
-        """The nodes that such a pod can run on, once they are free."""
+        """The nodes that such a pod can run on once they are free."""
         terms = self.terms(gpus, kind)
         return [node for node in self.labelled(terms, kind) if node.ready and not self.barriers(node)]
 
     def labelled(self, terms: Iterable[Term], kind: Kind) -> list[Node]:
-        """The nodes with such cards, whether a pod can go there or not."""
+        """The nodes with such cards, whether a pod can run there or not."""
         alternatives = tuple(terms)
         return [node for node in self.nodes if node.gpus.get(kind.resource) and node.satisfies(alternatives)]
 
     def barriers(self, node: Node) -> list[Taint]:
-        """Taints that are neither the platform's own nor about GPUs by their name, nor tolerated by the user."""
+        """Taints that are not the platform's own, have no GPU in their name, and are not tolerated by the user."""
         known = list(self.wish.tolerations)
         for platform in self.schemes:
             known += PLATFORMS[platform].tolerations(self.wish.spot)
@@ -159,12 +161,12 @@ class _Search:
         if not there and self.nodes:
             yield (
                 f"There is no node with {wanted} now. If a pool of such nodes is scaled to zero, the autoscaler adds "
-                f"one; if there is no such pool, the run stays pending. Here now: {inventory.said(self.nodes)}."
+                f"one; without such a pool, the run stays pending. Available now: {inventory.said(self.nodes)}."
             )
         elif not there:
-            yield f"The nodes cannot be seen from here: the pod shows whether there is one with {wanted}."
+            yield f"The nodes cannot be read: only scheduling shows whether one has {wanted}."
         elif not any(node.free(kind.resource) for node in there):
-            yield f"All {wanted} here are in use by other pods; the run waits until one is free."
+            yield f"All {wanted} are in use by other pods; the run waits until one is free."
         if not there:
             yield from self.blocked(gpus, kind)
         yield from self._unlabelled(gpus, kind, there)
@@ -185,25 +187,25 @@ class _Search:
             has = machines.get(node.labels.get(INSTANCE_TYPE, ""))
             if kind.what == "whole" and has and node.gpus[kind.resource] > has:
                 yield (
-                    f"Node {node.name} shows {node.gpus[kind.resource]} GPUs, and its machine has {has}: these are "
-                    f"shares or slices, and no label says so."
+                    f"Node {node.name} offers {node.gpus[kind.resource]} GPUs, but its machine has {has}: these are "
+                    f"shares or slices without a label that says so."
                 )
 
     def blocked(self, gpus: Sequence[str], kind: Kind) -> Iterable[str]:
-        """Why nodes that have the card are of no use."""
+        """Reasons why nodes with the card cannot be used."""
         for node in self.labelled(self.terms(gpus, kind), kind):
             for taint in self.barriers(node):
                 spot_taint = any(
                     one.covers(taint) for p in self.schemes for one in PLATFORMS[p].tolerations(on_spot=True)
                 )
-                what = "it is a spot node: add --spot" if spot_taint else f"to go there, add --toleration {taint}"
+                what = "it is a spot node: add --spot" if spot_taint else f"to use it, add --toleration {taint}"
                 yield f"Node {node.name} has {_or(gpus, kind, False)}, but its taint {taint} keeps pods off; {what}."
             if not node.ready:
                 yield f"Node {node.name} has {_or(gpus, kind, False)}, but is not ready or cordoned."
 
 
 def _needed(terms: dict[Term, PlatformName], there: list[Node]) -> dict[Term, PlatformName]:
-    """The terms of the platforms under which a node is there; GFD's only where no other term finds that node."""
+    """The terms of platforms that match an existing node; GFD's only if no other term matches that node."""
     clouds = {term: platform for term, platform in terms.items() if platform != "gfd"}
     seen: set[PlatformName] = {
         platform for term, platform in clouds.items() if any(node.satisfies([term]) for node in there)
@@ -224,5 +226,5 @@ def _not_here(wish: Wish, names: list[str], search: _Search) -> GpuUnavailable:
     blocked = [one for kind in wish.kinds for one in search.blocked(names, kind)]
     has = f"It has: {inventory.said(search.nodes)}."
     if not search.nodes:
-        has = "It has no node at all now. If pools are scaled to zero, say whose they are: --platform gke, eks, aks, …"
+        has = "It has no node now. If pools are scaled to zero, name their platform: --platform gke, eks, aks, …"
     return GpuUnavailable(f"this cluster has no {wanted} for this run", hint=" ".join([has, *dict.fromkeys(blocked)]))

@@ -1,4 +1,4 @@
-"""What a user asks for behind --gpu and beside it, and whether it makes sense by itself."""
+"""The GPU that a user asks for with --gpu and related options, and whether these fit together."""
 
 import re
 from typing import Any
@@ -16,25 +16,25 @@ _LABEL = re.compile(r"(?P<key>([a-z0-9.-]{1,253}/)?[\w.-]{1,63})=(?P<values>[\w.
 
 
 class Wish(Frozen):
-    """What the user asks for. `needs`: bytes of VRAM that the run is predicted to take."""
+    """The requested GPU. `needs`: predicted bytes of VRAM."""
 
     gpus: tuple[str, ...] = ("auto",)
-    """Names of job/predict/gpus.py: any of them will do. `auto`: the smallest that has `needs`. `none`: the CPU."""
+    """Names of job/predict/gpus.py: any of them is accepted. `auto`: the smallest with `needs`. `none`: the CPU."""
     needs: int | None = None
     platform: PlatformName | None = None
-    """Overrides what the nodes say."""
+    """Overrides the platform detected from the nodes."""
     label: str | None = None
-    """`key=value` (or `key=a,b`): the label by which this cluster tells its GPUs apart."""
+    """`key=value` (or `key=a,b`): the label that identifies a GPU in this cluster."""
     spot: bool = False
     shared: bool = False
     mig: str = ""
-    """A profile, e.g. 1g.5gb."""
+    """A MIG profile, e.g. 1g.5gb."""
     tolerations: tuple[Toleration, ...] = ()
-    """Further ones, for taints that have nothing to do with GPUs."""
+    """Further tolerations, for taints that are not about GPUs."""
 
     @classmethod
     def of(cls, text: str, **options: Any) -> "Wish":
-        """From what stands behind --gpu: `t4`, `t4,l4,a10`, `a100`, `auto`, `none`. Raises SettingsInvalid."""
+        """From the value of --gpu: `t4`, `t4,l4,a10`, `a100`, `auto`, `none`. Raises SettingsInvalid."""
         names = [name.strip().lower() for name in text.split(",") if name.strip()]
         platform = options.get("platform")
         if platform is not None and platform not in PLATFORMS:
@@ -82,20 +82,22 @@ def cards_of(wish: Wish) -> list[str]:
 
 def _check(wish: Wish) -> None:
     if wish.shared and wish.mig:
-        raise SettingsInvalid("a share and a MIG slice cannot both be asked for", hint="Leave one out.")
+        raise SettingsInvalid("--shared and --mig cannot be combined", hint="Remove one of them.")
     if wish.mig and not _PROFILE.fullmatch(wish.mig):
-        raise SettingsInvalid(f"--mig: {wish.mig[:40]!r} is no profile", hint="Profiles look like 1g.5gb or 3g.40gb.")
+        raise SettingsInvalid(f"--mig: {wish.mig[:40]!r} is not a MIG profile", hint="Write e.g. 1g.5gb or 3g.40gb.")
     if wish.label and not _LABEL.fullmatch(wish.label):
-        raise SettingsInvalid(f"{wish.label[:80]!r} is no label", hint="Write key=value, or key=value1,value2.")
+        raise SettingsInvalid(f"{wish.label[:80]!r} is not a label", hint="Write key=value, or key=value1,value2.")
     if wish.label and wish.is_auto:
-        raise SettingsInvalid("a label is named, and no GPU", hint="Say which GPU it stands for: --gpu t4.")
+        raise SettingsInvalid("a label is given without a GPU", hint="Name the GPU that it stands for, e.g. --gpu t4.")
     if wish.spot and (wish.label or (wish.platform and not PLATFORMS[wish.platform].spot())):
         raise SettingsInvalid(
-            "nothing says how spot nodes are labelled here",
-            hint="Leave --spot out, and name a label that only the spot nodes with this GPU have.",
+            "the label of spot nodes is unknown on this platform",
+            hint="Leave --spot out, and name a label that only spot nodes with this GPU have.",
         )
     if wish.platform == "custom" and not wish.label:
-        raise SettingsInvalid("platform custom needs the label that tells the GPUs apart", hint="Name it: key=value.")
+        raise SettingsInvalid(
+            "platform custom needs the label that identifies the GPU", hint="Add --gpu-label key=value."
+        )
 
 
 def check_labels_known(wish: Wish) -> None:
@@ -103,34 +105,34 @@ def check_labels_known(wish: Wish) -> None:
     if not wish.platform and not wish.label:
         known = ", ".join(name for name in PLATFORMS if name != "custom")
         raise SettingsInvalid(
-            "the nodes may not be read, so nothing says how GPUs are labelled here",
+            "the nodes cannot be read, so the labels of GPUs are unknown here",
             hint=f"Name the platform with --platform: {known}.",
         )
 
 
 def _suits(wish: Wish, name: str) -> bool:
-    """Whether this card can be what is asked for."""
+    """Whether this card can satisfy the wish."""
     if wish.mig and not GPU_NAMES[name].mig:
         return False
     return memory_of(wish, name) >= (wish.needs or 0)
 
 
 def memory_of(wish: Wish, name: str) -> int:
-    """Bytes of VRAM that one unit of it has."""
+    """Bytes of VRAM of one unit of the card."""
     slice_ = _PROFILE.fullmatch(wish.mig)
-    # A slice has some hundred MB less than its name says (4864 MiB of 1g.5gb).
+    # A slice has some hundred MB less than its name says (1g.5gb has 4864 MiB).
     return min(GPUS[name].memory, int(slice_["gb"]) * 950_000_000) if slice_ else GPUS[name].memory
 
 
 def _too_small(wish: Wish) -> LauncherError:
-    """Why none of the cards that are named suits."""
+    """The error if none of the named cards satisfies the wish."""
     if wish.mig and not wish.is_auto and not any(GPU_NAMES[name].mig for name in wish.gpus):
         can = ", ".join(name for name in GPUS if GPU_NAMES[name].mig)
-        return SettingsInvalid(f"{', '.join(wish.gpus)}: no MIG on this GPU", hint=f"These have it: {can}.")
+        return SettingsInvalid(f"{', '.join(wish.gpus)}: this GPU has no MIG", hint=f"GPUs with MIG: {can}.")
     needs = (wish.needs or 0) / 1e9
     larger = [name for name, gpu in GPUS.items() if gpu.memory >= (wish.needs or 0)]
-    advice = f"These have it: {', '.join(larger)}." if larger else "No GPU that is known has it."
+    advice = f"GPUs with enough: {', '.join(larger)}." if larger else "No known GPU has enough."
     return GpuUnavailable(
-        f"the run needs {needs:.1f} GB of VRAM, and {', '.join(wish.gpus)} has less",
-        hint=f"{advice} `python -m job plan` says what would make the run smaller.",
+        f"the run needs {needs:.1f} GB of VRAM, but {', '.join(wish.gpus)} has less",
+        hint=f"{advice} `python -m job plan` shows how to make the run smaller.",
     )

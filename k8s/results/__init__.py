@@ -1,1 +1,1 @@
-"""Files of finished runs."""
+"""Reads the results of finished runs."""

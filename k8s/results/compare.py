@@ -1,4 +1,4 @@
-"""The runs of a sweep side by side: what each changed, how it ended, and which is the best by the held-out loss."""
+"""Compares the runs of a sweep: what each changed, how it ended, and which has the lowest held-out loss."""
 
 from typing import Any, NamedTuple
 
@@ -9,7 +9,7 @@ from k8s.results.download import Readable
 
 
 class Entry(NamedTuple):
-    """One index. `loss`: held-out loss of the tuned model, nats per token; None where it has not finished."""
+    """One index. `loss`: held-out loss of the tuned model, nats per token; None if it has not finished."""
 
     number: int
     id: str
@@ -35,10 +35,12 @@ def entries(store: Readable, run: Run) -> list[Entry]:
 
 
 def best_of(store: Readable, run: Run) -> Entry:
-    """The index with the lowest held-out loss. Raises ObjectNotFound where none has finished with one."""
+    """The index with the lowest held-out loss. Raises ObjectNotFound if no run has finished with one."""
     done = [one for one in entries(store, run) if one.loss is not None]
     if not done:
-        raise ObjectNotFound(f"no run of {run.name} has finished with a held-out loss", hint="Name one: --index N.")
+        raise ObjectNotFound(
+            f"no run of {run.name} has finished with a held-out loss", hint="Choose one with --index N."
+        )
     return min(done, key=lambda one: one.loss or 0.0)
 
 

@@ -1,4 +1,4 @@
-"""Brings a run's files to this machine: from where its manifest says they are, verified by their SHA-256."""
+"""Downloads a run's files, as listed in its manifest, and verifies them by their SHA-256."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,11 +12,11 @@ from k8s.cluster.runs import Run
 from k8s.errors import ObjectNotFound
 
 OnProgress = Callable[[str, int, int], None]
-"""Name of a file, bytes done, bytes in all."""
+"""Called with a file's name, bytes done, and bytes in total."""
 
 
 class Readable(Protocol):
-    """What of a run store is needed to read results."""
+    """The operations of a run store that reading results needs."""
 
     url: str
 
@@ -24,32 +24,33 @@ class Readable(Protocol):
         """An object, or None."""
 
     def get_file(self, key: str, path: Path, expected: Artifact, progress: Any = None) -> None:
-        """A file, verified and whole."""
+        """Downloads a file, complete and verified."""
 
 
 def manifest_of(store: Readable, run: str) -> Manifest:
-    """Raises ObjectNotFound where the run has not finished."""
+    """A run's manifest. Raises ObjectNotFound if the run has not finished."""
     found = store.get(f"runs/{run}/manifest.json")
     if found is None:
         raise ObjectNotFound(
-            f"{run} has no results in {store.url} yet", hint=f"`finetune-run status {run}` shows how far it is."
+            f"{run} has no results in {store.url} yet", hint=f"`finetune-run status {run}` shows its progress."
         )
     return Manifest.model_validate_json(found[0])
 
 
 def wanted(manifest: Manifest, types: Sequence[str]) -> list[PublishedFile]:
-    """The files of these types (q4_k_m, document, …), or all. Raises ObjectNotFound with what there is."""
+    """The files of these types (q4_k_m, document, …), or all. Raises ObjectNotFound with the existing types."""
     if not types:
         return list(manifest.files)
     found = [one for one in manifest.files if one.type in {kind.lower() for kind in types}]
     if not found:
         there = sorted({one.type for one in manifest.files})
-        raise ObjectNotFound(f"no file of type {', '.join(types)}", hint=f"There are {', '.join(there)}.")
+        raise ObjectNotFound(f"no file of type {', '.join(types)}", hint=f"Existing types: {', '.join(there)}.")
     return found
 
 
 def download(store: Readable, files: Sequence[PublishedFile], folder: Path, on_progress: OnProgress) -> None:
-    """Each file under its published name; what is there and whole stays. Raises IntegrityViolated and the store's."""
+    """Downloads each file under its published name, unless it is there and complete. Raises IntegrityViolated and the
+    store's errors."""
     for file in files:
         item = Artifact(path=file.name, sha256=file.sha256, size=file.size)
 
@@ -63,11 +64,11 @@ def download(store: Readable, files: Sequence[PublishedFile], folder: Path, on_p
 def store_of(run: Run, folder: str | None = None) -> Store:
     """The run's store, with this user's own credentials. `folder`: where its volume is mounted here.
 
-    Raises ObjectNotFound for one that only a pod can see.
+    Raises ObjectNotFound if only a pod can access it.
     """
     if folder:
         return open_store(folder)
     if run.store is None or model_place(run.store) not in STORES:
-        where = f"in {run.store}, on a volume" if run.store else "only in its pod, and went with it"
-        raise ObjectNotFound(f"what {run.name} has made is {where}", hint="Name the volume's claim: --store-pvc NAME.")
+        where = f"in {run.store}, on a volume" if run.store else "only in its pod, and was deleted with it"
+        raise ObjectNotFound(f"the work of {run.name} is {where}", hint="Name the volume's claim: --store-pvc NAME.")
     return open_store(run.store)

@@ -1,4 +1,4 @@
-"""A short-lived pod that lets this machine read a run store on a volume: a web server, reached through the API server.
+"""Reads a run store on a volume through a short-lived pod: a web server, reached through the API server.
 
 It has the run's own image and Pod Security `restricted`, mounts the claim read-only, and is deleted at the end.
 """
@@ -24,13 +24,13 @@ import http.server as http
 http.SimpleHTTPRequestHandler.guess_type = lambda *_: "application/octet-stream"
 http.ThreadingHTTPServer(("", {PORT}), http.SimpleHTTPRequestHandler).serve_forever()
 """
-"""Every file as bytes: the API server's proxy changes the links in what says that it is HTML."""
+"""A web server that sends every file as bytes: the API server's proxy changes links in HTML."""
 START_S = 600.0
 _BLOCK = 1 << 20
 
 
 class PodStore:
-    """The two verbs of a run store that reading needs."""
+    """The two operations of a run store that reading needs."""
 
     def __init__(self, cluster: Cluster, pod: str) -> None:
         self._cluster, self.url = cluster, f"the volume in pod {pod}"
@@ -43,7 +43,7 @@ class PodStore:
             return None
 
     def get_file(self, key: str, path: Path, expected: Artifact, progress: Any = None) -> None:
-        """Verified and whole. Raises IntegrityViolated, StorageFailed, ObjectNotFound."""
+        """Downloads a file, complete and verified. Raises IntegrityViolated, StorageFailed, ObjectNotFound."""
 
         def blocks_from(start: int) -> Iterator[bytes]:
             for block in self._cluster.blocks(self._where(key), _BLOCK):
@@ -61,9 +61,9 @@ class PodStore:
 def reader(
     cluster: Cluster, claim: str, image: str, user: int | None = 10001, like: Mapping[str, Any] = {}
 ) -> Iterator[PodStore]:
-    """The store on a claim, for as long as the block lasts. Raises WaitedTooLong where the pod does not start.
+    """The store on a claim, for as long as the block lasts. Raises WaitedTooLong if the pod does not start.
 
-    `like`: the run's own pod. What let it start lets this one: the volume may be of a node that is tainted.
+    `like`: the run's own pod, whose tolerations and node selection are reused: the volume may be on a tainted node.
     """
     name = f"finetune-run-reader-{secrets.token_hex(3)}"
     pods = f"/api/v1/namespaces/{cluster.namespace}/pods"

@@ -62,7 +62,7 @@ def test_a_force_push_runs_what_the_branch_says_now_and_did_not_before(repo: Rep
 
 
 def test_a_commit_before_that_is_not_here_is_refused_and_not_taken_for_nothing(repo: Repository) -> None:
-    with pytest.raises(SettingsInvalid, match=r"is not here, so what has changed is not known: nothing is sent"):
+    with pytest.raises(SettingsInvalid, match=r"is not here, so the changes are unknown and nothing is sent"):
         of_push(repo.folder, "1" * 40, repo.start)
 
 
@@ -79,7 +79,7 @@ def test_a_checkout_without_history_is_refused(repo: Repository, tmp_path: Path)
 
 @pytest.mark.parametrize("name", ["main", "HEAD", "--all", "", "abc", "HEAD~1", "0" * 39])
 def test_only_a_full_id_is_a_commit(repo: Repository, name: str) -> None:
-    with pytest.raises(SettingsInvalid, match="is no commit"):
+    with pytest.raises(SettingsInvalid, match="is not a commit"):
         of_push(repo.folder, repo.start, name)
 
 
@@ -117,7 +117,7 @@ def test_a_renamed_spec_is_a_new_name_and_an_old_one_that_is_gone(repo: Reposito
     repo.git("mv", "runs/old.yaml", "runs/new.yaml")
     found = of_push(repo.folder, repo.start, repo.commit())
     assert [one.name for one in found.specs] == ["runs/new.yaml"]
-    assert found.ignored == ("runs/old.yaml is gone; its run, if one goes on, is not ended",)
+    assert found.ignored == ("runs/old.yaml was deleted; a run of it that is active is not ended",)
 
 
 def test_a_deleted_spec_runs_nothing(repo: Repository) -> None:
@@ -185,7 +185,7 @@ def test_an_odd_name_is_one_spec_and_shown_on_one_line(repo: Repository, path: b
 def test_other_files_below_runs_are_named_and_not_run(repo: Repository, path: str) -> None:
     repo.write(path, SPEC)
     found = of_push(repo.folder, repo.start, repo.commit())
-    assert found.specs == () and found.ignored == (f"{path} is no spec: specs are runs/NAME.yaml",)
+    assert found.specs == () and found.ignored == (f"{path} is not a spec: specs are runs/NAME.yaml",)
 
 
 def test_a_pull_request_counts_from_where_it_left(repo: Repository) -> None:
@@ -208,7 +208,7 @@ def test_a_run_by_hand_takes_files_of_the_commit_by_their_exact_names(repo: Repo
     "name", ["README.md", "runs/../README.md", "/etc/passwd", "runs", "runs/", "../runs/old.yaml", "runs/none.yaml", ""]
 )
 def test_a_run_by_hand_of_a_file_outside_runs_is_refused(repo: Repository, name: str) -> None:
-    with pytest.raises(SpecInvalid, match="is no spec of commit"):
+    with pytest.raises(SpecInvalid, match="is not a spec in commit"):
         of_names(repo.folder, repo.start, [name])
 
 

@@ -104,7 +104,7 @@ def test_every_fault_of_every_spec_is_told_at_once(repo: Repository) -> None:
 def test_more_specs_than_allowed_are_none(repo: Repository) -> None:
     for number in range(3):
         repo.write(f"runs/{number}.yaml", "model: {id: a/b}\n")
-    with pytest.raises(SpecInvalid, match="3 specs have changed, and at most 2 are taken"):
+    with pytest.raises(SpecInvalid, match="3 specs have changed, but at most 2 are allowed"):
         specs_of(repo.folder, of_push(repo.folder, repo.start, repo.commit()), config(max_specs=2))
 
 
@@ -142,8 +142,8 @@ def test_a_huge_file_is_not_read(repo: Repository) -> None:
         ({"image": "finetune-run:1"}, "image: name it by its digest"),
         ({"namespace": "Not_one"}, "namespace"),
         ({"gpu": "t5"}, "gpu: "),
-        ({"store": None}, "name a store, or a store_pvc"),
-        ({"store_pvc": "runs"}, "name a store, or a store_pvc"),
+        ({"store": None}, "name store or store_pvc"),
+        ({"store_pvc": "runs"}, "name store or store_pvc"),
         ({"max_price": 5}, "max_price needs price_per_hour"),
         ({"max_specs": 0}, "max_specs"),
         ({"memory": "much"}, "memory"),
@@ -179,7 +179,7 @@ def test_the_configuration_may_be_a_file_but_none_of_the_repository(repo: Reposi
     linked = tmp_path / "link.yaml"
     linked.symlink_to(repo.path("config.yaml"))
     for path in (repo.path("config.yaml"), linked):
-        with pytest.raises(SettingsInvalid, match="names a file of the repository, which a push could change"):
+        with pytest.raises(SettingsInvalid, match="names a file in the repository, which a push could change"):
             read({VARIABLE: str(path)}, repo.folder)
     assert read({}, repo.folder) is None
 

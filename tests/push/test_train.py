@@ -154,7 +154,7 @@ def test_a_price_that_cannot_be_known_is_refused_where_there_is_a_limit(pushed: 
     pushed.repo.write("runs/a.yaml", SPEC)
     pushed.repo.commit()
     found = pushed.push(pushed.repo.start)
-    assert found.code == 64 and "what it costs is not known" in found.err
+    assert found.code == 64 and "its price is unknown" in found.err
     assert pushed.launcher.jobs() == []
 
 

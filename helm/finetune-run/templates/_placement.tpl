@@ -17,7 +17,7 @@ node has to have; each pair of platform and GPU is one alternative. */}}
 {{- $kind := include "finetune-run.kind" . -}}
 {{- range $name := (include "finetune-run.list" $values.platform | fromYaml).list -}}
 {{- $platform := get $table.platforms $name -}}
-{{- if and $values.spot (not $platform.spot) }}{{ fail (printf "spot: nothing says how spot nodes are labelled on platform %s; name a label that only they have in nodeSelector" $name) }}{{ end -}}
+{{- if and $values.spot (not $platform.spot) }}{{ fail (printf "spot: the label of spot nodes is unknown on platform %s; leave spot out, and put a label that only they have into nodeSelector" $name) }}{{ end -}}
 {{- $label := include "finetune-run.label" (dict "root" $ "platform" $name) | fromYamlArray -}}
 {{- range $gpu := $gpus -}}
 {{- $wanted := get (get $platform.gpus $gpu | default dict) $kind -}}

@@ -1,7 +1,7 @@
 """How each platform labels and taints its GPU nodes, as requirements that a pod can make: a module for each.
 
-A term is what one platform asks: the card by its names, what makes it a whole card (or a share, or a slice), and spot.
-Terms of several platforms are alternatives. The labels of clouds are known to their autoscalers; those of GPU Feature
+A term is one platform's requirement: the card by its names, what marks a whole card (or a share, or a slice), and spot.
+Terms of several platforms are alternatives. The autoscalers know their cloud's labels; those of GPU Feature
 Discovery (GFD) are written by the node itself, so a pool that is scaled to zero never has them, and Karpenter starts
 no node for them.
 """
@@ -30,7 +30,7 @@ PLATFORMS: dict[PlatformName, Platform] = {
     "gfd": Gfd(),
     "custom": Labelled(),
 }
-"""`custom`: the label that a user names."""
+"""The platforms by name. `custom`: the label that a user names."""
 
 PROVIDERS: dict[str, tuple[PlatformName, ...]] = {
     "gce": ("gke",),

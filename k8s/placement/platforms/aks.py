@@ -12,7 +12,7 @@ SPOT = "kubernetes.azure.com/scalesetpriority"
 
 @dataclass(frozen=True)
 class Aks(Labelled):
-    """`label`: of the machine's type. `spot_label`: of a spot node."""
+    """`label`: the label of the machine's type. `spot_label`: that of a spot node."""
 
     label: str
     spot_label: Term

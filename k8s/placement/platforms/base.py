@@ -1,4 +1,4 @@
-"""What a platform is to the placement."""
+"""The interface of a platform, and what most platforms have in common."""
 
 from typing import Protocol
 
@@ -10,27 +10,27 @@ GPU_TAINT = Toleration("nvidia.com/gpu")
 
 
 class Platform(Protocol):
-    """How one platform labels and taints its GPU nodes. Gives no requirement where it has none."""
+    """How one platform labels and taints its GPU nodes. A term is empty if there is no requirement."""
 
     def card(self, gpu: str) -> Term:
-        """What names a card; none where the platform does not have it."""
+        """The label of a card; empty if the platform does not have it."""
         ...
 
     def term(self, gpu: str, kind: Kind, named: Term = ()) -> Term:
-        """The whole requirement, without spot; none where the platform does not offer that. `named`: the label that a
-        user names in place of the card's."""
+        """The whole requirement, without spot; empty if the platform does not offer it. `named`: the user's label,
+        which replaces the card's."""
         ...
 
     def spot(self) -> Term:
-        """What a spot node is labelled with."""
+        """The label of a spot node."""
         ...
 
     def tolerations(self, on_spot: bool) -> tuple[Toleration, ...]:
-        """For the taints that the platform, or its documentation, puts on GPU nodes and on spot nodes."""
+        """Tolerations for the taints that the platform, or its documentation, puts on GPU nodes and on spot nodes."""
         ...
 
     def least_on_a_node(self, gpu: str) -> int:
-        """How many of these GPUs its smallest machine has; 1 where nobody knows."""
+        """The number of these GPUs in its smallest machine; 1 if unknown."""
         ...
 
 
@@ -44,7 +44,7 @@ class Labelled:
         found, products = named or self.card(gpu), GPU_NAMES[gpu].gfd
         if not found:
             return ()
-        if kind.what == "whole":  # GFD before 0.15 says of a share only in the product's label that it is one
+        if kind.what == "whole":  # GFD before 0.15 marks a share only in the product's label
             return (*found, Expression(PRODUCT, "NotIn", shared_names(products)), *WHOLE)
         return found if kind.resource != GPU else (*found, Expression(PRODUCT, "In", names_of(products, kind)))
 
@@ -63,5 +63,5 @@ def shared_names(products: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def names_of(products: tuple[str, ...], kind: Kind) -> tuple[str, ...]:
-    """The products' labels where only they say that it is a share or a slice."""
+    """The products' labels if only these mark a share or a slice."""
     return shared_names(products) if kind.what == "shared" else tuple(f"{one}-MIG-{kind.profile}" for one in products)

@@ -1,4 +1,4 @@
-"""GPU Feature Discovery, wherever a cluster is (the README of gpu-feature-discovery).
+"""GPU Feature Discovery, on any cluster (the README of gpu-feature-discovery).
 
 The node writes its labels itself, so a pool that is scaled to zero never has them.
 """

@@ -1,4 +1,4 @@
-"""Karpenter on AWS, and EKS Auto Mode, which is Karpenter under other labels (the READMEs of Karpenter's providers)."""
+"""Karpenter on AWS, and EKS Auto Mode, which is Karpenter with other labels (the READMEs of Karpenter's providers)."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ SPOT = among("karpenter.sh/capacity-type", ("spot",))
 
 @dataclass(frozen=True)
 class Karpenter(Labelled):
-    """`domain`: of its labels."""
+    """`domain`: the domain of its labels."""
 
     domain: str
 

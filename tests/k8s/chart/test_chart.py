@@ -108,7 +108,7 @@ def test_what_set_makes_of_numbers_reaches_the_job_as_numbers() -> None:
         (LEAST | {"shared": True, "mig": "1g.5gb"}, "leave one out"),
         (LEAST | {"gpu": "l4", "platform": "aks"}, "there is no whole l4 on platform"),
         (LEAST | {"mig": "1g.5gb"}, "there is no mig t4"),
-        (LEAST | {"platform": "gfd", "spot": True}, "nothing says how spot nodes are labelled"),
+        (LEAST | {"platform": "gfd", "spot": True}, "the label of spot nodes is unknown"),
         (LEAST | {"platform": "custom"}, "gpuLabel"),
         (LEAST | {"gpuLabel": "a=b"}, "platform: custom"),
         (LEAST | {"affinity": DEMANDED}, "nodeSelector"),

@@ -81,7 +81,7 @@ def test_the_config_map_belongs_to_the_job_and_goes_with_it(launcher: Launcher, 
 def test_the_same_run_twice_is_joined_refused_or_made_anew(launcher: Launcher, cluster: Cluster) -> None:
     cluster.nodes.add("plain")
     name = submit(launcher, "--gpu", "none")
-    assert "it is there already" in launcher("launch", *BARE, "--gpu", "none", "--detach").err
+    assert "exists already" in launcher("launch", *BARE, "--gpu", "none", "--detach").err
     refused = launcher("launch", *BARE, "--gpu", "none", "--detach", "--if-exists", "fail")
     assert refused.code == 13 and f"{name} is there already" in refused.err
     assert len(launcher.jobs()) == 1
@@ -143,7 +143,7 @@ def test_what_a_run_waits_for_is_said(launcher: Launcher, cluster: Cluster) -> N
     launcher.run_pod()
     other = submit(launcher, "--gpu", "t4", "--set", "lora.r=16")
     said = eventually(
-        lambda: next((one for one in [launcher("status", other).err] if "no node for it yet" in one), None), "a reason"
+        lambda: next((one for one in [launcher("status", other).err] if "no node for its pod" in one), None), "a reason"
     )
     assert "Insufficient nvidia.com/gpu" in said
     offers = launcher("gpus", "-o", "json").json()
@@ -187,14 +187,14 @@ def test_ctrl_c_leaves_the_run_and_says_how_to_come_back(launcher: Launcher, clu
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert f"{name} goes on; `finetune-run logs -f {name}` comes back" in err
+    assert f"{name} goes on; `finetune-run logs -f {name}` follows it again" in err
     assert len(launcher.jobs()) == 1
 
 
 def test_waiting_ends_after_its_time_and_the_run_goes_on(launcher: Launcher, cluster: Cluster) -> None:
     name = submit(launcher, "--gpu", "none")
     said = launcher("wait", name, "--timeout", "2")
-    assert said.code == 17 and "it goes on" in said.err and "no node for it yet" in said.err
+    assert said.code == 17 and "it goes on" in said.err and "no node for its pod yet" in said.err
 
 
 def test_a_run_that_is_not_there_is_one_sentence(launcher: Launcher) -> None:

@@ -199,7 +199,7 @@ def test_without_the_cluster_role_a_platform_has_to_be_named(
     submit(person, "--gpu", "t4", "--platform", "gke")
     assert cluster.core.read_namespaced_pod(launcher.pod(), launcher.namespace).spec.node_name == "t4-whole"
     refused = person("gpus")
-    assert refused.code == 11 and "nodes may not be read" in refused.err
+    assert refused.code == 11 and "not allowed to list nodes" in refused.err
 
 
 def test_somebody_without_rights_is_told_which_are_missing(
@@ -213,7 +213,7 @@ def test_somebody_without_rights_is_told_which_are_missing(
 def test_an_expired_token_is_told(launcher: Launcher, cluster: Cluster, tmp_path: Path) -> None:
     path = kubeconfig(tmp_path / "old.conf", cluster.plane.server, cluster.plane.pki, {"token": "no-longer-good"})
     said = Launcher(cluster, launcher.namespace, path)("list")
-    assert said.code == 11 and "does not know you" in said.err
+    assert said.code == 11 and "does not accept your login" in said.err
 
 
 def test_a_quota_on_jobs_leaves_nothing_behind(launcher: Launcher, cluster: Cluster) -> None:

@@ -32,10 +32,10 @@ WRONG = [
     (["--gpu", "t5"], 16, "--gpu: 't5' is not known"),
     (["--gpu", "t4", "--platform", "gcp"], 16, "--platform: 'gcp' is not known"),
     (["--gpu", "a100", "--mig", "big"], 16, "--mig: 'big'"),
-    (["--gpu", "t4", "--mig", "1g.5gb"], 16, "no MIG on this GPU"),
+    (["--gpu", "t4", "--mig", "1g.5gb"], 16, "this GPU has no MIG"),
     (["--gpu", "t4", "--toleration", "a:b"], 16, "--toleration: 'a:b'"),
     (["--gpu", "t4", "--gpu-label", "x"], 16, "Write key=value, or key=value1,value2."),
-    (["--gpu", "t4", "--platform", "gfd", "--spot"], 16, "nothing says how spot nodes are labelled"),
+    (["--gpu", "t4", "--platform", "gfd", "--spot"], 16, "the label of spot nodes is unknown"),
     (["--gpu", "t4", "--set", "lora.r=none"], 64, "lora.r"),
     (["--gpu", "t4", "--set", "lora.r"], 16, "--set: 'lora.r'"),
 ]

@@ -121,8 +121,8 @@ def test_launching_with_follow_ends_with_the_code_of_the_run(launcher: Launcher,
         cluster.kubelet.log(pod).write(event(1, 1))
         cluster.kubelet.log(pod).close()
         time.sleep(3)
-        launcher.end_pod_of(pod, 81, message="nothing is published, because the result got worse")
+        launcher.end_pod_of(pod, 81, message="nothing is published, because the result is worse than allowed")
         out, err = process.communicate(timeout=60)
     assert process.returncode == 81
     assert json.loads(out.splitlines()[0])["seq"] == 1
-    assert "the result got worse" in err
+    assert "the result is worse than allowed" in err

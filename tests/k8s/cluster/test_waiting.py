@@ -31,7 +31,7 @@ def tell(cluster: Cluster, pod: Any, reason: str, message: str, source: str) -> 
     ("reason", "message", "source", "said"),
     [
         ("TriggeredScaleUp", "pod triggered scale-up: [{t4 0->1 (max: 2)}]", "cluster-autoscaler", "is adding a node"),
-        ("NotTriggerScaleUp", "1 max node group size reached", "cluster-autoscaler", "no autoscaler can add a node"),
+        ("NotTriggerScaleUp", "1 max node group size reached", "cluster-autoscaler", "no autoscaler can add"),
         ("Nominated", "Pod should schedule on: nodeclaim/t4-x", "karpenter", "is adding a node"),
     ],
 )
@@ -51,7 +51,7 @@ def test_what_an_autoscaler_does_about_it_is_said(
     ("reason", "message", "advice"),
     [
         ("ErrImagePull", "failed to resolve reference: pull access denied, authorization failed", "--pull-secret"),
-        ("ImagePullBackOff", "manifest unknown", "was it pushed?"),
+        ("ImagePullBackOff", "manifest unknown", "was pushed"),
         ("CreateContainerConfigError", 'secret "tokens" not found', "Create the Secret tokens"),
     ],
 )

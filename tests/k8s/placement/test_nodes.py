@@ -50,7 +50,7 @@ def test_quantities_are_read_as_kubernetes_does(text: str, count: int) -> None:
 
 @pytest.mark.parametrize("text", ["", "Gi", "1gb", "-", "1.2.3"])
 def test_what_is_no_quantity_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="no quantity"):
+    with pytest.raises(ValueError, match="not a quantity"):
         quantity(text)
 
 

@@ -43,7 +43,7 @@ def test_a_whole_card_is_found_among_the_wrong_ones(platform: str, gpu: str) -> 
 def test_the_platform_can_be_told_where_the_nodes_cannot_be_read(platform: str, gpu: str) -> None:
     found = place(Wish.of(gpu, platform=platform), None)
     assert lands_on(found, crowd(platform)) == {f"{gpu}-whole"}
-    assert any("cannot be seen" in note for note in found.notes)
+    assert any("cannot be read" in note for note in found.notes)
 
 
 @pytest.mark.parametrize(
@@ -250,7 +250,7 @@ def test_a_node_of_eight_is_warned_of(platform: str, gpu: str, least: int) -> No
 
 def test_shares_that_no_label_tells_apart_are_warned_of() -> None:
     node = replace(whole("aks", "t4"), gpus={"nvidia.com/gpu": 7})
-    assert any("no label says so" in note for note in place(Wish.of("t4"), [node]).notes)
+    assert any("without a label that says so" in note for note in place(Wish.of("t4"), [node]).notes)
 
 
 def test_a_refusal_says_what_there_is_instead() -> None:
@@ -278,13 +278,13 @@ def test_a_card_that_the_cloud_does_not_have_is_refused() -> None:
     [
         ("t5", {}, "not known"),
         ("", {}, "empty"),
-        ("t4", {"shared": True, "mig": "1g.5gb"}, "cannot both"),
-        ("a100-40", {"mig": "huge"}, "no profile"),
+        ("t4", {"shared": True, "mig": "1g.5gb"}, "cannot be combined"),
+        ("a100-40", {"mig": "huge"}, "not a MIG profile"),
         ("t4", {"mig": "1g.5gb", "platform": "gke"}, "no MIG"),
-        ("t4", {"label": "nonsense"}, "no label"),
-        ("auto", {"label": "a=b"}, "no GPU"),
+        ("t4", {"label": "nonsense"}, "not a label"),
+        ("auto", {"label": "a=b"}, "without a GPU"),
         ("t4", {"platform": "custom"}, "needs the label"),
-        ("t4", {}, "may not be read"),
+        ("t4", {}, "cannot be read"),
         ("t4", {"platform": "gfd", "spot": True}, "spot"),
     ],
 )
