@@ -2,6 +2,7 @@
 
 import json
 import math
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,20 @@ def test_the_trace_in_transformers_meets_the_unquantized_file(
         assert ours.value == pytest.approx(theirs.value, rel=1e-3)
         assert ours.error == pytest.approx(theirs.error, rel=0.02)
     assert 0 < found.ratio_error < found.base.error / found.base.value
+
+
+@pytest.mark.slow
+def test_the_logits_begin_with_what_is_read_of_them(
+    gguf: Path, ids: tokens.Stream, words: tokens.Result, tmp_path: Path
+) -> None:
+    logits = tmp_path / "logits.bin"
+    judging.perplexity(gguf, ids.ids, context=CONTEXT, chunks=3, logits=logits)
+    data = logits.read_bytes()
+    assert data[:8] == b"_logits_"
+    assert struct.unpack_from("<Iii", data, 8) == (CONTEXT, words.size, 3)
+    stream = [int(word) for word in ids.ids.read_text().split()][: 3 * CONTEXT]
+    assert list(struct.unpack_from(f"<{3 * CONTEXT}i", data, 20)) == stream
+    assert len(data) == 20 + 4 * 3 * CONTEXT + windows.logits_bytes(words.size, CONTEXT, 3)
 
 
 @pytest.mark.slow
