@@ -14,6 +14,7 @@ from job.report import documents, table
 from job.run.records import Manifest
 
 NEXT = {
+    2: "Correct the command line; `.venv/bin/python -m job run --help` shows what it takes.",
     64: "Correct the spec; `.venv/bin/python -m job check SPEC` lists every fault of it.",
     65: "Fix the rows that are named, or how they are read (`dataset.format`, `dataset.columns`).",
     66: "Correct the name. If it is a private model or data set, set HF_TOKEN.",
