@@ -1,4 +1,4 @@
-"""The command line, and the only place that catches everything: an exit code for each end."""
+"""The command line, and the only place that catches everything and maps it to an exit code."""
 
 import os
 import sys
@@ -21,8 +21,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # its tracebacks show local variables, and with them secrets
     no_args_is_help=True,
     rich_markup_mode="markdown",
-    help="A spec goes in, fine-tuned GGUF files come out.\n\n"
-    "Every option can also be set in the environment: `FINETUNE__TRAINING__LEARNING_RATE=1e-4`.",
+    help="Turns a spec into fine-tuned GGUF files.\n\n"
+    "Every field of the spec can also be set in the environment: `FINETUNE__TRAINING__LEARNING_RATE=1e-4`.",
 )
 
 
@@ -42,7 +42,7 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Names every part.")
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the versions of all parts.")
     ] = False,
 ) -> None:
     pass
@@ -64,10 +64,11 @@ def run(spec: SpecPath = None) -> None:
 def check(
     spec: SpecPath = None,
     access: Annotated[
-        bool, typer.Option("--access", help="Also try the credentials: reading the model and the data, writing.")
+        bool,
+        typer.Option("--access", help="Also test the credentials: read the model and the data, write to each place."),
     ] = False,
 ) -> None:
-    """Read the spec and name every fault at once, without fetching anything.
+    """Read the spec and list every fault at once, without downloading anything.
 
     Example: `python -m job check my.yaml --access`
     """
@@ -85,8 +86,8 @@ def check(
 @app.command()
 def plan(
     spec: SpecPath = None,
-    gpu: Annotated[str | None, typer.Option(help="Whether it fits this GPU: t4, l4, a100-40, …")] = None,
-    price: Annotated[float | None, typer.Option(help="What the GPU costs an hour, for an estimate.")] = None,
+    gpu: Annotated[str | None, typer.Option(help="Show whether the run fits into this GPU: t4, l4, a100-40, …")] = None,
+    price: Annotated[float | None, typer.Option(help="Price of the GPU per hour, to estimate the cost.")] = None,
 ) -> None:
     """Show the resolved spec, what a run would do, and what it would need.
 
@@ -110,14 +111,14 @@ def schema() -> None:
 
 @app.command(hidden=True)
 def stage(name: str, folder: Path) -> None:
-    """Run one stage in this process (the pipeline calls this)."""
+    """Run one stage in this process (called by the pipeline)."""
     from job.run.child import run_stage
 
     sys.exit(run_stage(name, folder))
 
 
 def _say_last_words(error: JobError) -> None:
-    """On stderr, and in the termination message that `kubectl describe` and the launcher show."""
+    """Writes the error to stderr, and to the termination message that `kubectl describe` and the launcher show."""
     text = redact(str(error))
     sys.stderr.write(f"error: {text}\n")
     path = Path(os.environ.get("FINETUNE_TERMINATION_LOG") or "/dev/termination-log")

@@ -1,4 +1,4 @@
-"""What can go wrong, each with its exit code and whether a retry can help.
+"""The errors of a run, each with its exit code and whether a retry can help.
 
 The codes follow sysexits.h where it has one for the case; 2 is what every command line parser exits with. The Job's
 podFailurePolicy is derived from `JobError.kubernetes`
@@ -28,7 +28,7 @@ class Fault(Exception):
 
 
 class JobError(Fault):
-    """A fault of a run; `kubernetes`: what its Job does then."""
+    """An error of a run; `kubernetes`: what its Job does then."""
 
     code: ClassVar[int] = 70
     kubernetes: ClassVar[Action] = "Count"
@@ -69,7 +69,7 @@ class RemoteUnavailable(JobError):
 
 
 class Bug(JobError):
-    """An error that nobody foresaw."""
+    """An unexpected error: a bug."""
 
     code = 70
 
@@ -81,7 +81,7 @@ class StorageFailed(JobError):
 
 
 class StoppedSaved(JobError):
-    """Stopped by SIGTERM; the progress is in the store and the next attempt goes on from it."""
+    """Stopped by SIGTERM; the progress is in the store, and the next attempt continues from it."""
 
     code = 75
     kubernetes = "Ignore"
@@ -95,7 +95,7 @@ class StoppedUnsaved(JobError):
 
 
 class CredentialsRejected(JobError):
-    """Credentials are missing, wrong or too weak; a licence is not accepted; a file may not be read."""
+    """Credentials are missing, wrong or too weak; a licence is not accepted; a file cannot be read."""
 
     code = 77
     kubernetes = "FailJob"
@@ -109,14 +109,14 @@ class EnvironmentUnfit(JobError):
 
 
 class DiedSilently(JobError):
-    """The job died at the same point without a word too often, or makes no progress."""
+    """The job ended at the same point without a message too often, or makes no progress."""
 
     code = 79
     kubernetes = "FailJob"
 
 
 class CudaOutOfMemory(JobError):
-    """The GPU's memory does not suffice, not even with half the micro-batch."""
+    """The GPU's memory is too small, even with half the micro-batch."""
 
     code = 80
     kubernetes = "FailJob"
@@ -130,7 +130,7 @@ class QualityRejected(JobError):
 
 
 class IntegrityViolated(JobError):
-    """Something is not what its hash says, or a model repository brings what is never run or read."""
+    """A file does not match its hash, or a model repository contains code or pickles, which are never run or read."""
 
     code = 82
     kubernetes = "FailJob"
@@ -151,9 +151,10 @@ class LeaseHeld(JobError):
 
 
 def named(error: Exception) -> JobError:
-    """What an error means that no caller has named: the system's own have a number, and what has none is a bug.
+    """The JobError for an exception that no caller has translated: an OSError with a number is the system's, anything
+    else a bug.
 
-    A file's mode does not heal, a disk may.
+    A retry does not change a file's permissions, but may find a disk with free space.
     """
     if isinstance(error, JobError):
         return error
@@ -162,14 +163,16 @@ def named(error: Exception) -> JobError:
             f"the Python package {error.name} is not installed",
             hint="Install the job with what it needs: pip install '.[job]' in the checkout.",
         )
-    if not isinstance(error, OSError) or error.errno is None:  # libraries raise OSError without a number for their own
+    if (
+        not isinstance(error, OSError) or error.errno is None
+    ):  # libraries raise OSError without a number for their own errors
         return Bug(f"{type(error).__name__}: {error}", hint="This is a bug; the log has its traceback.")
     if isinstance(error, PermissionError) and error.filename:
         return CredentialsRejected(
             f"{error.filename}: permission denied to user {os.getuid()}",
-            hint="Let that user or its group read it (chmod g+rX), or run as its owner.",
+            hint="Allow that user or its group to read it (chmod g+rX), or run as its owner.",
         )
-    return StorageFailed(f"{type(error).__name__}: {error}", hint="Is the disk full or read-only?")
+    return StorageFailed(f"{type(error).__name__}: {error}", hint="Check whether the disk is full or read-only.")
 
 
 def every_error() -> Iterator[type[JobError]]:

@@ -1,8 +1,8 @@
-"""structlog's set-up: one JSON object a line, each redacted, and the span around a stage.
+"""Logging with structlog: one JSON object a line, each redacted, and the span around a stage.
 
 Every record has `event`, `level` and `time` (UTC); those of a stage have `stage`. The parent process
-adds `run`, `attempt` and `seq` to its own records and to those it reads from its children, hands each
-to its sinks (the run store, the console) and writes it to stdout. Children write plain lines to stdout.
+adds `run`, `attempt` and `seq` to its own records and to those it reads from its children, passes each to its
+sinks (the run store, the console) and writes it to stdout. Children write plain lines to stdout.
 """
 
 import logging
@@ -73,7 +73,7 @@ def span(stage: str, **fields: Any) -> Iterator[None]:
 
 
 class ForwardedWarnings(logging.Handler):
-    """Hands the warnings that a library logs with the standard library to this log, as events of one name."""
+    """Forwards a library's warnings from the standard library's logging to this log, as events of one name."""
 
     def __init__(self, event: str) -> None:
         super().__init__(logging.WARNING)
@@ -81,7 +81,7 @@ class ForwardedWarnings(logging.Handler):
 
     @classmethod
     def of(cls, logger: str, event: str) -> None:
-        """Forwards a logger, once however often it is called; the library writes nothing itself any more."""
+        """Forwards a logger, only once even if called again; the library no longer writes anything itself."""
         source = logging.getLogger(logger)
         source.propagate = False
         source.handlers = [cls(event)]
@@ -94,7 +94,7 @@ class ForwardedWarnings(logging.Handler):
 class Progress:
     """Progress of one long piece of work, as `progress` events: what, done, total, unit, ETA in seconds.
 
-    At most one event every `every_s` seconds, and the last one (done == total). What takes less says nothing.
+    At most one event every `every_s` seconds, and the last one (done == total). Work that takes less has no event.
     """
 
     def __init__(self, what: str, total: float | None, unit: str, *, every_s: float = 2.0) -> None:

@@ -1,4 +1,4 @@
-"""The launcher's command line, and the only place that catches everything: an exit code for each end.
+"""The launcher's command line, and the only place that catches everything and maps it to an exit code.
 
 `python k8s/launch.py --gpu t4 --model M --dataset D`, installed as `finetune-run`. Without a command it launches. Exit
 codes: the run's own (job/errors.py) where it was waited for, 10 to 19 (k8s/errors.py) for the launcher's own faults.
@@ -7,7 +7,7 @@ codes: the run's own (job/errors.py) where it was waited for, 10 to 19 (k8s/erro
 import sys
 from pathlib import Path
 
-if not __package__:  # run as a script: this folder's modules are no top-level ones
+if not __package__:  # run as a script: this folder's modules are not top-level modules
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 import typer
@@ -22,7 +22,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     help="Launches fine-tuning runs on Kubernetes, follows and manages them.\n\n"
     "`finetune-run --gpu t4 --model NousResearch/Llama-2-7b-hf --dataset Abirate/english_quotes` is `launch`.",
-    epilog="Exit codes: the run's own where it was waited for (docs: exit codes); 10 to 19 for the launcher's faults.",
+    epilog="Exit codes: the run's own if its end was waited for (docs/exit-codes.md); 10 to 19: the launcher's errors.",
 )
 launch.register(app)
 manage.register(app)
@@ -43,7 +43,7 @@ def _options(
 
 
 def main() -> None:
-    """Runs a command, and turns what it raises into one message and an exit code."""
+    """Runs a command, and turns an error into one message and an exit code."""
     from job.errors import JobError
     from job.redaction import redact
     from k8s.errors import LauncherBug, LauncherError

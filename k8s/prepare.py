@@ -121,8 +121,8 @@ def ask(
 def prepare(cluster: Cluster | None, asked: Asked, *, title: str | None = None, salt: str = "") -> Prepared:
     """Validates and decides everything that is possible before anything is sent.
 
-    `cluster` is None if there is none (`--dry-run`
-    with `--platform`). Raises the launcher's
+    `cluster` is None if there is none
+    (`--dry-run` with `--platform`). Raises the launcher's
     faults.
     """
     specs, model = [one.spec for one in asked.sweep] or [asked.spec], asked.model

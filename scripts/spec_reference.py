@@ -21,19 +21,19 @@ HEAD = """\
 
 # The spec
 
-One YAML 1.2 or JSON file says what a run makes. A model and a data set are a whole spec; every other field has
-a default. `examples/` has whole files to start from.
+A spec is one YAML 1.2 or JSON file that describes a run. A model and a data set are enough; every other field has a
+default. `examples/` has complete files to start from.
 
 - Each field can be set in the environment: `FINETUNE__TRAINING__LEARNING_RATE=1e-4` is `training.learning_rate`.
   The environment wins over the file, the file over the defaults. A value that is JSON is read as JSON
   (`FINETUNE__TRAINING=null`, `FINETUNE__EXPORT__TYPES='["q8_0"]'`), anything else as text; a list is set as a whole.
-- YAML 1.2: `2e-4` is a number, `off` is a word (a switch takes it for false), a key may be there only once. Numbers
-  and switches may be quoted; `true` is no number. Anchors and aliases are not read. A file has at most 1 MiB.
+- YAML 1.2: `2e-4` is a number, `off` is a word (a switch reads it as false), a key may be given only once. Numbers
+  and switches may be quoted; `true` is not a number. Anchors and aliases are not supported. A file has at most 1 MiB.
 - A secret in a spec is refused: the spec is copied into the run store. Credentials come from the environment
   (`HF_TOKEN`, `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`) or from mounted files (`HF_TOKEN_PATH`,
   `AWS_SHARED_CREDENTIALS_FILE`).
-- `python -m job check my.yaml` names every fault at once and fetches nothing; a spec with a fault exits 64.
-  `python -m job schema` prints the JSON Schema that this page is made from.
+- `python -m job check my.yaml` lists every fault at once and downloads nothing; it exits with 64 for a spec with a
+  fault. `python -m job schema` prints the JSON Schema that this page is made from.
 """
 
 
@@ -62,7 +62,7 @@ def _section(path: str, node: dict[str, Any], required: bool) -> str:
         rows.append(f"| `{name}` | {_cell(kind)} | {default} | {_cell(field.get('description', ''))} |")
     said = dict.fromkeys(one.rstrip(".") + "." for one in (fields.get("description"), node.get("description")) if one)
     said = {**said, **({"Required.": None} if required else {})}
-    table = ["| field | accepts | default | what it is |", "| --- | --- | --- | --- |", *rows]
+    table = ["| field | accepts | default | description |", "| --- | --- | --- | --- |", *rows]
     return "\n".join([f"## {path}", "", " ".join(" ".join(said).split()), "", *table, "", *inner])
 
 

@@ -108,7 +108,7 @@ def _train_once(state: State, key: str, micro_batch: int | None) -> training.Res
             ) from fault
         raise
     except Terminated:
-        raise  # what is still being uploaded does not count; nobody waits for it
+        raise  # an upload that is not finished does not count and is not waited for
     except BaseException:
         uploads.finish()
         raise

@@ -1,6 +1,6 @@
 """The report: one HTML file that opens without a network, with everything about a run.
 
-Its Content-Security-Policy forbids every request, so what a model has said can do nothing here.
+Its Content-Security-Policy forbids every request, so a model's answers cannot do anything here.
 """
 
 from collections import Counter
@@ -19,14 +19,14 @@ from job.report.plots import stage_bands
 
 
 class Answer(NamedTuple):
-    """Who says what."""
+    """A speaker and the answer."""
 
     who: str
     text: str
 
 
 class Sample(NamedTuple):
-    """A held-out prompt, how its row goes on, and the answers."""
+    """A held-out prompt, its row's continuation, and the answers."""
 
     prompt: str
     reference: str
@@ -34,7 +34,7 @@ class Sample(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """A cell's text, and the number that it is sorted by, where it is one."""
+    """A cell's text, and the number to sort it by, if it has one."""
 
     text: str
     number: float | None
@@ -75,7 +75,7 @@ def _cells(facts: Facts, line: table.Line) -> list[Cell]:
 
 
 def _plots(facts: Facts) -> dict[str, str | None]:
-    """SVG by what it shows, or None where there is nothing to show."""
+    """SVG by subject, or None if there is nothing to show."""
     found: dict[str, str | None] = dict.fromkeys(("losses", "sizes", "memory"))
     if facts.train.get("losses"):
         found["losses"] = plots.svg(plots.losses(facts.train["losses"], facts.train.get("evals", [])))
@@ -87,7 +87,7 @@ def _plots(facts: Facts) -> dict[str, str | None]:
 
 
 def _mixes(facts: Facts) -> list[tuple[str, str, int]]:
-    """Of each type: which tensors get what, and how many could not get the type."""
+    """For each type: the types of its tensors, and how many tensors fell back to another type."""
     found = []
     for _, kind in facts.quants:
         metrics = facts.records[f"quantize/{kind}"].metrics

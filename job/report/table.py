@@ -1,7 +1,7 @@
 """The table of a run's files, as the card, the page, the terminal and the chat show it.
 
 It begins with the model as training saw it, without and with the adapter, and the unquantized file, so that a loss can
-be followed from the base to each type.
+be traced from the base to each type.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,9 +14,9 @@ Records = Mapping[str, StageRecord]
 
 
 class Line(NamedTuple):
-    """A file, or a model in transformers (`size` is None). Perplexities and KLD come with their standard errors; `ms`
-    per generated token, with the fewest at any number of threads; `gpu_layers` (`20/33`) were on the GPU then, and are
-    `0` without one."""
+    """A file, or a model in transformers (`size` is None). Perplexities and KLD have their standard errors; `ms`: per
+    generated token, the lowest at any number of threads; `gpu_layers` (`20/33`): layers on the GPU then, `0` without
+    one."""
 
     name: str
     type: str
@@ -57,7 +57,12 @@ def megabytes(size: int | None) -> str:
 
 COLUMNS = (
     Column("file", "the published name", lambda line: line.name, None),
-    Column("type", "llama.cpp's type; in brackets: how training loaded the model", lambda line: line.type, None),
+    Column(
+        "type",
+        "llama.cpp's type; in brackets: the precision in which training loaded the model",
+        lambda line: line.type,
+        None,
+    ),
     Column("size", "millions of bytes", lambda line: megabytes(line.size), lambda line: line.size),
     Column(
         "bits",
@@ -85,7 +90,7 @@ COLUMNS = (
     ),
     Column(
         "same top",
-        "share of tokens for which both find the same one likeliest",
+        "share of tokens for which both predict the same one",
         lambda line: "" if line.same_top is None else f"{line.same_top:.1%}",
         lambda line: line.same_top,
     ),
@@ -97,7 +102,7 @@ COLUMNS = (
     ),
     Column(
         "GPU layers",
-        "layers that ran on the GPU, of how many",
+        "layers that ran on the GPU, of all",
         lambda line: line.gpu_layers,
         lambda line: int(line.gpu_layers.split("/")[0]) if line.gpu_layers else None,
     ),
@@ -124,7 +129,7 @@ def lines(files: Sequence[tuple[str, str]], records: Records) -> list[Line]:
 
 
 def columns(found: Sequence[Line]) -> list[Column]:
-    """Those in which a line says something; that every file ran without a GPU says nothing."""
+    """The columns in which a line has a value, without `GPU layers` if every file ran without a GPU."""
     return [column for column in COLUMNS if any(column.shown(line) not in ("", "0") for line in found)]
 
 

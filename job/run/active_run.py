@@ -1,7 +1,7 @@
-"""One attempt of a run: its store, its lease, its attempt record, its events, and what it keeps.
+"""One attempt of a run: its store, its lease, its attempt record, its events, and the work it keeps.
 
-What a stage made belongs to its inputs: it is kept under `stages/<stage>/<key>/`, where the key is the
-hash of exactly what the output depends on, and every run of the store finds it there.
+A stage's work is kept under `stages/<stage>/<key>/`. The key is the hash of everything that the output depends on, so
+every run with the same store finds it there.
 """
 
 import json
@@ -35,7 +35,7 @@ from job.versions import versions
 
 @dataclass
 class ActiveRun:
-    """What the pipeline works with. `saved` tells whether this attempt has put something new in the store."""
+    """The running attempt, for the pipeline. `saved`: whether this attempt has put something new into the store."""
 
     spec: JobSpec
     id: str
@@ -48,7 +48,7 @@ class ActiveRun:
     saved: bool = field(default=False)
 
     def record(self, stage: str, key: str) -> StageRecord | None:
-        """What is in the store under this key, if it is whole."""
+        """The record under this key, if its work is complete."""
         found = read_stage(self.store, stage, key)
         log.info("stage.skipped" if found else "stage.needed", stage=stage, key=key)
         return found
@@ -69,12 +69,12 @@ class ActiveRun:
         return written
 
     def child(self, module: ModuleType, inputs: Frozen, folder: str) -> Any:
-        """Runs a stage in a child process, in a folder of the work directory, to its Result."""
+        """Runs a stage in a child process, in a folder of the work directory, and returns its Result."""
         self.attempt.doing(self.attempt.stage, folder)
         return self.supervisor.run_stage(module, self.spec, inputs, self.work / folder)
 
     def progressed(self) -> None:
-        """Something new is in the store: a later attempt goes on from there."""
+        """Records that something new is in the store: a later attempt continues from there."""
         self.saved = True
         self.attempt.saved()
 
@@ -83,7 +83,7 @@ class ActiveRun:
         self.store.put_file(key, path, progress=bar.update)
 
     def bring(self, record: StageRecord, folder: Path, below: str = "") -> None:
-        """Brings a record's files (those below a name) into a folder; what is there and whole stays."""
+        """Downloads a record's files (those below a name) into a folder, unless they are there and complete."""
         for item in record.artifacts:
             if item.path.startswith(below):
                 bar = Progress(f"fetching {item.path}", item.size, "bytes")
@@ -91,10 +91,10 @@ class ActiveRun:
                 self.store.get_file(key, folder / item.path, item, progress=bar.update)
 
     def pin(self, sources: dict[str, Any]) -> dict[str, Any]:
-        """Writes runs/<id>/spec.json once: the resolved spec and the revisions that its names stood for.
+        """Writes runs/<id>/spec.json once: the resolved spec and the revisions that its names were pinned to.
 
-        A later attempt gets the revisions of the first one, so a branch that moves does not change the
-        run. Raises SpecInvalid where the run id belongs to another spec.
+        A later attempt uses the revisions of the first one, so that a moving branch does not change the run. Raises
+        SpecInvalid if the run id belongs to another spec.
         """
         key = f"runs/{self.id}/spec.json"
         text = _json({"spec": self.spec.model_dump(mode="json"), "sources": sources})
@@ -107,8 +107,8 @@ class ActiveRun:
         first = _parsed(found[0])
         if not _is_same(first["spec"], self.spec):
             raise SpecInvalid(
-                f"run.id: {self.id!r} is taken: {self.store.url}/{key} holds another spec",
-                hint="Name another run.id, or leave it out: then the spec's hash is the id.",
+                f"run.id: {self.id!r} is taken: {self.store.url}/{key} has another spec",
+                hint="Choose another run.id, or leave it out: then the id is the spec's hash.",
             )
         pinned: dict[str, Any] = first["sources"]
         return pinned
@@ -134,7 +134,7 @@ def _parsed(data: bytes) -> dict[str, Any]:
 
 @contextmanager
 def opened(spec: JobSpec, identity: str, supervisor: Supervisor) -> Iterator[ActiveRun]:
-    """Takes the lease, writes the attempt record, and puts both in order at the end, however it ends. `identity`: the
+    """Takes the lease, writes the attempt record, and closes both at the end, however it ends. `identity`: the
     run's id."""
     work = work_folder()
     work.mkdir(parents=True, exist_ok=True)
@@ -205,12 +205,12 @@ def _terminated_is_a_fault(run: ActiveRun) -> Iterator[None]:
         yield
     except Terminated:
         stopped = StoppedSaved if run.saved else StoppedUnsaved
-        saved = "what was done is in the store" if run.saved else "there was nothing new to save"
-        raise stopped(f"stopped by a signal; {saved}", hint="Start it again and it goes on.") from None
+        saved = "the finished work is in the store" if run.saved else "there was nothing new to save"
+        raise stopped(f"stopped by a signal; {saved}", hint="Start it again to continue.") from None
 
 
 def _give_way(supervisor: Supervisor) -> None:
-    """The lease is another attempt's: stop at once, write nothing more."""
+    """Another attempt has the lease: stop at once, write nothing more."""
     supervisor.kill_child()
     log.error("lease.lost", message="another attempt has taken the lease; this one ends")
     os._exit(PeerActive.code)

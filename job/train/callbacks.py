@@ -1,6 +1,6 @@
-"""What happens at each step: events, checkpoints that resume exactly, NaN, and the end by SIGTERM.
+"""Callbacks of the trainers: events, checkpoints that resume exactly, NaN, and the end by SIGTERM.
 
-Imported when transformers is.
+Imports transformers.
 """
 
 import math
@@ -32,7 +32,7 @@ def peak_memory() -> dict[str, int]:
 
 
 class StopSignal:
-    """SIGTERM: at once where no step has been made, else at the end of the step, with a checkpoint."""
+    """Stops after SIGTERM: at once before the first step, else at the end of the step, with a checkpoint."""
 
     def __init__(self) -> None:
         self.asked = self.training = self.trained = False
@@ -59,8 +59,8 @@ class Events(TrainerCallback):  # type: ignore[misc]
 
     @property
     def tokens_per_second(self) -> float | None:
-        """In the steps themselves, without evaluations and checkpoints. The Trainer's own train_runtime is less than
-        the training took where it has evaluated."""
+        """During steps only, without evaluations and checkpoints. The Trainer's own train_runtime is too short if it
+        has evaluated."""
         return round((self._seen - self._seen_before) / self._seconds, 1) if self._seconds else None
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -83,7 +83,7 @@ class Events(TrainerCallback):  # type: ignore[misc]
         if not math.isfinite(loss):
             raise QualityRejected(
                 f"the loss is {loss} at step {state.global_step}",
-                hint="Lower training.learning_rate, or check the rows; float16 overflows sooner than bfloat16.",
+                hint="Set training.learning_rate lower, or check the rows; float16 overflows sooner than bfloat16.",
             )
         self._losses.append(loss)
         now = time.monotonic()
@@ -117,7 +117,8 @@ class Events(TrainerCallback):  # type: ignore[misc]
 
 
 class ResumableCheckpoints(TrainerCallback):  # type: ignore[misc]
-    """Makes a resume in the middle of an epoch draw the same order of rows, and carries the best adapter along.
+    """Makes a resume in the middle of an epoch use the same order of rows, and keeps the best adapter in each
+    checkpoint.
 
     The sampler draws an epoch's order from torch's global generator when the epoch begins. The Trainer restores
     the generators of a checkpoint only after that, so the order would be that of a fresh process. Their state at
@@ -153,7 +154,7 @@ def generators() -> dict[str, Any]:
 
 
 def set_generators(state: dict[str, Any]) -> None:
-    """Puts back what `generators` gave."""
+    """Restores the state that `generators` returned."""
     torch.set_rng_state(state["torch"])
     numpy.random.set_state(state["numpy"])
     random.setstate(state["python"])

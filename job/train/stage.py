@@ -20,7 +20,7 @@ NAME = "train"
 
 
 class Inputs(Frozen):
-    """`resume_from` is a checkpoint's folder; `micro_batch` replaces the batch size after the GPU ran out of memory."""
+    """`resume_from`: a checkpoint's folder; `micro_batch`: replaces the batch size after the GPU ran out of memory."""
 
     model: Path
     adapter: Path | None = None
@@ -33,7 +33,7 @@ class Inputs(Frozen):
 
 class Result(Frozen):
     """`losses`: each step's loss, learning rate and gradient norm; `evals`: held-out losses by step;
-    `loss_before` and `loss_after`: the held-out loss without and with what was trained."""
+    `loss_before` and `loss_after`: the held-out loss without and with the trained adapter."""
 
     adapter: Path
     logs: Path
@@ -52,8 +52,8 @@ class Result(Frozen):
 
 
 def run(spec: JobSpec, inputs: Inputs, workdir: Path) -> Result:
-    """Trains. Raises StoppedSaved or StoppedUnsaved after SIGTERM, QualityRejected for a loss that is no number,
-    CudaOutOfMemory, SpecInvalid, DataInvalid and EnvironmentUnfit; a stopped training never gives a Result."""
+    """Trains. Raises StoppedSaved or StoppedUnsaved after SIGTERM, QualityRejected for a loss that is not a number,
+    CudaOutOfMemory, SpecInvalid, DataInvalid and EnvironmentUnfit; a stopped training never returns a Result."""
     from job.train.callbacks import StopSignal
 
     stop = StopSignal()  # before the slow imports, so that a signal is never lost
@@ -63,8 +63,8 @@ def run(spec: JobSpec, inputs: Inputs, workdir: Path) -> Result:
         return _run(spec, inputs, workdir, stop)
     except torch.OutOfMemoryError as error:
         raise CudaOutOfMemory(
-            f"the GPU's memory does not suffice: {str(error).splitlines()[0]}",
-            hint="Set a smaller training.per_device_train_batch_size or max_length, or take a larger GPU.",
+            f"the GPU's memory is too small: {str(error).splitlines()[0]}",
+            hint="Set a smaller training.per_device_train_batch_size or max_length, or use a larger GPU.",
         ) from error
 
 
@@ -129,7 +129,8 @@ def _fresh(workdir: Path) -> None:
 def make_trainer(
     spec: JobSpec, inputs: Inputs, workdir: Path, model: Any, tokenizer: Any, precision: Any, stop: Any
 ) -> Any:
-    """The recipe's first path (`trainer: transformers`) or its second (`trl`), with this job's callbacks."""
+    """The trainer of the recipe's first path (`trainer: transformers`) or its second (`trl`), with this job's
+    callbacks."""
     from transformers import (
         DataCollatorForLanguageModeling,
         EarlyStoppingCallback,
@@ -183,12 +184,12 @@ def make_trainer(
             trainer.data_collator = on_the_left(trainer.data_collator)
     if not len(trainer.train_dataset):
         raise DataInvalid("no row has a token to train on within max_length", hint="Raise training.max_length.")
-    trainer.remove_callback(PrinterCallback)  # its lines are no events
+    trainer.remove_callback(PrinterCallback)  # its lines are not events
     return trainer
 
 
 def evaluated(trainer: Any) -> float | None:
-    """The held-out loss now. The random generators are left as they were: evaluating must change nothing."""
+    """The current held-out loss. The random generators are restored: evaluating must not change the training."""
     from job.train.callbacks import generators, set_generators
 
     if trainer.eval_dataset is None:

@@ -1,4 +1,4 @@
-"""What every run's Job has, whatever its settings: one constant, of which the chart reads a copy.
+"""The part of a Job that does not depend on settings: a constant, of which the chart has a copy.
 
 Sources: the Job's documentation (pod failure policy, backoff limit per index, pod replacement policy) and the Pod
 Security Standards, profile `restricted`.
@@ -11,16 +11,16 @@ from job.errors import every_error
 CONTAINER = "finetune"
 SPEC_FOLDER, WORK, CACHE, STORE, CA_FOLDER = "/etc/finetune-run", "/work", "/cache", "/store", "/etc/finetune-run-ca"
 VOLUMES = ("spec", "work", "cache", "tmp", "shm")
-"""Of every run, by name."""
+"""Labels of every run."""
 RETRIES = 3
 NODE_LOST_S = 60
-"""How long a pod stays bound to a node that does not answer; Kubernetes would take 300."""
+"""Seconds that a pod stays bound to an unreachable node; Kubernetes' default is 300."""
 
 
 def failure_policy(wrong: str) -> dict[str, Any]:
-    """What an end means, from the table of faults. `wrong` (FailJob or FailIndex): another try cannot help.
+    """The action for each exit code, from the table of errors. `wrong` (FailJob or FailIndex): if a retry cannot help.
 
-    Disruptions come first: a pod that is evicted or preempted counts for nothing, whatever its exit code.
+    Disruptions come first: an evicted or preempted pod is not counted, whatever its exit code.
     """
     rules: list[dict[str, Any]] = [
         {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
@@ -44,14 +44,14 @@ _CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "AWS_CA_BUNDLE", "CURL_C
 
 BASE: dict[str, Any] = {
     "labels": {"app.kubernetes.io/name": "finetune-run", "app.kubernetes.io/component": "run"},
-    # Cluster autoscaler and Karpenter leave the node alone while the run is on it.
+    # Cluster autoscaler and Karpenter keep the node while the run is on it.
     "podAnnotations": {
         "cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
         "karpenter.sh/do-not-disrupt": "true",
     },
     "job": {"podReplacementPolicy": "Failed"},
     "single": {"backoffLimit": RETRIES, "podFailurePolicy": failure_policy("FailJob")},
-    # Neither backoffLimit nor maxFailedIndexes: failed indexes would count towards them and end the others.
+    # No backoffLimit and no maxFailedIndexes: failed indexes would count towards them and end the others.
     "sweep": {
         "completionMode": "Indexed",
         "backoffLimitPerIndex": RETRIES,
@@ -109,7 +109,7 @@ BASE: dict[str, Any] = {
         *_env(FINETUNE_SPEC=f"{SPEC_FOLDER}/spec.json"),
         _field("FINETUNE_JOB_NAME", "metadata.labels['batch.kubernetes.io/job-name']"),
     ],
-    # An expansion sees only what stands before it, so the index comes first; the Job controller leaves it as it is.
+    # A variable can only refer to earlier ones, so the index comes first; the Job controller does not change it.
     "sweepEnv": [
         _field("JOB_COMPLETION_INDEX", "metadata.annotations['batch.kubernetes.io/job-completion-index']"),
         _field("JOB_NAME", "metadata.labels['batch.kubernetes.io/job-name']"),
@@ -118,9 +118,10 @@ BASE: dict[str, Any] = {
             FINETUNE_JOB_NAME="$(JOB_NAME)-$(JOB_COMPLETION_INDEX)",
         ),
     ],
-    # A GPU that was asked for and did not come ends the run before anything is downloaded (job/gpu_faults.py).
+    # A missing GPU that was requested ends the run before anything is downloaded (job/gpu_faults.py).
     "gpuEnv": _env(FINETUNE_GPU="required"),
     "storeEnv": _env(FINETUNE__RUN__STORE=STORE),
     "caEnv": _env(**dict.fromkeys(_CA_VARIABLES, f"{CA_FOLDER}/ca.crt")),
 }
-"""`single` and `sweep` are laid over `job`; `env` with `singleEnv` or `sweepEnv`, and the others where they apply."""
+"""`single` or `sweep` is merged into `job`, `singleEnv` or `sweepEnv` into `env`; the others are used where they
+apply."""

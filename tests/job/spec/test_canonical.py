@@ -89,5 +89,5 @@ def test_a_run_that_the_release_before_has_pinned_goes_on(tmp_path: Path) -> Non
 @pytest.mark.parametrize("change", [{"lora": {"r": 8}}, {"lora": {"unknown": 1}}], ids=str)
 def test_a_run_id_that_another_spec_has_is_refused(tmp_path: Path, change: dict[str, Any]) -> None:
     pinned(SMALL | change, tmp_path)
-    with pytest.raises(SpecInvalid, match="holds another spec"):
+    with pytest.raises(SpecInvalid, match="has another spec"):
         run_of(JobSpec.model_validate(SMALL | {"lora": {"r": 16}}), tmp_path).pin({})
