@@ -86,8 +86,10 @@ def with_adapter(spec: JobSpec, model: Any, adapter: Path | None) -> Any:
     from peft import LoraConfig, PeftModel, TaskType, get_peft_model
 
     if adapter is not None:
+        linear = _linear(model)
         peft = PeftModel.from_pretrained(model, adapter, is_trainable=True)
         for config in peft.peft_config.values():
+            _check_same(spec, config, linear)
             config.base_model_name_or_path = model.name_or_path  # otherwise PEFT asks the Hub for it at each save
     else:
         targets = spec.lora.target_modules
@@ -108,13 +110,30 @@ def with_adapter(spec: JobSpec, model: Any, adapter: Path | None) -> Any:
     return peft
 
 
-def _check_names(spec: JobSpec, model: Any) -> None:
+def _linear(model: Any) -> set[str]:
+    """The names of the layers that `all-linear` takes."""
     import torch
 
+    modules = (name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear))
+    return {name.rsplit(".", 1)[-1] for name in modules} - {"lm_head"}
+
+
+def _check_same(spec: JobSpec, config: Any, linear: set[str]) -> None:
+    """An adapter keeps its own settings, so the spec must not ask for others. Raises SpecInvalid."""
+    for name, wanted in spec.lora.model_dump(exclude_defaults=True).items():
+        found = getattr(config, {"alpha": "lora_alpha", "dropout": "lora_dropout"}.get(name, name))
+        if name in ("target_modules", "modules_to_save"):
+            wanted, found = sorted(linear if wanted == "all-linear" else wanted), sorted(found or [])
+        if wanted != found:
+            raise SpecInvalid(
+                f"lora.{name}: {wanted}, but the adapter {spec.model.adapter} has {found}",
+                hint="Training goes on with the adapter's own settings: leave the lora section out.",
+            )
+
+
+def _check_names(spec: JobSpec, model: Any) -> None:
     names = {name.rsplit(".", 1)[-1] for name, _ in model.named_modules() if name}
-    linear = {
-        name.rsplit(".", 1)[-1] for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)
-    } - {"lm_head"}
+    linear = _linear(model)
     targets = [] if isinstance(spec.lora.target_modules, str) else spec.lora.target_modules
     for field, wanted in (("target_modules", targets), ("modules_to_save", spec.lora.modules_to_save)):
         missing = [name for name in wanted if name.rsplit(".", 1)[-1] not in names]

@@ -15,7 +15,9 @@ from job.errors import DataInvalid, EnvironmentUnfit, QualityRejected, SpecInval
 from job.spec import JobSpec
 from job.train import precision, rows
 from job.train import stage as train_stage
-from tests.job.train.trainers import spec_of
+from job.train.model import load_base, with_adapter
+from tests.export_reference import make_adapter
+from tests.job.train.trainers import ON_THE_CPU, spec_of
 
 pytestmark = pytest.mark.slow
 
@@ -262,3 +264,29 @@ def test_sigterm_saves_a_checkpoint_or_says_that_there_is_none(
     assert child.wait() == (75 if when == "training" else 76), rest
     assert not (tmp_path / "result.json").exists()
     assert bool(list((tmp_path / "checkpoints").glob("checkpoint-*"))) == (when == "training")
+
+
+@pytest.mark.parametrize(
+    ("lora", "refused"),
+    [
+        ({"r": 4, "target_modules": ["v_proj", "k_proj"]}, ""),
+        ({"r": 8}, ""),  # the default, as if it were left out
+        ({"r": 16}, r"lora\.r: 16, but the adapter me/adapter has 4"),
+        ({"dropout": 0.5}, r"lora\.dropout"),
+        ({"target_modules": "all-linear"}, r"lora\.target_modules: .*o_proj"),
+        ({"use_dora": True}, r"lora\.use_dora"),
+    ],
+    ids=str,
+)
+def test_an_adapter_to_start_from_keeps_its_settings_and_others_are_refused(
+    tiny_model: Path, tmp_path: Path, lora: dict[str, Any], refused: str
+) -> None:
+    adapter = make_adapter(tiny_model, tmp_path / "adapter", r=4, target_modules=["k_proj", "v_proj"])
+    spec = spec_of(tiny_model, lora=lora)
+    spec = spec.model_copy(update={"model": spec.model.model_copy(update={"adapter": "me/adapter"})})
+    base = load_base(spec, tiny_model, ON_THE_CPU)
+    if refused:
+        with pytest.raises(SpecInvalid, match=refused):
+            with_adapter(spec, base, adapter)
+    else:
+        assert with_adapter(spec, base, adapter).peft_config["default"].r == 4
