@@ -106,7 +106,7 @@ def check_labels_known(wish: Wish) -> None:
         known = ", ".join(name for name in PLATFORMS if name != "custom")
         raise SettingsInvalid(
             "the nodes cannot be read, so the labels of GPUs are unknown here",
-            hint=f"Name the platform with --platform: {known}.",
+            hint=f"Name the platform: --platform {known}.",
         )
 
 
