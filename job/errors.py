@@ -163,9 +163,7 @@ def named(error: Exception) -> JobError:
             f"the Python package {error.name} is not installed",
             hint="Install the job with what it needs: pip install '.[job]' in the checkout.",
         )
-    if (
-        not isinstance(error, OSError) or error.errno is None
-    ):  # libraries raise OSError without a number for their own errors
+    if not isinstance(error, OSError) or error.errno is None:  # libraries raise OSError without a number too
         return Bug(f"{type(error).__name__}: {error}", hint="This is a bug; the log has its traceback.")
     if isinstance(error, PermissionError) and error.filename:
         return CredentialsRejected(

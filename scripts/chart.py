@@ -1,5 +1,5 @@
-"""Writes what the chart reads of Python: values.yaml, its schema, the Job's constant part, the placement, the table of
-values in its README.
+"""Writes the generated files of the chart: values.yaml, its schema, the Job's constant part, the placement, the table
+of values in its README.
 
 scripts/chart.py            writes it; then: git diff helm/
 scripts/chart.py --check    exits 1 if it is not what would be written

@@ -15,25 +15,25 @@ from job.run.records import Manifest
 
 NEXT = {
     2: "Correct the command line; `.venv/bin/python -m job run --help` shows what it takes.",
-    64: "Correct the spec; `.venv/bin/python -m job check SPEC` lists every fault of it.",
-    65: "Fix the rows that are named, or how they are read (`dataset.format`, `dataset.columns`).",
+    64: "Correct the spec; `.venv/bin/python -m job check SPEC` lists every fault in it.",
+    65: "Fix the rows in the message, or change how they are read (`dataset.format`, `dataset.columns`).",
     66: "Correct the name. If it is a private model or data set, set HF_TOKEN.",
     69: "Check the network and the proxy.",
     70: "This is a bug: please report it, with the log.",
     74: "Check the disk: the demo needs about 5 GB free (`df -h .`).",
     75: "",
     76: "",
-    77: "Set or correct the token or key that is named, accept the licence, or make the file readable.",
-    78: "This machine lacks what is named. The demo needs 8 GB of RAM and 15 GB of disk.",
+    77: "Set or correct the token or key in the message, accept the licence, or make the file readable.",
+    78: "This machine lacks what the message names. The demo needs 8 GB of RAM and 15 GB of disk.",
     79: "It was probably killed for memory: close other programs (the demo needs 8 GB of RAM).",
     80: "Make it smaller: `training.max_length`, the batch size, `load.bits: 4`.",
-    81: "Look at the file and the figure that are named; `evaluation.gate` of the spec says what is allowed.",
-    82: "Delete the file that is named, so that it is made or fetched again.",
-    83: "Another one is at work on the same run. Wait for it, or stop it.",
-    84: "Another one is at work on the same run. Wait for it, or stop it.",
+    81: "Check the file and the value in the message; `evaluation.gate` in the spec sets the limits.",
+    82: "Delete the file in the message; the next run makes or downloads it again.",
+    83: "Another job is working on the same run. Wait for it, or stop it.",
+    84: "Another job is working on the same run. Wait for it, or stop it.",
 }
 EMBEDDED = (64, 65, 66, 80, 81)
-"""What a user of the embedded default cannot have caused."""
+"""Exit codes that a user of the embedded default cannot have caused."""
 screen = Console(highlight=False)
 
 
@@ -54,7 +54,7 @@ def say_next(code: int, events: str | None, again: str) -> None:
         advice = f"It was killed by {signal.Signals(code - 128).name}."
         if code == 128 + signal.SIGKILL:
             advice += f" {NEXT[79]}"
-    run = f"run `{escape(again)}` again: what is done is kept, and it goes on from there."
+    run = f"run `{escape(again)}` again: finished work is kept, and it continues from there."
     lines = [f"[red]the run ended with exit code {code}[/]"]
     lines.append(f"next: {escape(advice)}\n      Then {run}" if advice else f"next: {run}")
     if events:

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Writes the table of docs/quantization.md: what each type of the bundled llama.cpp makes of a Llama.
+"""Writes the table of docs/quantization.md: the size and the tensor formats of each type of the bundled llama.cpp.
 
 scripts/quant_table.py            writes it
 scripts/quant_table.py --check    exits 1 if it is not what would be written
 
-llama-quantize --dry-run says which type each tensor gets and how large the file becomes, without reading a weight. So
-models of any size will do that are nothing but a header and a hole in the file: they take no disk.
+llama-quantize --dry-run reports each tensor's format and the file's size without reading weights. So a GGUF with a
+header and a hole instead of weights is enough for a model of any size, and takes no disk space.
 """
 
 import sys
