@@ -11,5 +11,5 @@ from job.run import child
 @pytest.mark.parametrize("name", child.STAGES)
 def test_a_stage_module_has_the_name_that_the_child_knows_it_by(name: str) -> None:
     module = importlib.import_module(child.STAGES[name])
-    assert module.NAME == name
+    assert name == module.NAME
     assert callable(module.run) and {"Inputs", "Result"} <= vars(module).keys()
