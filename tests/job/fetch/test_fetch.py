@@ -142,7 +142,11 @@ def test_shards_that_an_earlier_commit_left_do_not_stay_beside_the_new_ones(
 
 @pytest.mark.parametrize(
     ("place", "said"),
-    [("./nowhere", "does not exist"), ("/nowhere/at/all", "does not exist"), ("s3://{bucket}/nothing", "nothing at s3://")],
+    [
+        ("./nowhere", "does not exist"),
+        ("/nowhere/at/all", "does not exist"),
+        ("s3://{bucket}/nothing", "nothing at s3://"),
+    ],
 )
 def test_what_is_not_there_is_named(s3: Bucket, rows: Path, place: str, said: str) -> None:
     given = {"model": {"id": place.format(bucket=s3.bucket)}, "dataset": {"id": str(rows)}}
