@@ -153,7 +153,7 @@ def test_the_action_hands_names_over_as_they_are(step: Step) -> None:
     assert done.returncode == 64 and "runs/$(touch ran) --help.yaml: " in done.stderr
     assert not (step.repo.folder / "ran").exists()
     outside = step("train", AFTER=step.repo.head(), FILES="runs/old.yaml\nREADME.md")
-    assert outside.returncode == 64 and "README.md is no spec of commit" in outside.stderr
+    assert outside.returncode == 64 and "README.md is not a spec in commit" in outside.stderr
 
 
 @pytest.mark.slow

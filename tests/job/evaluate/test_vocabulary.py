@@ -60,7 +60,7 @@ def test_the_files_of_every_family_pass(family: str, tmp_path: Path) -> None:
     ("settings", "said"),
     [
         ({"chat_template": "{{ messages }}"}, "the chat template is another one"),
-        ({"chat_template": None}, "the chat template is not there"),
+        ({"chat_template": None}, "the chat template is missing"),
         ({"eos_token": "<|end|>"}, "answers would not stop"),
     ],
 )
@@ -81,7 +81,7 @@ def test_words_that_are_read_differently_are_named_with_their_place(
     with pytest.raises(QualityRejected) as caught:
         vocabulary.check(exported(base, None, tmp_path).gguf, other)
     assert "differ from token 7 on" in caught.value.message
-    assert "control tokens are ordinary text there: [400]" in caught.value.message
+    assert "control tokens are ordinary text in the file: [400]" in caught.value.message
 
 
 def test_a_text_ends_at_its_end_and_at_nothing_else(

@@ -88,10 +88,10 @@ ADAPTER_FAULTS: dict[str, tuple[Callable[[Path], Any], type[JobError], str]] = {
     "pickled": (lambda f: (f / "adapter_model.safetensors").unlink(), IntegrityViolated, "has no adapter_model.saf"),
     "broken": (lambda f: (f / "adapter_model.safetensors").write_bytes(b"x"), IntegrityViolated, "is broken"),
     "other layers": (with_weights(renamed), IntegrityViolated, r"does not have: model\.layers\.7\.self_attn\.q_proj"),
-    "other width": (with_weights(too_wide), IntegrityViolated, r"shape \[256, 512\], the base model \[256, 256\]"),
+    "other width": (with_weights(too_wide), IntegrityViolated, r"shape \[256, 512\], the base model has \[256, 256\]"),
     "other rank": (with_weights(other_rank), IntegrityViolated, "has rank 8 in lora_A, not 4"),
     "half of a pair": (with_weights(half), IntegrityViolated, "has lora_A but no lora_B"),
-    "a saved norm of another width": (with_weights(saved_norm), IntegrityViolated, "it saves the shape"),
+    "a saved norm of another width": (with_weights(saved_norm), IntegrityViolated, "it saves shape"),
     "NaN": (with_weights(not_a_number), QualityRejected, "NaN or infinite"),
 }
 
@@ -168,7 +168,7 @@ def test_values_beyond_float16_are_refused_and_bfloat16_holds_them(tmp_path: Pat
         model.lm_head.weight.data[0, 0] = 1e5
 
     base = make_llama(tmp_path / "base", prepare=grow)
-    with pytest.raises(SpecInvalid, match=r"output\.weight holds values beyond float16"):
+    with pytest.raises(SpecInvalid, match=r"output\.weight contains values beyond float16"):
         exported(base, None, tmp_path / "out")
     bf16 = exported(base, None, tmp_path / "out", export={"dtype": "bf16"}).gguf
     assert tensors(bf16) == tensors(converted(base, tmp_path / "reference.gguf", "bf16"))

@@ -73,7 +73,7 @@ def test_few_chunks_are_warned_about(gguf: Path, text: Path, tmp_path: Path) -> 
     assert warning["chunks"] < warning["wanted"] == imatrix.FEW_CHUNKS
 
 
-@pytest.mark.parametrize(("said", "message"), [("short", r"\d tokens, and it needs 1024 at least"), ("", "no text")])
+@pytest.mark.parametrize(("said", "message"), [("short", r"\d tokens; it needs at least 1024"), ("", "no text")])
 def test_too_little_text_says_how_much_is_needed(gguf: Path, tmp_path: Path, said: str, message: str) -> None:
     (tmp_path / "text.txt").write_text(said)
     with pytest.raises(DataInvalid, match=message):

@@ -68,7 +68,7 @@ def test_the_config_map_belongs_to_the_job_and_goes_with_it(launcher: Launcher, 
     assert (owner.kind, owner.name, owner.block_owner_deletion) == ("Job", name, False)
     launcher.run_pod()
     said = launcher("cancel", name)
-    assert said.code == 0 and "is gone" in said.err, said.err
+    assert said.code == 0 and "is deleted" in said.err, said.err
     assert launcher.jobs() == [] and cluster.pods(launcher.namespace) == []
 
     def left() -> list[Any]:
@@ -83,7 +83,7 @@ def test_the_same_run_twice_is_joined_refused_or_made_anew(launcher: Launcher, c
     name = submit(launcher, "--gpu", "none")
     assert "exists already" in launcher("launch", *BARE, "--gpu", "none", "--detach").err
     refused = launcher("launch", *BARE, "--gpu", "none", "--detach", "--if-exists", "fail")
-    assert refused.code == 13 and f"{name} is there already" in refused.err
+    assert refused.code == 13 and f"{name} exists already" in refused.err
     assert len(launcher.jobs()) == 1
     other = submit(launcher, "--gpu", "none", "--if-exists", "new")
     assert other != name and len(launcher.jobs()) == 2

@@ -97,7 +97,7 @@ def test_a_run_waits_in_its_queue_until_it_is_admitted(launcher: Launcher, clust
     name = submit(launcher, "--gpu", "none", "--queue", "team")
     job = cluster.batch.read_namespaced_job(name, launcher.namespace)
     assert job.spec.suspend and job.metadata.labels["kueue.x-k8s.io/queue-name"] == "team"
-    assert "waiting for Kueue to admit it (queue team)" in launcher("status", name).err
+    assert "waiting for admission by Kueue (queue team)" in launcher("status", name).err
     assert cluster.pods(launcher.namespace) == []
     admit = threading.Timer(
         1, cluster.batch.patch_namespaced_job, (name, launcher.namespace, {"spec": {"suspend": False}})

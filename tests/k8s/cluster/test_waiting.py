@@ -44,7 +44,7 @@ def test_what_an_autoscaler_does_about_it_is_said(
     tell(cluster, pod, reason, message, source)
     eventually(lambda: cluster.pod(launcher.namespace).status.conditions, "the scheduler's word")
     found = launcher("status", name).err
-    assert "no node for it yet: 0/1 nodes are available" in found and said in found
+    assert "no node for its pod yet: 0/1 nodes are available" in found and said in found
 
 
 @pytest.mark.parametrize(
