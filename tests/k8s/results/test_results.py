@@ -64,7 +64,7 @@ def test_results_brings_every_file_and_verifies_it(launcher: Launcher, store: st
     only = launcher("results", name, "--into", str(tmp_path / "one"), "--type", "Q4_K_M")
     assert only.code == 0 and [path.name for path in (tmp_path / "one").iterdir()] == ["Tuned-Q4_K_M.gguf"]
     none = launcher("results", name, "--type", "q2_k")
-    assert none.code == 12 and "There are document, q4_k_m" in none.err
+    assert none.code == 12 and "Existing types: document, q4_k_m" in none.err
 
 
 def test_a_file_that_is_there_and_whole_is_not_fetched_again_and_a_cut_one_is(
