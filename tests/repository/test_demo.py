@@ -126,7 +126,7 @@ def test_a_demo_that_fails_ends_with_the_error_and_then_what_to_do(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT], ids=lambda one: one.name)
-def test_a_demo_that_is_stopped_stops_in_order_and_says_that_it_goes_on(
+def test_a_demo_that_is_stopped_stops_in_order_and_says_that_it_continues(
     small_spec: dict[str, Any], tmp_path: Path, number: signal.Signals
 ) -> None:
     versitygw()
@@ -156,7 +156,7 @@ def test_a_demo_that_is_stopped_stops_in_order_and_says_that_it_goes_on(
     text = "".join(said)
     assert stopped and code == 75, text
     assert text.index("error: stopped by a signal") < text.index(f"next: run `SPEC={path} make demo` again")
-    assert "it goes on from there" in text and "Traceback" not in text
+    assert "it continues from there" in text and "Traceback" not in text
     events = tmp_path / "demo" / "store" / "runs"
     (run,) = events.iterdir()
     assert f"log: {run}/events/" in text and list((run / "events").iterdir())

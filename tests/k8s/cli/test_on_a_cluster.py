@@ -207,7 +207,7 @@ def test_somebody_without_rights_is_told_which_are_missing(
 ) -> None:
     _, config = user_with(cluster, launcher.namespace, tmp_path)
     said = Launcher(cluster, launcher.namespace, config)("list")
-    assert said.code == 11 and "person may not list jobs" in said.err
+    assert said.code == 11 and "person is not allowed to list jobs" in said.err
 
 
 def test_an_expired_token_is_told(launcher: Launcher, cluster: Cluster, tmp_path: Path) -> None:
