@@ -29,7 +29,7 @@ if [ -z "$spec" ]; then
     part "base model" 1 "${PYTHON:-python3}" scripts/smollm2.py --there
     made=$(.venv/bin/python scripts/demo.py --there 2>/dev/null || true)
     part "training" 4 [ "${made#*train}" != "$made" ]
-    part "exporting, quantizing, judging, publishing" 6 [ "${made#*publish}" != "$made" ]
+    part "exporting, quantizing, judging, publishing" 3 [ "${made#*publish}" != "$made" ]
 else
     echo "  the run itself: \`.venv/bin/python -m job plan $spec\` estimates it"
 fi

@@ -148,10 +148,9 @@ def _in_transformers(records: Records) -> Iterator[Line]:
     windows = judged_on(records)
     if not train or not trace or not windows or any(trace[key] != windows[key] for key in windows):
         return
-    load = (train.inputs or {}).get("load", {})
-    how = load.get("quant_type") if load.get("bits") == 4 else f"{load.get('bits')} bits"
+    loaded = trace.get("loaded", "as loaded")
     for name in ("base", "tuned"):
-        yield Line(f"({name} model)", f"{name} ({how})", perplexity=(trace[name]["value"], trace[name]["error"]))
+        yield Line(f"({name} model)", f"{name} ({loaded})", perplexity=(trace[name]["value"], trace[name]["error"]))
 
 
 def _line(name: str, kind: str, size: int, bits: float, metrics: Mapping[str, Any]) -> Line:

@@ -19,8 +19,9 @@ from job.train.precision import Precision, torch_dtype
 
 class Trace(Frozen):
     """Perplexity of the model as it was loaded for training, without and with the adapter, on `chunks` windows of
-    `context` held-out tokens."""
+    `context` held-out tokens. `loaded`: the 4-bit type, or the bits of a weight."""
 
+    loaded: str
     context: int
     chunks: int
     base: Perplexity
@@ -48,7 +49,8 @@ def trace(spec: JobSpec, model: Any, tokenizer: Any, held_out: Path | None, prec
     (base, _), (tuned, _) = _perplexity(before), _perplexity(after)
     _, error = _perplexity([later - earlier for earlier, later in zip(before, after, strict=True)])
     log.info("train.traced", base=round(base.value, 4), tuned=round(tuned.value, 4), windows=chunks, context=context)
-    return Trace(context=context, chunks=chunks, base=base, tuned=tuned, ratio_error=error)
+    loaded = spec.load.quant_type if spec.load.bits == 4 else f"{spec.load.bits} bits"
+    return Trace(loaded=loaded, context=context, chunks=chunks, base=base, tuned=tuned, ratio_error=error)
 
 
 def _losses(

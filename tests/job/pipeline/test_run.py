@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from job.artifacts import Artifact, artifact
+from job.report import table
 from job.run.records import read_manifest, verify_manifest
 from job.store import open_store
 from tests.job_process import AS_A_USER, run_job
@@ -28,6 +29,7 @@ def assert_judged(manifest: Any) -> None:
     """The loss can be followed from the base to each type."""
     windows = ("context", "chunks")
     trace, first, last = (manifest.stages[name].metrics for name in ("train", "evaluate/f16", "evaluate/q8_0"))
+    assert [line.type for line in table.lines([], manifest.stages)][:2] == ["base (nf4)", "tuned (nf4)"]
     trace = trace["trace"]
     assert [trace[key] for key in windows] == [first[key] for key in windows] == [last[key] for key in windows]
     assert trace["tuned"]["value"] == pytest.approx(first["perplexity"]["value"], rel=0.05)  # NF4 is not the original

@@ -14,7 +14,7 @@ TYPES = {"q2_k": (52e6, 3.2, 0.61), "q4_k_m": (105e6, 5.1, 0.033), "q8_0": (145e
 
 def record(stage: str, size: int = 0, **metrics: Any) -> StageRecord:
     artifacts = [Artifact(path="model.gguf", sha256="ab" * 32, size=size)] if size else []
-    return StageRecord(stage=stage, key="k", artifacts=artifacts, metrics=metrics, inputs=metrics.pop("inputs", None))
+    return StageRecord(stage=stage, key="k", artifacts=artifacts, metrics=metrics)
 
 
 def spec(**sections: Any) -> JobSpec:
@@ -56,8 +56,7 @@ def facts(given: JobSpec | None = None, *, judged: bool = True, trained: bool = 
             "train", steps=40, losses=steps, evals=[{"step": 20, "eval_loss": 2.2}, {"step": 40, "eval_loss": 1.7}],
             loss_before=3.08, loss_after=1.704, trainable=4_884_480, total=139_399_488, tokens_per_second=109.7,
             samples=[{"prompt": "p", "before": HOSTILE, "after": "A fine answer.", "reference": "r"}],
-            trace={"base": perplexity(21.8), "tuned": perplexity(6.3), "ratio_error": 0.02} | windows,
-            inputs={"load": {"bits": 4, "quant_type": "nf4"}},
+            trace={"loaded": "nf4", "base": perplexity(21.8), "tuned": perplexity(6.3), "ratio_error": 0.02} | windows,
         )  # fmt: skip
     if judged:
         common = {"speeds": [{"generation_ms": 41.5, "device": "a CPU"}], "answers": [HOSTILE], **windows}
