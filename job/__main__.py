@@ -110,17 +110,18 @@ def schema() -> None:
 
 
 @app.command(hidden=True)
-def stage(name: str, folder: Path) -> None:
-    """Run one stage in this process (called by the pipeline)."""
+def stage(name: str, folder: Path, events: int) -> None:
+    """Run one stage in this process (called by the pipeline). `events`: the number of the pipe for its events."""
     from job.run.child import run_stage
 
-    sys.exit(run_stage(name, folder))
+    sys.exit(run_stage(name, folder, events))
 
 
 def _say_last_words(error: JobError) -> None:
     """Writes the error to stderr, and to the termination message that `kubectl describe` and the launcher show."""
     text = redact(str(error))
-    sys.stderr.write(f"error: {text}\n")
+    lines = text.replace("\n", "\n  ")  # indented: no line of a message that quotes foreign text looks like an event
+    sys.stderr.write(f"error: {lines}\n")
     path = Path(os.environ.get("FINETUNE_TERMINATION_LOG") or "/dev/termination-log")
     if path.is_file():
         try:

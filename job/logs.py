@@ -2,7 +2,8 @@
 
 Every record has `event`, `level` and `time` (UTC); those of a stage have `stage`. The parent process
 adds `run`, `attempt` and `seq` to its own records and to those it reads from its children, passes each to its
-sinks (the run store, the console) and writes it to stdout. Children write plain lines to stdout.
+sinks (the run store, the console) and writes it to stdout. Children write plain lines to a pipe of their own
+(`job.run.supervise`).
 """
 
 import logging
@@ -10,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TextIO
 
 import structlog
 
@@ -20,8 +21,8 @@ Record = MutableMapping[str, Any]
 log = structlog.get_logger()
 
 
-def configure(*sinks: Callable[[Record], None], to_stdout: bool = True) -> None:
-    """Sets structlog up. Each sink gets every record, redacted, before it is written to stdout."""
+def configure(*sinks: Callable[[Record], None], to_stdout: bool = True, stream: TextIO | None = None) -> None:
+    """Sets structlog up. Each sink gets every record, redacted, before it is written to stdout, or to `stream`."""
 
     def hand_to_sinks(_: Any, __: str, record: Record) -> Record:
         for sink in sinks:
@@ -44,7 +45,7 @@ def configure(*sinks: Callable[[Record], None], to_stdout: bool = True) -> None:
             hand_to_sinks,
             structlog.processors.JSONRenderer(ensure_ascii=False, default=str),
         ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stdout),
+        logger_factory=structlog.PrintLoggerFactory(stream or sys.stdout),
         cache_logger_on_first_use=False,
     )
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from job.artifacts import digest_of
-from job.errors import CudaOutOfMemory, DiedSilently, StoppedSaved, StoppedUnsaved
+from job.errors import CudaOutOfMemory, DiedSilently, IntegrityViolated, StoppedSaved, StoppedUnsaved
 from job.logs import log
 from job.pipeline.state import State
 from job.run import checkpoints
@@ -15,6 +15,7 @@ from job.run.supervise import ChildKilled, Terminated
 from job.spec import JobSpec
 from job.spec.canonical import canonical
 from job.train import stage as training
+from job.train.resume import check_complete
 from job.versions import TRAINING, versions
 
 # These change only what is shown or kept, not what is trained.
@@ -57,13 +58,19 @@ def train(state: State) -> None:
 
 
 def _train(state: State, key: str) -> training.Result:
-    """One training, retried once with half the micro-batch, and once after its process was killed."""
+    """One training, retried once with half the micro-batch, once after its process was killed, and from an older
+    checkpoint if it cannot load one."""
     assert state.spec.training
     micro_batch: int | None = None
     killed: ChildKilled | None = None
+    unusable: set[int] = set()
     while True:
+        known = len(unusable)
         try:
-            return _train_once(state, key, micro_batch)
+            return _train_once(state, key, micro_batch, unusable)
+        except IntegrityViolated:
+            if len(unusable) == known:
+                raise
         except CudaOutOfMemory:
             size = state.spec.training.per_device_train_batch_size
             if micro_batch is not None or size == 1:
@@ -80,11 +87,12 @@ def _train(state: State, key: str) -> training.Result:
             log.warning("train.retry_after_kill", why=str(error))
 
 
-def _train_once(state: State, key: str, micro_batch: int | None) -> training.Result:
+def _train_once(state: State, key: str, micro_batch: int | None, unusable: set[int]) -> training.Result:
+    """`unusable`: steps whose checkpoints cannot be loaded, to which those are added that turn out to be."""
     run, spec = state.run, state.spec
     assert spec.training
     prefix, folder = f"stages/train/{key}", run.work / "train"
-    resume = _checkpoint(run, prefix, run.work / "resume")
+    resume = _checkpoint(run, prefix, run.work / "resume", unusable)
     rows = state.files.data
     inputs = training.Inputs(
         model=state.files.model.model,
@@ -95,7 +103,7 @@ def _train_once(state: State, key: str, micro_batch: int | None) -> training.Res
         resume_from=resume,
         micro_batch=micro_batch,
     )
-    uploads = CheckpointUploads(run, prefix, spec.training.save_total_limit)
+    uploads = CheckpointUploads(run, prefix, spec.training.save_total_limit, folder)
     try:
         result: training.Result = run.supervisor.run_stage(training, spec, inputs, folder, on_event=uploads.on_event)
         uploads.finish()
@@ -111,13 +119,14 @@ def _train_once(state: State, key: str, micro_batch: int | None) -> training.Res
         raise  # an upload that is not finished does not count and is not waited for
     except BaseException:
         uploads.finish()
+        unusable |= uploads.unusable
         raise
 
 
-def _checkpoint(run: ActiveRun, prefix: str, folder: Path) -> Path | None:
-    """Downloads the newest complete checkpoint of the store."""
+def _checkpoint(run: ActiveRun, prefix: str, folder: Path, unusable: set[int]) -> Path | None:
+    """Downloads the newest complete checkpoint of the store that can be resumed from."""
     shutil.rmtree(folder, ignore_errors=True)
-    step = checkpoints.get_checkpoint(run.store, prefix, folder)
+    step = checkpoints.get_checkpoint(run.store, prefix, folder, check_complete, unusable)
     if step is None:
         return None
     log.info("train.resume", step=step)

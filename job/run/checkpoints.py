@@ -2,16 +2,17 @@
 
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Container, Iterator
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from job.artifacts import Artifact, Frozen, artifacts_below
-from job.errors import IntegrityViolated, JobError, NotFound
+from job.errors import IntegrityViolated, JobError, NotFound, named
 from job.logs import log
 from job.run.active_run import ActiveRun
+from job.run.supervise import path_within
 from job.store import Store
 
 _STEP = re.compile(r"/checkpoints/step-(\d{6,})/COMPLETE\.json$")
@@ -39,9 +40,20 @@ def checkpoints(store: Store, prefix: str) -> Iterator[int]:
     yield from sorted((int(found[1]) for found in steps if found), reverse=True)
 
 
-def get_checkpoint(store: Store, prefix: str, folder: Path) -> int | None:
-    """Downloads the newest complete checkpoint that passes verification, and returns its step."""
+def get_checkpoint(
+    store: Store,
+    prefix: str,
+    folder: Path,
+    check: Callable[[Path], None] = lambda _: None,
+    without: Container[int] = (),
+) -> int | None:
+    """Downloads the newest complete checkpoint that passes verification, and returns its step.
+
+    `check` raises IntegrityViolated for a folder that cannot be resumed from; `without`: steps that are passed over.
+    """
     for step in checkpoints(store, prefix):
+        if step in without:
+            continue
         target = f"{prefix}/checkpoints/step-{step:06d}"
         found = store.get(f"{target}/COMPLETE.json")
         if found is None:
@@ -49,6 +61,7 @@ def get_checkpoint(store: Store, prefix: str, folder: Path) -> int | None:
         try:
             for item in Complete.model_validate_json(found[0]).files:
                 store.get_file(f"{target}/{item.path}", folder / f"step-{step}" / item.path, item)
+            check(folder / f"step-{step}")
         except (IntegrityViolated, NotFound, ValidationError) as error:
             log.warning("checkpoint.damaged", step=step, why=str(error))
             continue
@@ -65,10 +78,14 @@ def prune_checkpoints(store: Store, prefix: str, keep: int) -> None:
 
 
 class CheckpointUploads:
-    """Uploads checkpoints while training goes on; if several are waiting, only the newest."""
+    """Uploads checkpoints while training goes on; if several are waiting, only the newest.
 
-    def __init__(self, run: ActiveRun, prefix: str, keep: int) -> None:
-        self._run, self._prefix, self._keep = run, prefix, keep
+    `folder`: the stage's own. `unusable`: steps that the stage could not resume from.
+    """
+
+    def __init__(self, run: ActiveRun, prefix: str, keep: int, folder: Path) -> None:
+        self._run, self._prefix, self._keep, self._folder = run, prefix, keep, folder
+        self.unusable: set[int] = set()
         self._wake = threading.Condition()
         self._next: tuple[int, Path] | None = None
         self._done = False
@@ -78,9 +95,12 @@ class CheckpointUploads:
 
     def on_event(self, record: dict[str, Any]) -> None:
         if record["event"] == "train.checkpoint":
+            path = path_within(self._folder, Path(record["path"]))
             with self._wake:
-                self._next = (int(record["step"]), Path(record["path"]))
+                self._next = (int(record["step"]), path)
                 self._wake.notify()
+        elif record["event"] == "train.checkpoint_unusable":
+            self.unusable.add(int(record["step"]))
         elif record["event"] == "train.log":
             self._run.attempt.doing("train", f"step {record.get('step')}")
 
@@ -97,12 +117,9 @@ class CheckpointUploads:
                 self._run.progressed()
                 self._fault = None
                 log.info("checkpoint.stored", step=step)
-            except JobError as error:
-                # Training goes on: the next upload may succeed.
-                self._fault = error
-                log.warning("checkpoint.not_stored", step=step, why=str(error))
-            except FileNotFoundError as error:
-                log.warning("checkpoint.not_stored", step=step, why=f"rotated away before it was uploaded: {error}")
+            except Exception as error:  # noqa: BLE001 - training goes on, and the next upload may succeed
+                self._fault = named(error)
+                log.warning("checkpoint.not_stored", step=step, why=str(self._fault))
 
     def finish(self) -> JobError | None:
         """Waits for the current upload; returns the error of the newest checkpoint if its upload failed."""

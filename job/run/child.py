@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from pathlib import Path
+from typing import TextIO
 
 from job import logs
 from job.artifacts import write_json
@@ -27,13 +28,16 @@ HUB_KERNELS = "kernels"
 (integrations/hub_kernels.py) call it wherever it is installed."""
 
 
-def run_stage(name: str, folder: Path) -> int:
-    """Runs one stage in this process and returns the exit code. A bug is raised with its traceback."""
+def run_stage(name: str, folder: Path, events: int) -> int:
+    """Runs one stage in this process and returns the exit code. A bug is raised with its traceback.
+
+    `events`: the descriptor of the pipe that the parent reads events from.
+    """
     parent = os.getppid()
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # the parent died before the call
         return 70
-    logs.configure()
+    logs.configure(stream=event_stream(events))
     refuse_hub_kernels()
     module = importlib.import_module(STAGES[name])
     given = json.loads((folder / "inputs.json").read_text())
@@ -50,6 +54,13 @@ def run_stage(name: str, folder: Path) -> int:
         return error.code
     write_json(folder / "result.json", result.model_dump(mode="json"))
     return 0
+
+
+def event_stream(descriptor: int) -> TextIO:
+    """The pipe for events. Programs that this process starts do not inherit it, and libraries, which may print what a
+    file contains, write to stdout and stderr."""
+    os.set_inheritable(descriptor, False)
+    return os.fdopen(descriptor, "w", encoding="utf-8")
 
 
 def refuse_hub_kernels() -> None:

@@ -1,8 +1,11 @@
 """Runs a stage as a child process, so that memory and the CUDA context return when it ends.
 
 The child is `python -m job stage NAME FOLDER`. FOLDER holds `inputs.json` (the spec and the stage's
-inputs), and the child writes a complete `result.json` or `error.json` there. It logs one JSON object a line to
-stdout; the parent logs each again, with the attempt and a sequence number.
+inputs), and the child writes a complete `result.json` or `error.json` there.
+
+Events come through a pipe of their own, one JSON object a line; the parent logs each again, with the attempt and a
+sequence number. What the child prints is text: libraries print names and values out of a model's or a data set's files,
+so a line that looks like an event is not one. Paths that a child reports must lie in the stage's folder.
 """
 
 import json
@@ -12,19 +15,23 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import IO, Any
 
-from job import errors
+from pydantic import BaseModel
+
 from job.artifacts import Frozen, write_json
-from job.errors import Bug, JobError, every_error
+from job.errors import Bug, IntegrityViolated, JobError, every_error
 from job.logs import log
 from job.node import _memory_kills
 from job.spec import JobSpec
+from job.spec.places import model_place
 
 OnEvent = Callable[[dict[str, Any]], None]
+LINE, EVENT = 4096, 1 << 20
+"""Most characters of a line of output, and of an event, that are read at once: a child cannot fill PID 1."""
 
 
 class ChildKilled(Exception):
@@ -107,57 +114,111 @@ class Supervisor:
         if status != 0 or not result.is_file():
             kind = next((one for one in every_error() if one.code == status), Bug)  # a full disk has no error.json
             raise kind(f"{name} exited {status} without a result\n" + "\n".join(tail))
-        return module.Result.model_validate_json(result.read_text())
+        found = module.Result.model_validate_json(result.read_text())
+        check_paths(found, folder, spec)
+        return found
 
     def _run(self, command: list[str], on_event: OnEvent | None) -> tuple[int, list[str]]:
-        tail: deque[str] = deque(maxlen=20)
         if self.stopping.is_set():
             raise Terminated
-        child = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            env=os.environ | {"PYTHONUNBUFFERED": "1"},
-            start_new_session=True,  # a terminal's Ctrl-C is for the parent, which lets the child save
-        )
+        events, theirs = os.pipe()
+        with os.fdopen(events, encoding="utf-8", errors="replace") as channel:
+            try:
+                child = subprocess.Popen(
+                    [*command, str(theirs)],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    text=True,
+                    errors="replace",
+                    env=os.environ | {"PYTHONUNBUFFERED": "1"},
+                    pass_fds=(theirs,),
+                    start_new_session=True,  # a terminal's Ctrl-C is for the parent, which lets the child save
+                )
+            finally:
+                os.close(theirs)
+            return self._follow(child, channel, on_event)
+
+    def _follow(
+        self, child: subprocess.Popen[str], channel: IO[str], on_event: OnEvent | None
+    ) -> tuple[int, list[str]]:
+        tail: deque[str] = deque(maxlen=20)
+        assert child.stdout
+        output = threading.Thread(target=_log_output, args=(child.stdout, tail), name="output", daemon=True)
         self._child = child
         try:
             if self.stopping.is_set():
                 child.send_signal(signal.SIGTERM)
-            assert child.stdout
-            for line in child.stdout:
-                record = _record(line)
-                if record is None:
-                    tail.append(line.rstrip())
+            output.start()
+            for line in _lines(channel, EVENT):
+                if (record := _record(line)) is None:
                     continue
                 if on_event:
                     on_event(dict(record))
                 level, event = record.pop("level", "info"), record.pop("event")
                 getattr(log, level if level in ("debug", "warning", "error") else "info")(event, **record)
-            return child.wait(), list(tail)
+            status = child.wait()
+            output.join(10)  # not for ever: a process that the child left behind may hold its stdout open
+            return status, list(tail)
         finally:
             if child.poll() is None:
                 child.kill()
                 child.wait()
-            if child.stdout:
+            output.join(10)
+            if not output.is_alive():
                 child.stdout.close()
             self._child = None
 
 
+def check_paths(result: BaseModel, folder: Path, spec: JobSpec) -> None:
+    """Raises IntegrityViolated if a path of a stage's result is neither in its folder nor a local folder that the spec
+    names."""
+    named = [place for place in (spec.model.id, spec.model.adapter) if place and model_place(place) == "path"]
+    allowed = {Path(place).expanduser().resolve() for place in named}
+    for path in _paths(result):
+        if path.resolve() not in allowed:
+            path_within(folder, path)
+
+
+def path_within(folder: Path, path: Path) -> Path:
+    """A path that a child reported. Raises IntegrityViolated if it is not in a folder, also by way of a link."""
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise IntegrityViolated(f"a stage reported the path {str(path)!r}, which is not in its folder {folder}")
+    return path
+
+
+def _paths(value: Any) -> Iterator[Path]:
+    if isinstance(value, Path):
+        yield value
+    elif isinstance(value, BaseModel):
+        yield from _paths(dict(value))
+    elif isinstance(value, (dict, list, tuple)):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _paths(part)
+
+
+def _lines(stream: IO[str], most: int) -> Iterator[str]:
+    """A stream's lines; one that is longer than `most` comes in pieces."""
+    while line := stream.readline(most):
+        yield line
+
+
+def _log_output(stream: IO[str], tail: deque[str]) -> None:
+    """What a child prints: its last lines are kept for an error, all of them are logged as text."""
+    for line in _lines(stream, LINE):
+        if text := line.rstrip():
+            tail.append(text)
+            log.debug("output", text=text)
+
+
 def _record(line: str) -> dict[str, Any] | None:
-    if not line.startswith("{"):
-        return None
     try:
         record = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
-    return record if isinstance(record, dict) and "event" in record else None
+    return record if isinstance(record, dict) and isinstance(record.get("event"), str) else None
 
 
 def _rebuilt(fault: dict[str, str]) -> JobError:
-    kind = getattr(errors, fault["error"], Bug)
-    rebuilt: JobError = kind(fault["message"], hint=fault["hint"])
-    return rebuilt
+    kinds = {kind.__name__: kind for kind in every_error()}
+    return kinds.get(fault["error"], Bug)(fault["message"], hint=fault["hint"])

@@ -3,6 +3,7 @@
 Imports transformers.
 """
 
+import json
 import math
 import random
 import signal
@@ -16,9 +17,7 @@ from transformers import TrainerCallback
 
 from job.errors import QualityRejected, StoppedSaved, StoppedUnsaved
 from job.logs import log
-from job.train.resume import carry_best
-
-EPOCH_RNG = "epoch_rng.pt"
+from job.train.resume import EPOCH_RNG, carry_best
 
 
 def peak_memory() -> dict[str, int]:
@@ -128,8 +127,8 @@ class ResumableCheckpoints(TrainerCallback):  # type: ignore[misc]
 
     def __init__(self, resume_from: Path | None) -> None:
         self._resume: dict[str, Any] | None = None
-        if resume_from and (resume_from / EPOCH_RNG).is_file():
-            self._resume = torch.load(resume_from / EPOCH_RNG, weights_only=False)
+        if resume_from:
+            self._resume = torch.load(resume_from / EPOCH_RNG, weights_only=True)
         self._now: dict[str, Any] = {}
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -146,8 +145,13 @@ class ResumableCheckpoints(TrainerCallback):  # type: ignore[misc]
 
 
 def generators() -> dict[str, Any]:
-    """The state of every global random generator."""
-    state = {"torch": torch.get_rng_state(), "numpy": numpy.random.get_state(), "python": random.getstate()}
+    """The state of every global random generator, as tensors and JSON, which load without running code."""
+    name, keys, *rest = numpy.random.get_state()
+    state: dict[str, Any] = {
+        "torch": torch.get_rng_state(),
+        "numpy": json.dumps([name, numpy.asarray(keys).tolist(), *rest]),
+        "python": json.dumps(random.getstate()),
+    }
     if torch.cuda.is_available():
         state["cuda"] = torch.cuda.get_rng_state_all()
     return state
@@ -156,7 +160,9 @@ def generators() -> dict[str, Any]:
 def set_generators(state: dict[str, Any]) -> None:
     """Restores the state that `generators` returned."""
     torch.set_rng_state(state["torch"])
-    numpy.random.set_state(state["numpy"])
-    random.setstate(state["python"])
+    name, keys, *rest = json.loads(state["numpy"])
+    numpy.random.set_state((name, numpy.array(keys, dtype=numpy.uint32), *rest))
+    version, internal, gauss = json.loads(state["python"])
+    random.setstate((version, tuple(internal), gauss))
     if "cuda" in state and torch.cuda.is_available():
         torch.cuda.set_rng_state_all(state["cuda"])

@@ -2,16 +2,63 @@
 
 A checkpoint may be resumed on any node in any folder, so each later checkpoint contains the best one's adapter as
 `best/`. And the Trainer, given a checkpoint of the last step, would train one step more.
+
+Checkpoints come from the run store. Whoever can write there must not be able to run code here, so pickles are loaded
+with `weights_only=True` alone, and a checkpoint that lacks something, or cannot be loaded so, is passed over.
 """
 
 import json
+import re
 import shutil
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
+
+from job.errors import IntegrityViolated
 
 STATE = "trainer_state.json"
 BEST = "best"
+EPOCH_RNG = "epoch_rng.pt"
 _ADAPTER = ("adapter_model.safetensors", "adapter_config.json")
+_PICKLES = ("optimizer.pt", "scheduler.pt", "rng_state.pth", EPOCH_RNG)
+_MAY_BE = ("scaler.pt", "training_args.bin")
+
+
+def check_complete(checkpoint: Path) -> None:
+    """Raises IntegrityViolated if a checkpoint lacks something that resuming needs. Loads nothing."""
+    best = [f"{BEST}/{name}" for name in _ADAPTER] if (checkpoint / BEST).exists() else []
+    missing = [name for name in (STATE, *_ADAPTER, *_PICKLES, *best) if not (checkpoint / name).is_file()]
+    if missing:
+        raise IntegrityViolated(f"{checkpoint.name} has no {', '.join(missing)}")
+    try:
+        state = json.loads((checkpoint / STATE).read_text())
+        best_name = Path(state["best_model_checkpoint"] or "checkpoint-0").name
+        usable = isinstance(state["global_step"], int) and isinstance(state["max_steps"], int)
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise IntegrityViolated(f"{checkpoint.name}: {STATE} is not a trainer's state: {error!r}") from error
+    if not usable or not re.fullmatch(r"checkpoint-\d+", best_name):
+        raise IntegrityViolated(f"{checkpoint.name}: {STATE} is not a trainer's state")
+
+
+def check_loads(checkpoint: Path) -> None:
+    """Loads everything as the Trainer will. Raises IntegrityViolated if something is damaged, or would run code."""
+    import torch
+    from safetensors import SafetensorError, safe_open
+    from transformers.trainer_pt_utils import safe_globals
+
+    pickles = {path.name for path in checkpoint.rglob("*") if path.suffix in (".bin", ".pt", ".pth")}
+    if others := pickles - {*_PICKLES, *_MAY_BE}:
+        raise IntegrityViolated(f"{checkpoint.name} has {', '.join(sorted(others))}, which this job does not write")
+    name = _ADAPTER[0]
+    try:
+        with safe_open(checkpoint / name, "pt"):
+            pass
+        with safe_globals():
+            for name in sorted(pickles - {"training_args.bin"}):  # that one is written, and never read
+                torch.load(checkpoint / name, map_location="cpu", weights_only=True)
+    except (OSError, EOFError, ValueError, RuntimeError, UnpicklingError, SafetensorError) as error:
+        why = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise IntegrityViolated(f"{checkpoint.name}: {name} cannot be loaded: {why}") from error
 
 
 def carry_best(checkpoint: Path, best: Path | None) -> None:

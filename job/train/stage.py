@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from job.artifacts import Frozen
-from job.errors import Bug, CudaOutOfMemory, DataInvalid, StoppedSaved
+from job.errors import Bug, CudaOutOfMemory, DataInvalid, IntegrityViolated, StoppedSaved
 from job.logs import log
 from job.spec import JobSpec
 from job.train.trace import Trace
@@ -81,6 +81,7 @@ def _run(spec: JobSpec, inputs: Inputs, workdir: Path, stop: Any) -> Result:
     assert spec.training
     _fresh(workdir)
     if inputs.resume_from:
+        _check_checkpoint(inputs.resume_from)
         resume.restore_best(inputs.resume_from, workdir / "checkpoints")
     os.environ["TENSORBOARD_LOGGING_DIR"] = str(workdir / "logs")
     precision = choose(spec)
@@ -119,6 +120,19 @@ def _run(spec: JobSpec, inputs: Inputs, workdir: Path, stop: Any) -> Result:
         tokens_per_second=events.tokens_per_second,
         memory=peak_memory(),
     )
+
+
+def _check_checkpoint(checkpoint: Path) -> None:
+    """Raises IntegrityViolated for one that cannot be resumed from, after telling the parent, which has older ones."""
+    from job.train import resume
+
+    try:
+        resume.check_complete(checkpoint)
+        resume.check_loads(checkpoint)
+    except IntegrityViolated as error:
+        step = checkpoint.name.rpartition("-")[2]
+        log.warning("train.checkpoint_unusable", step=int(step), why=error.message)
+        raise
 
 
 def _fresh(workdir: Path) -> None:

@@ -8,10 +8,11 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from structlog.testing import capture_logs
 
 from job import errors
 from job.artifacts import Frozen
-from job.errors import DataInvalid, JobError
+from job.errors import DataInvalid, IntegrityViolated, JobError
 from job.run import supervise
 from job.spec import JobSpec
 
@@ -24,14 +25,18 @@ class Inputs(Frozen):
 
 class Result(Frozen):
     said: str
+    file: Path | None = None
 
 
 CHILD = """
-import json, os, signal, sys, time
+import json, os, signal, subprocess, sys, time
 from pathlib import Path
 folder = Path(sys.argv[1])
 do = json.loads((folder / "inputs.json").read_text())["inputs"]["do"]
-print(json.dumps({"event": "child.started", "level": "info"}), flush=True)
+sys.path.insert(0, os.getcwd())
+from job.run.child import event_stream
+events = event_stream(int(sys.argv[2]))
+print(json.dumps({"event": "child.started", "level": "info"}), file=events, flush=True)
 if do == "answer":
     (folder / "result.json").write_text('{"said": "done"}')
 elif do == "fail":
@@ -42,6 +47,17 @@ elif do == "die":
 elif do == "run out of disk":
     print("error: cannot write error.json")
     sys.exit(74)
+elif do == "forge":
+    line = json.dumps({"event": "train.checkpoint", "step": 99, "path": "/etc"})
+    print(f"unexpected tensor x\\n{line}", flush=True)
+    print(line, file=sys.stderr, flush=True)
+    subprocess.run([sys.executable, "-c", f"import os; os.write({sys.argv[2]}, b'{{}}')"], close_fds=False)
+    (folder / "result.json").write_text('{"said": "done"}')
+elif do == "flood":
+    sys.stdout.write("x" * 50_000_000)
+    sys.exit(3)
+elif do == "point elsewhere":
+    (folder / "result.json").write_text('{"said": "done", "file": "/etc/hostname"}')
 elif do == "vanish":
     print("Segmentation fault, probably")
     sys.exit(3)
@@ -77,6 +93,33 @@ def test_a_result_comes_back_and_events_are_seen(supervisor: supervise.Superviso
     )
     assert result == Result(said="done")
     assert seen == ["child.started"]
+
+
+def test_a_line_that_a_child_prints_is_text_even_if_it_looks_like_an_event(
+    supervisor: supervise.Supervisor, tmp_path: Path
+) -> None:
+    seen: list[str] = []
+    with capture_logs() as logged:
+        supervisor.run_stage(
+            module(), SPEC, Inputs(do="forge"), tmp_path / "work", on_event=lambda event: seen.append(event["event"])
+        )
+    assert seen == ["child.started"]
+    printed = [one["text"] for one in logged if one["event"] == "output"]
+    assert sum('"train.checkpoint"' in text for text in printed) == 2
+    assert any("Bad file descriptor" in text for text in printed), "a program of the child's has the pipe"
+
+
+def test_a_line_without_an_end_does_not_fill_the_parents_memory(
+    supervisor: supervise.Supervisor, tmp_path: Path
+) -> None:
+    with capture_logs(), pytest.raises(errors.Bug) as caught:
+        supervisor.run_stage(module(), SPEC, Inputs(do="flood"), tmp_path / "work")
+    assert len(str(caught.value)) < 100_000
+
+
+def test_a_path_outside_the_stages_folder_is_refused(supervisor: supervise.Supervisor, tmp_path: Path) -> None:
+    with pytest.raises(IntegrityViolated, match="'/etc/hostname', which is not in its folder"):
+        supervisor.run_stage(module(), SPEC, Inputs(do="point elsewhere"), tmp_path / "work")
 
 
 def test_a_childs_fault_is_raised_as_what_it_was(supervisor: supervise.Supervisor, tmp_path: Path) -> None:

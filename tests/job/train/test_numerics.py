@@ -111,7 +111,7 @@ def test_a_stage_never_asks_for_code_from_the_hub(model: Path, rows: Path, tmp_p
     (folder / "inputs.json").write_text(json.dumps(given))
     path = os.pathsep.join([str(site), *filter(None, [os.environ.get("PYTHONPATH")])])
     done = subprocess.run(
-        [sys.executable, "-m", "job", "stage", "train", str(folder)],
+        [sys.executable, "-m", "job", "stage", "train", str(folder), "1"],
         env=os.environ | {"PYTHONPATH": path},
         capture_output=True,
         text=True,

@@ -247,7 +247,7 @@ def test_sigterm_saves_a_checkpoint_or_says_that_there_is_none(
     given = {"spec": spec.model_dump(mode="json"), "inputs": inputs.model_dump(mode="json")}
     (tmp_path / "inputs.json").write_text(json.dumps(given))
     child = subprocess.Popen(
-        [sys.executable, "-m", "job", "stage", "train", str(tmp_path)],
+        [sys.executable, "-m", "job", "stage", "train", str(tmp_path), "1"],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
