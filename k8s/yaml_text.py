@@ -13,15 +13,16 @@ _PLAIN = re.compile(r"(?!(?i:y|n|yes|no|on|off|true|false|null)$)[A-Za-z/][A-Za-
 _BLOCK = re.compile(r"[\x21-\x7e][\x20-\x7e\n]*\n(?<!\n\n)")
 
 
-def text_of(objects: Iterable[Any]) -> str:
-    """One document for each object. Texts are quoted, except words that every parser reads as text."""
+def text_of(objects: Iterable[Any], comment: str = "") -> str:
+    """One document for each object. Texts are quoted, except words that every parser reads as text. `comment`: lines
+    for the top."""
     yaml = YAML()
     yaml.default_flow_style = False
     yaml.indent(mapping=2, sequence=4, offset=2)
     yaml.width = 1 << 20
     stream = StringIO()
     yaml.dump_all([_quoted(one) for one in objects], stream)
-    return stream.getvalue()
+    return "".join(f"# {line}\n" for line in comment.splitlines()) + stream.getvalue()
 
 
 def _quoted(value: Any) -> Any:

@@ -14,6 +14,7 @@ from ruamel.yaml.error import YAMLError
 
 from job.artifacts import Frozen
 from job.predict.gpus import GPUS
+from job.spec.placeholders import placeholders, replace
 from job.spec.places import Where
 from k8s.errors import LauncherError, SettingsInvalid
 from k8s.manifest.parse import size
@@ -139,6 +140,8 @@ def read(environ: Mapping[str, str], repo: Path) -> Config | None:
         text = _of_file(Path(text), repo)
     try:
         data: Any = YAML(typ="safe", pure=True).load(text)
+        if left := [f"{'.'.join(map(str, keys))}: {replace(found)}" for keys, found in placeholders(data)]:
+            raise SettingsInvalid(f"{VARIABLE} cannot be used:\n  " + "\n  ".join(left))
         return Config.model_validate(data)
     except (YAMLError, RecursionError) as error:
         raise SettingsInvalid(

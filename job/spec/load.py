@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from job.errors import SpecInvalid
 from job.redaction import secret_values
 from job.spec.faults import UNSET, Fault, below, fault_line, field_faults, field_names, secret_faults, value_at
+from job.spec.placeholders import placeholders, replace
 from job.spec.schema import Keys
 from job.spec.source import HINT, PREFIX, overlay, read_file
 from job.spec.spec import JobSpec
@@ -34,8 +35,10 @@ def load(path: Path | None, environ: Mapping[str, str]) -> JobSpec:
             hint=f"Name a file (`python -m job run my.yaml`, or FINETUNE_SPEC), or set {PREFIX}MODEL__ID and the like.",
         )
     secrets = list(secret_faults(data, secret_values(environ)))
+    left = [Fault(keys, replace(found)) for keys, found in placeholders(data)]
+    told = secrets + [one for one in left if not any(below(one.keys, secret.keys) for secret in secrets)]
     spec, wrong = _validated(data)
-    faults += secrets + [fault for fault in wrong if not any(below(fault.keys, secret.keys) for secret in secrets)]
+    faults += told + [fault for fault in wrong if not any(below(fault.keys, one.keys) for one in told)]
     if spec is not None and not faults:
         return spec
     lines = [fault_line(fault, data, origins, environ) for fault in faults[:MAX_FAULTS]]

@@ -22,8 +22,8 @@ EXAMPLE = """
   dataset: {id: Abirate/english_quotes, text: quote}
   training: {learning_rate: 1.0e-4, num_train_epochs: 2}     # null: only quantize
   export: {types: [q4_k_m, q8_0]}
-  publish: {s3: "s3://my-bucket/models/quotes"}
-  run: {store: "s3://my-bucket/runs"}
+  publish: {s3: "s3://YOUR-BUCKET/models/quotes"}
+  run: {store: "s3://YOUR-BUCKET/runs"}
 """
 
 

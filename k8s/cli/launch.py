@@ -152,12 +152,14 @@ def launch(
     prepared = prepare(cluster, asked, title=name, salt=os.urandom(8).hex() if if_exists == "new" else "")
     if dry_run or emit:
         from k8s.chart.emit import values_of
+        from k8s.manifest.render import comment_on
         from k8s.yaml_text import text_of
 
         for note in prepared.notes:
             say(f"note: {note}", style="warn")
         values = values_of(prepared.settings, prepared.spec, prepared.sweep)
-        typer.echo(text_of([values] if emit else prepared.manifest), nl=False)
+        shown = text_of([values]) if emit else text_of(prepared.manifest, comment_on(prepared.manifest))
+        typer.echo(shown, nl=False)
         return
     assert cluster
     _show(prepared)

@@ -13,6 +13,7 @@ from job.redaction import SECRET_SHAPES
 from job.spec import JobSpec
 from k8s.errors import SettingsInvalid
 from k8s.manifest.base import BASE, CA_FOLDER, STORE
+from k8s.manifest.folders import check_folders
 from k8s.manifest.names import config_map_name
 from k8s.manifest.settings import Settings
 from k8s.manifest.sweep import Index
@@ -35,8 +36,10 @@ class Manifest(NamedTuple):
 def render(settings: Settings, spec: JobSpec, sweep: Sequence[Index] = ()) -> Manifest:
     """Both objects of a run, or of a sweep, in which each index is a run.
 
-    Raises SettingsInvalid for a secret in a spec, or a sweep that is too large.
+    Raises SettingsInvalid for a secret in a spec, a folder that is lost with the pod, or a sweep that is too large.
     """
+    for one in [index.spec for index in sweep] or [spec]:
+        check_folders(one, settings)
     data = _data(spec, sweep)
     config = config_map_name(settings.name, data)
     labels = _labels(settings)
@@ -53,6 +56,18 @@ def render(settings: Settings, spec: JobSpec, sweep: Sequence[Index] = ()) -> Ma
     metadata["annotations"] = settings.annotations | _about(settings, spec, sweep)
     job: Object = {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata}
     return Manifest(_plain(config_map), _plain(job | {"spec": _job_spec(settings, spec, config, sweep)}))
+
+
+def comment_on(manifest: Manifest) -> str:
+    """What a reader of the manifest should know, who applies it by other means than the launcher."""
+    job = manifest.job["metadata"]
+    return (
+        "Nothing owns the ConfigMap, since only the API server knows the Job's uid. To delete both:\n"
+        f"  kubectl delete job,configmap -n {job['namespace']} -l app.kubernetes.io/instance={job['name']}\n"
+        "The volumes work, cache and tmp each have the limit of the whole node disk: what is on them is counted "
+        "together, as\n"
+        "the container's ephemeral-storage, so the Job can never use more than that one limit.\n"
+    )
 
 
 def _plain(value: Object) -> Object:

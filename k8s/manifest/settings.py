@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from job.artifacts import Frozen
 from job.redaction import SECRET_SHAPES, secret_values
+from job.spec.placeholders import placeholders, replace
 from k8s.errors import SettingsInvalid
 from k8s.manifest.base import BASE, CA_FOLDER, CACHE, SPEC_FOLDER, STORE, VOLUMES, WORK
 from k8s.manifest.names import LONGEST
@@ -159,6 +160,8 @@ class Settings(Frozen):
     @classmethod
     def of(cls, **values: Any) -> Self:
         """Validated settings. Raises SettingsInvalid with every fault, but without values, which could be secret."""
+        if left := [f"{'.'.join(map(str, keys))}: {replace(found)}" for keys, found in placeholders(values)]:
+            raise SettingsInvalid("the settings cannot be used:\n  " + "\n  ".join(left))
         try:
             return cls(**values)
         except ValidationError as error:

@@ -12,6 +12,7 @@ from push.changes import of_push
 from push.config import VARIABLE, Config, Targets, read
 from push.specs import refusals, specs_of, within
 from tests.k8s.chart.charts import ROOT
+from tests.placeholders import filled
 from tests.push.git_repository import Repository
 from tests.push.pushes import CONFIG
 
@@ -186,7 +187,9 @@ def test_the_configuration_may_be_a_file_but_none_of_the_repository(repo: Reposi
 
 def test_the_example_is_a_configuration_and_the_docs_have_every_field(tmp_path: Path) -> None:
     text = (ROOT / "examples" / "push" / "config.yaml").read_text()
-    assert read({VARIABLE: text}, tmp_path)
+    with pytest.raises(SettingsInvalid, match="store: YOUR-BUCKET is a placeholder"):
+        read({VARIABLE: text}, tmp_path)
+    assert read({VARIABLE: filled(text)}, tmp_path)
     page = (ROOT / "docs" / "training-on-push.md").read_text()
     fields = [*Config.model_fields, *(f"publish.{name}" for name in Targets.model_fields)]
     assert [name for name in fields if name != "publish" and f"`{name}`" not in page] == []

@@ -144,6 +144,8 @@ together. */}}
 {{- $nodeDisk := printf "emptyDir: {sizeLimit: %s}" ($values.resources.disk | quote) -}}
 - name: spec
   configMap: {name: {{ .config | quote }}}
+# Each emptyDir on the node's disk has the limit of all of them: the kubelet counts them together, as the container's
+# ephemeral-storage, so the pod can never use more than that one limit.
 - name: work
   {{- with $values.scratch }}
   {{- if .size }}

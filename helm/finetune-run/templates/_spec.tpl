@@ -2,6 +2,9 @@
 of YAML differ. */}}
 {{- define "finetune-run.data" -}}
 {{- $spec := .Values.spec -}}
+{{- with regexFindAll "YOUR-[A-Z]+" (toJson (merge (dict "spec" (omit $spec "chat")) (omit .Values "spec"))) -1 -}}
+{{- fail (printf "the values contain placeholders of the examples (%s): write your own" (uniq . | join ", ")) -}}
+{{- end -}}
 {{- if not (dig "model" "id" "" $spec) }}{{ $_ := required "spec.model.id: which model? E.g. --set spec.model.id=NousResearch/Llama-2-7b-hf" "" }}{{ end -}}
 {{- if .Values.sweep -}}
 {{- range $number, $changes := .Values.sweep -}}
@@ -10,10 +13,12 @@ of YAML differ. */}}
 {{- include "finetune-run.set" (dict "spec" $one "path" $path "value" $value) -}}
 {{- end -}}
 {{- include "finetune-run.apart" (dict "spec" $one "number" $number) }}
+{{- include "finetune-run.folders" (dict "root" $ "spec" $one) }}
 spec-{{ $number }}.json: |
   {{- $one | toPrettyJson | nindent 2 }}
 {{- end -}}
 {{- else -}}
+{{- include "finetune-run.folders" (dict "root" . "spec" $spec) -}}
 spec.json: |
   {{- $spec | toPrettyJson | nindent 2 }}
 {{- end -}}
@@ -39,4 +44,30 @@ spec.json: |
 {{- with $publish.hub }}{{ $_ := set . "repo_id" (regexReplaceAll "^(?i)(.*?)(-gguf)?$" .repo_id (printf "${1}-%d${2}" $.number)) }}{{ end -}}
 {{- $run := .spec.run | default dict -}}
 {{- with $run.id }}{{ $_ := set $run "id" (printf "%s-%d" (regexReplaceAll "[.-]+$" (trunc 57 .) "") $.number) }}{{ end -}}
+{{- end -}}
+
+{{/* Refuses folders of the pod that are lost with it, and a volume for the store that no field of the spec uses
+(k8s/manifest/folders.py). */}}
+{{- define "finetune-run.folders" -}}
+{{- $values := .root.Values -}}
+{{- $kept := list -}}
+{{- $lost := list -}}
+{{- range $values.volumes }}{{ if or (hasKey . "emptyDir") (hasKey . "ephemeral") }}{{ $lost = append $lost .name }}{{ end }}{{ end -}}
+{{- range $values.volumeMounts }}{{ if not (has .name $lost) }}{{ $kept = append $kept .mountPath }}{{ end }}{{ end -}}
+{{- $store := include "finetune-run.claim" (dict "root" .root "of" "store") -}}
+{{- if $store }}{{ $kept = append $kept "/store" }}{{ end -}}
+{{- if include "finetune-run.claim" (dict "root" .root "of" "cache") }}{{ $kept = append $kept "/cache" }}{{ end -}}
+{{- $named := dict "publish.folder" (get (.spec.publish | default dict) "folder") "run.store" (get (.spec.run | default dict) "store") -}}
+{{- range $field, $folder := $named -}}
+{{- if and $folder (not (contains "://" $folder)) -}}
+{{- $path := ternary $folder (printf "/work/%s" $folder) (isAbs $folder) | clean -}}
+{{- $safe := false -}}
+{{- range $kept }}{{ if hasPrefix (printf "%s/" .) (printf "%s/" $path) }}{{ $safe = true }}{{ end }}{{ end -}}
+{{- if not $safe }}{{ fail (printf "spec.%s: %s is a folder of the pod, which is lost with it. Leave it out, and set store.size: the files are in the run's store then, and `finetune-run results` downloads them. Or write a folder below /store, or an s3:// address." $field $folder) }}{{ end -}}
+{{- end -}}
+{{- end -}}
+{{- $address := get $named "run.store" -}}
+{{- if and $store $address (not (contains "\"/store" (toJson .spec))) -}}
+{{- fail (printf "the volume %s for the run store would stay empty: spec.run.store is %s. Leave one of the two out." $store $address) -}}
+{{- end -}}
 {{- end -}}

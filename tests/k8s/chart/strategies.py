@@ -88,7 +88,9 @@ spec_data = st.fixed_dictionaries(
             s3=st.sampled_from(["s3://bucket/out", "s3://bucket/out/"]),
             hub=st.fixed_dictionaries({"repo_id": st.sampled_from(["me/out", "me/out-GGUF", "me/off-gguf"])}),
         ),
-        "run": section(seed=st.integers(0, 2**32 - 1), id=names, store=st.just("s3://bucket/runs")),
+        "run": section(
+            seed=st.integers(0, 2**32 - 1), id=names, store=st.sampled_from(["s3://bucket/runs", "/store/x"])
+        ),
     },
 )  # fmt: skip
 AWS = Node(name="cpu", labels={}, taints=(), gpus={}, provider_id="aws:///x/i-1")

@@ -112,6 +112,8 @@ def test_what_set_makes_of_numbers_reaches_the_job_as_numbers() -> None:
         (LEAST | {"platform": "custom"}, "gpuLabel"),
         (LEAST | {"gpuLabel": "a=b"}, "platform: custom"),
         (LEAST | {"affinity": DEMANDED}, "nodeSelector"),
+        (with_spec(publish={"s3": "s3://YOUR-BUCKET/x"}), "placeholders of the examples (YOUR-BUCKET)"),
+        (LEAST | {"env": {"A": "YOUR-ACCOUNT"}}, "placeholders of the examples (YOUR-ACCOUNT)"),
     ],
 )  # fmt: skip
 def test_a_wrong_value_is_refused_with_its_place(values: dict[str, Any], said: str) -> None:

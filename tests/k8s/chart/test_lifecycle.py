@@ -13,6 +13,7 @@ from tests.cluster.fixtures import Cluster, eventually
 from tests.k8s.chart.charts import CHART, HELM, LEAST, ROOT, documents, of_kind, with_spec
 from tests.k8s.gpu_nodes import whole
 from tests.k8s.launcher import Launcher, add
+from tests.placeholders import filled
 
 pytestmark = pytest.mark.slow
 
@@ -160,7 +161,7 @@ def test_a_wrong_value_fails_with_its_path(release: Release, command: list[str])
 
 @pytest.mark.parametrize("path", sorted((ROOT / "examples" / "helm").glob("*.yaml")), ids=lambda path: path.stem)
 def test_the_example_values_are_admitted(release: Release, cluster: Cluster, path: Path) -> None:
-    values = YAML(typ="safe").load(path)
+    values = YAML(typ="safe").load(filled(path.read_text()))
     name = release.apply(values)
     assert f"-f examples/helm/{path.name}" in path.read_text()
     template = cluster.batch.read_namespaced_job(name, release.namespace).spec.template

@@ -140,7 +140,7 @@ def test_the_run_is_named_by_its_job() -> None:
 
 def test_a_store_on_a_volume_is_used_unless_the_spec_names_another() -> None:
     assert variables(render(settings(store_pvc="runs"), spec()))["FINETUNE__RUN__STORE"] == "/store"
-    named = spec(run={"store": "s3://bucket/runs"})
+    named = spec(run={"store": "/store/of-a-team"})
     assert "FINETUNE__RUN__STORE" not in variables(render(settings(store_pvc="runs"), named))
 
 
