@@ -68,7 +68,7 @@ def check(
         typer.Option("--access", help="Also test the credentials: read the model and the data, write to each place."),
     ] = False,
 ) -> None:
-    """Read the spec and list every fault at once, without downloading anything.
+    """Read the spec and list every fault at once, without downloading anything; say how rows in files here are read.
 
     Example: `python -m job check my.yaml --access`
     """
@@ -77,10 +77,11 @@ def check(
     read = load(spec, os.environ)
     typer.echo("the spec is valid")
     if access:
-        from job.pipeline.preflight import try_access
-
-        for line in try_access(read):
-            typer.echo(line)
+        from job.pipeline.preflight import try_access as tell
+    else:
+        from job.fetch.template import described_here as tell
+    for line in tell(read):
+        typer.echo(line)
 
 
 @app.command()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from job.artifacts import written_whole
+from job.chat.templates import own_template, text_of
 from job.errors import DataInvalid
 from job.logs import log
 
@@ -52,7 +53,7 @@ def _renderer(tokenizer: Path, template: str | None) -> Any:
 
     config = tokenizer / "tokenizer_config.json"
     settings = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
-    source = template or _own_template(tokenizer, settings)
+    source = template if template is not None else own_template(lambda name: text_of(tokenizer / name))
     if source is None:
         log.warning("imatrix.no_chat_template", tokenizer=str(tokenizer), what="the turns are put one after another")
         return lambda messages: "\n".join(turn["content"] for turn in messages)
@@ -86,18 +87,6 @@ def _renderer(tokenizer: Path, template: str | None) -> Any:
             f"the chat template is not a valid Jinja template: {error}", hint="Set chat.template."
         ) from error
     return render
-
-
-def _own_template(tokenizer: Path, settings: dict[str, Any]) -> str | None:
-    """The template in chat_template.jinja, else in tokenizer_config.json: a text, or a list of named ones."""
-    file = tokenizer / "chat_template.jinja"
-    if file.is_file():
-        return file.read_text(encoding="utf-8")
-    found = settings.get("chat_template")
-    if isinstance(found, list):
-        named = {one["name"]: one["template"] for one in found}
-        found = named.get("default")
-    return found if isinstance(found, str) else None
 
 
 def _content(token: Any) -> str:

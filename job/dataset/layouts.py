@@ -8,7 +8,8 @@ The formats, the columns that each expects, and the names that are recognized fo
     prompt_completion  prompt, completion | prompt, response | question, answer | query, response | input, output
     text               text | the only text column | content | quote
 
-Alpaca rows become conversations, because a model with a chat template learns instructions best in that form.
+Alpaca rows become conversations, because a model with a chat template learns instructions best in that form; so does a
+prompt with its completion, if the model has one (reading.py).
 A pair of columns other than prompt/completion is used only if it is the only pair and no other column (a `context`,
 a `text`) would be lost.
 """

@@ -12,31 +12,26 @@ import random
 from array import array
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, closing
-from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 from job.artifacts import Frozen, digest_of, sha256_of, written_whole
-from job.dataset.layouts import Kind, Layout, find_layout
+from job.dataset.layouts import Kind
 from job.dataset.normalize import normalizer
-from job.dataset.readers import read_rows
+from job.dataset.reading import Source, common_kind, find_source, rows_of
 from job.dataset.rows import MAX_ROW, Broken
-from job.dataset.splits import local_files, shown_id
 from job.dataset.spool import Spool
 from job.dataset.tally import Tally
-from job.errors import DataInvalid, StorageFailed
+from job.errors import StorageFailed
 from job.logs import log
 from job.spec.sections import Dataset
 
-_HEAD = 20
-"""Number of good rows that are read to detect the format."""
 _SET_BITS = 48
 """A row of a mix is one 64-bit number: the set above these bits, its offset in the spool below."""
 
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False)
-_Found = tuple[str, int, dict[str, Any] | Broken]
 
 
 class Prepared(Frozen):
@@ -52,15 +47,6 @@ class Prepared(Frozen):
     digest: str
 
 
-class _Source(Frozen):
-    """A data set with its files and how their rows are read."""
-
-    dataset: Dataset
-    files: list[Path]
-    eval_files: list[Path]
-    layout: Layout
-
-
 class _Part(NamedTuple):
     """A data set after reading: its rows, those of its named evaluation split, its broken rows."""
 
@@ -69,14 +55,20 @@ class _Part(NamedTuple):
     broken: int
 
 
-def prepare(sets: list[tuple[Dataset, Path]], *, seed: int, system: str | None, out: Path) -> Prepared:
+def prepare(
+    sets: list[tuple[Dataset, Path]], *, seed: int, system: str | None, out: Path, has_template: bool = False
+) -> Prepared:
     """Reads every set (a local file, or a folder such as a snapshot of a Hub repository) and writes the rows.
+
+    `has_template`: whether the model has a chat template, which makes prompts and completions conversations.
 
     Raises DataInvalid for rows that cannot be used, NotFound for a split or configuration that does not
     exist, StorageFailed if the disk is full or refuses a write.
     """
-    sources = [_source(dataset, path) for dataset, path in sets]
-    kind = _common_kind(sources)
+    sources = [find_source(dataset, path) for dataset, path in sets]
+    kind = common_kind(sources, has_template=has_template)
+    for one in sources:
+        log.info("data.format", dataset=one.name, format=one.layout.format, kind=kind, columns=one.layout.columns)
     try:
         out.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix=".rows-", dir=out) as spools:
@@ -97,45 +89,7 @@ def prepare(sets: list[tuple[Dataset, Path]], *, seed: int, system: str | None, 
     )
 
 
-def _source(dataset: Dataset, path: Path) -> _Source:
-    """Finds a data set's files and, from its first good rows, how to read them."""
-    files = local_files(dataset, path, dataset.split)
-    eval_files = local_files(dataset, path, dataset.eval_split) if dataset.eval_split else []
-    with closing(_rows(files, None)) as rows:
-        heads = list(islice((row for _, _, row in rows if isinstance(row, dict)), _HEAD))
-    if not heads:
-        _refuse_all(dataset, files)
-    layout = find_layout(dataset, heads, shown_id(dataset))
-    log.info("data.format", dataset=shown_id(dataset), format=layout.format, kind=layout.kind, columns=layout.columns)
-    return _Source(dataset=dataset, files=files, eval_files=eval_files, layout=layout)
-
-
-def _refuse_all(dataset: Dataset, files: list[Path]) -> None:
-    """Raises DataInvalid for a data set without a good row, with the first errors."""
-    tally = Tally(dataset)
-    for file, line, row in _rows(files, None):
-        if isinstance(row, Broken):
-            tally.add_broken(file, line, row)
-    tally.judge()
-
-
-def _common_kind(sources: list[_Source]) -> Kind:
-    """The kind that all data sets can become without loss. Raises DataInvalid with two that do not fit together."""
-    by_kind = {source.layout.kind: source for source in sources}
-    if len(by_kind) == 1:
-        return next(iter(by_kind))
-    if "text" in by_kind:
-        text = by_kind.pop("text")
-        kind, other = by_kind.popitem()
-        raise DataInvalid(
-            f"the data sets do not fit together: {shown_id(text.dataset)} is plain text, "
-            f"{shown_id(other.dataset)} is {kind.replace('_', '/')}",
-            hint="Set dataset.format, or dataset.text, so that all are of the same kind.",
-        )
-    return "messages"
-
-
-def _read(source: _Source, index: int, kind: Kind, system: str | None, seed: int, folder: Path) -> _Part:
+def _read(source: Source, index: int, kind: Kind, system: str | None, seed: int, folder: Path) -> _Part:
     """Reads a data set into spools. Raises DataInvalid if too many of its rows are broken."""
     dataset = source.dataset
     fraction = 0.0 if source.eval_files else dataset.eval_fraction
@@ -155,19 +109,11 @@ def _read(source: _Source, index: int, kind: Kind, system: str | None, seed: int
     return _Part(rows=read[0][1], named=read[1][1] if source.eval_files else None, broken=broken)
 
 
-def _rows(files: list[Path], columns: set[str] | None) -> Generator[_Found, None, None]:
-    """The rows of all files, each with its file's name and its line."""
-    for file in files:
-        with closing(read_rows(file, columns)) as rows:
-            for line, row in rows:
-                yield file.name, line, row
-
-
 def _lines(
-    files: list[Path], source: _Source, normalize: Callable[[dict[str, Any]], dict[str, Any]], tally: Tally
+    files: list[Path], source: Source, normalize: Callable[[dict[str, Any]], dict[str, Any]], tally: Tally
 ) -> Generator[tuple[int, bytes], None, None]:
     """The good rows, each with its number among all rows, up to `limit`; broken ones are counted in the tally."""
-    with closing(_rows(files, set(source.layout.columns.values()))) as rows:
+    with closing(rows_of(files, set(source.layout.columns.values()))) as rows:
         for number, (file, line, row) in enumerate(rows):
             try:
                 if isinstance(row, Broken):

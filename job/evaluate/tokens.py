@@ -104,7 +104,7 @@ def run(spec: JobSpec, inputs: Inputs, workdir: Path) -> Result:
         size=len(tokenizer),
         vocabulary=_vocabulary(tokenizer, "\n".join(texts), workdir),
         prompts=prompts,
-        format=_format(tokenizer) if inputs.kind == "messages" or not inputs.rows else plain(tokenizer.eos_token),
+        format=_format(tokenizer),
     )
 
 

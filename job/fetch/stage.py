@@ -13,9 +13,9 @@ from typing import Any
 
 from job import hub
 from job.artifacts import Frozen, digest_of, sha256_of
-from job.dataset import Prepared, files_wanted, prepare, write_text
+from job.dataset import Prepared, files_wanted, find_source, prepare, write_text
 from job.errors import NotFound
-from job.fetch import https, safety
+from job.fetch import https, safety, template
 from job.fetch.objects import objects_at
 from job.fetch.sources import Sources
 from job.hub.download import remove_others
@@ -60,6 +60,8 @@ def run(spec: JobSpec, inputs: Inputs, workdir: Path) -> Result:
     model = adapter = data = None
     sources = inputs.sources
     model_digest = adapter_digest = None
+    if inputs.want_data and spec.datasets:  # before the model: rows that cannot be used cost no large download
+        data = _prepare(spec, sources, workdir)
     if inputs.want_model:
         model = _bring(spec.model.id, sources.model, workdir / "model")
         safety.check_folder(model, spec.model.id)
@@ -68,13 +70,6 @@ def run(spec: JobSpec, inputs: Inputs, workdir: Path) -> Result:
             adapter = _bring(spec.model.adapter, sources.adapter, workdir / "adapter")
             safety.check_folder(adapter, spec.model.adapter, adapter=True)
             adapter_digest = folder_digest(adapter)
-    if inputs.want_data and spec.datasets:
-        sets = [
-            (one, _bring_data(one, pin, workdir / "sources" / str(number)))
-            for number, (one, pin) in enumerate(zip(spec.datasets, sources.datasets, strict=True))
-        ]
-        data = prepare(sets, seed=spec.run.seed, system=spec.chat.system, out=workdir / "data")
-        log.info("fetch.rows", train=data.rows, held_out=data.eval_rows, broken=data.broken, kind=data.kind)
     text = None
     if inputs.want_text and spec.evaluation.text and sources.text:
         dataset = spec.evaluation.text.dataset
@@ -90,6 +85,23 @@ def run(spec: JobSpec, inputs: Inputs, workdir: Path) -> Result:
         card=_card(model) if model else {},
         text=text,
     )
+
+
+def _prepare(spec: JobSpec, sources: Sources, workdir: Path) -> Prepared:
+    """The rows of all data sets, as the model's chat template or its absence asks for them."""
+    sets = [
+        (one, _bring_data(one, pin, workdir / "sources" / str(number)))
+        for number, (one, pin) in enumerate(zip(spec.datasets, sources.datasets, strict=True))
+    ]
+    templated = template.has_template(spec, sources.model)
+    found = [find_source(one, path) for one, path in sets]
+    if not templated:
+        template.check_template(spec, found)
+    for line in template.described(spec, found, templated):
+        log.info("data.read_as", what=line)
+    data = prepare(sets, seed=spec.run.seed, system=spec.chat.system, out=workdir / "data", has_template=templated)
+    log.info("fetch.rows", train=data.rows, held_out=data.eval_rows, broken=data.broken, kind=data.kind)
+    return data
 
 
 def _bring(place: str, pin: str, folder: Path) -> Path:

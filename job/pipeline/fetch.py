@@ -15,6 +15,7 @@ def fetch_rows(state: State) -> None:
         "dataset": [canonical(one) for one in spec.datasets],
         "sources": state.known.sources.model_dump(mode="json", exclude={"text"}),
         "system": spec.chat.system,
+        "template": bool(spec.chat.template),
         "seed": spec.run.seed,
     } | sources.local_state(spec, text=False)
     key = digest_of(depends)

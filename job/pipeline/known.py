@@ -51,6 +51,7 @@ class Known:
             "data": fetched["data"]["digest"] if fetched.get("data") else None,
             "text": [self.sources.text, canonical(text), spec.evaluation.max_tokens] if text else None,
             "template": spec.chat.template,
+            "format": "the template's",
             "rows": [training.max_length, training.trainer, training.pad_token] if training else None,
             "samples": spec.evaluation.samples,
             "llama": bundle.version(),

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from job import driver, gpu_faults
+from job.dataset.splits import shown_id
 from job.errors import Bug, EnvironmentUnfit, SpecInvalid
-from job.fetch import sources
+from job.fetch import sources, template
 from job.fetch.identity import run_id
 from job.llama_cpp import bundle
 from job.logs import log
@@ -141,7 +142,8 @@ def try_access(spec: JobSpec) -> Iterator[str]:
     pinned = sources.resolve(spec)
     config_of(spec, pinned.model)
     yield f"{spec.model.id}: readable"
-    yield from (f"{one.id}: readable" for one in spec.datasets)
+    yield from (f"{shown_id(one)}: readable" for one in spec.datasets)
+    yield from template.described_here(spec, pinned.model)
     if spec.run.store:
         open_store(spec.run.store).probe()
         yield f"{spec.run.store}: writable"

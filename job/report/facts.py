@@ -75,6 +75,18 @@ class Facts:
         return PromptFormat.model_validate(found) if found else None
 
     @property
+    def has_template(self) -> bool:
+        """Whether the GGUF has a chat template."""
+        known = self.records["tokens"].metrics if "tokens" in self.records else {}
+        return bool((known.get("vocabulary") or {}).get("template"))
+
+    @property
+    def trained_as_text(self) -> bool:
+        """Whether the training rows were not conversations."""
+        data = self.records["fetch"].metrics.get("data") if self.spec.training else None
+        return data is not None and data["kind"] != "messages"
+
+    @property
     def judged(self) -> str:
         """How the table's numbers were measured, or an empty text."""
         windows = table.judged_on(self.records)

@@ -62,7 +62,8 @@ class Dataset(Section):
     eval_split: Text | None = None
     """A named split to evaluate on, instead of `eval_fraction` of the rows."""
     format: Literal["auto", "text", "prompt_completion", "messages", "alpaca", "sharegpt"] = "auto"
-    """How a row is read. `auto` looks at the columns."""
+    """How a row is read. `auto` looks at the columns; a table of prompts and answers becomes conversations if the model
+    has a chat template, and `prompt_completion` keeps it plain text."""
     text: Text | None = None
     """The column of plain text. Unset: detected."""
     columns: dict[str, str] = {}

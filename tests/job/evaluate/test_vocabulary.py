@@ -34,6 +34,19 @@ def expected(base: Path, tmp_path_factory: pytest.TempPathFactory) -> vocabulary
     return tokens.run(SPEC, tokens.Inputs(model=base, rows=rows, kind="messages"), folder).vocabulary
 
 
+@pytest.mark.parametrize("kind", ["text", "prompt_completion", None])
+def test_a_chat_models_format_is_its_templates_whatever_the_rows_are(
+    base: Path, kind: str | None, tmp_path: Path
+) -> None:
+    rows = tmp_path / "eval.jsonl"
+    rows.write_text(json.dumps({"text": "A row."} if kind == "text" else {"prompt": "A", "completion": "B"}) + "\n")
+    form = tokens.run(
+        SPEC, tokens.Inputs(model=base, rows=rows if kind else None, kind=kind or "text"), tmp_path
+    ).format
+    assert form
+    assert form.shown() == "<|system|>{system}<|end|><|user|>{prompt}<|end|><|assistant|>"
+
+
 def changed(base: Path, folder: Path, **settings: Any) -> Path:
     """The model, exported with a tokenizer_config.json that says something else."""
     shutil.copytree(base, folder / "model")

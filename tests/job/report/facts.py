@@ -40,6 +40,7 @@ def facts(given: JobSpec | None = None, *, judged: bool = True, trained: bool = 
         "export": record("export", cache_bytes_per_token=23_040),
         "tokens": record(
             "tokens",
+            vocabulary={"template": "{{ messages }}"},
             prompts=[{"text": HOSTILE, "reference": HOSTILE, "size": 9}],
             format={
                 "system": "<|im_start|>system\n", "system_end": "<|im_end|>\n<|im_start|>user\n",

@@ -131,3 +131,16 @@ def test_card_modelfile_plot_and_report_come_together() -> None:
     assert found["plot.png"].startswith(b"\x89PNG")
     assert found["Modelfile"].startswith(b"FROM ./Tuned-Q8_0.gguf\nTEMPLATE")
     assert documents(facts()) == found
+
+
+def test_the_card_says_what_the_template_is_and_whether_the_rows_were_trained_in_it() -> None:
+    given = facts()
+    data = given.records["fetch"].model_copy(update={"metrics": {"data": {"kind": "prompt_completion"}}})
+    as_text = replace(given, records={**given.records, "fetch": data})
+    bare = given.records["tokens"].model_copy(update={"metrics": {"vocabulary": {"template": None}, "format": None}})
+    base = replace(given, records={**given.records, "tokens": bare})
+    assert "The chat template is in the GGUF" in card(given, None)
+    assert "trained on plain text, not on conversations" not in card(given, None)
+    assert "trained on plain text, not on conversations" in card(as_text, None)
+    assert "The model has no chat template" in card(base, None)
+    assert "The chat template is in the GGUF" not in card(base, None)

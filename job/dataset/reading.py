@@ -1,0 +1,92 @@
+"""How each data set is read, and the kind that the rows of all become.
+
+A prompt with its completion becomes a conversation if the model has a chat template, since that is how such a model is
+asked; `dataset.format: prompt_completion` keeps it plain text.
+"""
+
+from collections.abc import Generator
+from contextlib import closing
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from job.artifacts import Frozen
+from job.dataset.layouts import Kind, Layout, find_layout
+from job.dataset.readers import read_rows
+from job.dataset.rows import Broken
+from job.dataset.splits import local_files, shown_id
+from job.dataset.tally import Tally
+from job.errors import DataInvalid
+from job.spec.sections import Dataset
+
+_HEAD = 20
+"""Number of good rows that are read to detect the format."""
+
+Found = tuple[str, int, dict[str, Any] | Broken]
+"""A row with its file's name and its line."""
+
+
+class Source(Frozen):
+    """A data set with its files and how their rows are read."""
+
+    dataset: Dataset
+    files: list[Path]
+    eval_files: list[Path]
+    layout: Layout
+
+    @property
+    def name(self) -> str:
+        return shown_id(self.dataset)
+
+    @property
+    def keeps_pairs(self) -> bool:
+        """Whether the spec itself says that its rows are a prompt and a completion."""
+        return self.dataset.format == "prompt_completion"
+
+
+def find_source(dataset: Dataset, path: Path) -> Source:
+    """Finds a data set's files and, from its first good rows, how to read them. Raises DataInvalid and NotFound."""
+    files = local_files(dataset, path, dataset.split)
+    eval_files = local_files(dataset, path, dataset.eval_split) if dataset.eval_split else []
+    with closing(rows_of(files, None)) as rows:
+        heads = list(islice((row for _, _, row in rows if isinstance(row, dict)), _HEAD))
+    if not heads:
+        _refuse_all(dataset, files)
+    layout = find_layout(dataset, heads, shown_id(dataset))
+    return Source(dataset=dataset, files=files, eval_files=eval_files, layout=layout)
+
+
+def rows_of(files: list[Path], columns: set[str] | None) -> Generator[Found, None, None]:
+    """The rows of all files."""
+    for file in files:
+        with closing(read_rows(file, columns)) as rows:
+            for line, row in rows:
+                yield file.name, line, row
+
+
+def _refuse_all(dataset: Dataset, files: list[Path]) -> None:
+    """Raises DataInvalid for a data set without a good row, with the first errors."""
+    tally = Tally(dataset)
+    for file, line, row in rows_of(files, None):
+        if isinstance(row, Broken):
+            tally.add_broken(file, line, row)
+    tally.judge()
+
+
+def common_kind(sources: list[Source], *, has_template: bool) -> Kind:
+    """The kind that all data sets can become without loss. Raises DataInvalid with two that do not fit together.
+
+    One that is a conversation already makes all of them conversations. Among pairs alone, one that the spec wants kept
+    as pairs keeps them all.
+    """
+    by_kind = {source.layout.kind: source for source in sources}
+    if "text" in by_kind and len(by_kind) > 1:
+        text = by_kind.pop("text")
+        kind, other = by_kind.popitem()
+        raise DataInvalid(
+            f"the data sets do not fit together: {text.name} is plain text, {other.name} is {kind.replace('_', '/')}",
+            hint="Set dataset.format, or dataset.text, so that all are of the same kind.",
+        )
+    if list(by_kind) != ["prompt_completion"]:
+        return "messages" if "messages" in by_kind else "text"
+    return "messages" if has_template and not any(source.keeps_pairs for source in sources) else "prompt_completion"

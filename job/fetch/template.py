@@ -1,0 +1,90 @@
+"""Whether the model has a chat template, read from its small files before anything large is fetched, and what becomes
+of the rows."""
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from job import hub
+from job.chat.templates import READY, own_template, text_of
+from job.dataset import Source, common_kind, find_source
+from job.errors import SpecInvalid
+from job.spec import JobSpec
+from job.spec.places import STORES, data_place, model_place
+from job.store import open_store
+
+READY_YAML = "chat: {template: '" + READY.replace("'", "''") + "'}"
+
+
+def has_template(spec: JobSpec, commit: str) -> bool:
+    """Whether the spec sets `chat.template`, or the model brings its own. `commit`: that of a model on the Hub."""
+    return bool(spec.chat.template) or own_template(lambda name: _text(spec.model.id, commit, name)) is not None
+
+
+def _text(place: str, commit: str, name: str) -> str | None:
+    """The text of a model's file, or None."""
+    where = model_place(place)
+    if where in STORES:
+        found = open_store(place).get(name)
+        return found[0].decode("utf-8", "replace") if found else None
+    if where == "path":
+        return text_of(Path(place).expanduser() / name)
+    file = next((one for one in hub.list_files(place, commit) if one.path == name), None)
+    with tempfile.TemporaryDirectory() as folder:
+        return hub.read_small(place, commit, file, Path(folder)) if file else None
+
+
+def check_template(spec: JobSpec, sources: Sequence[Source]) -> None:
+    """Call it for a model without a template. Raises SpecInvalid for conversations that are to be trained or judged."""
+    chats = [one for one in sources if one.layout.kind == "messages"]
+    if not chats or not (spec.training or spec.evaluation.judge):
+        return
+    columns, hint = chats[0].layout.columns, ""
+    if chats[0].layout.format == "alpaca" and "input" not in columns:
+        pair = f"{{prompt: {columns['instruction']}, completion: {columns['output']}}}"
+        hint = f"\nTo train plain text instead: dataset.format: prompt_completion, and dataset.columns: {pair}."
+    raise SpecInvalid(
+        f"the rows of {chats[0].name} are conversations (read as {chats[0].layout.format}), "
+        f"but {spec.model.id} has no chat template",
+        hint="Use the model's instruction-tuned version, or give it a template. This one fits every vocabulary:\n"
+        f"  {READY_YAML}{hint}",
+    )
+
+
+def described(spec: JobSpec, sources: Sequence[Source], templated: bool | None) -> Iterator[str]:
+    """A sentence on each data set: how its rows are read, and what becomes of them. `templated`: whether the model has
+    a chat template; None if that is not known."""
+    if not sources:
+        return
+    kind = common_kind(list(sources), has_template=templated is not False)
+    for one in sources:
+        columns = ", ".join(one.layout.columns.values())
+        yield f"{one.name}: read as {one.layout.format} ({columns}); {_become(spec, one, kind, templated)}"
+
+
+def _become(spec: JobSpec, one: Source, kind: str, templated: bool | None) -> str:
+    model, plain = spec.model.id, "plain text: the prompt, then the completion"
+    if kind == "messages" and templated:
+        keeps = "; dataset.format: prompt_completion keeps plain text" if one.layout.kind != "messages" else ""
+        return f"conversations in the chat template{'' if spec.chat.template else f' of {model}'}{keeps}"
+    if kind == "messages" and one.layout.kind == "messages":
+        return f"conversations, for which {model} needs a chat template"
+    if kind == "messages":
+        return f"conversations if {model} has a chat template, else {plain}"
+    if kind == "text":
+        return "plain text"
+    if templated is False:
+        return f"{plain}, because {model} has no chat template. To train conversations:\n  {READY_YAML}"
+    return f"{plain}, as dataset.format says"
+
+
+def described_here(spec: JobSpec, commit: str | None = None) -> Iterator[str]:
+    """The same for the data sets that are files or folders here. `commit`: that of the model, if it may be asked; a
+    model in a folder is always. Raises SpecInvalid for conversations without a template, and DataInvalid."""
+    here = [(one, Path(one.id).expanduser()) for one in spec.datasets if data_place(one.id) == "path"]
+    sources = [find_source(one, path) for one, path in here if path.exists()]
+    known = spec.chat.template or commit is not None or Path(spec.model.id).expanduser().is_dir()
+    templated = has_template(spec, commit or "") if known else None
+    if templated is False:
+        check_template(spec, sources)
+    return described(spec, sources, templated)
