@@ -59,7 +59,12 @@ def _chats(what: str) -> bytes:
 def fill(hub: Hub) -> None:
     """Models, an adapter and rows: in two configurations and splits, on two branches."""
     for kind, name, files, later in (
-        ("model", "me/model", GOOD, {"model.safetensors": safetensors((0, 4))}),
+        (
+            "model",
+            "me/model",
+            GOOD | {"chat_template.jinja": b"{{ messages }}"},
+            {"model.safetensors": safetensors((0, 4))},
+        ),
         ("model", "me/other-model", GOOD | {"model.safetensors": safetensors((0, 9))}, {}),
         ("model", "me/adapter", {"adapter_config.json": b"{}", "adapter_model.safetensors": safetensors((0, 2))}, {}),
         ("dataset", "me/rows", _splits(_broken, "Rows"), _splits(_broken, "Later rows")),
