@@ -26,10 +26,12 @@ NAME = "tokens"
 
 
 class Inputs(Frozen):
-    """`model` is a folder with the tokenizer, `rows` prepared held-out rows of `kind`, if there are any."""
+    """`model` is a folder with the tokenizer, `rows` prepared held-out rows of `kind`, if there are any, and `train`
+    those to train on."""
 
     model: Path
     rows: Path | None = None
+    train: Path | None = None
     kind: str = "text"
     text: Path | None = None
 
@@ -51,7 +53,8 @@ class Prompt(Frozen):
 
 
 class Result(Frozen):
-    """`size`: tokens in the vocabulary. `format` is None if the chat template cannot be split into parts."""
+    """`size`: tokens in the vocabulary. `format` is None if the chat template cannot be split into parts. `row_tokens`:
+    the mean of the first rows to train on."""
 
     held_out: Stream | None
     text: Stream | None
@@ -59,6 +62,7 @@ class Result(Frozen):
     vocabulary: Vocabulary
     prompts: list[Prompt]
     format: PromptFormat | None
+    row_tokens: float | None = None
 
     def moved(self, folder: Path) -> "Result":
         """The same with its files in another folder."""
@@ -104,6 +108,7 @@ def run(spec: JobSpec, inputs: Inputs, workdir: Path) -> Result:
         size=len(tokenizer),
         vocabulary=_vocabulary(tokenizer, "\n".join(texts), workdir),
         prompts=prompts,
+        row_tokens=_mean_length(rows.ids_of(inputs.train, tokenizer, spec)) if inputs.train else None,
         format=_format(tokenizer),
     )
 
@@ -115,6 +120,11 @@ def _written(rows: Iterable[list[int]], out: Path) -> Stream:
             file.write(" ".join(map(str, ids)) + "\n")
             count += len(ids)
     return Stream(ids=out, count=count)
+
+
+def _mean_length(rows: Iterable[list[int]]) -> float:
+    lengths = [len(ids) for ids in islice(rows, SAMPLED_ROWS)]
+    return sum(lengths) / len(lengths)
 
 
 def _ids_of_text(path: Path, tokenizer: Any, spec: JobSpec) -> Iterator[list[int]]:

@@ -21,6 +21,12 @@ def scored(context: int) -> int:
     return context - 1 - context // 2
 
 
+def least_tokens(vocabulary: int, context: int, max_tokens: int) -> int | None:
+    """The smallest number of tokens with a window to judge on; None if these settings never give one."""
+    counts = range(2 * SHORTEST, 4 * LEAST_SCORED)
+    return next((tokens for tokens in counts if windows(tokens, vocabulary, context, max_tokens)[1]), None)
+
+
 def windows(tokens: int, vocabulary: int, context: int, max_tokens: int) -> tuple[int, int]:
     """The context and the number of windows for `tokens` tokens. llama-perplexity needs text for at least two windows,
     and the unquantized file's logits must fit on the disk (LOGITS_LIMIT). No window if there are fewer than twice

@@ -13,7 +13,7 @@ from job.llama_cpp import generate
 from job.llama_cpp import perplexity as judging
 from job.llama_cpp.perplexity import Judged
 from job.llama_cpp.windows import windows
-from job.logs import Progress, log, span
+from job.logs import Progress, span
 from job.pipeline.state import State
 
 
@@ -73,10 +73,7 @@ def windows_of(stream: tokens.Stream | None, state: State) -> tuple[int, int]:
     if stream is None:
         return 0, 0
     evaluation = state.spec.evaluation
-    found = windows(stream.count, state.files.held_out.size, evaluation.context, evaluation.max_tokens)
-    if not found[1]:
-        log.warning("evaluate.too_little_text", tokens=stream.count, what="no perplexity can be computed")
-    return found
+    return windows(stream.count, state.files.held_out.size, evaluation.context, evaluation.max_tokens)
 
 
 def _evaluating(state: State, kind: str) -> Any:

@@ -78,8 +78,9 @@ class Files:
             return tokens.Result.model_validate(record.metrics).moved(folder)
         data = self.known.fetched.get("data")
         rows = self.data / "eval.jsonl" if data and data["eval_rows"] else None
+        train = self.data / "train.jsonl" if data else None
         kind = data["kind"] if data else "text"
-        inputs = tokens.Inputs(model=self.model.model, rows=rows, kind=kind, text=self._text())
+        inputs = tokens.Inputs(model=self.model.model, rows=rows, train=train, kind=kind, text=self._text())
         result: tokens.Result = self.run.child(tokens, inputs, "tokens")
         names = [path.name for path in result.files()]
         metrics = result.moved(Path()).model_dump(mode="json")

@@ -25,7 +25,7 @@ def _importance_matrix(state: State, made: str) -> StageRecord | None:
         return None
     depends = {
         "export": made,
-        "data": imatrix.digest_of_file(own) if own else data["digest"],
+        "data": imatrix.digest_of_file(own) if own else [data["kind"], state.known.rows("train.jsonl")],
         "template": state.spec.chat.template,
         "size": [state.spec.evaluation.context, imatrix.MOST_CHUNKS],
     }

@@ -27,6 +27,10 @@ class Known:
         """The fetch stage's metrics: digests and facts about the rows."""
         return self.records["fetch"].metrics
 
+    def rows(self, name: str) -> str | None:
+        """The SHA-256 of train.jsonl or eval.jsonl; None if there is no such file."""
+        return next((one.sha256 for one in self.records["fetch"].artifacts if one.path == name), None)
+
     def exported(self) -> dict[str, Any]:
         """Exactly what the unquantized GGUF depends on."""
         spec, train = self.spec, self.records.get("train")

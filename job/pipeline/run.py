@@ -20,6 +20,7 @@ from job.pipeline.known import Known
 from job.pipeline.publish import publish_files
 from job.pipeline.quantize import quantize_each
 from job.pipeline.state import State
+from job.pipeline.tokens import count_tokens
 from job.pipeline.train import train
 from job.predict.config import config_of
 from job.publish.publisher import Publisher
@@ -32,6 +33,7 @@ from job.spec.naming import run_name
 
 STAGES: tuple[tuple[str, Callable[[State], None]], ...] = (
     ("fetch", fetch_rows),
+    ("tokens", count_tokens),
     ("train", train),
     ("export", export_files),
     ("quantize", quantize_each),

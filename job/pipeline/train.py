@@ -7,14 +7,16 @@ from typing import Any
 from job.artifacts import digest_of
 from job.errors import CudaOutOfMemory, DiedSilently, IntegrityViolated, StoppedSaved, StoppedUnsaved
 from job.logs import log
+from job.pipeline.known import Known
+from job.pipeline.measure import keep_measured, measure
 from job.pipeline.state import State
 from job.run import checkpoints
 from job.run.active_run import ActiveRun, leased
 from job.run.checkpoints import CheckpointUploads
 from job.run.supervise import ChildKilled, Terminated
-from job.spec import JobSpec
 from job.spec.canonical import canonical
 from job.train import stage as training
+from job.train.measure import Measured
 from job.train.resume import check_complete
 from job.versions import TRAINING, versions
 
@@ -22,13 +24,16 @@ from job.versions import TRAINING, versions
 _WITHOUT_EFFECT = {"logging_steps", "report_to", "save_total_limit", "per_device_eval_batch_size"}
 
 
-def depends_on(spec: JobSpec, fetched: dict[str, Any]) -> dict[str, Any]:
-    """Everything that the adapter depends on, and nothing else."""
+def depends_on(known: Known) -> dict[str, Any]:
+    """Everything that the adapter depends on, and nothing else. The held-out rows are a part of it only if they decide
+    when the training stops or which checkpoint it keeps."""
+    spec, fetched = known.spec, known.fetched
     assert spec.training
+    decide = spec.training.load_best_model_at_end or spec.training.early_stopping_patience
     return {
         "model": fetched["model_digest"],
         "adapter": fetched["adapter_digest"],
-        "data": fetched["data"]["digest"],
+        "data": [fetched["data"]["kind"], known.rows("train.jsonl"), known.rows("eval.jsonl") if decide else None],
         "chat": canonical(spec.chat),
         "load": canonical(spec.load),
         "lora": canonical(spec.lora),
@@ -43,18 +48,20 @@ def train(state: State) -> None:
     run, spec = state.run, state.spec
     if spec.training is None:
         return
-    depends = depends_on(spec, state.known.fetched)
+    depends = depends_on(state.known)
     key = digest_of(depends)
     record = run.record("train", key)
     if record is None:
         with leased(run.store, f"stages/train/{key}/lease.json", run.id, run.supervisor):
             result = _train(state, key)
             folder = _gathered(result, run.work / "trained")
-            metrics = result.model_dump(mode="json", exclude={"adapter", "logs"})
+            metrics = result.model_dump(mode="json", exclude={"adapter", "logs", *Measured.model_fields})
             record = run.keep("train", key, folder, None, metrics, depends)
+            keep_measured(state, key, result)
             checkpoints.prune_checkpoints(run.store, f"stages/train/{key}", 0)
             state.files.trained = folder
     state.known.records["train"] = record
+    state.known.records["train"] = record.model_copy(update={"metrics": record.metrics | measure(state, key)})
 
 
 def _train(state: State, key: str) -> training.Result:

@@ -19,6 +19,7 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h
 STAGES = {
     "fetch": "job.fetch.stage",
     "train": "job.train.stage",
+    "measure": "job.train.measure",
     "export": "job.export.stage",
     "tokens": "job.evaluate.tokens",
 }

@@ -17,7 +17,7 @@ from transformers import TrainerCallback
 
 from job.errors import QualityRejected, StoppedSaved, StoppedUnsaved
 from job.logs import log
-from job.train.resume import EPOCH_RNG, carry_best
+from job.train.resume import EPOCH_RNG, carry_best, note_rows
 
 
 def peak_memory() -> dict[str, int]:
@@ -122,10 +122,11 @@ class ResumableCheckpoints(TrainerCallback):  # type: ignore[misc]
     The sampler draws an epoch's order from torch's global generator when the epoch begins. The Trainer restores
     the generators of a checkpoint only after that, so the order would be that of a fresh process. Their state at
     the epoch's beginning is kept beside each checkpoint and put back. Must come before `Events`, which announces
-    the checkpoint.
+    the checkpoint. `rows`: the hash of the held-out rows.
     """
 
-    def __init__(self, resume_from: Path | None) -> None:
+    def __init__(self, resume_from: Path | None, rows: str | None = None) -> None:
+        self._rows = rows
         self._resume: dict[str, Any] | None = None
         if resume_from:
             self._resume = torch.load(resume_from / EPOCH_RNG, weights_only=True)
@@ -141,6 +142,7 @@ class ResumableCheckpoints(TrainerCallback):  # type: ignore[misc]
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
         torch.save(self._now, checkpoint / EPOCH_RNG)
+        note_rows(checkpoint, self._rows)
         carry_best(checkpoint, Path(state.best_model_checkpoint) if state.best_model_checkpoint else None)
 
 

@@ -19,6 +19,8 @@ from job.errors import IntegrityViolated
 STATE = "trainer_state.json"
 BEST = "best"
 EPOCH_RNG = "epoch_rng.pt"
+HELD_OUT = "held_out.sha256"
+"""In each checkpoint: the hash of the held-out rows that its losses are of."""
 _ADAPTER = ("adapter_model.safetensors", "adapter_config.json")
 _PICKLES = ("optimizer.pt", "scheduler.pt", "rng_state.pth", EPOCH_RNG)
 _MAY_BE = ("scaler.pt", "training_args.bin")
@@ -81,6 +83,20 @@ def restore_best(checkpoint: Path, checkpoints: Path) -> None:
     for file in _ADAPTER:
         shutil.copy2(source / file, checkpoints / name / file)
     state["best_model_checkpoint"] = str(checkpoints / name)
+    (checkpoint / STATE).write_text(json.dumps(state))
+
+
+def note_rows(checkpoint: Path, rows: str | None) -> None:
+    """Writes which held-out rows the checkpoint's losses are of."""
+    (checkpoint / HELD_OUT).write_text(rows or "")
+
+
+def drop_other_losses(checkpoint: Path, rows: str | None) -> None:
+    """Removes the held-out losses of other rows from the Trainer's state: a curve is of one set of rows."""
+    if (checkpoint / HELD_OUT).is_file() and (checkpoint / HELD_OUT).read_text(errors="replace") == (rows or ""):
+        return
+    state = json.loads((checkpoint / STATE).read_text())
+    state["log_history"] = [entry for entry in state["log_history"] if "eval_loss" not in entry]
     (checkpoint / STATE).write_text(json.dumps(state))
 
 

@@ -7,14 +7,16 @@
 
 import os
 import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
-from job.artifacts import Frozen
+from job.artifacts import Frozen, sha256_of
 from job.errors import Bug, CudaOutOfMemory, DataInvalid, IntegrityViolated, StoppedSaved
 from job.logs import log
 from job.spec import JobSpec
-from job.train.trace import Trace
+from job.train.measure import Measured
 
 NAME = "train"
 
@@ -31,24 +33,18 @@ class Inputs(Frozen):
     micro_batch: int | None = None
 
 
-class Result(Frozen):
-    """`losses`: each step's loss, learning rate and gradient norm; `evals`: held-out losses by step;
-    `loss_before` and `loss_after`: the held-out loss without and with the trained adapter."""
+class Result(Measured):
+    """`losses`: each step's loss, learning rate and gradient norm."""
 
     adapter: Path
     logs: Path
     steps: int
     losses: list[dict[str, float]]
-    evals: list[dict[str, float]]
-    loss_before: float | None
-    loss_after: float | None
     trainable: int
     total: int
-    samples: list[dict[str, str]]
     tokens: int
     tokens_per_second: float | None
     memory: dict[str, int]
-    trace: Trace | None = None
 
 
 def run(spec: JobSpec, inputs: Inputs, workdir: Path) -> Result:
@@ -57,10 +53,17 @@ def run(spec: JobSpec, inputs: Inputs, workdir: Path) -> Result:
     from job.train.callbacks import StopSignal
 
     stop = StopSignal()  # before the slow imports, so that a signal is never lost
+    with memory_errors_named():
+        return _run(spec, inputs, workdir, stop)
+
+
+@contextmanager
+def memory_errors_named() -> Iterator[None]:
+    """Raises CudaOutOfMemory for torch's own error."""
     import torch
 
     try:
-        return _run(spec, inputs, workdir, stop)
+        yield
     except torch.OutOfMemoryError as error:
         raise CudaOutOfMemory(
             f"the GPU's memory is too small: {str(error).splitlines()[0]}",
@@ -68,28 +71,47 @@ def run(spec: JobSpec, inputs: Inputs, workdir: Path) -> Result:
         ) from error
 
 
-def _run(spec: JobSpec, inputs: Inputs, workdir: Path, stop: Any) -> Result:
+class Loaded(NamedTuple):
+    """The model with its adapter, and what trains and evaluates it."""
+
+    model: Any
+    tokenizer: Any
+    precision: Any
+    trainer: Any
+
+
+def load(spec: JobSpec, inputs: Inputs, workdir: Path, stop: Any) -> Loaded:
+    """Everything as it is before the first step."""
     from transformers import set_seed
 
-    from job.train import resume
-    from job.train.callbacks import Events, peak_memory
-    from job.train.model import load_base, load_tokenizer, save_adapter, with_adapter
+    from job.train.model import load_base, load_tokenizer, with_adapter
     from job.train.precision import choose
-    from job.train.samples import compare
-    from job.train.trace import trace
 
-    assert spec.training
-    _fresh(workdir)
-    if inputs.resume_from:
-        _check_checkpoint(inputs.resume_from)
-        resume.restore_best(inputs.resume_from, workdir / "checkpoints")
-    os.environ["TENSORBOARD_LOGGING_DIR"] = str(workdir / "logs")
     precision = choose(spec)
     set_seed(spec.run.seed)
     tokenizer = load_tokenizer(spec, inputs.model, inputs.kind)
     log.info("train.loading_model", model=inputs.model.name, bits=spec.load.bits)
     model = with_adapter(spec, load_base(spec, inputs.model, precision), inputs.adapter)
     trainer = make_trainer(spec, inputs, workdir, model, tokenizer, precision, stop)
+    return Loaded(model, tokenizer, precision, trainer)
+
+
+def _run(spec: JobSpec, inputs: Inputs, workdir: Path, stop: Any) -> Result:
+    from job.train import resume
+    from job.train.callbacks import Events, peak_memory
+    from job.train.model import save_adapter
+    from job.train.samples import compare
+    from job.train.trace import trace
+
+    _fresh(workdir)
+    if inputs.resume_from:
+        _check_checkpoint(inputs.resume_from)
+        resume.restore_best(inputs.resume_from, workdir / "checkpoints")
+        resume.drop_other_losses(inputs.resume_from, _hash_of(inputs.eval))
+    os.environ["TENSORBOARD_LOGGING_DIR"] = str(workdir / "logs")
+    model, tokenizer, precision, trainer = load(spec, inputs, workdir, stop)
+    if not len(trainer.train_dataset):
+        raise DataInvalid("no row has a token to train on within max_length", hint="Raise training.max_length.")
     before = evaluated(trainer)
     stop.training = True
     resume.train(trainer, inputs.resume_from)
@@ -135,6 +157,10 @@ def _check_checkpoint(checkpoint: Path) -> None:
         raise
 
 
+def _hash_of(rows: Path | None) -> str | None:
+    return sha256_of(rows) if rows else None
+
+
 def _fresh(workdir: Path) -> None:
     for name in ("adapter", "checkpoints", "logs", "rows"):
         shutil.rmtree(workdir / name, ignore_errors=True)
@@ -167,7 +193,8 @@ def make_trainer(
     given = arguments.common(
         spec, precision, workdir / "checkpoints", evaluates=held_out is not None, micro_batch=inputs.micro_batch
     )
-    callbacks: list[Any] = [ResumableCheckpoints(inputs.resume_from), Events(spec.training.logging_steps, stop)]
+    callbacks: list[Any] = [ResumableCheckpoints(inputs.resume_from, _hash_of(inputs.eval))]
+    callbacks.append(Events(spec.training.logging_steps, stop))
     if spec.training.early_stopping_patience:
         callbacks.append(EarlyStoppingCallback(spec.training.early_stopping_patience))
     if spec.training.trainer == "transformers":
@@ -196,24 +223,35 @@ def make_trainer(
         restore(model, weights)
         if spec.training.padding_side == "left" and not spec.training.packing:  # what is packed has no padding
             trainer.data_collator = on_the_left(trainer.data_collator)
-    if not len(trainer.train_dataset):
-        raise DataInvalid("no row has a token to train on within max_length", hint="Raise training.max_length.")
     trainer.remove_callback(PrinterCallback)  # its lines are not events
+    trainer.evaluate = _restoring_generators(trainer.evaluate)
     return trainer
 
 
-def evaluated(trainer: Any) -> float | None:
-    """The current held-out loss. The random generators are restored: evaluating must not change the training."""
+def _restoring_generators(evaluate: Callable[..., Any]) -> Callable[..., Any]:
+    """An evaluation draws from the global random generators. With them restored, the held-out rows change nothing of
+    the training, unless it stops early or picks a checkpoint by them."""
     from job.train.callbacks import generators, set_generators
 
+    def restored(*arguments: Any, **options: Any) -> Any:
+        kept = generators()
+        try:
+            return evaluate(*arguments, **options)
+        finally:
+            set_generators(kept)
+
+    return restored
+
+
+def evaluated(trainer: Any) -> float | None:
+    """The current held-out loss."""
     if trainer.eval_dataset is None:
         return None
-    kept = generators()
     trainer.model.eval()
-    output = trainer.evaluation_loop(
+    loop = _restoring_generators(trainer.evaluation_loop)
+    output = loop(
         trainer.get_eval_dataloader(), description="held-out", prediction_loss_only=True, metric_key_prefix="eval"
     )
-    set_generators(kept)
     loss = output.metrics.get("eval_loss")
     if loss is None:
         raise Bug("the evaluation gave no loss")

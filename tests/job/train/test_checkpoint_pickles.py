@@ -74,6 +74,7 @@ def test_the_files_of_a_checkpoint_are_those_that_are_planted(checkpoint: Path) 
     there = {path.name for path in checkpoint.iterdir()}
     assert there - {"README.md", "best"} <= {
         *NAMES,
+        resume.HELD_OUT,
         *(name for name in there if name.startswith(("tokenizer", "chat_template"))),
     }
     resume.check_complete(checkpoint)

@@ -1,0 +1,40 @@
+"""The measure stage in the parent: what the adapter is worth on the held-out rows."""
+
+from typing import Any
+
+from job.artifacts import digest_of
+from job.pipeline.state import State
+from job.run.records import StageRecord
+from job.train import measure as measuring
+from job.train.measure import Measured
+
+
+def measure(state: State, key: str) -> dict[str, Any]:
+    """What the adapter is measured as on the held-out rows: by the training, by an earlier run, or now."""
+    if state.known.rows("eval.jsonl") is None:
+        return Measured().model_dump(mode="json")
+    record = state.run.record("measure", digest_of(_measured_on(state, key)))
+    if record is None:
+        assert state.files.trained
+        inputs = measuring.Inputs(
+            model=state.files.model.model,
+            adapter=state.files.model.adapter,
+            trained=state.files.trained / "adapter",
+            eval=state.files.data / "eval.jsonl",
+            kind=state.known.fetched["data"]["kind"],
+        )
+        record = keep_measured(state, key, state.run.child(measuring, inputs, "measure"))
+    return record.metrics
+
+
+def keep_measured(state: State, key: str, found: Measured) -> StageRecord:
+    depends = _measured_on(state, key)
+    metrics = found.model_dump(mode="json", include=set(Measured.model_fields))
+    return state.run.keep("measure", digest_of(depends), state.run.work, [], metrics, depends)
+
+
+def _measured_on(state: State, key: str) -> dict[str, Any]:
+    evaluation = state.spec.evaluation
+    settings = [evaluation.judge, evaluation.context, evaluation.max_tokens]
+    settings += [evaluation.samples, evaluation.max_new_tokens]
+    return {"train": key, "rows": state.known.rows("eval.jsonl"), "settings": settings}

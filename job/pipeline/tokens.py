@@ -1,0 +1,77 @@
+"""The tokens stage in the parent: what there is to judge on is known, and said, before anything is trained."""
+
+import math
+
+from job.llama_cpp.windows import least_tokens
+from job.logs import log
+from job.pipeline.evaluate import windows_of
+from job.pipeline.state import State
+
+MOST = 0.5
+"""The largest `dataset.eval_fraction` to recommend: more rows are trained on than judged on."""
+
+
+def count_tokens(state: State) -> None:
+    """Tokenizes what the files will be judged on. Warns (`evaluate.too_little_text`) if it is too little: the files are
+    then made and published without these measurements."""
+    evaluation, found = state.spec.evaluation, state.files.held_out
+    if not evaluation.judge:
+        return
+    if not windows_of(found.held_out, state)[1]:
+        _warn_of_rows(state)
+    if evaluation.text and not windows_of(found.text, state)[1]:
+        tokens = found.text.count if found.text else 0
+        needed = least_tokens(found.size, evaluation.context, evaluation.max_tokens)
+        what = f"evaluation.text is too short to judge on: {tokens} tokens; {_least(needed)}. Name a longer text."
+        log.warning("evaluate.too_little_text", of="text", tokens=tokens, needed=needed, what=what)
+
+
+def _warn_of_rows(state: State) -> None:
+    evaluation, found = state.spec.evaluation, state.files.held_out
+    data = state.known.fetched.get("data") or {}
+    rows, tokens = data.get("eval_rows", 0), found.held_out.count if found.held_out else 0
+    needed = least_tokens(found.size, evaluation.context, evaluation.max_tokens)
+    fraction = None
+    if needed is None:
+        advice = "Set a larger evaluation.context or evaluation.max_tokens."
+    elif not state.spec.datasets:
+        advice = "Name a dataset or evaluation.text."
+    elif any(one.eval_split for one in state.spec.datasets):
+        advice = "Name a larger dataset.eval_split, or leave it out and set dataset.eval_fraction."
+    else:
+        fraction = _fraction(state, needed)
+        advice = f"Set dataset.eval_fraction: {fraction}." if fraction else _no_fraction(data["rows"] + rows)
+    what = (
+        f"too little to judge on: {rows} held-out rows with {tokens} tokens; {_least(needed)}. "
+        f"The files are made without perplexity and KL divergence. {advice}"
+    )
+    log.warning(
+        "evaluate.too_little_text",
+        of="rows",
+        rows=rows,
+        tokens=tokens,
+        needed=needed,
+        eval_fraction=fraction,
+        what=what,
+    )
+
+
+def _least(needed: int | None) -> str:
+    return "no number of tokens is enough with these settings" if needed is None else f"{needed} are needed"
+
+
+def _no_fraction(rows: int) -> str:
+    return f"No dataset.eval_fraction up to {MOST:g} would do with {rows} rows: name evaluation.text, or add rows."
+
+
+def _fraction(state: State, needed: int) -> float | None:
+    """The smallest sensible `dataset.eval_fraction` that holds out `needed` tokens, with room for chance: each row is
+    drawn by itself."""
+    data, mean = state.known.fetched["data"], state.files.held_out.row_tokens
+    if not mean:
+        return None
+    rows = needed / mean
+    weights = [one.weight for one in state.spec.datasets]
+    total = data["rows"] * len(weights) / sum(weights) + data["eval_rows"]
+    fraction = math.ceil(100 * (rows + 2 * math.sqrt(rows) + 1) / total) / 100
+    return fraction if fraction <= MOST else None

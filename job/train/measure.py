@@ -1,0 +1,72 @@
+"""Measures a trained adapter on the held-out rows, in a process of its own: the losses, the samples, the trace.
+
+A training measures the same at its end. This is for an adapter that is trained already, when the rows or the settings
+of the evaluation have changed.
+"""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from job.artifacts import Frozen
+from job.spec import JobSpec
+from job.train.trace import Trace
+
+NAME = "measure"
+
+
+class Inputs(Frozen):
+    """`adapter`: the one that the training started from; `trained`: the folder of the one that it made; `eval`: the
+    held-out rows."""
+
+    model: Path
+    adapter: Path | None = None
+    trained: Path
+    eval: Path
+    kind: Literal["text", "prompt_completion", "messages"]
+
+
+class Measured(Frozen):
+    """`evals`: held-out losses by step; `loss_before` and `loss_after`: the held-out loss without and with the trained
+    adapter."""
+
+    evals: list[dict[str, float]] = []
+    loss_before: float | None = None
+    loss_after: float | None = None
+    samples: list[dict[str, str]] = []
+    trace: Trace | None = None
+
+
+Result = Measured
+
+
+def run(spec: JobSpec, inputs: Inputs, workdir: Path) -> Measured:
+    """Raises the errors of a training that concern the model, the rows and the GPU."""
+    from job.train import stage
+    from job.train.callbacks import StopSignal
+
+    stop = StopSignal()
+    stop.trained = True
+    given = stage.Inputs(
+        model=inputs.model, adapter=inputs.adapter, train=inputs.eval, eval=inputs.eval, kind=inputs.kind
+    )
+    with stage.memory_errors_named():
+        return _measured(spec, inputs, stage.load(spec, given, workdir, stop))
+
+
+def _measured(spec: JobSpec, inputs: Inputs, loaded: Any) -> Measured:
+    from peft.utils import load_peft_weights, set_peft_model_state_dict
+
+    from job.train.samples import compare
+    from job.train.stage import evaluated
+    from job.train.trace import trace
+
+    model, tokenizer, precision, trainer = loaded
+    before = evaluated(trainer)
+    set_peft_model_state_dict(model, load_peft_weights(str(inputs.trained), device=str(model.device)))
+    after = evaluated(trainer)
+    return Measured(
+        loss_before=before,
+        loss_after=after,
+        samples=compare(spec, model, tokenizer, inputs.eval),
+        trace=trace(spec, model, tokenizer, inputs.eval, precision),
+    )
