@@ -1,16 +1,17 @@
-"""Files with their hashes, and writing files atomically."""
+"""Files with their hashes, names that come from elsewhere, and writing files atomically."""
 
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_validator
 
-from job.errors import StorageFailed
+from job.errors import IntegrityViolated, StorageFailed
 
 
 class Frozen(BaseModel):
@@ -19,12 +20,41 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
 
+def check_name(name: str, *, prefix: bool = False) -> str:
+    """The name, if a file of that name stays in its folder or store. Every name that a store, a repository or a
+    manifest gives goes through here before it becomes a path.
+
+    Raises IntegrityViolated for `..`, absolute paths, backslashes and control characters. `prefix`: a last `/` is
+    allowed.
+    """
+    parts = name.split("/")
+    if prefix and parts[-1] == "":
+        parts.pop()
+    if any(part in ("", ".", "..") for part in parts) or re.search(r"[\x00-\x1f\x7f\\]", name):
+        raise IntegrityViolated(f"{name!r} is not the name of a file in a folder: it would leave its folder")
+    return name
+
+
+def stays(path: Path, folder: Path) -> bool:
+    """Whether a path lies in a folder when links are followed. In a snapshot of the Hub's own cache, whose files are
+    links, a path may also be a blob of the same repository."""
+    target, top = path.resolve(), folder.resolve()
+    if target.is_relative_to(top):
+        return True
+    return top.parent.name == "snapshots" and target.parent == top.parents[1] / "blobs"
+
+
 class Artifact(Frozen):
     """A file by its name under the folder it belongs to, its SHA-256 (hex) and its size in bytes."""
 
     path: str
     sha256: str
     size: int
+
+    @field_validator("path")
+    @classmethod
+    def _inside(cls, path: str) -> str:
+        return check_name(path)
 
 
 def sha256_of(path: Path, progress: Callable[[int], None] | None = None) -> str:

@@ -14,9 +14,10 @@ If one split comes in several formats, the first of parquet, jsonl, json, csv, t
 import re
 from pathlib import Path
 
+from job.artifacts import stays
 from job.dataset.card import card_configs, chosen_config, data_dir, split_files
 from job.dataset.rows import listed
-from job.errors import DataInvalid, NotFound
+from job.errors import DataInvalid, IntegrityViolated, NotFound
 from job.logs import log
 from job.spec.places import FORMATS, suffix_format
 from job.spec.sections import Dataset
@@ -75,7 +76,8 @@ def split_names(names: list[str], dataset: Dataset, split: str, readme: str | No
 
 
 def local_files(dataset: Dataset, path: Path, split: str) -> list[Path]:
-    """The files of one split in a folder, or the file itself, which has no splits. Raises NotFound, DataInvalid."""
+    """The files of one split in a folder, or the file itself, which has no splits. Raises NotFound, DataInvalid,
+    IntegrityViolated."""
     if path.is_file():
         if split == dataset.eval_split and split != dataset.split:
             raise DataInvalid(
@@ -89,6 +91,9 @@ def local_files(dataset: Dataset, path: Path, split: str) -> list[Path]:
     card = path / "README.md"
     readme = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else None
     chosen = split_names(names, dataset, split, readme)
+    for name in chosen:
+        if not stays(path / name, path):
+            raise IntegrityViolated(f"the data set {path}: {name} is a link that leaves the folder")
     log.info("data.files", split=split, files=chosen[:10], count=len(chosen))
     return [path / name for name in chosen]
 

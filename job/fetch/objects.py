@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from job.artifacts import check_name
 from job.errors import NotFound
 from job.store import Store, open_store
 
@@ -15,9 +16,10 @@ class Objects(NamedTuple):
 
 
 def objects_at(place: str) -> Objects:
-    """The objects below a prefix, or the single one at `place`. Raises NotFound if there is none."""
+    """The objects below a prefix, or the single one at `place`. Raises NotFound if there is
+    none, IntegrityViolated for a name that would leave its folder."""
     store = open_store(place)
-    if names := [*store.list()]:
+    if names := [check_name(name) for name in store.list() if not name.endswith("/")]:  # S3 consoles mark folders
         return Objects(store, names, single=False)
     parent, _, name = place.rpartition("/")
     if not parent.endswith(":/") and name and (folder := open_store(parent)).head(name) is not None:

@@ -10,11 +10,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from job.artifacts import check_name, stays
 from job.errors import DataInvalid, IntegrityViolated, NotFound
+from job.fetch.view import CONFIGS
 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".npz", ".npy", ".h5", ".msgpack")
 HEADER_LIMIT = 100_000_000  # bytes, the safetensors library's own limit
-_CONFIGS = ("config.json", "tokenizer_config.json", "adapter_config.json", "generation_config.json")
 
 
 def check_names(names: Iterable[str], where: str) -> None:
@@ -22,14 +23,10 @@ def check_names(names: Iterable[str], where: str) -> None:
     NotFound (no weights at all)."""
     names = sorted(names)
     for name in names:
-        if name.startswith("/") or ".." in name.split("/") or "\\" in name:
-            raise IntegrityViolated(f"{where} has a file called {name!r}, which would leave its folder")
-    scripts = [name for name in names if name.endswith(".py")]
-    if scripts:
-        raise IntegrityViolated(
-            f"{where} contains Python files ({', '.join(scripts[:3])}), but this job runs no code of a model",
-            hint="Use a version of the model that transformers supports without them.",
-        )
+        try:
+            check_name(name)
+        except IntegrityViolated as error:
+            raise IntegrityViolated(f"{where} has a file called {name!r}, which would leave its folder") from error
     if any(name.endswith(".safetensors") for name in names):
         return
     pickles = [name for name in names if name.endswith(PICKLES)]
@@ -51,26 +48,33 @@ def check_folder(folder: Path, where: str, *, adapter: bool = False) -> None:
 
     Raises IntegrityViolated, DataInvalid (already quantized, a broken config.json) and NotFound.
     """
-    files = [path for path in folder.rglob("*") if not path.is_dir() and ".cache" not in path.relative_to(folder).parts]
-    check_names((path.relative_to(folder).as_posix() for path in files), where)
-    for path in files:
-        if path.is_symlink() and not _stays(path, folder):
+    paths = [path for path in folder.rglob("*") if ".cache" not in path.relative_to(folder).parts]
+    for path in paths:
+        if path.is_symlink() and not stays(path, folder):
             raise IntegrityViolated(f"{where}: {path.name} is a link that leaves the folder")
+    files = [path for path in paths if not path.is_dir()]
+    check_names((path.relative_to(folder).as_posix() for path in files), where)
     wanted = "adapter_config.json" if adapter else "config.json"
     if not (folder / wanted).is_file():
         raise NotFound(f"{where} has no {wanted}", hint=f"Is this {'an adapter' if adapter else 'a model'}?")
-    for name in _CONFIGS:
+    for name in CONFIGS:
         if (folder / name).is_file():
-            _check_config(_read(folder / name, where), name, where)
+            check_config(folder / name, where)
     for path in files:
         if path.suffix == ".safetensors":
             check_safetensors(path, where)
+        elif path.name.endswith(".safetensors.index.json"):
+            _check_index(_read(path, where), path.name, where)
 
 
-def _stays(path: Path, folder: Path) -> bool:
-    """A link may point into the folder, or to a blob of huggingface_hub's own cache beside the snapshot."""
-    target = path.resolve()
-    return target.is_relative_to(folder.resolve()) or target.parent.name == "blobs"
+def _check_index(index: dict[str, Any], name: str, where: str) -> None:
+    """A loader opens every file that an index names."""
+    shards = index.get("weight_map")
+    if not isinstance(shards, dict) or not all(isinstance(shard, str) for shard in shards.values()):
+        raise DataInvalid(f"{where}: {name} has no weight_map that names a file for each tensor")
+    for shard in set(shards.values()):
+        if "/" in shard or shard != check_name(shard):
+            raise IntegrityViolated(f"{where}: {name} names {shard!r}, which is not a file beside it")
 
 
 def _read(path: Path, where: str) -> dict[str, Any]:
@@ -83,8 +87,10 @@ def _read(path: Path, where: str) -> dict[str, Any]:
     return found
 
 
-def _check_config(config: dict[str, Any], name: str, where: str) -> None:
-    if "auto_map" in config:
+def check_config(path: Path, where: str) -> None:
+    """Refuses a config that is not JSON, names code of the model, or is of quantized weights."""
+    config, name = _read(path, where), path.name
+    if "auto_map" in config:  # dropped from the view, too; but without its code the model would be another one
         raise IntegrityViolated(
             f"{where}: {name} has auto_map, which runs Python code of the model",
             hint="Use a version of the model that transformers supports without it.",

@@ -1,5 +1,6 @@
 """Pins the spec's names: to a commit on the Hub, or to the state of a folder, a file or an S3 prefix."""
 
+import tempfile
 from pathlib import Path
 
 from job import hub
@@ -7,6 +8,7 @@ from job.artifacts import Frozen, digest_of
 from job.errors import NotFound
 from job.fetch import safety
 from job.fetch.objects import objects_at
+from job.fetch.view import CONFIGS
 from job.logs import log
 from job.spec import JobSpec
 from job.spec.places import STORES, data_place, model_place
@@ -44,9 +46,22 @@ def _pin_model(place: str, revision: str) -> str:
         return fingerprint(place)
     commit = hub.commit_of(place, revision)
     hub.may_read(place)
-    safety.check_names((file.path for file in hub.list_files(place, commit)), place)
+    files = hub.list_files(place, commit)
+    safety.check_names((file.path for file in files), place)
+    if any(file.path.endswith(".py") for file in files):
+        _check_configs(place, commit, files)
     log.info("fetch.pinned", repo=place, revision=revision, commit=commit)
     return commit
+
+
+def _check_configs(place: str, commit: str, files: list[hub.HubFile]) -> None:
+    """Refuses a model that needs its Python files before its weights are downloaded; other Python files are harmless,
+    since they are not."""
+    with tempfile.TemporaryDirectory() as folder:
+        for file in files:
+            if file.path in CONFIGS:
+                hub.read_small(place, commit, file, Path(folder))
+                safety.check_config(Path(folder) / file.path, place)
 
 
 def _pin_data(one: Dataset) -> str:

@@ -2,6 +2,7 @@
 
 <workdir>/model/      the base model, if it is downloaded; a folder is used in place
           adapter/    the same for `model.adapter`
+          model-view/, adapter-view/    links to what may be loaded of them
           sources/    data sets as downloaded
           data/       train.jsonl, eval.jsonl
           text.txt    `evaluation.text`
@@ -18,6 +19,7 @@ from job.errors import NotFound
 from job.fetch import https, safety, template
 from job.fetch.objects import objects_at
 from job.fetch.sources import Sources
+from job.fetch.view import make_view
 from job.hub.download import remove_others
 from job.logs import Progress, log
 from job.spec import JobSpec
@@ -58,18 +60,21 @@ class Result(Frozen):
 def run(spec: JobSpec, inputs: Inputs, workdir: Path) -> Result:
     """Raises NotFound, CredentialsRejected, RemoteUnavailable, DataInvalid, IntegrityViolated, StorageFailed."""
     model = adapter = data = None
+    card: dict[str, Any] = {}
     sources = inputs.sources
     model_digest = adapter_digest = None
     if inputs.want_data and spec.datasets:  # before the model: rows that cannot be used cost no large download
         data = _prepare(spec, sources, workdir)
     if inputs.want_model:
-        model = _bring(spec.model.id, sources.model, workdir / "model")
-        safety.check_folder(model, spec.model.id)
-        model_digest = folder_digest(model)
+        folder = _bring(spec.model.id, sources.model, workdir / "model")
+        safety.check_folder(folder, spec.model.id)
+        model_digest, card = folder_digest(folder), _card(folder)
+        model = make_view(folder, workdir / "model-view")
         if spec.model.adapter and sources.adapter:
-            adapter = _bring(spec.model.adapter, sources.adapter, workdir / "adapter")
-            safety.check_folder(adapter, spec.model.adapter, adapter=True)
-            adapter_digest = folder_digest(adapter)
+            folder = _bring(spec.model.adapter, sources.adapter, workdir / "adapter")
+            safety.check_folder(folder, spec.model.adapter, adapter=True)
+            adapter_digest = folder_digest(folder)
+            adapter = make_view(folder, workdir / "adapter-view")
     text = None
     if inputs.want_text and spec.evaluation.text and sources.text:
         dataset = spec.evaluation.text.dataset
@@ -82,7 +87,7 @@ def run(spec: JobSpec, inputs: Inputs, workdir: Path) -> Result:
         adapter=adapter,
         adapter_digest=adapter_digest,
         data=data,
-        card=_card(model) if model else {},
+        card=card,
         text=text,
     )
 
@@ -139,7 +144,8 @@ def _bring_data(one: Dataset, pin: str, folder: Path) -> Path:
     """One data set as a local file or folder."""
     where = data_place(one.id)
     if where == "https":
-        path = folder / (Path(https.shown(one.id)).name or "data")
+        name = Path(https.shown(one.id)).name
+        path = folder / ("data" if name in ("", "..") else name)
         https.download(one.id, path)
         return path
     if where in STORES:

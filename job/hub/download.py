@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from job.artifacts import Frozen, sha256_of
+from job.artifacts import Frozen, check_name, sha256_of
 from job.errors import IntegrityViolated, NotFound
 from job.hub.calls import Incomplete, Kind, Repo, api, call, endpoint, token
 from job.logs import Progress, log
@@ -45,7 +45,7 @@ def may_read(repo_id: str, kind: Kind = "model") -> None:
 
 
 def list_files(repo_id: str, commit: str, kind: Kind = "model") -> list[HubFile]:
-    """Every file of a commit, by name."""
+    """Every file of a commit, by name. Raises IntegrityViolated for one that would leave its folder."""
     from huggingface_hub.hf_api import RepoFile
 
     repo = Repo(id=repo_id, kind=kind, revision=commit)
@@ -53,7 +53,7 @@ def list_files(repo_id: str, commit: str, kind: Kind = "model") -> list[HubFile]
     def listed() -> list[HubFile]:
         tree = api().list_repo_tree(repo_id, recursive=True, revision=commit, repo_type=kind)
         return [
-            HubFile(path=f.path, size=f.size, git_id=f.blob_id, sha256=f.lfs.sha256 if f.lfs else None)
+            HubFile(path=check_name(f.path), size=f.size, git_id=f.blob_id, sha256=f.lfs.sha256 if f.lfs else None)
             for f in tree
             if isinstance(f, RepoFile)
         ]

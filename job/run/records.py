@@ -14,9 +14,9 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import ValidationError, field_validator
 
-from job.artifacts import Artifact, Frozen
+from job.artifacts import Artifact, Frozen, check_name
 from job.errors import IntegrityViolated
 from job.logs import log
 from job.store import Store
@@ -42,6 +42,19 @@ class PublishedFile(Frozen):
     type: str
     sha256: str
     size: int
+
+    @field_validator("key")
+    @classmethod
+    def _inside(cls, key: str) -> str:
+        return check_name(key)
+
+    @field_validator("name")
+    @classmethod
+    def _shown(cls, name: str) -> str:
+        """No published name is hidden: downloaded into a home folder, `.bashrc` would be run."""
+        if any(part.startswith(".") for part in name.split("/")):
+            raise IntegrityViolated(f"{name!r} would leave its folder, or be hidden in it")
+        return check_name(name)
 
 
 class Manifest(Frozen):

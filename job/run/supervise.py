@@ -22,12 +22,11 @@ from typing import IO, Any
 
 from pydantic import BaseModel
 
-from job.artifacts import Frozen, write_json
+from job.artifacts import Frozen, stays, write_json
 from job.errors import Bug, IntegrityViolated, JobError, every_error
 from job.logs import log
 from job.node import _memory_kills
 from job.spec import JobSpec
-from job.spec.places import model_place
 
 OnEvent = Callable[[dict[str, Any]], None]
 LINE, EVENT = 4096, 1 << 20
@@ -115,7 +114,7 @@ class Supervisor:
             kind = next((one for one in every_error() if one.code == status), Bug)  # a full disk has no error.json
             raise kind(f"{name} exited {status} without a result\n" + "\n".join(tail))
         found = module.Result.model_validate_json(result.read_text())
-        check_paths(found, folder, spec)
+        check_paths(found, folder)
         return found
 
     def _run(self, command: list[str], on_event: OnEvent | None) -> tuple[int, list[str]]:
@@ -170,19 +169,15 @@ class Supervisor:
             self._child = None
 
 
-def check_paths(result: BaseModel, folder: Path, spec: JobSpec) -> None:
-    """Raises IntegrityViolated if a path of a stage's result is neither in its folder nor a local folder that the spec
-    names."""
-    named = [place for place in (spec.model.id, spec.model.adapter) if place and model_place(place) == "path"]
-    allowed = {Path(place).expanduser().resolve() for place in named}
+def check_paths(result: BaseModel, folder: Path) -> None:
+    """Raises IntegrityViolated if a path of a stage's result is not in its folder."""
     for path in _paths(result):
-        if path.resolve() not in allowed:
-            path_within(folder, path)
+        path_within(folder, path)
 
 
 def path_within(folder: Path, path: Path) -> Path:
     """A path that a child reported. Raises IntegrityViolated if it is not in a folder, also by way of a link."""
-    if not path.resolve().is_relative_to(folder.resolve()):
+    if not stays(path, folder):
         raise IntegrityViolated(f"a stage reported the path {str(path)!r}, which is not in its folder {folder}")
     return path
 

@@ -8,7 +8,6 @@ a writer that was killed; no method shows them.
 import errno
 import hashlib
 import os
-import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple, Protocol, Self
@@ -92,16 +91,6 @@ class Store(Protocol):
 
     def patient_for(self, seconds: float) -> Self:
         """The same store, which waits at most `seconds` for a lost connection."""
-
-
-def check_key(key: str, *, prefix: bool = False) -> str:
-    """The key, if it stays below its store. Raises IntegrityViolated for `..`, absolute paths and the like."""
-    parts = key.split("/")
-    if prefix and parts[-1] == "":
-        parts.pop()
-    if any(part in ("", ".", "..") for part in parts) or re.search(r"[\x00-\x1f\x7f\\]", key):
-        raise IntegrityViolated(f"{key!r} is not a valid key")
-    return key
 
 
 def check_condition(

@@ -20,9 +20,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Self
 
-from job.artifacts import Artifact, sha256_of
+from job.artifacts import Artifact, check_name, sha256_of
 from job.errors import Bug, CredentialsRejected, IntegrityViolated, NotFound, StorageFailed
-from job.store.base import BLOCK, Conflict, Head, Progress, check_condition, check_key, receive_file
+from job.store.base import BLOCK, Conflict, Head, Progress, check_condition, receive_file
 
 _HIDDEN = re.compile(r"\..+\.([0-9a-f]{16}\.tmp|lock)$")
 _NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
@@ -107,7 +107,7 @@ class FolderStore:
 
     def list(self, prefix: str = "") -> Iterator[str]:
         if prefix:
-            check_key(prefix, prefix=True)
+            check_name(prefix, prefix=True)
         top = self.root / prefix.rpartition("/")[0]
         with _translated(top):
             found = [
@@ -157,7 +157,7 @@ class FolderStore:
 
     def _path(self, key: str) -> Path:
         """The path of a key. Raises IntegrityViolated if a symbolic link leads out of the store."""
-        path = self.root / check_key(key)
+        path = self.root / check_name(key)
         if not path.parent.resolve().is_relative_to(self.root.resolve()) or (
             path.is_symlink() and not path.resolve().is_relative_to(self.root.resolve())
         ):

@@ -16,10 +16,10 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from job.artifacts import Artifact
+from job.artifacts import Artifact, check_name
 from job.errors import Bug, IntegrityViolated, JobError, NotFound, RemoteUnavailable
 from job.logs import log
-from job.store.base import BLOCK, Conflict, Head, Progress, check_condition, check_key, receive_file
+from job.store.base import BLOCK, Conflict, Head, Progress, check_condition, receive_file
 from job.store.s3_calls import Calls, status_of
 from job.store.s3_multipart import PART_SIZE, Hashes, hashes_of, upload
 
@@ -186,7 +186,7 @@ class S3Store:
             raise
 
     def list(self, prefix: str = "") -> Iterator[str]:
-        full = self._below + (check_key(prefix, prefix=True) if prefix else "")
+        full = self._below + (check_name(prefix, prefix=True) if prefix else "")
 
         def pages(s3: "S3Client") -> "list[str]":
             found = s3.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=full)
@@ -232,7 +232,7 @@ class S3Store:
         return other
 
     def _full(self, key: str) -> str:
-        return self._below + check_key(key)
+        return self._below + check_name(key)
 
 
 def _type_of(key: str) -> dict[str, str]:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from job.artifacts import Artifact
-from job.store.base import check_key, receive_file
+from job.artifacts import Artifact, check_name
+from job.store.base import receive_file
 from k8s.cluster.client import Cluster
 from k8s.cluster.waiting import waiting_for_pod
 from k8s.errors import ObjectNotFound, WaitedTooLong
@@ -54,7 +54,7 @@ class PodStore:
         receive_file(blocks_from, path, expected, progress)
 
     def _where(self, key: str) -> str:
-        return f"{self._path}/{quote(check_key(key))}"
+        return f"{self._path}/{quote(check_name(key))}"
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from job.fetch import https, sources
 from job.fetch import stage as fetch_stage
 from job.pipeline.preflight import check_disk, predicted
 from job.spec import JobSpec
+from job.store.s3 import S3Store
 from tests.hub_server import Hub
 from tests.job.fetch.models import GOOD
 from tests.s3_server import Bucket
@@ -63,17 +64,53 @@ def test_a_model_on_the_hub_comes_with_what_matters_and_its_cards_facts(hub: Hub
     hub.add("someone/model", {"config.json": b"{}"})
     result = fetched(spec, tmp_path / "work", pinned)
     assert pinned.model == commit
-    assert (result.model / "config.json").read_bytes() == MODEL["config.json"]
+    assert json.loads((result.model / "config.json").read_text()) == json.loads(MODEL["config.json"])
     assert not (result.model / "notes.pdf").exists()
     assert result.card == {"license": "mit", "language": ["en"]}
     assert sources.model_bytes(spec, pinned) == len(MODEL["model.safetensors"])
 
 
 def test_a_repository_with_code_is_refused_before_its_weights_are_downloaded(hub: Hub, rows: Path) -> None:
-    hub.add("someone/model", {**MODEL, "modeling.py": b"import os"})
-    with pytest.raises(IntegrityViolated, match="Python files"):
+    config = json.dumps({"model_type": "llama", "auto_map": {"AutoConfig": "modeling.C"}}).encode()
+    hub.add("someone/model", {**MODEL, "config.json": config, "modeling.py": b"import os"})
+    with pytest.raises(IntegrityViolated, match="auto_map"):
         sources.resolve(spec_of("someone/model", str(rows)))
-    assert not hub.asked("/resolve/|/cdn/")
+    assert not hub.asked("safetensors")
+
+
+def test_a_stray_python_file_is_not_downloaded_and_no_reason_to_refuse(hub: Hub, rows: Path, tmp_path: Path) -> None:
+    hub.add("someone/model", {**MODEL, "convert.py": b"import os"})
+    result = fetched(spec_of("someone/model", str(rows)), tmp_path / "work")
+    assert not [path for path in (tmp_path / "work").rglob("*") if path.suffix == ".py"]
+    assert (result.model / "model.safetensors").is_file()
+
+
+@pytest.mark.parametrize("name", ["../data/train.jsonl", "/tmp/train.jsonl", "data/../../train.jsonl"])
+def test_a_listing_with_names_that_leave_the_folder_is_refused(
+    hub: Hub, s3: Bucket, local_model: Path, tmp_path: Path, name: str
+) -> None:
+    hub.add("someone/quotes", {name: JSONL}, "dataset")
+    with pytest.raises(IntegrityViolated, match="would leave its folder"):
+        fetched(spec_of(str(local_model), "someone/quotes"), tmp_path / "hub")
+    assert not list(tmp_path.rglob("train.jsonl"))
+
+
+@pytest.mark.parametrize("name", ["../train.jsonl", "/train.jsonl"])
+def test_an_object_whose_name_leaves_its_prefix_is_refused(
+    s3: Bucket, local_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """S3 allows such keys; the server of these tests does not."""
+    monkeypatch.setattr(S3Store, "list", lambda self, prefix="": iter([name, "good.jsonl"]))
+    with pytest.raises(IntegrityViolated, match="would leave its folder"):
+        fetched(spec_of(str(local_model), f"s3://{s3.bucket}/data"), tmp_path / "work")
+
+
+def test_a_link_out_of_a_local_data_set_is_refused(local_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "secret.jsonl").write_bytes(JSONL)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "train.jsonl").symlink_to(tmp_path / "secret.jsonl")
+    with pytest.raises(IntegrityViolated, match="leaves the folder"):
+        fetched(spec_of(str(local_model), {"id": str(tmp_path / "data"), "text": "quote"}), tmp_path / "work")
 
 
 def test_the_same_model_has_the_same_digest_wherever_it_comes_from(

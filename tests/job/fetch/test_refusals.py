@@ -19,9 +19,14 @@ def config(**fields: Any) -> dict[str, bytes]:
     return {"config.json": json.dumps(fields).encode()}
 
 
+def index(shard: str) -> dict[str, bytes]:
+    return {"model.safetensors.index.json": json.dumps({"weight_map": {"a": shard}}).encode()}
+
+
 REFUSED: dict[str, tuple[dict[str, bytes | None], int, str]] = {
-    "Python files": ({"modeling_x.py": b"import os"}, 82, "contains Python files"),
-    "Python files in a folder": ({"custom/code.py": b""}, 82, "custom/code.py"),
+    "an index of files elsewhere": (index("../other.safetensors"), 82, "not a file beside it"),
+    "an index of files in a folder": (index("/etc/model.safetensors"), 82, "not a file beside it"),
+    "an index without a map": ({"model.safetensors.index.json": b"{}"}, 65, "has no weight_map"),
     "auto_map": (config(auto_map={"AutoModel": "modeling_x.X"}), 82, "config.json has auto_map"),
     "auto_map from elsewhere": (config(auto_map={"AutoConfig": "other/repo--c.C"}), 82, "Python code of the model"),
     "auto_map of the tokenizer": ({"tokenizer_config.json": b'{"auto_map": {}}'}, 82, "tokenizer_config.json"),
@@ -80,6 +85,35 @@ def test_names_that_leave_the_folder_are_refused(name: str) -> None:
     with pytest.raises(JobError, match="would leave its folder") as caught:
         safety.check_names(["model.safetensors", name], "someone/model")
     assert caught.value.code == 82
+
+
+@pytest.mark.parametrize("link", ["a folder", "a file in a folder", "a folder that is called blobs"])
+def test_a_link_anywhere_in_the_folder_must_stay_in_it(tmp_path: Path, link: str) -> None:
+    elsewhere, folder = tmp_path / "elsewhere" / "blobs", tmp_path / "model"
+    (folder / "additional_chat_templates").mkdir(parents=True)
+    elsewhere.mkdir(parents=True)
+    (elsewhere / "secret").write_text("secret")
+    for name, data in GOOD.items():
+        (folder / name).write_bytes(data)
+    made = {
+        "a folder": ("templates", tmp_path / "elsewhere"),
+        "a file in a folder": ("additional_chat_templates/rag.jinja", elsewhere / "secret"),
+        "a folder that is called blobs": ("tokenizer.json", elsewhere / "secret"),
+    }
+    (folder / made[link][0]).symlink_to(made[link][1])
+    with pytest.raises(JobError, match="is a link that leaves the folder") as caught:
+        safety.check_folder(folder, "model")
+    assert caught.value.code == 82
+
+
+def test_a_snapshot_of_the_hubs_own_cache_has_links_to_its_blobs(tmp_path: Path) -> None:
+    blobs, snapshot = tmp_path / "models--a--b" / "blobs", tmp_path / "models--a--b" / "snapshots" / "0123"
+    blobs.mkdir(parents=True)
+    snapshot.mkdir(parents=True)
+    for name, data in GOOD.items():
+        (blobs / f"blob-{name}").write_bytes(data)
+        (snapshot / name).symlink_to(f"../../blobs/blob-{name}")
+    safety.check_folder(snapshot, "model")
 
 
 @pytest.mark.parametrize("target", [lambda top: "/etc/passwd", lambda top: str(top / "secret")])

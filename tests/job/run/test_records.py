@@ -1,5 +1,6 @@
 """Stage records, checkpoints and manifests count only when they are whole."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -98,3 +99,20 @@ def test_a_manifest_is_written_once_and_verifies(store: Store, root: Path, tmp_p
     (root / "stages/export/key/a.bin").unlink()
     with pytest.raises(IntegrityViolated, match="missing"):
         records.verify_manifest(store, first)
+
+
+@pytest.mark.parametrize("name", ["../home/.bashrc", "/etc/passwd", "a/../../b", "", "a//b", "..", "a\\b", "a\nb"])
+def test_a_record_that_names_a_file_elsewhere_is_refused(store: Store, tmp_path: Path, name: str) -> None:
+    item = {"path": name, "sha256": "0" * 64, "size": 1}
+    published = {"name": name, "key": "stages/a/b", "type": "q8_0", "sha256": "0" * 64, "size": 1}
+    record = {"stage": "train", "key": "key", "artifacts": [item]}
+    manifest = {"run": "r", "name": "n", "spec": {}, "sources": {}, "stages": {}, "files": [published], "places": []}
+    store.put("stages/train/key/stage.json", json.dumps(record).encode())
+    store.put("runs/r/manifest.json", json.dumps(manifest).encode())
+    with pytest.raises(IntegrityViolated, match="would leave its folder"):
+        records.read_stage(store, "train", "key")
+    with pytest.raises(IntegrityViolated, match="would leave its folder"):
+        records.read_manifest(store, "r")
+    complete = json.dumps({"step": 2, "files": [item]}).encode()
+    store.put(f"{PREFIX}/checkpoints/step-000002/COMPLETE.json", complete)
+    assert checkpoints.get_checkpoint(store, PREFIX, tmp_path / "back") is None

@@ -16,10 +16,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from job.artifacts import Artifact
+from job.artifacts import Artifact, check_name
 from job.errors import IntegrityViolated, NotFound, SpecInvalid
 from job.store import Store, open_store
-from job.store.base import Conflict, check_key
+from job.store.base import Conflict
 from tests.job.store.files import MIB, file_of, sha256
 from tests.s3_server import Bucket
 
@@ -237,7 +237,7 @@ def test_a_key_that_leads_elsewhere_is_refused(store: Store, tmp_path: Path, key
 @given(st.text())
 def test_a_checked_key_stays_below_its_folder(key: str) -> None:
     try:
-        check_key(key)
+        check_name(key)
     except IntegrityViolated:
         return
     assert os.path.normpath(f"/store/{key}") == "/store/" + key

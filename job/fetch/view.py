@@ -1,0 +1,39 @@
+"""A folder with links to what may be loaded of a model or an adapter: without code, and without what would ask for it.
+
+`job.fetch.safety` refuses a model whose configs name code. This holds even if a local folder changes after that check,
+and for every library that is handed the folder.
+"""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+CONFIGS = ("config.json", "tokenizer_config.json", "adapter_config.json", "generation_config.json")
+_FOLDERS = ("additional_chat_templates",)
+_CODE = (".py", ".pyc", ".so")
+
+
+def make_view(folder: Path, view: Path) -> Path:
+    """Makes the folder `view` anew. Configs are copies without `auto_map` and without paths of other files."""
+    shutil.rmtree(view, ignore_errors=True)
+    view.mkdir(parents=True)
+    for source in folder.iterdir():
+        if source.name.startswith(".") or source.name.endswith(_CODE):
+            continue
+        if source.name in CONFIGS:
+            config = json.loads(source.read_text(encoding="utf-8"))
+            text = json.dumps(without_code(config), indent=2)
+            (view / source.name).write_text(text + "\n", encoding="utf-8")
+        elif source.is_file() or source.name in _FOLDERS:
+            (view / source.name).symlink_to(source.resolve())
+    return view
+
+
+def without_code(config: Any) -> Any:
+    """A config without `auto_map` at any depth, and without the names of a tokenizer's files: transformers would read
+    a vocabulary from any path that `vocab_file` gives."""
+    if isinstance(config, dict):
+        dropped = {key for key, value in config.items() if key.endswith("_file") and isinstance(value, str)}
+        return {key: without_code(value) for key, value in config.items() if key not in dropped | {"auto_map"}}
+    return [without_code(value) for value in config] if isinstance(config, list) else config

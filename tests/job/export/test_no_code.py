@@ -1,0 +1,115 @@
+"""A model's own code is never run: not by a config, not by a tokenizer, not by llama.cpp's converter."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from job.errors import IntegrityViolated
+from job.export.gguf_convert import write_gguf
+from job.export.merge_plan import EMPTY
+from job.fetch import sources
+from job.fetch import stage as fetch_stage
+from job.fetch.view import CONFIGS, make_view
+from job.llama_cpp import bundle
+from job.spec import JobSpec
+from tests.hub_server import Hub
+from tests.tiny_families import make_family
+
+pytestmark = pytest.mark.slow
+
+NAMED: dict[str, dict[str, Any]] = {
+    "config.json": {"AutoConfig": "planted.Config", "AutoModelForCausalLM": "planted.Model"},
+    "tokenizer_config.json": {"AutoTokenizer": ["planted.Tokenizer", "planted.Tokenizer"]},
+    "generation_config.json": {"AutoModelForCausalLM": "planted.Model"},
+}
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Qwen 2.5, whose tokenizer the converter loads with transformers."""
+    return make_family(tmp_path_factory.mktemp("sound") / "qwen", "Qwen 2.5")
+
+
+@pytest.fixture
+def plant(sound: Path, tmp_path: Path) -> Callable[..., Path]:
+    """Copies the model with code that makes the folder `ran`, named by some of its configs."""
+
+    def plant(*names: str) -> Path:
+        folder = tmp_path / "planted"
+        folder.mkdir()
+        for path in sound.iterdir():
+            (folder / path.name).write_bytes(path.read_bytes())
+        (folder / "planted.py").write_text(f"import os\nos.makedirs({str(tmp_path / 'ran')!r}, exist_ok=True)\n")
+        for name in names:
+            path = folder / name
+            config = json.loads(path.read_text()) if path.is_file() else {}
+            path.write_text(json.dumps(config | {"auto_map": NAMED[name]}))
+        return folder
+
+    return plant
+
+
+def fetch(model: str, folder: Path) -> fetch_stage.Result:
+    spec = JobSpec.model_validate({"model": {"id": model}, "training": None})
+    return fetch_stage.run(spec, fetch_stage.Inputs(sources=sources.resolve(spec)), folder)
+
+
+def convert(folder: Path, target: Path) -> None:
+    write_gguf(folder, target, "bf16", "planted", lambda *_: EMPTY)
+
+
+@pytest.mark.parametrize("where", ["a folder", "a repository"])
+@pytest.mark.parametrize("name", NAMED)
+def test_code_that_a_config_names_is_refused_and_not_run(
+    plant: Callable[..., Path], hub: Hub, tmp_path: Path, where: str, name: str
+) -> None:
+    folder = plant(name)
+    place = str(folder)
+    if where == "a repository":
+        hub.add(place := "someone/planted", {path.name: path.read_bytes() for path in folder.iterdir()})
+    with pytest.raises(IntegrityViolated, match=f"{name} has auto_map"):
+        fetch(place, tmp_path / "work")
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("where", ["a folder", "a repository"])
+def test_a_python_file_that_nothing_names_is_not_run(
+    plant: Callable[..., Path], hub: Hub, tmp_path: Path, where: str
+) -> None:
+    folder = plant()
+    place = str(folder)
+    if where == "a repository":
+        hub.add(place := "someone/planted", {path.name: path.read_bytes() for path in folder.iterdir()})
+    result = fetch(place, tmp_path / "work")
+    assert not list((tmp_path / "work").rglob("*.py"))
+    convert(result.model, tmp_path / "planted.gguf")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_what_is_loaded_from_a_view_runs_no_code_even_if_code_is_allowed(
+    plant: Callable[..., Path], tmp_path: Path
+) -> None:
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+    view = make_view(plant(*NAMED), tmp_path / "view")
+    for auto in (AutoConfig, AutoTokenizer, AutoModelForCausalLM):
+        auto.from_pretrained(view, trust_remote_code=True)
+    convert(view, tmp_path / "planted.gguf")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_the_converter_runs_no_code_even_of_the_folder_itself(plant: Callable[..., Path], tmp_path: Path) -> None:
+    convert(plant("tokenizer_config.json"), tmp_path / "planted.gguf")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_no_converter_trusts_remote_code() -> None:
+    for path in bundle.converter_path().rglob("*.py"):
+        assert "trust_remote_code=True)" not in path.read_text(encoding="utf-8"), path
+
+
+def test_the_configs_of_a_view_are_those_that_can_name_code() -> None:
+    assert set(NAMED) <= set(CONFIGS)
