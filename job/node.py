@@ -81,7 +81,7 @@ def threads() -> int:
     return max(1, min(allowed, int(quota) // int(period)))
 
 
-def _memory_kills() -> int:
+def memory_kills() -> int:
     """How often the kernel has killed a process of this cgroup for memory (cgroup v2, then v1)."""
     for path in (Path("/sys/fs/cgroup/memory.events"), Path("/sys/fs/cgroup/memory/memory.oom_control")):
         try:

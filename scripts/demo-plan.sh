@@ -36,5 +36,5 @@ fi
 if [ "$minutes_left" -eq 0 ]; then
     echo "  everything is there: seconds"
 else
-    echo "  about $minutes_left minutes in all. Ctrl-C stops it; the next \`make demo\` goes on from there."
+    echo "  about $minutes_left minutes in all. Ctrl-C stops it; the next \`make demo\` continues from there."
 fi

@@ -88,7 +88,9 @@ def _train(state: State, key: str) -> training.Result:
             if killed is not None:
                 raise DiedSilently(
                     f"{error}; it is the second time",
-                    hint="Give the pod more memory, or set a smaller batch or max_length.",
+                    hint="Give the pod more memory, or set a smaller batch or max_length."
+                    if error.for_memory
+                    else "A crash of a library or the driver looks like this: the log's last lines before it may tell.",
                 ) from error
             killed = error
             log.warning("train.retry_after_kill", why=str(error))

@@ -23,7 +23,7 @@ from job.logs import Progress, log
 from job.run import attempts, lease
 from job.run.events import EventLog
 from job.run.folders import store_url, work_folder
-from job.run.records import StageRecord, read_stage, write_stage
+from job.run.records import StageRecord, parsed, read_stage, write_stage
 from job.run.supervise import Supervisor, Terminated
 from job.run.usage import UsageLog
 from job.spec import JobSpec
@@ -104,14 +104,20 @@ class ActiveRun:
         except Conflict:
             found = self.store.get(key)
         assert found is not None
-        first = _parsed(found[0])
-        if not _is_same(first["spec"], self.spec):
+        first = parsed(_Pinned, self.store, key, found[0], "Delete it; the next run pins its names anew.")
+        if not _is_same(first.spec, self.spec):
             raise SpecInvalid(
                 f"run.id: {self.id!r} is taken: {self.store.url}/{key} has another spec",
                 hint="Choose another run.id, or leave it out: then the id is the spec's hash.",
             )
-        pinned: dict[str, Any] = first["sources"]
-        return pinned
+        return first.sources
+
+
+class _Pinned(Frozen):
+    """runs/<id>/spec.json."""
+
+    spec: dict[str, Any]
+    sources: dict[str, Any]
 
 
 def _is_same(pinned: dict[str, Any], spec: JobSpec) -> bool:
@@ -125,11 +131,6 @@ def _is_same(pinned: dict[str, Any], spec: JobSpec) -> bool:
 
 def _json(value: Any) -> bytes:
     return (json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
-
-
-def _parsed(data: bytes) -> dict[str, Any]:
-    value: dict[str, Any] = json.loads(data)
-    return value
 
 
 @contextmanager
@@ -194,9 +195,21 @@ def _ends_on_record(run: ActiveRun) -> Iterator[None]:
             raise fault from error
         raise
     finally:
-        run.usage.close()
-        run.attempt.end(code)
-        run.events.close()
+        _record_end(run, code)
+
+
+def _record_end(run: ActiveRun, code: int) -> None:
+    """Records how the run ended. What cannot be recorded is a warning: the run has ended the way it has, and the error
+    that ended it must not be hidden by another."""
+    for what, record in (
+        ("the memory over time", run.usage.close),
+        ("the exit code", lambda: run.attempt.end(code)),
+        ("the events", run.events.close),
+    ):
+        try:
+            record()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the end stays the end
+            log.warning("run.end_not_recorded", what=what, why=named(error).message)
 
 
 @contextmanager

@@ -1,25 +1,41 @@
 """Records what each attempt of a run was doing, so that a later one can report a death without a message.
 
-`runs/<run id>/attempts/<n>.json`: {"n", "stage", "point", "progress", "ended"}. A process that is killed leaves
-`ended` empty; the run ends (79) if two attempts died this way at the same point, or if many in a row saved nothing new.
+`runs/<run id>/attempts/<n>.json`: `Record`. A process that is killed leaves `ended` empty. The run ends (79) if the
+last two attempts died this way at the same point and saved nothing new, or if many in a row saved nothing new. Deaths
+with an attempt between them that saved something are no verdict: on spot nodes a run may have any number of them.
 """
 
-import json
 import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
-from job.errors import DiedSilently
+from pydantic import ConfigDict
+
+from job.artifacts import Frozen
+from job.errors import DiedSilently, IntegrityViolated
 from job.logs import log
+from job.run.records import parsed
 from job.store import Store
 from job.store.base import Conflict
 
 SILENT_DEATHS = 2
 WITHOUT_PROGRESS = 8
 EVERY_S = 15.0
-UNSAID = "it ended without a message: killed for memory, or its node was lost"
+UNSAID = "it ended without a message: the container was killed, or its node was lost"
+
+
+class Record(Frozen):
+    """An attempt as the store has it. `ended`: its exit code; `progress`: whether it put something new into the
+    store. A later release may write more fields."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    n: int
+    stage: str
+    point: str
+    progress: bool
+    ended: int | None
 
 
 @dataclass
@@ -58,7 +74,7 @@ class Attempt:
 
 def begin(store: Store, run: str) -> Attempt:
     """Starts the next attempt's record."""
-    n = max((number for number, _ in _records(store, run)), default=0)
+    n = max(_keys(store, run), default=0)
     while True:
         n += 1
         attempt = Attempt(store, run, n)
@@ -71,25 +87,24 @@ def begin(store: Store, run: str) -> Attempt:
 
 def judge(store: Store, run: str, current: Attempt) -> None:
     """Raises DiedSilently if the earlier attempts show that another one will not help."""
-    earlier = [record for number, record in sorted(_records(store, run)) if number < current.n]
-    silent = [one for one in earlier if one["ended"] is None]
-    if silent and silent[-1] is earlier[-1]:
-        dead = silent[-1]
-        log.warning("attempt.died", died=dead["n"], stage=dead["stage"], point=dead["point"], why=UNSAID)
-    last = [one for one in silent[-SILENT_DEATHS:] if not one["progress"]]
-    if len(last) == SILENT_DEATHS and earlier[-1]["ended"] is None:
-        points = {(one["stage"], one["point"]) for one in last}
-        if len(points) == 1:
-            stage, point = points.pop()
-            where = stage if stage == point else f"{stage}, {point}"
-            raise DiedSilently(
-                f"{SILENT_DEATHS} attempts ended without a message at the same point: {where}",
-                hint="They were probably killed for memory. Give the pod more, or set a smaller batch or max_length.",
-            )
-    tail = earlier[-WITHOUT_PROGRESS:]
-    if len(tail) == WITHOUT_PROGRESS and not any(one["progress"] for one in tail):
+    earlier = list(_records(store, run, current.n))
+    if earlier and earlier[-1].ended is None:
+        dead = earlier[-1]
+        log.warning("attempt.died", died=dead.n, stage=dead.stage, point=dead.point, why=UNSAID)
+    last = earlier[-SILENT_DEATHS:]
+    alike = len({(one.stage, one.point) for one in last}) == 1
+    if len(last) == SILENT_DEATHS and alike and all(one.ended is None and not one.progress for one in last):
+        stage, point = last[-1].stage, last[-1].point
+        where = stage if stage == point else f"{stage}, {point}"
         raise DiedSilently(
-            f"{WITHOUT_PROGRESS} attempts in a row saved nothing new; the last was at {tail[-1]['stage']}",
+            f"{SILENT_DEATHS} attempts in a row ended without a message at the same point: {where}",
+            hint="`finetune-run status` or `kubectl describe pod` says why. If they were killed for memory, give the "
+            "pod more, or set a smaller batch or max_length; if their nodes were lost, start the run again.",
+        )
+    tail = earlier[-WITHOUT_PROGRESS:]
+    if len(tail) == WITHOUT_PROGRESS and not any(one.progress for one in tail):
+        raise DiedSilently(
+            f"{WITHOUT_PROGRESS} attempts in a row saved nothing new; the last was at {tail[-1].stage}",
             hint="If the node is lost before training.save_steps is reached, set it lower, or use another node.",
         )
 
@@ -99,12 +114,22 @@ def _key(run: str, n: int) -> str:
 
 
 def _text(attempt: Attempt, ended: int | None) -> bytes:
-    record = {"n": attempt.n, "stage": attempt.stage, "point": attempt.point, "progress": attempt.progress}
-    return json.dumps(record | {"ended": ended}).encode()
+    record = Record(n=attempt.n, stage=attempt.stage, point=attempt.point, progress=attempt.progress, ended=ended)
+    return record.model_dump_json().encode()
 
 
-def _records(store: Store, run: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    for key in store.list(f"runs/{run}/attempts/"):
-        found, number = store.get(key), re.search(r"/(\d+)\.json$", key)
-        if found and number:
-            yield int(number[1]), json.loads(found[0])
+def _keys(store: Store, run: str) -> dict[int, str]:
+    """The number and the key of each attempt, in order."""
+    found = ((re.search(r"/(\d+)\.json$", key), key) for key in store.list(f"runs/{run}/attempts/"))
+    return dict(sorted((int(number[1]), key) for number, key in found if number))
+
+
+def _records(store: Store, run: str, before: int) -> Iterator[Record]:
+    """Every earlier attempt's record, in order. One that cannot be read counts as one that made progress."""
+    for n, key in _keys(store, run).items():
+        if n < before and (found := store.get(key)):
+            try:
+                yield parsed(Record, store, key, found[0])
+            except IntegrityViolated as error:
+                log.warning("attempt.unreadable", why=error.message)
+                yield Record(n=n, stage="", point="", progress=True, ended=IntegrityViolated.code)

@@ -8,8 +8,7 @@ import json
 import threading
 from typing import Any
 
-from job.errors import JobError
-from job.logs import Record
+from job.logs import Record, log
 from job.store import Store
 
 EVERY_S = 30.0
@@ -39,7 +38,7 @@ class EventLog:
         while not self._closed.wait(EVERY_S):
             try:
                 self.flush()
-            except JobError:
+            except Exception:  # noqa: BLE001 - a thread that ended here would lose every later piece
                 continue  # the lines are kept for the next piece, and the pod's log has them
 
     def flush(self) -> None:
@@ -50,7 +49,7 @@ class EventLog:
             return
         try:
             self._store.put(f"{self._prefix}-{self._piece:05d}.jsonl", ("\n".join(lines) + "\n").encode())
-        except JobError:
+        except Exception:
             with self._lock:
                 self._lines = lines + self._lines
             raise
@@ -64,10 +63,17 @@ class EventLog:
 
 
 def read_events(store: Store, run: str) -> list[dict[str, Any]]:
-    """Every event of a run, in order."""
+    """Every event of a run, in order. A line that is damaged is left out, with a warning that names its piece."""
     events = []
     for key in sorted(store.list(f"runs/{run}/events/")):
         found = store.get(key)
-        if found:
-            events += [json.loads(line) for line in found[0].decode().splitlines()]
+        for line in found[0].decode(errors="replace").splitlines() if found else ():
+            try:
+                record = json.loads(line)
+            except (ValueError, RecursionError):
+                record = None
+            if isinstance(record, dict) and "event" in record:
+                events.append(record)
+            else:
+                log.warning("events.damaged", piece=f"{store.url}/{key}")
     return events

@@ -1,6 +1,6 @@
 """Who works on a run: compare-and-swap on one small file.
 
-{"job", "attempt", "holders", "host", "renewed", "free"}. Nobody's clock is trusted: a contender watches whether
+The file holds a `Holder`. Nobody's clock is trusted: a contender watches whether
 `renewed` still counts up for as long as the lease may go unrenewed. A holder on the same machine whose process
 is gone is replaced at once.
 
@@ -12,7 +12,6 @@ ends it. What it writes then cannot pass for another's work: attempts write unde
 `manifest.json` are written only if absent, and a file that is not what its SHA-256 says is refused, never used.
 """
 
-import json
 import os
 import threading
 import time
@@ -21,8 +20,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import AliasChoices, ConfigDict, Field
+
+from job.artifacts import Frozen
 from job.errors import JobError, LeaseHeld, PeerActive
 from job.logs import log
+from job.run.records import parsed
 from job.store import Store
 from job.store.base import Conflict
 
@@ -55,13 +58,26 @@ def _is_gone(identity: str) -> bool:
     return host_identity().startswith(place + " ") and _started(int(pid)) != started
 
 
+class Holder(Frozen):
+    """Who holds a lease, as the store has it. A later release may write more fields."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    job: str
+    attempt: str
+    holders: int = Field(default=0, validation_alias=AliasChoices("holders", "fence"))  # earlier releases: `fence`
+    host: str = Field(pattern=r"^.+ \d+ \S+$")
+    renewed: int
+    free: bool
+
+
 @dataclass
 class Lease:
     """A lease that is held and renewed by a thread until `release`."""
 
     store: Store
     key: str
-    body: dict[str, Any]
+    holder: Holder
     tag: str
     on_lost: Callable[[], None]
     _released: threading.Event = field(default_factory=threading.Event)
@@ -75,78 +91,70 @@ class Lease:
         ttl = ttl_s()
         while not self._released.wait(ttl / 4):
             try:
-                self._write({"renewed": self.body["renewed"] + 1})
+                self._write({"renewed": self.holder.renewed + 1})
                 last = time.monotonic()
             except Conflict:
                 self.on_lost()
                 return
-            except JobError as error:
+            except Exception as error:  # noqa: BLE001 - a thread that ended here would give the run away
                 if time.monotonic() - last > ttl:
                     log.error("lease.not_renewed", why=str(error))
                     self.on_lost()
                     return
 
     def _write(self, change: dict[str, Any]) -> None:
-        body = self.body | change
-        self.tag = self.store.put(self.key, json.dumps(body).encode(), if_match=self.tag)
-        self.body = body
+        holder = self.holder.model_copy(update=change)
+        self.tag = self.store.put(self.key, holder.model_dump_json().encode(), if_match=self.tag)
+        self.holder = holder
 
     def release(self) -> None:
         """Marks it free, if it is still this one's. Never raises: the next holder can wait it out."""
         self._released.set()
         try:
             self._write({"free": True})
-        except (Conflict, JobError) as error:
+        except Exception as error:  # noqa: BLE001 - it must not hide how the run ended
             log.debug("lease.not_released", why=str(error))
 
 
 def acquire(store: Store, key: str, *, job: str, attempt: str, on_lost: Callable[[], None]) -> Lease:
     """Takes the lease. Raises PeerActive where a live attempt of the same Job holds it, LeaseHeld where one of
-    another Job does."""
+    another Job does, IntegrityViolated if the file is damaged."""
     while True:
         found = store.get(key)
-        if found is None:
-            earlier, absent, match = 0, True, None
-        else:
-            holder = json.loads(found[0])
-            if not holder["free"] and not _is_gone(holder["host"]) and _still_renewed(store, key, found):
+        earlier = 0
+        if found:
+            holder = _holder(store, key, found[0])
+            if not holder.free and not _is_gone(holder.host) and _still_renewed(store, key, found[1], holder):
                 raise _refusal(holder, job, store, key)
-            earlier, absent, match = _holders(holder), False, found[1]
-        body = {
-            "job": job,
-            "attempt": attempt,
-            "holders": earlier + 1,
-            "host": host_identity(),
-            "renewed": 0,
-            "free": False,
-        }
+            earlier = holder.holders
+        mine = Holder(job=job, attempt=attempt, holders=earlier + 1, host=host_identity(), renewed=0, free=False)
+        text = mine.model_dump_json().encode()
         try:
-            tag = store.put(key, json.dumps(body).encode(), if_absent=absent, if_match=match)
+            tag = store.put(key, text, if_match=found[1]) if found else store.put(key, text, if_absent=True)
         except Conflict:
             continue  # another contender was faster: look again
-        return Lease(store, key, body, tag, on_lost).keep()
+        return Lease(store, key, mine, tag, on_lost).keep()
 
 
-def _holders(body: dict[str, Any]) -> int:
-    """Earlier releases wrote it as `fence`."""
-    return int(body.get("holders") or body.get("fence") or 0)
+def _holder(store: Store, key: str, data: bytes) -> Holder:
+    return parsed(Holder, store, key, data, "If no job works on this run, delete it and start again.")
 
 
-def _still_renewed(store: Store, key: str, first: tuple[bytes, str]) -> bool:
+def _still_renewed(store: Store, key: str, tag: str, first: Holder) -> bool:
     """Watches a lease for as long as it may go unrenewed."""
     ttl = ttl_s()
-    log.info("lease.waiting", key=key, seconds=ttl, holder=json.loads(first[0])["attempt"])
+    log.info("lease.waiting", key=key, seconds=ttl, holder=first.attempt)
     end = time.monotonic() + ttl
     while time.monotonic() < end:
         time.sleep(min(1.0, ttl / 10))
         now = store.get(key)
-        if now is None or now[1] != first[1]:
-            return now is not None and not json.loads(now[0])["free"]
+        if now is None or now[1] != tag:
+            return now is not None and not _holder(store, key, now[0]).free
     return False
 
 
-def _refusal(holder: dict[str, Any], job: str, store: Store, key: str) -> JobError:
-    what = f"{store.url}/{key} is held by attempt {holder['attempt']} of Job {holder['job']}"
-    if holder["job"] == job:
+def _refusal(holder: Holder, job: str, store: Store, key: str) -> JobError:
+    what = f"{store.url}/{key} is held by attempt {holder.attempt} of Job {holder.job}"
+    if holder.job == job:
         return PeerActive(what, hint="It is alive and at work; this attempt has nothing to do.")
     return LeaseHeld(what, hint="Wait until that Job ends, or name another run.id.")

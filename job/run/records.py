@@ -12,7 +12,7 @@
 """
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError, field_validator
 
@@ -21,6 +21,8 @@ from job.errors import IntegrityViolated
 from job.logs import log
 from job.store import Store
 from job.store.base import Conflict
+
+Kind = TypeVar("Kind", bound=Frozen)
 
 
 class StageRecord(Frozen):
@@ -78,13 +80,9 @@ def read_stage(store: Store, stage: str, key: str) -> StageRecord | None:
     found = store.get(f"{prefix}/stage.json")
     if found is None:
         return None
-    try:
-        record = StageRecord.model_validate_json(found[0])
-    except ValidationError as error:
-        raise IntegrityViolated(
-            f"{store.url}/{prefix}/stage.json is not a stage record",
-            hint="Delete it; the next run makes the stage again.",
-        ) from error
+    record = parsed(
+        StageRecord, store, f"{prefix}/stage.json", found[0], "Delete it; the next run makes the stage again."
+    )
     for item in record.artifacts:
         held = store.head(f"{prefix}/{item.path}")
         if held is None or held.size != item.size:
@@ -122,10 +120,16 @@ def read_manifest(store: Store, run: str) -> Manifest | None:
     found = store.get(f"runs/{run}/manifest.json")
     if found is None:
         return None
+    hint = "Delete it; the next run publishes again."
+    return parsed(Manifest, store, f"runs/{run}/manifest.json", found[0], hint)
+
+
+def parsed(kind: type[Kind], store: Store, key: str, data: bytes, hint: str = "Delete it.") -> Kind:
+    """A small object of the store. Raises IntegrityViolated with its name if it is damaged."""
     try:
-        return Manifest.model_validate_json(found[0])
+        return kind.model_validate_json(data)
     except ValidationError as error:
-        raise IntegrityViolated(f"{store.url}/runs/{run}/manifest.json is not a manifest") from error
+        raise IntegrityViolated(f"{store.url}/{key} is damaged: it is not a {kind.__name__}", hint=hint) from error
 
 
 def verify_manifest(store: Store, manifest: Manifest) -> None:

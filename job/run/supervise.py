@@ -25,7 +25,7 @@ from pydantic import BaseModel
 from job.artifacts import Frozen, stays, write_json
 from job.errors import Bug, IntegrityViolated, JobError, every_error
 from job.logs import log
-from job.node import _memory_kills
+from job.node import memory_kills
 from job.spec import JobSpec
 
 OnEvent = Callable[[dict[str, Any]], None]
@@ -34,10 +34,11 @@ LINE, EVENT = 4096, 1 << 20
 
 
 class ChildKilled(Exception):
-    """A child process ended by a signal that we did not send, usually the kernel's SIGKILL for memory."""
+    """A child process ended by a signal that we did not send. `for_memory`: the kernel killed a process of this cgroup
+    for memory meanwhile (`oom_kill` rose, docs.kernel.org/admin-guide/cgroup-v2.html#memory-interface-files)."""
 
     def __init__(self, stage: str, number: int, for_memory: bool) -> None:
-        why = "the kernel killed it for memory" if for_memory else "the reason is unknown, probably too little memory"
+        why = "the kernel killed it for memory" if for_memory else "the kernel reports no kill for memory"
         super().__init__(f"{stage} was killed by signal {signal.Signals(number).name}: {why}")
         self.for_memory = for_memory
 
@@ -102,12 +103,12 @@ class Supervisor:
             folder / "inputs.json",
             {"spec": spec.model_dump(mode="json"), "inputs": inputs.model_dump(mode="json")},
         )
-        kills_before = _memory_kills()
+        kills_before = memory_kills()
         status, tail = self._run([sys.executable, "-m", "job", "stage", name, str(folder)], on_event)
         if self.stopping.is_set() and not result.is_file() and not fault.is_file():
             raise Terminated
         if status < 0:
-            raise ChildKilled(name, -status, _memory_kills() > kills_before)
+            raise ChildKilled(name, -status, memory_kills() > kills_before)
         if fault.is_file():
             raise _rebuilt(json.loads(fault.read_text()))
         if status != 0 or not result.is_file():

@@ -4,7 +4,6 @@ A thread measures at intervals. At most POINTS values are kept however long a ru
 one is dropped and the interval doubles.
 """
 
-import json
 import subprocess
 import threading
 import time
@@ -14,9 +13,10 @@ from typing import Any
 import psutil
 
 from job.artifacts import Frozen
-from job.errors import JobError
+from job.errors import JobError, named
 from job.logs import log
 from job.node import gpu_memory_used
+from job.run.records import parsed
 from job.store import Store
 
 POINTS = 600
@@ -50,7 +50,11 @@ class UsageLog:
 
     def _look(self) -> None:
         while not self._closed.wait(self._pause):
-            self._points.append((time.monotonic() - self._start, self._stage(), anonymous_memory(), gpu_used()))
+            now = time.monotonic() - self._start
+            try:
+                self._points.append((now, self._stage(), anonymous_memory(), gpu_used()))
+            except (psutil.Error, OSError, ValueError):  # a process that ended while it was read, or no /proc
+                continue
             if len(self._points) > POINTS:
                 self._points, self._pause = self._points[::2], self._pause * 2
             if time.monotonic() - self._written > WRITE_EVERY_S:
@@ -68,8 +72,8 @@ class UsageLog:
         )
         try:
             self._store.put(self._key, usage.model_dump_json().encode())
-        except JobError as error:
-            log.warning("usage.not_stored", why=error.message)
+        except Exception as error:  # noqa: BLE001 - a picture of the memory never fails a run
+            log.warning("usage.not_stored", why=named(error).message)
 
     def close(self) -> None:
         """Ends and writes the rest."""
@@ -79,9 +83,15 @@ class UsageLog:
 
 
 def read_usage(store: Store, run: str) -> list[Usage]:
-    """The usage of every attempt, in order."""
-    found = (store.get(key) for key in sorted(store.list(f"runs/{run}/usage/")))
-    return [Usage.model_validate(json.loads(one[0])) for one in found if one]
+    """The usage of every attempt, in order. A damaged file is left out, with a warning: no run fails for a picture."""
+    usages = []
+    for key in sorted(store.list(f"runs/{run}/usage/")):
+        try:
+            found = store.get(key)
+            usages += [parsed(Usage, store, key, found[0])] if found else []
+        except JobError as error:
+            log.warning("usage.unreadable", why=error.message)
+    return usages
 
 
 def anonymous_memory() -> int:

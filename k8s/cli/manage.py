@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from k8s.cli.options import Context, Name, Namespace, Shown, Timeout
-from k8s.cluster.runs import Run, last_words
+from k8s.cluster.runs import Run, exit_code, last_words, why_it_ended
 from k8s.output import RUN_HEADINGS, Output, lasted, meaning, result, run_row, say, table
 from k8s.results.compare import entries
 
@@ -64,7 +64,7 @@ def list_runs(context: Context = None, namespace: Namespace = None, output: Show
 def status(name: Name, context: Context = None, namespace: Namespace = None, output: Shown = Output.table) -> None:
     """Show a run's state, what it is waiting for and how its pods ended."""
     from k8s.cluster.client import Cluster
-    from k8s.cluster.runs import exit_code, run_of
+    from k8s.cluster.runs import run_of
     from k8s.cluster.waiting import waiting_for
 
     cluster = Cluster(context, namespace)
@@ -84,15 +84,17 @@ def status(name: Name, context: Context = None, namespace: Namespace = None, out
         say(f"exit code {run.code}: {meaning(run.code)}", style="bad")
         for line in last_words(cluster, name):
             say(line)
-    ended = [(pod["metadata"]["name"], pod["status"].get("phase", ""), exit_code(pod)) for pod in pods]
-    if ended:
+    if pods:
         typer.echo()
-        rows = [[pod, phase, "" if code is None else str(code)] for pod, phase, code in ended]
-        table(("POD", "PHASE", "CODE"), rows)
+        table(("POD", "PHASE", "CODE", "REASON"), [_pod_row(pod) for pod in pods])
     if run.sweep:
-        pass
-
         show_sweep(run)
+
+
+def _pod_row(pod: Any) -> list[str]:
+    code = exit_code(pod)
+    number = "" if code is None else str(code)
+    return [pod["metadata"]["name"], pod["status"].get("phase", ""), number, why_it_ended(pod)]
 
 
 def logs(

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from k8s.cluster.client import Cluster
-from k8s.cluster.runs import Run, run_of
+from k8s.cluster.runs import Run, run_of, why_it_ended
 from k8s.cluster.waiting import lost_node, waiting_for
 from k8s.errors import AlreadyThere, ClusterUnreachable, ObjectNotFound, SettingsInvalid, WaitedTooLong
 from k8s.manifest.base import CONTAINER
@@ -87,6 +87,7 @@ class Follower:
                 f"node {node} does not answer; the run continues on another node once this one is removed "
                 f"(`kubectl delete node {node}`, or taint it out-of-service)"
             )
+        words += [f"pod {pod['metadata']['name']}: {why}" for pod in pods if (why := why_it_ended(pod))]
         self._say(words)
         for pod in pods if self._logs else ():
             self._read(pod)

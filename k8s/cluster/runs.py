@@ -141,13 +141,38 @@ def _time(text: str) -> datetime:
 
 
 def last_words(cluster: Any, name: str) -> list[str]:
-    """The termination message of the last pod that has one."""
-    pass
-
+    """The termination message of the last pod that has one, or why it ended without one."""
     for pod in reversed(cluster.pods(name)):
         ended = ended_container(pod)
         if ended and ended.get("message"):
             return [line for line in str(ended["message"]).splitlines() if line.strip()][-20:]
-        if ended and ended.get("reason") == "OOMKilled":
-            return ["the container was killed for memory; raise --memory, or set a smaller batch or max_length"]
+        if why := why_it_ended(pod):
+            return [why]
     return []
+
+
+_REASONS = {
+    "OOMKilled": "the container was killed for memory; raise --memory, or set a smaller batch or max_length",
+    "Evicted": "the kubelet evicted the pod",
+    "PreemptionByScheduler": "a pod of higher priority took its place",
+    "DeletionByTaintManager": "its node was tainted: it is lost, drained or reclaimed",
+    "EvictionByEvictionAPI": "the pod was evicted, as `kubectl drain` and autoscalers do",
+    "DeletionByPodGC": "its node is gone",
+    "TerminationByKubelet": "the kubelet ended the pod: its node shuts down or lacks resources",
+    "NodeLost": "its node does not answer",
+    "DeadlineExceeded": "its deadline has passed",
+}
+"""What Kubernetes says of a pod's end: a container's reason, a pod's, or its DisruptionTarget's
+(https://kubernetes.io/docs/concepts/workloads/pods/disruptions/#pod-disruption-conditions)."""
+
+
+def why_it_ended(pod: Object) -> str:
+    """Kubernetes' own reason for the end of a pod, in words; empty if the container ended by itself."""
+    status = pod.get("status", {})
+    disrupted = _condition(status, "DisruptionTarget") or {}
+    ended = ended_container(pod) or {}
+    found = [(one.get("reason", ""), one.get("message", "")) for one in (ended, status, disrupted)]
+    for reason, message in found:
+        if reason in _REASONS:
+            return f"{_REASONS[reason]} ({': '.join(part for part in (reason, message) if part)})"
+    return ""

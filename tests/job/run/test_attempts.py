@@ -51,6 +51,36 @@ def test_deaths_at_differing_points_or_after_progress_do_not(store: Store) -> No
     judge(store)
 
 
+def test_two_lost_nodes_with_progress_between_them_are_no_verdict(store: Store) -> None:
+    for _ in range(5):
+        past(store, "train", "step 10")
+        past(store, "train", "step 10", saved=True)
+    past(store, "train", "step 10")
+    judge(store)
+    past(store, "train", "step 10", ended=69)
+    past(store, "train", "step 10")
+    judge(store)
+
+
+def test_a_death_is_not_called_one_for_memory(store: Store) -> None:
+    past(store, "train", "step 120")
+    past(store, "train", "step 120")
+    with pytest.raises(DiedSilently) as death:
+        judge(store)
+    assert "probably" not in str(death.value) and "if their nodes were lost" in str(death.value)
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"n": 1}', b"\xff\x00", b"[" * 100_000])
+def test_a_damaged_record_is_named_and_judged_as_nothing(
+    store: Store, damage: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    past(store, "train", "step 10")
+    store.put("runs/one/attempts/2.json", damage)
+    past(store, "train", "step 10")
+    judge(store)
+    assert "runs/one/attempts/2.json is damaged" in capsys.readouterr().out
+
+
 def test_an_end_with_a_word_is_no_silent_death(store: Store) -> None:
     past(store, "train", "step 10", ended=69)
     past(store, "train", "step 10", ended=69)

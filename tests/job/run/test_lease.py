@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from job.errors import LeaseHeld, PeerActive
+from job.errors import IntegrityViolated, LeaseHeld, PeerActive
 from job.run import lease
 from job.store import Store, open_store
 
@@ -47,7 +47,7 @@ def test_a_released_lease_is_free_at_once_and_its_holders_are_counted(store: Sto
     started = time.monotonic()
     second = take(store, "b")
     assert time.monotonic() - started < 0.5
-    assert (first.body["holders"], second.body["holders"]) == (1, 2)
+    assert (first.holder.holders, second.holder.holders) == (1, 2)
     second.release()
 
 
@@ -55,7 +55,7 @@ def test_a_lease_that_an_earlier_release_left_is_taken_over(store: Store) -> Non
     left = {"job": "a", "attempt": "a-0", "fence": 3, "host": "h [1] 1 1", "renewed": 7, "free": True}
     store.put(KEY, json.dumps(left).encode())
     held = take(store)
-    assert held.body["holders"] == 4
+    assert held.holder.holders == 4
     held.release()
 
 
@@ -70,7 +70,7 @@ def test_a_holder_that_died_on_this_machine_is_replaced_at_once(store: Store, tm
     started = time.monotonic()
     held = take(store)
     assert time.monotonic() - started < 5
-    assert held.body["holders"] == 2
+    assert held.holder.holders == 2
     held.release()
 
 
@@ -80,7 +80,7 @@ def test_a_holder_elsewhere_that_no_longer_renews_is_replaced(store: Store, monk
         elsewhere.setattr(lease.Lease, "keep", lambda self: self)
         silent = take(store)
     held = take(store)
-    assert held.body["holders"] == silent.body["holders"] + 1
+    assert held.holder.holders == silent.holder.holders + 1
     held.release()
 
 
@@ -89,7 +89,7 @@ def test_the_one_that_lost_its_lease_is_told(store: Store) -> None:
     take(store, on_lost=lost.set)
     found = store.get(KEY)
     assert found
-    store.put(KEY, found[0].replace(b'"holders": 1', b'"holders": 2'), if_match=found[1])
+    store.put(KEY, found[0].replace(b'"holders":1', b'"holders":2'), if_match=found[1])
     assert lost.wait(5)
 
 
@@ -110,3 +110,11 @@ def test_of_many_contenders_one_wins(store: Store) -> None:
         thread.join()
     assert (len(won), len(refused)) == (1, 7)
     won[0].release()
+
+
+@pytest.mark.parametrize("damage", [b"", b"null", b'{"job": "a"}', b"{" * 100_000, b"\xff"])
+def test_a_damaged_lease_is_named_with_what_to_do(store: Store, damage: bytes) -> None:
+    store.put(KEY, damage)
+    with pytest.raises(IntegrityViolated, match=f"{KEY} is damaged") as refusal:
+        take(store)
+    assert "delete it" in refusal.value.hint

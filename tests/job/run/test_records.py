@@ -46,7 +46,7 @@ def test_a_record_whose_file_is_gone_or_cut_off_does_not_count(store: Store, roo
 
 def test_a_record_that_is_not_a_record_is_named(store: Store) -> None:
     store.put("stages/export/key/stage.json", b"{}")
-    with pytest.raises(IntegrityViolated, match="not a stage record"):
+    with pytest.raises(IntegrityViolated, match=r"stages/export/key/stage\.json is damaged: it is not a StageRecord"):
         records.read_stage(store, "export", "key")
 
 

@@ -42,10 +42,22 @@ def test_a_long_run_is_kept_in_few_points(tmp_path: Path, monkeypatch: pytest.Mo
     assert found.seconds[-1] > 0.3
 
 
-def test_a_store_that_refuses_is_a_warning(tmp_path: Path) -> None:
+@pytest.mark.parametrize("damage", [b"", b"{}", b"[" * 100_000])
+def test_a_damaged_file_is_left_out_and_named(
+    tmp_path: Path, damage: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = open_store(str(tmp_path))
+    UsageLog(store, "run", 1, lambda: "train").close()
+    store.put("runs/run/usage/0002.json", damage)
+    assert len(read_usage(store, "run")) == 1
+    assert "runs/run/usage/0002.json is damaged" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("error", [StorageFailed("the disk is full"), OSError(5, "I/O error"), ValueError("any")])
+def test_a_store_that_refuses_is_a_warning(error: Exception) -> None:
     class Refusing:
         def put(self, *_: Any, **__: Any) -> None:
-            raise StorageFailed("the disk is full")
+            raise error
 
     log = UsageLog(Refusing(), "run", 1, lambda: "train")  # type: ignore[arg-type]
     log.close()
