@@ -3,66 +3,77 @@
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from job import logs
+from job.command_line import App, show_version
 from job.errors import Bug, JobError, named
 from job.redaction import redact
+
+if TYPE_CHECKING:
+    from job.spec import JobSpec
 
 TERMINATION_LIMIT = 3000  # bytes; Kubernetes keeps 4096 and cuts at the front
 SpecPath = Annotated[
     Path | None, typer.Argument(envvar="FINETUNE_SPEC", help="The spec: a YAML or JSON file.", show_default=False)
 ]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="A field of the spec: training.learning_rate=1e-4", show_default=False),
+]
 
-app = typer.Typer(
+LAUNCHER = ("launch", "list", "status", "logs", "wait", "cancel", "resume", "results", "gpus")
+app = App(
+    elsewhere={name: f"finetune-run {name}" for name in LAUNCHER}
+    | {name: f"python -m push {name}" for name in ("changed", "report")}
+    | {"train": "python -m job run"},
     add_completion=False,
-    pretty_exceptions_enable=False,  # its tracebacks show local variables, and with them secrets
-    no_args_is_help=True,
     rich_markup_mode="markdown",
     help="Turns a spec into fine-tuned GGUF files.\n\n"
     "Every field of the spec can also be set in the environment: `FINETUNE__TRAINING__LEARNING_RATE=1e-4`.",
 )
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
-        import platform
+def _version() -> str:
+    import platform
 
-        from job.llama_cpp import bundle
-        from job.versions import versions
+    from job.llama_cpp import bundle
+    from job.versions import versions
 
-        parts = versions() | {"python": platform.python_version()}
-        built = bundle.version() if bundle.is_built() else "llama.cpp is not built"
-        typer.echo("\n".join([*(f"{name} {number}" for name, number in parts.items()), built]))
-        raise typer.Exit
+    parts = versions() | {"python": platform.python_version()}
+    built = bundle.version() if bundle.is_built() else "llama.cpp is not built"
+    return "\n".join([*(f"{name} {number}" for name, number in parts.items()), built])
 
 
 @app.callback()
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the versions of all parts.")
+        bool,
+        typer.Option(
+            "--version", callback=show_version(_version), is_eager=True, help="Show the versions of all parts."
+        ),
     ] = False,
 ) -> None:
     pass
 
 
 @app.command()
-def run(spec: SpecPath = None) -> None:
+def run(spec: SpecPath = None, sets: Sets = None) -> None:
     """Run the whole job: fetch, train, export, quantize, publish.
 
     Example: `python -m job run examples/recipe.yaml`
     """
     from job.pipeline import run as pipeline
-    from job.spec.load import load
 
-    pipeline.run(load(spec, os.environ))
+    pipeline.run(_loaded(spec, sets))
 
 
 @app.command()
 def check(
     spec: SpecPath = None,
+    sets: Sets = None,
     access: Annotated[
         bool,
         typer.Option("--access", help="Also test the credentials: read the model and the data, write to each place."),
@@ -72,9 +83,7 @@ def check(
 
     Example: `python -m job check my.yaml --access`
     """
-    from job.spec.load import load
-
-    read = load(spec, os.environ)
+    read = _loaded(spec, sets)
     typer.echo("the spec is valid")
     if access:
         from job.pipeline.preflight import try_access as tell
@@ -87,6 +96,7 @@ def check(
 @app.command()
 def plan(
     spec: SpecPath = None,
+    sets: Sets = None,
     gpu: Annotated[str | None, typer.Option(help="Show whether the run fits into this GPU: t4, l4, a100-40, …")] = None,
     price: Annotated[float | None, typer.Option(help="Price of the GPU per hour, to estimate the cost.")] = None,
 ) -> None:
@@ -95,9 +105,16 @@ def plan(
     Example: `python -m job plan examples/recipe.yaml --gpu t4 --price 0.35`
     """
     from job.plan import describe
-    from job.spec.load import load
 
-    typer.echo(describe(load(spec, os.environ), gpu, price))
+    typer.echo(describe(_loaded(spec, sets), gpu, price))
+
+
+def _loaded(path: Path | None, sets: list[str] | None) -> "JobSpec":
+    """The spec, from everywhere. Raises SpecInvalid, UsageInvalid."""
+    from job.spec.load import load
+    from job.spec.overlay import assignments
+
+    return load(path, os.environ, assignments(sets or []))
 
 
 @app.command()

@@ -37,7 +37,7 @@ class JobError(Fault):
 class UsageInvalid(JobError):
     """There is no such command, option or value of an option."""
 
-    code = 2  # the command line parser itself exits with it, and nothing here raises it
+    code = 2  # the command line parser itself exits with it
     kubernetes = "FailJob"
 
 

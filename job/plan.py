@@ -5,23 +5,30 @@ from io import StringIO
 
 from ruamel.yaml import YAML
 
-from job.errors import NotFound, SpecInvalid
+from job.errors import NotFound, UsageInvalid
 from job.fetch.identity import run_id
-from job.predict.gpus import GPUS
+from job.predict.gpus import TWO_SIZES, gpus_named
 from job.predict.needs import needs
 from job.run.folders import store_url, work_folder
 from job.spec import JobSpec
 
 
 def describe(spec: JobSpec, gpu: str | None = None, price: float | None = None) -> str:
-    """The plan as YAML with comments. Raises SpecInvalid for an unknown GPU."""
-    if gpu is not None and gpu not in GPUS:
-        raise SpecInvalid(f"--gpu: {gpu} is not known", hint=f"Known: {', '.join(GPUS)}.")
+    """The plan as YAML with comments. Raises UsageInvalid for an unknown GPU.
+
+    Of two cards with one name the smaller counts: what fits into it fits into both.
+    """
+    try:
+        cards = gpus_named(gpu) if gpu else []
+    except ValueError as error:
+        raise UsageInvalid(f"--gpu: {error}") from error
     text = StringIO()
     yaml = YAML()
     yaml.default_flow_style = False
     yaml.dump(spec.model_dump(mode="json"), text)
-    lines = [*_run(spec), "", *needs(spec, GPUS[gpu] if gpu else None, price)]
+    lines = [*_run(spec), "", *needs(spec, cards[0] if cards else None, price)]
+    if len(cards) > 1:
+        lines += ["", f"{TWO_SIZES}; this is the plan for {cards[0].name}"]
     return "\n".join([text.getvalue().rstrip(), "", *(f"# {line}".rstrip() for line in lines)])
 
 

@@ -12,13 +12,15 @@ if not __package__:  # run as a script: this folder's modules are not top-level 
 
 import typer
 
+from job.command_line import App, show_version
 from k8s.cli import launch, manage, results
 from k8s.output import say
 
-app = typer.Typer(
+app = App(
+    elsewhere=dict.fromkeys(("run", "train"), "finetune-run launch")
+    | {name: f"python -m job {name}" for name in ("check", "schema")}
+    | {name: f"python -m push {name}" for name in ("changed", "report")},
     name="finetune-run",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,  # its tracebacks show local variables, and with them secrets
     rich_markup_mode="markdown",
     help="Launches fine-tuning runs on Kubernetes, follows and manages them.\n\n"
     "`finetune-run --gpu t4 --model NousResearch/Llama-2-7b-hf --dataset Abirate/english_quotes` is `launch`.",
@@ -31,15 +33,19 @@ results.register(app)
 _OWN = {"--help", "--version", "--install-completion", "--show-completion"}
 
 
+def _version() -> str:
+    from job import __version__
+
+    return f"finetune-run {__version__}"
+
+
 @app.callback()
 def _options(
-    version: bool = typer.Option(False, "--version", is_eager=True, help="The version."),
+    version: bool = typer.Option(
+        False, "--version", callback=show_version(_version), is_eager=True, help="Show the version."
+    ),
 ) -> None:
-    if version:
-        from job import __version__
-
-        typer.echo(f"finetune-run {__version__}")
-        raise typer.Exit
+    pass
 
 
 def main() -> None:

@@ -14,6 +14,7 @@ from job.predict.prediction import Prediction, predict
 from job.spec import JobSpec
 from job.spec.load import load
 from job.spec.naming import run_name
+from job.spec.overlay import Assignment, assignments
 from job.spec.places import data_place, model_place
 from k8s.cluster.client import Cluster
 from k8s.errors import ClusterUnreachable, GpuUnavailable, ObjectNotFound, SettingsInvalid
@@ -21,7 +22,7 @@ from k8s.manifest.names import job_name
 from k8s.manifest.render import Manifest, render
 from k8s.manifest.resources import resources_of
 from k8s.manifest.settings import Resources, Settings
-from k8s.manifest.sweep import Index, indexes, variable
+from k8s.manifest.sweep import Index, indexes
 from k8s.placement.nodes import Node
 from k8s.placement.place import Placement, place
 from k8s.placement.wish import Wish, cards_of
@@ -59,27 +60,17 @@ class Prepared(Frozen):
 
 
 def spec_from(path: Path | None, model: str | None, dataset: str | None, sets: Sequence[str]) -> Any:
-    """A function that reads the spec: file, then the environment, then flags, then the given variables, for sweeps."""
-    given = dict(_assignments(sets))
-    for name, value in (("model.id", model), ("dataset.id", dataset)):
+    """A function that reads the spec: file, then the environment, then flags, then those of a sweep. Raises
+    UsageInvalid."""
+    given = assignments(sets)
+    for name, value in (("model", model), ("dataset", dataset)):
         if value is not None:
-            given[variable(name)] = value
+            given.append(Assignment(f"{name}.id", value, f"--{name}"))
 
-    def read(more: Mapping[str, str]) -> JobSpec:
-        return load(path, {**os.environ, **given, **more})
+    def read(more: Sequence[Assignment]) -> JobSpec:
+        return load(path, os.environ, [*given, *more])
 
     return read
-
-
-def _assignments(sets: Sequence[str]) -> list[tuple[str, str]]:
-    """`--set training.learning_rate=1e-4` as variables. Raises SettingsInvalid."""
-    found = []
-    for one in sets:
-        path, equals, value = one.partition("=")
-        if not equals or not path.strip():
-            raise SettingsInvalid(f"--set: {one[:80]!r} does not set a field", hint="Write section.field=value.")
-        found.append((variable(path), value))
-    return found
 
 
 def pairs(options: Sequence[str], flag: str) -> dict[str, str]:
@@ -95,7 +86,7 @@ def pairs(options: Sequence[str], flag: str) -> dict[str, str]:
 
 def ask(
     wish_of: Callable[[int | None], Wish],
-    read: Callable[[Mapping[str, str]], JobSpec],
+    read: Callable[[Sequence[Assignment]], JobSpec],
     *,
     sweeps: Sequence[str] = (),
     resources: Mapping[str, Any] = {},
@@ -108,7 +99,7 @@ def ask(
     """
     cards_of(wish_of(None))
     Settings.of(**{"name": "unnamed", "resources": dict(resources)} | settings)
-    spec = read({})
+    spec = read([])
     sweep = indexes(read, sweeps)
     model, unknown = anatomy_here(spec)
     needs = [vram_needed(one, predict(one, model, exact=False)) for one in ([one.spec for one in sweep] or [spec])]
@@ -229,7 +220,8 @@ def cluster_or_none(context: str | None, namespace: str | None, *, needed: bool)
     """The cluster; None if there is none and it is not needed."""
     try:
         return Cluster(context, namespace)
-    except ClusterUnreachable:
+    except ClusterUnreachable as error:
         if needed:
-            raise
+            advice = "`plan` and `--dry-run` need none if the platform is named: --platform gke, eks, aks, …"
+            raise ClusterUnreachable(error.message, hint=f"{error.hint} {advice}".strip()) from error
         return None

@@ -12,13 +12,15 @@ from typing import Annotated
 
 import typer
 
+from job.command_line import App
 from k8s.output import say
 from push.escape import block, harmless_output
 
-app = typer.Typer(
+app = App(
+    elsewhere={name: f"python -m job {name}" for name in ("run", "check", "schema")}
+    | {name: f"finetune-run {name}" for name in ("launch", "list", "status", "logs", "wait", "cancel", "resume")}
+    | {name: f"finetune-run {name}" for name in ("results", "gpus")},
     add_completion=False,
-    pretty_exceptions_enable=False,  # its tracebacks show local variables, and with them secrets
-    no_args_is_help=True,
     help="Training on push: commands for a repository's workflows.",
 )
 Repo = Annotated[Path, typer.Option(help="The repository, with its whole history.")]

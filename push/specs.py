@@ -8,10 +8,9 @@ from pathlib import Path
 from job.errors import SpecInvalid
 from job.spec import JobSpec
 from job.spec.load import load
+from job.spec.overlay import PREFIX, Assignment, misspelt
 from job.spec.places import Where, data_place, model_place
-from job.spec.source import PREFIX
 from k8s.errors import LauncherError
-from k8s.manifest.sweep import variable
 from push import git
 from push.changes import Change, Changed
 from push.config import Config, Targets
@@ -47,13 +46,15 @@ def spec_of(repo: Path, one: Changed, config: Config | None) -> JobSpec:
     """The spec in the commit, whatever is checked out. The environment is used only to find its secrets in a spec.
     Raises SpecInvalid, SettingsInvalid."""
     environ = {name: value for name, value in os.environ.items() if not name.upper().startswith(PREFIX)}
+    for name, _ in list(misspelt(environ)):
+        del environ[name]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "spec.yaml"
         path.write_bytes(git.blob(repo, one.identity, MOST_BYTES))
         try:
             spec = load(path, environ)
             if config and config.store and not spec.run.store:
-                spec = load(path, environ | {variable("run.store"): config.store})
+                spec = load(path, environ, [Assignment("run.store", config.store, "config.store")])
         except SpecInvalid as error:
             raise SpecInvalid(error.message.replace(str(path), one.name), hint=error.hint) from error
     return spec

@@ -1,10 +1,11 @@
 """Sends the specs of a push: all are prepared before the first is sent, so a wrong one stops all."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from job.spec import JobSpec
+from job.spec.overlay import Assignment
 from k8s.cluster.client import Cluster
 from k8s.cluster.submit import Submitted, submit
 from k8s.manifest.parse import resources
@@ -57,7 +58,7 @@ def prepared(cluster: Cluster, one: Changed, spec: JobSpec, config: Config, orig
     def wish(needs: int | None) -> Wish:
         return Wish.of(config.gpu, needs=needs, platform=config.platform, spot=config.spot)
 
-    def read(more: Mapping[str, str]) -> JobSpec:
+    def read(more: Sequence[Assignment]) -> JobSpec:
         return spec
 
     deadline: dict[str, Any] = {"deadline_s": int(config.deadline_hours * 3600)} if config.deadline_hours else {}

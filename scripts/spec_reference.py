@@ -27,6 +27,7 @@ default. `examples/` has complete files to start from.
 - Each field can be set in the environment: `FINETUNE__TRAINING__LEARNING_RATE=1e-4` is `training.learning_rate`.
   The environment wins over the file, the file over the defaults. A value that is JSON is read as JSON
   (`FINETUNE__TRAINING=null`, `FINETUNE__EXPORT__TYPES='["q8_0"]'`), anything else as text; a list is set as a whole.
+- So it can on the command line, which wins over the environment: `--set training.learning_rate=1e-4`.
 - YAML 1.2: `2e-4` is a number, `off` is a word (a switch reads it as false), a key may be given only once. Numbers
   and switches may be quoted; `true` is not a number. Anchors and aliases are not supported. A file has at most 1 MiB.
 - A secret in a spec is refused: the spec is copied into the run store. Credentials come from the environment

@@ -4,7 +4,10 @@ Sources: NVIDIA's data sheets for throughput (dense, accumulated in float32), CU
 `memory` is what the driver reports to a process, from some hundred MB to some GB below the nominal size.
 """
 
+import re
 from typing import NamedTuple
+
+from job.nearest import guess
 
 
 class Gpu(NamedTuple):
@@ -40,16 +43,18 @@ GPUS = {
 }
 """By name, from the smallest to the largest."""
 
-_ALSO = {"a100": "a100-40", "a100-40gb": "a100-40", "a100-80gb": "a100-80", "4090": "rtx4090", "5090": "rtx5090"}
+_SEVERAL = {"a100": ("a100-40", "a100-80")}
+TWO_SIZES = "a100 is sold with 40 and with 80 GB: a100-40 or a100-80 names one of them"
+_NO_PART_OF_A_NAME = re.compile(r"^(nvidia-|tesla-|geforce-)+|-(pcie|sxm\d?|nvl|hbm\d\w?|d)(?=-|$)")
 
 
-def gpu_named(name: str) -> Gpu | None:
-    """The GPU of a name, in any case and with the usual prefixes (`NVIDIA-L4`, `tesla-t4`, `A100-80GB`).
-
-    `a100` is the one with 40 GB: what fits into it fits into both.
-    """
-    bare = name.strip().lower().replace("_", "-").replace(" ", "-")
-    for prefix in ("nvidia-", "tesla-", "geforce-"):
-        bare = bare.removeprefix(prefix)
-    bare = bare.replace("rtx-", "rtx")
-    return GPUS.get(_ALSO.get(bare, bare))
+def gpus_named(name: str) -> list[Gpu]:
+    """The GPUs of a name, in any case and as the driver and shops write it (`NVIDIA-L4`, `Tesla T4`, `A100-SXM4-80GB`):
+    one, or both that are sold as `a100`. Raises ValueError."""
+    bare = _NO_PART_OF_A_NAME.sub("", re.sub(r"[-_\s]+", "-", name.strip().lower()))
+    bare = re.sub(r"^rtx-|^(?=[45]090$)", "rtx", bare)
+    sized = re.fullmatch(r"(.+)-(\d+)gb", bare)
+    for known in (bare, *((f"{sized[1]}-{sized[2]}", sized[1]) if sized else ())):
+        if known in GPUS or known in _SEVERAL:
+            return [GPUS[one] for one in _SEVERAL.get(known, (known,))]
+    raise ValueError(f"{name[:40]!r} is not known{guess(name, GPUS) or ';'} Known: {', '.join(GPUS)}")

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from job.nearest import guess, nearest
 from job.redaction import MASK, SECRET_SHAPES, redact
 from job.spec.schema import Keys, accepted, every_field, fields_below, last_part, nodes_at, words_of
 
@@ -52,6 +53,7 @@ _SECRET_KEY = re.compile(
     re.I,
 )
 _TOKENIZER_KEY = re.compile(r"(pad|eos|bos|unk|sep|cls|mask|stop|special)_?token\Z", re.I)
+_NEW_WORD = re.compile(r"[a-z0-9][A-Z]")
 _RANDOM_TEXT = re.compile(r"[A-Za-z0-9/+=]{32,}")
 WRONG = {
     "switch_for_number": "a number is expected, not true or false",
@@ -147,8 +149,8 @@ def _fault(keys: Keys, errors: dict[str, str], value: Any) -> Fault:
         return Fault(keys, f"not a list; write {_shown(words)}")
     if "literal_error" in errors and "too_short" not in errors:
         words = [str(word) for node in nodes for word in words_of(node)]
-        near = difflib.get_close_matches(value.lower()[:SHOWN], words, n=1) if isinstance(value, str) else []
-        return Fault(keys, f"unknown; did you mean {near[0]}? {write}" if near else f"unknown; {write}")
+        near = guess(value, words, most=1) if isinstance(value, str) else ""
+        return Fault(keys, f"unknown{near or ';'} {write}")
     if "string_type" in errors and not isinstance(value, (dict, list, type(None))):
         return Fault(keys, "not text; put it in quotes")
     return Fault(keys, f"{next((said for kind, said in WRONG.items() if kind in errors), 'not accepted')}; {write}")
@@ -163,11 +165,7 @@ def _unknown(keys: Keys) -> Fault:
         [path for path in here if last_part(path).replace("_", "") == key.replace("_", "")]
         or [path for path in everywhere if last_part(path) == key]
         or [ELSEWHERE[name] for name in [key] if name in ELSEWHERE]
-        or [
-            path
-            for path in here
-            if last_part(path) in difflib.get_close_matches(key, map(last_part, here), n=1, cutoff=0.7)
-        ]
+        or [path for path in here if last_part(path) in nearest(key, map(last_part, here), most=1, cutoff=0.7)]
         or [path for path in everywhere if difflib.SequenceMatcher(None, key, last_part(path)).ratio() > 0.8]
     )
     if places:
@@ -230,7 +228,9 @@ def _shown(value: Any, environ: Mapping[str, str] | None = None) -> str:
 
 
 def _masked(found: re.Match[str]) -> str:
-    """Hides text that is as random as a key; the hex digits of a commit stay visible."""
+    """Hides text that is as random as a key; the hex digits of a commit and the words of a path stay visible."""
     text = found[0]
     mixed = any(map(str.islower, text)) and any(map(str.isupper, text)) and any(map(str.isdigit, text))
-    return MASK if mixed else text
+    is_path = text.startswith("/") and found.string[: found.start()] in ("", ".", "..", "~")
+    random = any(len(_NEW_WORD.findall(part)) > 2 for part in text.split("/"))
+    return MASK if mixed and (random or not is_path) else text

@@ -1,9 +1,9 @@
 """Reads a spec from a file and the environment, and reports everything that is wrong with it at once.
 
-The environment wins over the file, the file over the defaults.
+The command line wins over the environment, the environment over the file, the file over the defaults.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from itertools import islice
 from pathlib import Path
@@ -14,21 +14,24 @@ from pydantic import ValidationError
 from job.errors import SpecInvalid
 from job.redaction import secret_values
 from job.spec.faults import UNSET, Fault, below, fault_line, field_faults, field_names, secret_faults, value_at
+from job.spec.overlay import PREFIX, Assignment, overlay
 from job.spec.placeholders import placeholders, replace
+from job.spec.quants import EVERY_TYPE
 from job.spec.schema import Keys
-from job.spec.source import HINT, PREFIX, overlay, read_file
+from job.spec.source import HINT, read_file
 from job.spec.spec import JobSpec
+from job.spec.types import NO_SUCH_TYPE
 
 MAX_FAULTS = 100
 
 
-def load(path: Path | None, environ: Mapping[str, str]) -> JobSpec:
-    """The spec of a file (None: the environment alone) and of the environment.
+def load(path: Path | None, environ: Mapping[str, str], given: Sequence[Assignment] = ()) -> JobSpec:
+    """The spec of a file (None: none), of the environment and of what the command line gives.
 
     Raises SpecInvalid with every fault, one a line: `path: value -> what is wrong; what would be accepted`.
     """
     data = read_file(path) if path is not None else {}
-    origins, faults = overlay(data, environ)
+    origins, faults = overlay(data, environ, given)
     if path is None and not origins:
         raise SpecInvalid(
             "there is no spec",
@@ -44,7 +47,9 @@ def load(path: Path | None, environ: Mapping[str, str]) -> JobSpec:
     lines = [fault_line(fault, data, origins, environ) for fault in faults[:MAX_FAULTS]]
     more = "more than " if len(faults) > MAX_FAULTS else ""
     count = f"{more}{len(lines)} {'fault' if len(lines) == 1 else 'faults'}"
-    raise SpecInvalid(f"the spec ({path or 'from the environment'}) has {count}:\n  " + "\n  ".join(lines), hint=HINT)
+    listed = f" llama.cpp's types are {', '.join(EVERY_TYPE)}." if any(NO_SUCH_TYPE in line for line in lines) else ""
+    said = "\n  ".join([f"the spec ({path or 'from the environment'}) has {count}:", *lines])
+    raise SpecInvalid(said, hint=HINT + listed)
 
 
 def _validated(data: dict[str, Any]) -> tuple[JobSpec | None, list[Fault]]:

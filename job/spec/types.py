@@ -11,9 +11,11 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from job.nearest import guess
 from job.spec.places import suffix_format
 from job.spec.quants import ALIASES, EVERY_TYPE
 
+NO_SUCH_TYPE = "llama.cpp has no such type"
 _HUB_ID = re.compile(r"(?=.{1,96}\Z)(?:[A-Za-z0-9][\w.-]*/)?[A-Za-z0-9][\w.-]*", re.ASCII)
 _Item = TypeVar("_Item")
 
@@ -36,9 +38,7 @@ def _quant_type(value: Any) -> Any:
     name = ALIASES.get(name, name)
     if name not in EVERY_TYPE:
         alike = [known for known in EVERY_TYPE if known.startswith(name[:2])] or EVERY_TYPE
-        near = difflib.get_close_matches(name[:20], alike, n=4, cutoff=0.5)
-        guess = f"; did you mean {' or '.join(near)}?" if near else ";"
-        raise ValueError(f"llama.cpp has no such type{guess} It has: {', '.join(EVERY_TYPE)}")
+        raise ValueError(f"{NO_SUCH_TYPE}{guess(name, alike, most=4, cutoff=0.5)}")
     return name
 
 

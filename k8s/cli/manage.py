@@ -176,11 +176,13 @@ def resume(name: Name, context: Context = None, namespace: Namespace = None) -> 
 
 def gpus(context: Context = None, namespace: Namespace = None, output: Shown = Output.table) -> None:
     """Show the GPUs that this cluster offers, and how many are free."""
-    from k8s.cluster.client import Cluster
     from k8s.errors import AccessDenied
     from k8s.placement.inventory import offers
+    from k8s.prepare import cluster_or_none
 
-    nodes = Cluster(context, namespace).nodes()
+    cluster = cluster_or_none(context, namespace, needed=True)
+    assert cluster
+    nodes = cluster.nodes()
     if nodes is None:
         raise AccessDenied("this user is not allowed to list nodes", hint="k8s/rbac.yaml has a ClusterRole for that.")
     found = offers(nodes)

@@ -3,13 +3,13 @@
 import itertools
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from job.artifacts import Frozen
 from job.errors import SpecInvalid
 from job.spec import JobSpec
-from job.spec.source import PREFIX
+from job.spec.overlay import Assignment
 from k8s.errors import SettingsInvalid
 
 
@@ -18,11 +18,6 @@ class Index(Frozen):
 
     changes: dict[str, Any]
     spec: JobSpec
-
-
-def variable(path: str) -> str:
-    """The environment variable that sets a path of the spec: training.learning_rate -> FINETUNE__TRAINING__…"""
-    return PREFIX + path.strip().upper().replace(".", "__")
 
 
 def combinations(options: Sequence[str]) -> list[dict[str, str]]:
@@ -52,15 +47,15 @@ def _values(text: str) -> list[str]:
         return [one.strip() for one in text.split(",")]
 
 
-def indexes(read: Callable[[Mapping[str, str]], JobSpec], options: Sequence[str]) -> tuple[Index, ...]:
-    """Each combination as a run. `read` returns the spec with further variables applied (job/spec/load.py).
+def indexes(read: Callable[[Sequence[Assignment]], JobSpec], options: Sequence[str]) -> tuple[Index, ...]:
+    """Each combination as a run. `read` returns the spec with these values too (job/spec/load.py).
 
     Raises SpecInvalid, with the combination, and SettingsInvalid.
     """
     found = []
     for number, chosen in enumerate(combinations(options)):
         try:
-            spec = read({variable(path): value for path, value in chosen.items()})
+            spec = read([Assignment(path, value, "--sweep") for path, value in chosen.items()])
         except SpecInvalid as error:
             said = ", ".join(f"{path}={value}" for path, value in chosen.items())
             raise SpecInvalid(f"--sweep with {said}: {error.message}", hint=error.hint) from error

@@ -4,7 +4,8 @@ import re
 from typing import Any
 
 from job.artifacts import Frozen
-from job.predict.gpus import GPUS, gpu_named
+from job.nearest import guess
+from job.predict.gpus import GPUS, gpus_named
 from k8s.errors import GpuUnavailable, LauncherError, SettingsInvalid
 from k8s.placement.gpu_names import GPU_NAMES
 from k8s.placement.kinds import Kind, kinds
@@ -12,6 +13,8 @@ from k8s.placement.nodes import Expression, Term, Toleration
 from k8s.placement.platforms import PLATFORMS, PlatformName
 
 _PROFILE = re.compile(r"[1-7]g\.(?P<gb>[0-9]+)gb(\.me)?")
+CLOUDS = {"gcp": "gke", "google": "gke", "aws": "eks", "amazon": "eks", "azure": "aks", "on-premises": "gfd"}
+"""The platform of a cloud's name."""
 _LABEL = re.compile(r"(?P<key>([a-z0-9.-]{1,253}/)?[\w.-]{1,63})=(?P<values>[\w.-]{1,63}(,[\w.-]{1,63})*)", re.ASCII)
 
 
@@ -38,15 +41,18 @@ class Wish(Frozen):
         names = [name.strip().lower() for name in text.split(",") if name.strip()]
         platform = options.get("platform")
         if platform is not None and platform not in PLATFORMS:
-            raise SettingsInvalid(f"--platform: {platform[:40]!r} is not known", hint=f"Known: {', '.join(PLATFORMS)}.")
+            meant = guess(platform, PLATFORMS, aliases=CLOUDS, most=1)
+            raise SettingsInvalid(
+                f"--platform: {platform[:40]!r} is not known{meant}", hint=f"Known: {', '.join(PLATFORMS)}."
+            )
         if names == ["auto"] or names == ["none"]:
             return cls(gpus=tuple(names), **options)
         found: list[str] = []
         for name in names:
-            gpu = gpu_named(name)
-            if gpu is None:
-                raise SettingsInvalid(f"--gpu: {name[:40]!r} is not known", hint=f"Known: {', '.join(GPUS)}.")
-            found += ["a100-40", "a100-80"] if name == "a100" else [gpu.name]
+            try:
+                found += [gpu.name for gpu in gpus_named(name)]
+            except ValueError as error:
+                raise SettingsInvalid(f"--gpu: {error}", hint="Or write auto, or none for the CPU.") from error
         if not found:
             raise SettingsInvalid("--gpu is empty", hint=f"Name one: {', '.join(GPUS)}; or auto, or none for the CPU.")
         return cls(gpus=tuple(dict.fromkeys(found)), **options)

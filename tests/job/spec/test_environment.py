@@ -1,10 +1,14 @@
 """A spec from FINETUNE__… variables: over a file, or alone."""
 
+import re
 from typing import Any
 
 import pytest
 
+from job.errors import UsageInvalid
 from job.spec.load import load
+from job.spec.overlay import OTHERS, assignments, misspelt
+from tests import ROOT
 from tests.job.spec.refusals import BASE, ENV, refused
 
 
@@ -75,3 +79,61 @@ WRONG_VARIABLES = [
 def test_a_wrong_variable_is_named(write: Any, text: str, variables: dict[str, str], said: str) -> None:
     message = refused(write(text), {ENV + name: value for name, value in variables.items()})
     assert said in message and "has 1 fault:" in message
+
+
+ALMOST = [
+    ("FINETUNE_TRAINING_LEARNING_RATE", "FINETUNE__TRAINING__LEARNING_RATE"),
+    ("FINETUNE_TRAINING__LEARNING_RATE", "FINETUNE__TRAINING__LEARNING_RATE"),
+    ("FINETUNE_LEARNING_RATE", "FINETUNE__TRAINING__LEARNING_RATE"),
+    ("FINETUNE_TRAINING_LERNING_RATE", "FINETUNE__TRAINING__LEARNING_RATE"),
+    ("finetune_model_id", "FINETUNE__MODEL__ID"),
+    ("FINTUNE__TRAINING__LEARNING_RATE", "FINETUNE__TRAINING__LEARNING_RATE"),
+    ("FINETUNE_WEBHOOK_ULR", "FINETUNE_WEBHOOK_URL"),
+    ("FINETUNE_LAMA", "FINETUNE_LLAMA"),
+]
+
+
+@pytest.mark.parametrize(("name", "meant"), ALMOST)
+def test_a_variable_with_almost_the_name_of_one_that_is_read_is_refused(write: Any, name: str, meant: str) -> None:
+    message = refused(write(BASE), {name: "1e-4"})
+    assert f"{name} -> not a variable that is read; did you mean {meant}?" in message and "has 1 fault:" in message
+
+
+def test_variables_of_others_are_not_ours() -> None:
+    service = {"FINETUNE_RUN_SERVICE_HOST": "10.0.0.1", "FINETUNE_RUN_PORT": "tcp://10.0.0.1:80", "FINETUNE_PORT": "80"}
+    others = {"PATH": "/bin", "SOME__THING": "x", "MODEL_ID": "x"}
+    assert not list(misspelt(service | others | dict.fromkeys(OTHERS, "x")))
+
+
+def test_the_page_of_the_environment_has_each_of_our_variables() -> None:
+    page = (ROOT / "docs" / "environment.md").read_text()
+    assert set(re.findall(r"^\| `(FINETUNE_[A-Z0-9_]+)` \|", page, flags=re.M)) == set(OTHERS)
+
+
+def test_the_command_line_wins_over_the_environment_and_its_last_value_counts(write: Any) -> None:
+    given = assignments(["lora.r=8", "Lora.R=32", 'export.types=["q8_0"]', "training=null"])
+    spec = load(write(BASE), {ENV + "LORA__R": "64"}, given)
+    assert (spec.lora.r, spec.export.types, spec.training) == (32, ["q8_0"], None)
+
+
+def test_a_spec_can_come_from_the_command_line_alone() -> None:
+    assert load(None, {}, assignments(["model.id=gpt2", "dataset.id=squad"])).model.id == "gpt2"
+
+
+WRONG_SETS = [
+    ("lora.rr=8", "lora.rr (--set lora.rr): 8 -> unknown; did you mean lora.r?"),
+    ("model.id.x=8", "--set model.id.x -> model.id is not a mapping here; set it as a whole, as JSON, in model.id"),
+    ("lora..r=8", "--set lora..r -> a name is missing; write section.field=value"),
+    ("run.seed=", 'run.seed (--set run.seed): "" -> not a number'),
+]
+
+
+@pytest.mark.parametrize(("text", "said"), WRONG_SETS)
+def test_a_wrong_value_of_the_command_line_is_named(write: Any, text: str, said: str) -> None:
+    assert said in refused(write(BASE), {}, assignments([text]))
+
+
+@pytest.mark.parametrize("text", ["lora.r", "=8", ""])
+def test_what_sets_no_field_is_refused(text: str) -> None:
+    with pytest.raises(UsageInvalid, match="--set"):
+        assignments([text])

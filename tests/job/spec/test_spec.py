@@ -79,8 +79,7 @@ def test_a_type_that_is_named_twice_is_made_once() -> None:
 )
 def test_a_type_from_a_tutorial_that_does_not_exist_is_answered_with_its_neighbours(wrong: str, meant: str) -> None:
     said = faults(export={"types": [wrong]})
-    assert meant in said.split("It has:")[0]
-    assert "f32, f16, bf16" in said and "mxfp4_moe" in said
+    assert meant in said.partition("did you mean")[2]
 
 
 GOOD_MODELS = [

@@ -37,7 +37,7 @@ WRONG = [
     (["--gpu", "t4", "--gpu-label", "x"], 16, "Write key=value, or key=value1,value2."),
     (["--gpu", "t4", "--platform", "gfd", "--spot"], 16, "the label of spot nodes is unknown"),
     (["--gpu", "t4", "--set", "lora.r=none"], 64, "lora.r"),
-    (["--gpu", "t4", "--set", "lora.r"], 16, "--set: 'lora.r'"),
+    (["--gpu", "t4", "--set", "lora.r"], 2, "--set: 'lora.r'"),
 ]
 
 

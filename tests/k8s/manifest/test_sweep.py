@@ -1,6 +1,6 @@
 """A sweep's combinations, and that its runs keep apart."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -8,14 +8,15 @@ import pytest
 from job.errors import SpecInvalid
 from job.spec import JobSpec
 from job.spec.load import load
+from job.spec.overlay import Assignment
 from k8s.errors import SettingsInvalid
 from k8s.manifest.sweep import apart, combinations, indexes
 
 BASE = {"FINETUNE__MODEL__ID": "owner/model", "FINETUNE__DATASET__ID": "owner/rows"}
 
 
-def read(extra: Mapping[str, str]) -> JobSpec:
-    return load(None, BASE | dict(extra))
+def read(given: Sequence[Assignment]) -> JobSpec:
+    return load(None, BASE, given)
 
 
 def spec(**sections: Any) -> JobSpec:
