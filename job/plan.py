@@ -25,7 +25,7 @@ def describe(spec: JobSpec, gpu: str | None = None, price: float | None = None) 
     text = StringIO()
     yaml = YAML()
     yaml.default_flow_style = False
-    yaml.dump(spec.model_dump(mode="json"), text)
+    yaml.dump(spec.shown(), text)
     lines = [*_run(spec), "", *needs(spec, cards[0] if cards else None, price)]
     if len(cards) > 1:
         lines += ["", f"{TWO_SIZES}; this is the plan for {cards[0].name}"]

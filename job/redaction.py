@@ -10,18 +10,25 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-_SECRET_NAMES = re.compile(r"(TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY|ACCESS_KEY|CREDENTIAL|PRIVATE_KEY|WEBHOOK)", re.I)
+_SECRET_NAMES = re.compile(
+    r"TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|API_?KEY|ACCESS_KEY|CREDENTIAL|PRIVATE_KEY|WEBHOOK|SSHPASS"
+    r"|CONN(ECTION)?_?STR(ING)?|(?<![A-Z])(PASS|PWD|SAS|HOOK|KEY|PAT|AUTH|DSN|JWT|COOKIE)(_?(URL|VALUE|ID|[0-9]+))?$",
+    re.I,
+)
 _NOT_SECRET = re.compile(
-    r"(_FILE|_PATH|_DIR|_URI|_ROLE_ARN)$|^TOKENIZERS_|^FINETUNE__(\w+__)?(PAD_TOKEN|MAX_NEW_TOKENS)$", re.I
+    r"^(OLD)?PWD$|(_FILE|_PATH|_DIR|_URI|_ROLE_ARN)$|^TOKENIZERS_|^FINETUNE__(\w+__)?(PAD_TOKEN|MAX_NEW_TOKENS)$", re.I
 )
 SECRET_SHAPES = re.compile(
     r"hf_[A-Za-z0-9]{20,}|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b|gh[pousr]_[A-Za-z0-9]{30,}|github_pat_\w{30,}|glpat-[\w-]{20,}"
     r"|\bsk-[A-Za-z0-9_-]{20,}|\bxox[abprs]-[A-Za-z0-9-]{10,}|\bAIza[\w-]{35}"
+    r"|(?i:(?<=\bbearer ))(?:(?=[A-Za-z._~+/-]{0,100}[0-9])[\w.~+/-]{8,}|[\w.~+/-]{20,})=*"
+    r"|(?i:(?<=\bauthorization: basic ))[\w+/-]{8,}=*"
+    r"|(?i:\b(?:AccountKey|SharedAccessKey|SharedAccessSignature)=|(?<=;)(?:Password|Pwd)=)[^;\s\"']{4,}"
     r"|\beyJ[\w-]{10,500}\.eyJ[\w-]{10,4000}\.[\w-]{10,}"
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"
     r"|(?<=://)[^/\s\"'<>]+(?=@)"
-    r"|(?i:(?<=[?&])(?:X-Amz-(?:Signature|Credential|Security-Token)|X-Goog-Signature|sig|signature|api_?key|token"
-    r"|access_token|password)=[^&\s\"']+)"
+    r"|(?i:(?<=[?&])(?:X-Amz-(?:Signature|Credential|Security-Token)|X-Goog-(?:Signature|Credential)|sig|signature"
+    r"|api_?key|jwt|(?:access_|private_|auth_|id_)?token|password|(?:client_)?secret)=[^&\s\"']+)"
 )
 MASK = "[redacted]"
 

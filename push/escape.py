@@ -13,26 +13,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
+from job import escape
+from job.redaction import redact
+
 _COMMAND = re.compile(r"^(\s*)::", re.M)
 
 
 def shown(text: bytes | str) -> str:
     """The text on one line, with invisible characters escaped: `\\n`, `\\xff`."""
-    if isinstance(text, bytes):
-        text = text.decode(errors="backslashreplace")
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+    return escape.one_line(text.decode(errors="backslashreplace") if isinstance(text, bytes) else text)
 
 
 def harmless(text: str) -> str:
     """The text without control characters and without lines that a runner would interpret as commands."""
-    text = _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
-    return _COMMAND.sub(r"\1: :", text).replace("##[", "## [")
+    return _COMMAND.sub(r"\1: :", escape.harmless(text)).replace("##[", "## [")
 
 
 def code(text: str) -> str:
     """A Markdown code span, in which links, mentions, HTML and column separators have no effect."""
-    text = shown(text).replace("|", "\\|").strip() or " "
+    text = shown(redact(text)).replace("|", "\\|").strip() or " "
     longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
     fence = "`" * (longest + 1)
     pad = " " if text.startswith("`") or text.endswith("`") else ""
@@ -43,7 +42,7 @@ def block(text: str) -> str:
     """A fenced block that the lines in it cannot close."""
     longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
-    return f"{fence}text\n{_CONTROL.sub('?', text).rstrip()}\n{fence}"
+    return f"{fence}text\n{escape.harmless(redact(text)).rstrip()}\n{fence}"
 
 
 @contextmanager
@@ -90,5 +89,5 @@ class _Filtered:
 
 def one_line(value: Any, most: int) -> str:
     """At most `most` characters of a text, on one line."""
-    text = shown(" ".join(str(value).split()))
+    text = shown(redact(" ".join(str(value).split())))
     return text if len(text) <= most else text[: most - 1] + "…"

@@ -14,9 +14,10 @@ from job.artifacts import Frozen
 from job.dataset.layouts import Kind, Layout, find_layout
 from job.dataset.readers import read_rows
 from job.dataset.rows import Broken
-from job.dataset.splits import local_files, shown_id
+from job.dataset.splits import local_files
 from job.dataset.tally import Tally
 from job.errors import DataInvalid
+from job.spec.places import shown_place
 from job.spec.sections import Dataset
 
 _HEAD = 20
@@ -36,7 +37,7 @@ class Source(Frozen):
 
     @property
     def name(self) -> str:
-        return shown_id(self.dataset)
+        return shown_place(self.dataset.id)
 
     @property
     def keeps_pairs(self) -> bool:
@@ -52,7 +53,7 @@ def find_source(dataset: Dataset, path: Path) -> Source:
         heads = list(islice((row for _, _, row in rows if isinstance(row, dict)), _HEAD))
     if not heads:
         _refuse_all(dataset, files)
-    layout = find_layout(dataset, heads, shown_id(dataset))
+    layout = find_layout(dataset, heads, shown_place(dataset.id))
     return Source(dataset=dataset, files=files, eval_files=eval_files, layout=layout)
 
 

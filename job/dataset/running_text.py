@@ -10,9 +10,9 @@ from job.dataset.layouts import find_layout
 from job.dataset.opening import decoded, lines, opened
 from job.dataset.readers import read_rows
 from job.dataset.rows import Broken
-from job.dataset.splits import local_files, shown_id
+from job.dataset.splits import local_files
 from job.errors import DataInvalid
-from job.spec.places import suffix_format
+from job.spec.places import shown_place, suffix_format
 from job.spec.sections import Dataset
 
 _HEAD = 20
@@ -30,7 +30,7 @@ def write_text(dataset: Dataset, path: Path, out: Path) -> Path:
             for line in _plain(file) if suffix_format(file.name) == "txt" else _column(dataset, file):
                 text.write(line + "\n")
     if not out.read_text(encoding="utf-8").strip():
-        raise DataInvalid(f"evaluation.text: {shown_id(dataset)} contains no text")
+        raise DataInvalid(f"evaluation.text: {shown_place(dataset.id)} contains no text")
     return out
 
 
@@ -45,7 +45,7 @@ def _column(dataset: Dataset, path: Path) -> list[str]:
         good = [row for _, row in head if isinstance(row, dict)]
         if not good:
             raise DataInvalid(f"evaluation.text: {path.name} has no row that can be read")
-        column = find_layout(dataset, good, shown_id(dataset)).columns["text"]
+        column = find_layout(dataset, good, shown_place(dataset.id)).columns["text"]
         found = []
         for number, row in chain(head, rows):
             value = _whole(row, path.name, number).get(column)

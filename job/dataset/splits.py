@@ -19,7 +19,7 @@ from job.dataset.card import card_configs, chosen_config, data_dir, split_files
 from job.dataset.rows import listed
 from job.errors import DataInvalid, IntegrityViolated, NotFound
 from job.logs import log
-from job.spec.places import FORMATS, suffix_format
+from job.spec.places import FORMATS, shown_place, suffix_format
 from job.spec.sections import Dataset
 
 _WORDS = {
@@ -50,7 +50,7 @@ def files_wanted(names: list[str], dataset: Dataset, readme: str | None = None) 
 
 def split_names(names: list[str], dataset: Dataset, split: str, readme: str | None = None) -> list[str]:
     """The files of one split, sorted. Raises NotFound."""
-    name = shown_id(dataset)
+    name = shown_place(dataset.id)
     data = sorted(filter(_is_data, names), key=_in_order)
     configs = card_configs(readme)
     by_split: dict[str, list[str]] = {}
@@ -96,15 +96,6 @@ def local_files(dataset: Dataset, path: Path, split: str) -> list[Path]:
             raise IntegrityViolated(f"the data set {path}: {name} is a link that leaves the folder")
     log.info("data.files", split=split, files=chosen[:10], count=len(chosen))
     return [path / name for name in chosen]
-
-
-def shown_id(dataset: Dataset) -> str:
-    """The data set's id without the parts of an address that may be secret: user, password, query."""
-    if not dataset.id.startswith(("https://", "http://")):
-        return dataset.id
-    scheme, rest = dataset.id.split("#")[0].split("?")[0].split("://", 1)
-    host, _, path = rest.partition("/")
-    return f"{scheme}://{host.rsplit('@', 1)[-1]}/{path}"
 
 
 def _is_data(name: str) -> bool:

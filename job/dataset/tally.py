@@ -1,9 +1,9 @@
 """Counts the rows of a data set, logs the first broken ones, and decides whether there are too many of them."""
 
 from job.dataset.rows import Broken
-from job.dataset.splits import shown_id
 from job.errors import DataInvalid
 from job.logs import Progress, log
+from job.spec.places import shown_place
 from job.spec.sections import Dataset
 
 _SHOWN = 10
@@ -34,7 +34,7 @@ class Tally:
 
     def judge(self) -> None:
         """Raises DataInvalid if more rows are broken than the spec allows, or none is left."""
-        rows, name = self.good + self.broken, shown_id(self._dataset)
+        rows, name = self.good + self.broken, shown_place(self._dataset.id)
         first = "; ".join(self._first)
         log.info("data.read", dataset=name, rows=self.good, broken=self.broken)
         if rows == 0:

@@ -1,5 +1,6 @@
 """Downloads files over https, with a limit on their size; a file appears only when it is complete."""
 
+import re
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
@@ -9,6 +10,7 @@ import urllib3
 from job.artifacts import written_whole
 from job.errors import CredentialsRejected, DataInvalid, NotFound, RemoteUnavailable
 from job.logs import Progress
+from job.spec.places import shown_place
 
 SIZE_LIMIT = 200 << 30  # bytes
 REDIRECTS = 5
@@ -18,12 +20,6 @@ _PASSING = (429, 500, 502, 503, 504)
 
 class _Again(Exception):
     """A temporary error: worth another try."""
-
-
-def shown(url: str) -> str:
-    """An address without user, password and query, for messages."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.hostname}{f':{parts.port}' if parts.port else ''}{parts.path}"
 
 
 def download(url: str, path: Path) -> None:
@@ -39,7 +35,12 @@ def download(url: str, path: Path) -> None:
             with attempt:
                 _once(url, path)
     except (_Again, urllib3.exceptions.HTTPError) as error:
-        raise RemoteUnavailable(f"cannot download {shown(url)}: {type(error).__name__} {error}") from error
+        raise RemoteUnavailable(f"cannot download {shown_place(url)}: {_said(error)}") from error
+
+
+def _said(error: Exception) -> str:
+    """A library's error, without the query of an address in it."""
+    return re.sub(r"\?[^\s'\")]*", "", f"{type(error).__name__} {error}")
 
 
 def _once(url: str, path: Path) -> None:
@@ -55,13 +56,13 @@ def _once(url: str, path: Path) -> None:
             return
         finally:
             reply.release_conn()
-    raise DataInvalid(f"{shown(url)} redirects in a loop")
+    raise DataInvalid(f"{shown_place(url)} redirects in a loop")
 
 
 def _followed(url: str, target: str) -> str:
     new = urljoin(url, target)
     if urlsplit(url).scheme == "https" and urlsplit(new).scheme != "https":
-        raise DataInvalid(f"{shown(url)} redirects away from https, to {shown(new)}")
+        raise DataInvalid(f"{shown_place(url)} redirects away from https, to {shown_place(new)}")
     return new
 
 
@@ -70,10 +71,10 @@ def _check(status: int, url: str) -> None:
         raise _Again(f"status {status}")
     if status in (401, 403):
         raise CredentialsRejected(
-            f"{shown(url)} answers {status}", hint="If the address is signed, it may have expired: use a new one."
+            f"{shown_place(url)} answers {status}", hint="If the address is signed, it may have expired: use a new one."
         )
     if status != 200:
-        raise NotFound(f"{shown(url)} answers {status}")
+        raise NotFound(f"{shown_place(url)} answers {status}")
 
 
 def _write(reply: urllib3.BaseHTTPResponse, path: Path, url: str) -> None:
@@ -84,7 +85,7 @@ def _write(reply: urllib3.BaseHTTPResponse, path: Path, url: str) -> None:
         for block in reply.stream(1 << 20, decode_content=False):
             done += len(block)
             if done > SIZE_LIMIT:
-                raise DataInvalid(f"{shown(url)} is larger than {SIZE_LIMIT >> 30} GiB")
+                raise DataInvalid(f"{shown_place(url)} is larger than {SIZE_LIMIT >> 30} GiB")
             file.write(block)
             bar.update(done)
         if total and done != total:

@@ -23,7 +23,7 @@ from job.fetch.view import make_view
 from job.hub.download import remove_others
 from job.logs import Progress, log
 from job.spec import JobSpec
-from job.spec.places import STORES, data_place, model_place
+from job.spec.places import STORES, data_place, model_place, shown_place
 from job.spec.sections import Dataset
 from job.store import Store
 
@@ -144,7 +144,7 @@ def _bring_data(one: Dataset, pin: str, folder: Path) -> Path:
     """One data set as a local file or folder."""
     where = data_place(one.id)
     if where == "https":
-        name = Path(https.shown(one.id)).name
+        name = Path(shown_place(one.id)).name
         path = folder / ("data" if name in ("", "..") else name)
         https.download(one.id, path)
         return path

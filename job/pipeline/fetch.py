@@ -5,6 +5,7 @@ from job.fetch import sources
 from job.fetch import stage as fetch_stage
 from job.pipeline.state import State
 from job.spec.canonical import canonical
+from job.spec.places import shown_places
 
 
 def fetch_rows(state: State) -> None:
@@ -12,7 +13,7 @@ def fetch_rows(state: State) -> None:
     spec = state.spec
     depends = {
         "model": canonical(spec.model),
-        "dataset": [canonical(one) for one in spec.datasets],
+        "dataset": [shown_places(canonical(one)) for one in spec.datasets],  # `sources` tells their queries apart
         "sources": state.known.sources.model_dump(mode="json", exclude={"text"}),
         "system": spec.chat.system,
         "template": bool(spec.chat.template),

@@ -10,6 +10,7 @@ from job.run.records import StageRecord
 from job.spec import JobSpec
 from job.spec.canonical import canonical
 from job.spec.naming import run_name
+from job.spec.places import shown_places
 
 
 @dataclass
@@ -53,7 +54,7 @@ class Known:
         return {
             "model": fetched["model_digest"],
             "data": fetched["data"]["digest"] if fetched.get("data") else None,
-            "text": [self.sources.text, canonical(text), spec.evaluation.max_tokens] if text else None,
+            "text": [self.sources.text, shown_places(canonical(text)), spec.evaluation.max_tokens] if text else None,
             "template": spec.chat.template,
             "format": "the template's",
             "rows": [training.max_length, training.trainer, training.pad_token] if training else None,

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from job import driver, gpu_faults
-from job.dataset.splits import shown_id
 from job.errors import Bug, EnvironmentUnfit, SpecInvalid
 from job.fetch import sources, template
 from job.fetch.identity import run_id
@@ -21,6 +20,7 @@ from job.predict.prediction import Prediction, predict
 from job.predict.vram import Vram
 from job.publish.publisher import Publisher
 from job.spec import JobSpec
+from job.spec.places import shown_place
 from job.store import open_store
 
 
@@ -142,7 +142,7 @@ def try_access(spec: JobSpec) -> Iterator[str]:
     pinned = sources.resolve(spec)
     config_of(spec, pinned.model)
     yield f"{spec.model.id}: readable"
-    yield from (f"{shown_id(one)}: readable" for one in spec.datasets)
+    yield from (f"{shown_place(one.id)}: readable" for one in spec.datasets)
     yield from template.described_here(spec, pinned.model)
     if spec.run.store:
         open_store(spec.run.store).probe()

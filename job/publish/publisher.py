@@ -14,9 +14,10 @@ from job.artifacts import Artifact, artifact
 from job.publish.hub import HubPublisher
 from job.publish.place import Item, Place
 from job.publish.stores import StorePlace
+from job.redaction import redact_all
 from job.report.documents import documents
 from job.report.facts import Facts
-from job.run.records import Manifest, PublishedFile, StageRecord, write_manifest
+from job.run.records import Manifest, PublishedFile, StageRecord, for_people, write_manifest
 from job.run.usage import read_usage
 from job.spec import JobSpec
 from job.spec.naming import run_name
@@ -64,9 +65,9 @@ class Publisher:
         return Manifest(
             run=self._run,
             name=run_name(self._spec),
-            spec=self._spec.model_dump(mode="json"),
-            sources=sources,
-            stages=records,
+            spec=redact_all(self._spec.shown()),
+            sources=redact_all(sources),
+            stages=for_people(records),
             files=[
                 PublishedFile(name=i.name, key=i.key, type=i.kind, **i.artifact.model_dump(exclude={"path"}))
                 for i in items

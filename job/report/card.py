@@ -5,6 +5,8 @@ from typing import Any
 from huggingface_hub import ModelCardData
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from job.escape import code_block, markdown
+from job.redaction import redact
 from job.report import table
 from job.report.choice import enough
 from job.report.facts import Facts
@@ -19,28 +21,30 @@ def card(facts: Facts, plot: str | None) -> str:
     template = Environment(
         loader=PackageLoader("job.report", "."), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     ).get_template("card.md")
-    return template.render(
+    text = template.render(
         metadata=metadata(facts).to_yaml(),
         facts=facts,
         spec=spec,
         repo=hub.repo_id if hub else None,
-        table=markdown(facts),
+        table=file_table(facts),
         plot=plot,
         enough=enough(facts.lines),
         first=facts.recommended,
         batch=training.per_device_train_batch_size * training.gradient_accumulation_steps if training else 0,
         loss_before=train.get("loss_before"),
         loss_after=train.get("loss_after"),
-        prompt=_indented(facts.form.shown()) if facts.form else None,
+        prompt=code_block(facts.form.shown()) if facts.form else None,
         imatrix="imatrix" in facts.records,
+        plain=markdown,
     )
+    return redact(text)
 
 
-def markdown(facts: Facts) -> str:
+def file_table(facts: Facts) -> str:
     """The table of files as Markdown."""
     columns = table.columns(facts.lines)
     rows = [[column.heading for column in columns], ["---" if n < 2 else "---:" for n in range(len(columns))]]
-    rows += [[column.shown(line) for column in columns] for line in facts.lines]
+    rows += [[markdown(column.shown(line)) for column in columns] for line in facts.lines]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
@@ -60,8 +64,3 @@ def metadata(facts: Facts) -> ModelCardData:
         data["datasets"] = datasets
     data |= {key: known[key] for key in ("license", "license_name", "license_link", "language") if known.get(key)}
     return ModelCardData(**data)
-
-
-def _indented(text: str) -> str:
-    """The text as an indented code block, which no text can end."""
-    return "\n".join(f"    {line}" for line in text.split("\n"))

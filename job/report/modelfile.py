@@ -4,6 +4,7 @@ The language: https://github.com/ollama/ollama/blob/main/docs/template.md (Go's 
 """
 
 from job.chat.prompt_format import PromptFormat
+from job.redaction import redact
 
 _QUOTES = '"""'
 
@@ -15,8 +16,9 @@ def modelfile(gguf: str, form: PromptFormat | None) -> str:
     template = form and go_template(form)
     if template is not None:
         lines.append(f"TEMPLATE {_QUOTES}{template}{_QUOTES}")
-    lines += [f'PARAMETER stop "{stop}"' for stop in (form.stops if form else []) if '"' not in stop]
-    return "\n".join(lines) + "\n"
+    stops = [stop for stop in (form.stops if form else []) if '"' not in stop and stop.isprintable()]
+    lines += [f'PARAMETER stop "{stop}"' for stop in stops]
+    return redact("\n".join(lines) + "\n")
 
 
 def go_template(form: PromptFormat) -> str | None:

@@ -1,10 +1,14 @@
 """The report: one HTML file that opens without a network, with everything about a run.
 
-Its Content-Security-Policy forbids every request, so a model's answers cannot do anything here.
+Its Content-Security-Policy forbids every request and every script but the page's own, so a model's answers cannot do
+anything here.
 """
 
+import hashlib
+from base64 import b64encode
 from collections import Counter
 from collections.abc import Iterator
+from importlib.resources import files
 from io import StringIO
 from typing import Any, NamedTuple
 
@@ -12,10 +16,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from ruamel.yaml import YAML
 
 from job.llama_cpp.quant_mix import described
+from job.redaction import redact
 from job.report import plots, table
 from job.report.choice import CONTEXT, choices, enough
 from job.report.facts import Facts
 from job.report.plots import stage_bands
+
+_SCRIPT = "<!-- script -->"
 
 
 class Answer(NamedTuple):
@@ -50,7 +57,9 @@ def page(facts: Facts) -> str:
         lstrip_blocks=True,
     ).get_template("page.html")
     cache = facts.records["export"].metrics.get("cache_bytes_per_token", 0)
-    return template.render(
+    script = files("job.report").joinpath("page.js").read_text(encoding="utf-8")
+    html = template.render(
+        script_hash=b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         facts=facts,
         train=facts.train,
         columns=table.columns(facts.lines),
@@ -64,9 +73,11 @@ def page(facts: Facts) -> str:
         samples=list(_samples(facts)),
         times=_times(facts),
         files=[(name, item.size, item.sha256) for name, _, item in facts.files],
-        spec=_yaml(facts.spec.model_dump(mode="json")),
+        spec=_yaml(facts.spec.shown()),
         sources=_yaml(facts.sources or {}),
     )
+    before, _, after = redact(html).rpartition(_SCRIPT)  # not redacted: its hash is in the policy
+    return f"{before}<script>{script}</script>{after}"
 
 
 def _cells(facts: Facts, line: table.Line) -> list[Cell]:

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import urllib3
 
 from job.errors import JobError
+from job.escape import chat
 from job.logs import log
 from job.redaction import redact
 from job.report import table
@@ -47,7 +48,7 @@ def _send(text: str) -> None:
         reply = urllib3.PoolManager().request(
             "POST",
             url,
-            body=json.dumps({key: redact(text)[:LIMIT]}).encode(),
+            body=json.dumps({key: chat(redact(text))[:LIMIT]}).encode(),
             headers={"Content-Type": "application/json"},
             timeout=urllib3.Timeout(TIMEOUT_S),
             retries=urllib3.Retry(2, backoff_factor=0.5, status_forcelist=(429, 502, 503), allowed_methods=None),

@@ -28,6 +28,7 @@ from job.run.supervise import Supervisor, Terminated
 from job.run.usage import UsageLog
 from job.spec import JobSpec
 from job.spec.canonical import canonical
+from job.spec.places import data_place
 from job.store import Store, open_store
 from job.store.base import Conflict
 from job.versions import versions
@@ -97,7 +98,7 @@ class ActiveRun:
         SpecInvalid if the run id belongs to another spec.
         """
         key = f"runs/{self.id}/spec.json"
-        text = _json({"spec": self.spec.model_dump(mode="json"), "sources": sources})
+        text = _json({"spec": self.spec.shown(), "sources": sources})
         try:
             self.store.put(key, text, if_absent=True)
             return sources
@@ -105,7 +106,7 @@ class ActiveRun:
             found = self.store.get(key)
         assert found is not None
         first = parsed(_Pinned, self.store, key, found[0], "Delete it; the next run pins its names anew.")
-        if not _is_same(first.spec, self.spec):
+        if not _is_same(first, self.spec, sources):
             raise SpecInvalid(
                 f"run.id: {self.id!r} is taken: {self.store.url}/{key} has another spec",
                 hint="Choose another run.id, or leave it out: then the id is the spec's hash.",
@@ -120,13 +121,18 @@ class _Pinned(Frozen):
     sources: dict[str, Any]
 
 
-def _is_same(pinned: dict[str, Any], spec: JobSpec) -> bool:
+def _is_same(first: _Pinned, spec: JobSpec, sources: dict[str, Any]) -> bool:
     """Whether only defaults differ, as they do where another release pinned it, with fewer fields or with more. A spec
-    that this release does not understand is another one."""
+    that this release does not understand is another one. Addresses are kept without their queries, which are compared
+    by the hashes in `sources`."""
     try:
-        return canonical(JobSpec.model_validate(pinned)) == canonical(spec)
+        kept = JobSpec.model_validate(first.spec)
     except ValidationError:
         return False
+    if canonical(JobSpec.model_validate(kept.shown())) != canonical(JobSpec.model_validate(spec.shown())):
+        return False
+    pairs = zip(spec.datasets, first.sources.get("datasets", []), sources.get("datasets", []), strict=False)
+    return all(old == new for one, old, new in pairs if data_place(one.id) == "https")
 
 
 def _json(value: Any) -> bytes:

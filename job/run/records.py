@@ -11,6 +11,7 @@
     manifest.json              written last, once, only if absent: Manifest
 """
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -19,6 +20,8 @@ from pydantic import ValidationError, field_validator
 from job.artifacts import Artifact, Frozen, check_name
 from job.errors import IntegrityViolated
 from job.logs import log
+from job.redaction import redact_all
+from job.spec.places import shown_places
 from job.store import Store
 from job.store.base import Conflict
 
@@ -34,6 +37,17 @@ class StageRecord(Frozen):
     metrics: dict[str, Any] = {}
     versions: dict[str, str] = {}
     inputs: Any = None
+
+
+def for_people(records: Mapping[str, StageRecord]) -> dict[str, StageRecord]:
+    """The records as they are published: measurements quote rows and answers, which may hold a secret. Hashes and the
+    names of files stay as they are."""
+    return {
+        name: one.model_copy(
+            update={"metrics": redact_all(one.metrics), "inputs": redact_all(shown_places(one.inputs))}
+        )
+        for name, one in records.items()
+    }
 
 
 class PublishedFile(Frozen):

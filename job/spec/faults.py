@@ -9,8 +9,10 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from job.escape import one_line
 from job.nearest import guess, nearest
 from job.redaction import MASK, SECRET_SHAPES, redact
+from job.spec.places import shown_place
 from job.spec.schema import Keys, accepted, every_field, fields_below, last_part, nodes_at, words_of
 
 SHOWN = 60  # characters of a value
@@ -221,9 +223,9 @@ def _shown(value: Any, environ: Mapping[str, str] | None = None) -> str:
     if isinstance(value, int) and value.bit_length() > 200:
         return "a number of more than 60 digits"
     if isinstance(value, str):
-        value = _RANDOM_TEXT.sub(_masked, redact(value, environ))
+        value = _RANDOM_TEXT.sub(_masked, redact(shown_place(value), environ))
     text = json.dumps(value, ensure_ascii=False, default=str)
-    text = "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text[: SHOWN * 2])
+    text = one_line(text[: SHOWN * 2])
     return text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
 
 

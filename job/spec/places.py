@@ -1,6 +1,7 @@
 """What a place in a spec is: a repository on the Hub, an S3 address, a file on the web, or a file or folder here."""
 
-from typing import Literal
+from typing import Any, Literal
+from urllib.parse import urlsplit
 
 Where = Literal["hub", "s3", "https", "path"]
 STORES: tuple[Where, ...] = ("s3",)
@@ -45,4 +46,25 @@ def is_downloaded(model: str) -> bool:
 
 def public_name(place: str) -> str:
     """A Hub id unchanged; of a folder or an address only the last part, so that no path of a machine is published."""
-    return place if model_place(place) == "hub" else place.rstrip("/").split("/")[-1]
+    return place if model_place(place) == "hub" else shown_place(place).rstrip("/").split("/")[-1]
+
+
+def shown_place(place: str) -> str:
+    """A place as it is shown and kept: of an address on the web without user, password, query and fragment, since any
+    of them may be a key."""
+    if not place.lower().startswith(("https://", "http://")):
+        return place
+    try:
+        parts = urlsplit(place)
+    except ValueError:
+        return f"{place.split('://')[0]}://[not an address]"
+    return f"{parts.scheme}://{parts.netloc.rsplit('@', 1)[-1]}{parts.path}"
+
+
+def shown_places(value: Any) -> Any:
+    """The same for every string in nested dicts and lists."""
+    if isinstance(value, dict):
+        return {key: shown_places(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [shown_places(item) for item in value]
+    return shown_place(value) if isinstance(value, str) else value

@@ -1,11 +1,12 @@
 """The whole spec."""
 
-from typing import Self
+from typing import Any, Self
 
 from pydantic import model_validator
 from pydantic_core import PydanticCustomError
 
 from job.spec.parts import Parts
+from job.spec.places import shown_places
 from job.spec.rules import cross_faults
 
 
@@ -19,3 +20,8 @@ class JobSpec(Parts):
             text = "; ".join(f"{fault.paths[0]}: {fault.message}" for fault in faults)
             raise PydanticCustomError("parts_do_not_fit", "{text}", {"text": text, "faults": faults})
         return self
+
+    def shown(self) -> dict[str, Any]:
+        """The spec as it is shown and kept, in JSON: without what an address may hold beside host and path."""
+        found: dict[str, Any] = shown_places(self.model_dump(mode="json"))
+        return found

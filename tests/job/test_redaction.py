@@ -42,6 +42,12 @@ SHAPES = st.one_of(
     shape("s3://key:%@bucket/x", ALNUM + "@:", 8, 30),
     shape("https://b.s3.amazonaws.com/k?X-Amz-Signature=%&x=1", string.hexdigits, 16, 64),
     shape("https://h/x?a=1&token=%", ALNUM + "-._~%", 8, 40),
+    shape("https://h/x?private_token=%", ALNUM + "-._~%", 8, 40),
+    shape("Authorization: Bearer 1%", ALNUM + "-._~+/", 8, 40),
+    shape("authorization: bearer %", ALNUM, 20, 40),
+    shape("Authorization: Basic %", ALNUM + "+/", 8, 40),
+    shape("AccountName=me;AccountKey=%;EndpointSuffix=core.windows.net", ALNUM + "+/", 40, 88),
+    shape("Server=db;User=me;Password=%", ALNUM + "!$%&*-_.", 8, 30),
 )
 PROSE = st.text(st.characters(codec="utf-8", exclude_characters="@"), max_size=60)
 
@@ -71,6 +77,12 @@ NAMES = [
     "MY_API_KEY",
     "APIKEY",
     "SLACK_WEBHOOK",
+    "DB_PASS",
+    "MYSQL_PWD",
+    "BLOB_SAS",
+    "AZURE_STORAGE_CONNECTION_STRING",
+    "SLACK_HOOK",
+    "KAGGLE_KEY",
 ]
 VALUES = st.text(st.characters(codec="utf-8"), min_size=8, max_size=60).filter(lambda text: len(text.strip()) >= 8)
 
@@ -96,7 +108,7 @@ def test_plain_words_stay_as_they_are(text: str) -> None:
     [
         "meta-llama/Llama-2-7b-chat-hf", "my-risk-assessment-for-everyone-here", "s3://bucket/models/quotes",
         "https://example.com:8080/a?b=c", "hf_hub_download", "task-force-two-thousand-and-nine",
-        "write to me@example.com",
+        "write to me@example.com", "a bearer instrument", "data=https://h/x?code=en",
         "da39a3ee5e6b4b0d3255bfef95601890afd80709",
     ],
 )  # fmt: skip
@@ -115,6 +127,10 @@ def test_only_variables_whose_names_say_so_are_secret() -> None:
         "FINETUNE__PUBLISH__HUB__TOKEN": "longer-secret-1234",
         "SHORT_SECRET": "1234567",
         "HOME": "/home/someone",
+        "PWD": "/home/someone",
+        "OLDPWD": "/home/someone",
+        "SSH_ASKPASS": "/usr/bin/ask",
+        "REDIS_AUTH_PORT": "tcp://10.0.0.1:6379",
     }
     assert secret_values(environ) == ["longer-secret-1234", "secret-1234"]
 

@@ -144,3 +144,39 @@ def test_the_card_says_what_the_template_is_and_whether_the_rows_were_trained_in
     assert "trained on plain text, not on conversations" in card(as_text, None)
     assert "The model has no chat template" in card(base, None)
     assert "The chat template is in the GGUF" not in card(base, None)
+
+
+def test_a_chat_template_writes_no_heading_link_or_html_into_the_card() -> None:
+    given = facts()
+    tokens = given.records["tokens"]
+    form = tokens.metrics["format"] | {"user": "\r\r# Taken\r[click](https://evil.example)\r<b>", "system": None}
+    records = {**given.records, "tokens": tokens.model_copy(update={"metrics": tokens.metrics | {"format": form}})}
+    lines = card(replace(given, records=records), None).splitlines()
+    assert [line for line in lines if "Taken" in line or "evil" in line] == [
+        r"    \r\r# Taken\r[click](https://evil.example)\r<b>{prompt}<|im_end|>"
+    ]
+
+
+def test_a_folders_name_writes_no_link_into_the_card() -> None:
+    text = text_of(model={"id": "./models/[click](https:evil.example)"}, dataset={"id": "./<img src=x>.jsonl"})
+    body = text.split("---\n", 2)[2]
+    assert "[click]" not in body and "<img" not in body
+
+
+def test_no_secret_of_the_rows_or_of_an_address_is_published(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "canary & <token> of the job")
+    address = "https://me:canary-pass@example.com/rows.jsonl?key=canary-key&code=canary-code#canary-part"
+    given = facts(spec(dataset={"id": address}))
+    found = {name: one.model_copy(update={"metrics": _with_canary(one.metrics)}) for name, one in given.records.items()}
+    for name, content in documents(replace(given, records=found)).items():
+        assert b"canary" not in content, name
+    assert "rows.jsonl" in page(given)
+
+
+def _with_canary(value: Any) -> Any:
+    """Every text with the token in it."""
+    if isinstance(value, dict):
+        return {key: _with_canary(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_with_canary(item) for item in value]
+    return f"{value} canary & <token> of the job" if isinstance(value, str) else value
