@@ -10,6 +10,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 export DO_NOT_TRACK := 1
 BIN := .venv/bin
 WORKERS ?= $(shell nproc)
+NEXT = $(if $(filter $@,$(MAKECMDGOALS)),@echo "next: source .venv/bin/activate && python -m job check my.yaml$(1)",@:)
 GENERATORS := scripts/spec_defaults.py scripts/spec_reference.py scripts/chart.py scripts/quant_table.py
 
 .PHONY: help setup system browser llama versitygw helm actionlint kubernetes smollm2 image e2e demo demo-plan test \
@@ -23,9 +24,11 @@ system: ## the system packages that building needs (Debian; named where it may n
 
 setup: system ## the Python environment, from hash-locked requirements
 	@scripts/environment.sh
+	$(call NEXT)
 
 llama: setup ## the bundled llama.cpp, built from its pinned source
 	@PYTHON=$(BIN)/python scripts/build-llama.sh .venv/llama.cpp >/dev/null
+	$(call NEXT, && python -m job run my.yaml)
 
 versitygw: setup ## the S3 server that the demo and the tests publish to
 	@PYTHON=$(BIN)/python scripts/build-go.sh versitygw .venv/bin/versitygw >/dev/null

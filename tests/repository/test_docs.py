@@ -1,127 +1,231 @@
-"""The commands in the documentation are run, as far as can be: with `--dry-run`, as `helm template`, or parsed."""
+"""Every command of the pages works as written, in the environment that the text has made by then.
 
+What needs no cluster, cloud or training is run. The rest is parsed as its program parses it. A command of which no
+check knows fails.
+"""
+
+import json
 import os
-import re
-import shlex
+import shutil
 import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
+import click
 import pytest
 import typer.main
+import yaml
 
+from job.spec.load import load
 from tests.cluster.control_plane import programs
-from tests.k8s.chart.charts import ROOT, helm
+from tests.job.predict.sizes import SIZES
+from tests.k8s.chart.charts import HELM, ROOT
+from tests.placeholders import filled
+from tests.push.git_repository import Repository
+from tests.repository.commands import ASSIGNED, PAGES, Command, in_blocks, in_text, specs
 
-pytestmark = pytest.mark.slow
-PAGES = [
-    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "bench/README.md", "helm/finetune-run/README.md")),
-    *sorted((ROOT / "docs").glob("*.md")),
-]
-ELSEWHERE = ("gcloud", "eksctl", "az", "docker", "kind")
-"""Programs of clouds and engines, which are not here."""
-INSTALLS = [("pip", "install", "."), ("pip", "install", ".[job]"), ("source", ".venv/bin/activate")]
-"""tests/repository/test_install.py installs the first, and scripts/environment.sh makes what the last one is of."""
-ASSIGNED = re.compile(r"([A-Z][A-Z0-9_]*)=")
-
-
-def commands(page: Path) -> list[list[str]]:
-    """Each command of the page's shell blocks, up to a pipe or a redirection."""
-    found = []
-    for block in re.findall(r"^```sh\n(.*?)^```", page.read_text(), flags=re.M | re.S):
-        for line in block.replace("\\\n", " ").splitlines():
-            words = shlex.split(line, comments=True)
-            ends = [number for number, word in enumerate(words) if word in ("|", ">")]
-            if words:
-                found.append(words[: ends[0]] if ends else words)
-    return found
+VENV = ROOT / ".venv" / "bin"
+ELSEWHERE = {
+    "gcloud": "a cloud's program",
+    "eksctl": "a cloud's program",
+    "az": "a cloud's program",
+    "docker": "builds and runs images: tests/repository/test_image.py, `make e2e`",
+    "kind": "makes a cluster of docker's containers",
+}
+"""Programs that are not here, and why. Of their arguments, files of this repository must exist."""
+NEEDS_A_CLUSTER = ("list", "status", "logs", "cancel", "resume", "results", "gpus")
+"""Commands of the launcher that tests/k8s/cli and tests/k8s/results run against a control plane."""
+NEEDS_MORE = ("run", "--access")
+"""Of the job: it trains (tests/job/pipeline), or tries credentials (tests/job/pipeline/test_access.py)."""
 
 
-ALL = sorted({tuple(words) for page in PAGES for words in commands(page)})
+class Reader(NamedTuple):
+    """The folder of somebody who reads a page, with the files that it has told of, and their two environments."""
 
+    folder: Path
+    light: Path
+    repository: Repository
 
-def of(*programs: str) -> list[tuple[str, ...]]:
-    return [words for words in ALL if words[0] in programs]
-
-
-def launches(words: tuple[str, ...]) -> bool:
-    return words[0] == "finetune-run" and (words[1].startswith("-") or words[1] == "launch")
-
-
-def run(*command: str, folder: Path) -> None:
-    environment = os.environ | {"KUBECONFIG": str(folder / "none"), "HF_ENDPOINT": "http://127.0.0.1:9"}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=folder, env=environment, check=False)
-    assert done.returncode == 0, done.stderr
+    def run(self, *command: str | Path) -> str:
+        environment = os.environ | {"KUBECONFIG": str(self.folder / "none"), "HF_ENDPOINT": "http://127.0.0.1:9"}
+        environment.pop("VIRTUAL_ENV", None)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=120, cwd=self.folder, env=environment, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """As a reader would have it: a spec of their own, and the checkout's files."""
-    for name in ("examples", "helm"):
-        (tmp_path / name).symlink_to(ROOT / name)
-    for name in ("my.yaml", "quotes.yaml"):
-        (tmp_path / name).write_text((ROOT / "examples" / "recipe.yaml").read_text())
-    (tmp_path / "bundle.pem").write_text("")
-    return tmp_path
+def reader(tmp_path: Path, bin_folder: Path, request: pytest.FixtureRequest) -> Reader:
+    repository = Repository(tmp_path / "repository")
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for name in ("examples", "helm", "k8s", "scripts", "Makefile"):
+        (folder / name).symlink_to(ROOT / name)
+    page = request.node.callspec.params["command"].page
+    for name, text in (specs(ROOT / "README.md") | specs(page)).items():
+        (folder / name).write_text(text)
+    (folder / "model").mkdir()
+    (folder / "model" / "config.json").write_text(json.dumps(CONFIG))
+    (folder / "answers.csv").write_text("question,answer\nWhat is 3 plus 4?,7\n")
+    (folder / "bundle.pem").write_text("")
+    (repository.folder / "runs" / "quotes.yaml").write_text((folder / "my.yaml").read_text())
+    repository.commit()
+    return Reader(folder, bin_folder, repository)
 
 
-@pytest.mark.parametrize("words", [one for one in ALL if launches(one)], ids=" ".join)
-def test_what_launches_can_be_sent(words: tuple[str, ...], folder: Path) -> None:
-    options = words[1:] if words[1] != "launch" else words[2:]
-    platform = () if "--platform" in options else ("--platform", "gke")
-    how = () if "--emit" in options else ("--dry-run",)
-    given = [one for one in options if one not in ("…", "--dry-run")]
-    run(sys.executable, "-m", "k8s.launch", "launch", *given, *platform, *how, folder=folder)
+def parsed(app: click.Command, arguments: tuple[str, ...]) -> None:
+    """As the command line reads it, without running it."""
+    with app.make_context("it", list(arguments), resilient_parsing=False) as context:
+        if isinstance(app, click.Group):
+            name, *rest = arguments
+            found = app.get_command(context, name)
+            assert found, f"there is no command {name}"
+            parsed(found, tuple(rest))
 
 
-@pytest.mark.parametrize("words", [one for one in of("finetune-run") if not launches(one)], ids=" ".join)
-def test_the_other_commands_of_the_launcher_have_these_options(words: tuple[str, ...]) -> None:
-    from k8s.launch import app
+def app_of(program: str) -> click.Group:
+    """The command line's own parser."""
+    from job.__main__ import app as job
+    from k8s.launch import app as launcher
+    from push.__main__ import app as push
 
-    group = typer.main.get_group(app)
-    command = group.commands[words[1]]
-    command.make_context(words[1], list(words[2:]))
+    return typer.main.get_group({"job": job, "finetune-run": launcher, "push": push}[program])
 
 
-@pytest.mark.parametrize("words", of("helm"), ids=" ".join)
-def test_what_installs_the_chart_renders(words: tuple[str, ...], folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(folder)
+def check_job(reader: Reader, words: tuple[str, ...]) -> None:
+    if any(word in NEEDS_MORE for word in words):
+        parsed(app_of("job"), words[3:])
+        assert load(reader.folder / words[4], {}).model.id
+    else:
+        assert reader.run(VENV / "python", *words[1:])
+
+
+def check_push(reader: Reader, words: tuple[str, ...]) -> None:
+    """In the environment of `pip install .`, in a repository where a spec was added."""
+    commits = {"BASE": reader.repository.start, "BEFORE": reader.repository.start}
+    commits |= dict.fromkeys(("HEAD", "AFTER"), reader.repository.head())
+    given = [commits.get(word, word) for word in words[1:]]
+    assert "quotes.yaml" in reader._replace(folder=reader.repository.folder).run(reader.light / "python", *given)
+
+
+def check_launcher(reader: Reader, words: tuple[str, ...]) -> None:
+    """In the environment of `pip install .`."""
+    if words[1] in NEEDS_A_CLUSTER:
+        parsed(app_of("finetune-run"), words[1:])
+        return
+    platform = () if "--platform" in words else ("--platform", "gke")
+    dry = () if "plan" in words or "--emit" in words or "--dry-run" in words else ("--dry-run",)
+    said = reader.run(reader.light / "finetune-run", *words[1:], *platform, *dry)
+    assert "plan" in words or "kind: Job" in said or "spec:" in said
+
+
+def check_helm(reader: Reader, words: tuple[str, ...]) -> None:
     if words[1] == "install":
-        assert "kind: Job" in helm("template", *words[2:])
+        assert "kind: Job" in reader.run(HELM, "template", *words[2:])
     else:
-        assert words[1] in helm("help")
+        assert reader.run(HELM, words[1], "--help")
 
 
-@pytest.mark.parametrize("words", [one for one in of("python") if one[2] == "push"], ids=" ".join)
-def test_training_on_push_takes_these_arguments(words: tuple[str, ...]) -> None:
-    from push.__main__ import app
+def filled_examples(reader: Reader) -> None:
+    """As the pages say, the reader has replaced the placeholders."""
+    (reader.folder / "examples").unlink()
+    shutil.copytree(ROOT / "examples", reader.folder / "examples")
+    for path in (reader.folder / "examples").rglob("*.yaml"):
+        path.write_text(filled(path.read_text()))
 
-    typer.main.get_group(app).commands[words[3]].make_context(words[3], list(words[4:]))
 
-
-@pytest.mark.parametrize("words", [one for one in of("python") if one[2] != "push"], ids=" ".join)
-def test_the_job_takes_these_arguments(words: tuple[str, ...], folder: Path) -> None:
-    assert words[:3] == ("python", "-m", "job")
-    if words[3] == "plan" or words[3:] == ("check", "examples/recipe.yaml"):
-        run(sys.executable, *words[1:], folder=folder)
+def check_kubectl(reader: Reader, words: tuple[str, ...]) -> None:
+    if words[1] == "create":
+        reader.run(programs() / "kubectl", *words[1:], "--dry-run=client")
     else:
-        from job.__main__ import app
-
-        typer.main.get_group(app).commands[words[3]].make_context(words[3], list(words[4:]))
-
-
-@pytest.mark.parametrize("words", [one for one in of("kubectl") if one[1] == "create"], ids=" ".join)
-def test_what_kubectl_creates_is_complete(words: tuple[str, ...], folder: Path) -> None:
-    run(str(programs() / "kubectl"), *words[1:], "--dry-run=client", folder=folder)
+        assert words[1:3] == ("apply", "-f")
+        assert [one["kind"] for one in yaml.safe_load_all((reader.folder / words[3]).read_text()) if one]
 
 
-def test_every_other_command_is_a_target_of_make_or_needs_what_is_not_here() -> None:
-    makefile = (ROOT / "Makefile").read_text()
-    targets = re.findall(r"^([a-z0-9-]+):", makefile, flags=re.M)
-    scripts = makefile + "".join(path.read_text() for path in (ROOT / "scripts").iterdir() if path.is_file())
-    for words in ALL:
-        variables = [found[1] for word in words if (found := ASSIGNED.match(word))]
-        rest = [word for word in words if not ASSIGNED.match(word)]
-        if words not in INSTALLS and rest[0] not in ("finetune-run", "helm", "python", "kubectl", *ELSEWHERE):
-            assert rest[0] == "make" and rest[-1] in targets, words
-            assert all(re.search(rf"\b{name}\b", scripts) for name in variables), words
+def check_make(_: Reader, words: tuple[str, ...]) -> None:
+    subprocess.run(["make", "-n", *words[1:]], cwd=ROOT, check=True, capture_output=True, timeout=60)
+
+
+def check_pip(reader: Reader, words: tuple[str, ...]) -> None:
+    """The fixture has installed `.`; the extra is what requirements/job.in names."""
+    assert words[2] in (".", ".[job]") and (reader.light / "finetune-run").is_file()
+
+
+def check_source(_: Reader, words: tuple[str, ...]) -> None:
+    assert (ROOT / words[1]).is_file()
+
+
+def check_llama(reader: Reader, words: tuple[str, ...]) -> None:
+    options = reader.run(ROOT / words[0], "--help")
+    assert all(f"{word}," in options or f" {word} " in options for word in words if word.startswith("-"))
+
+
+def check_link(_: Reader, words: tuple[str, ...]) -> None:
+    script = words[2].removeprefix("$(").removesuffix(")").split()
+    assert (ROOT / script[0]).is_file() and (ROOT / script[1]).is_file()
+
+
+def check_assignment(_: Reader, words: tuple[str, ...]) -> None:
+    assert all(ASSIGNED.match(word) for word in words[1:])
+
+
+CHECKS: dict[tuple[str, ...], Callable[[Reader, tuple[str, ...]], None]] = {
+    ("python", "-m", "job"): check_job,
+    ("python", "-m", "push"): check_push,
+    ("finetune-run",): check_launcher,
+    ("helm",): check_helm,
+    ("kubectl",): check_kubectl,
+    ("make",): check_make,
+    ("pip", "install"): check_pip,
+    ("source",): check_source,
+    (".venv/llama.cpp/bin/llama-completion",): check_llama,
+    ("ln", "-s"): check_link,
+    ("export",): check_assignment,
+}
+CONFIG = SIZES["7B"][0]
+COMMANDS = sorted({command for page in PAGES for command in in_blocks(page)})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", COMMANDS, ids=str)
+def test_a_command_of_the_pages_works(command: Command, reader: Reader) -> None:
+    if command.words[0] in ELSEWHERE:
+        named = [word for word in command.words if word.split("/")[0] in ("examples", "helm", "k8s", "scripts")]
+        assert [name for name in named if not (ROOT / name).exists()] == []
+        return
+    check = next((one for start, one in CHECKS.items() if command.words[: len(start)] == start), None)
+    assert check, f"nothing covers this command: add a check for {command.words[0]}"
+    filled_examples(reader)
+    check(reader, command.words)
+
+
+@pytest.mark.parametrize("command", [one for one in COMMANDS if one.variables], ids=str)
+def test_a_variable_before_a_command_is_read_by_something(command: Command) -> None:
+    read = [ROOT / "Makefile", ROOT / "docs" / "environment.md", *(ROOT / "scripts").glob("*.sh")]
+    text = "".join(path.read_text() for path in read)
+    assert [name for name in command.variables if name not in text] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_command_in_running_text_has_these_options(page: Path) -> None:
+    targets = (ROOT / "Makefile").read_text()
+    for words in in_text(page):
+        if words[0] == "make":
+            assert all("=" in word or f"\n{word}:" in targets for word in words[1:2]), words
+            continue
+        program, rest = ("finetune-run", words[1:]) if words[0] == "finetune-run" else (words[2], words[3:])
+        group = app_of(program)
+        command = group.commands["launch"] if rest[0].startswith("-") else group.commands.get(rest[0])
+        assert command, f"{' '.join(words)}: there is no such command"
+        known = {name for one in command.params for name in (*one.opts, *one.secondary_opts)}
+        assert [word for word in rest if word.startswith("--") and word.split("=")[0] not in known] == [], words
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if specs(page)], ids=lambda page: page.name)
+def test_a_spec_of_the_pages_is_valid(page: Path, tmp_path: Path) -> None:
+    for name, text in specs(page).items():
+        (tmp_path / name).write_text(text)
+        assert load(tmp_path / name, {}).model.id

@@ -1,9 +1,7 @@
 """`pip install .` gives the launcher without torch: the checkout is installed into an environment of its own."""
 
-import re
 import shutil
 import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
@@ -12,27 +10,7 @@ import pytest
 from job.errors import Bug, EnvironmentUnfit, named
 from tests import ROOT
 
-SOURCES = ("job", "k8s", "push", "requirements", "pyproject.toml", "README.md", "LICENSE")
 LAUNCH = "--gpu t4 --platform gke --model a/b --dataset c/d --dry-run"
-
-
-@pytest.fixture(scope="module")
-def bin_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The bin/ of an environment into which pip installed the checkout, with the versions of the lock file."""
-    folder = tmp_path_factory.mktemp("installed")
-    checkout = folder / "checkout"
-    checkout.mkdir()
-    for name in SOURCES:
-        if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, checkout / name, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(ROOT / name, checkout)
-    locked = re.findall(r"^[a-z0-9.-]+==[^ ]+", (ROOT / "requirements" / "launcher.txt").read_text(), flags=re.M)
-    (folder / "constraints.txt").write_text("\n".join(locked))
-    subprocess.run([sys.executable, "-m", "venv", str(folder / "venv")], check=True, timeout=120)
-    pip = [str(folder / "venv" / "bin" / "pip"), "install", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, "-c", str(folder / "constraints.txt"), str(checkout)], check=True, timeout=500)
-    return folder / "venv" / "bin"
 
 
 def run(bin_folder: Path, command: str, cwd: Path) -> subprocess.CompletedProcess[str]:

@@ -1,6 +1,7 @@
 """The pages that list things list all of them: pages, environment variables, messages, exit codes."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,27 @@ from tests import ROOT
 DOCS = ROOT / "docs"
 ENVIRONMENT = (DOCS / "environment.md").read_text()
 READ_FROM = ("job", "k8s", "push", "scripts", "helm", "Makefile", "Dockerfile", "action.yml", "entrypoint.sh")
+
+
+TERMS = {
+    "qlora": "QLoRA",
+    "nf4": "NF4",
+    "adapter": "[Aa]dapters?",
+    "gguf": "GGUFs?",
+    "importance-matrix": "[Ii]mportance matri(?:x|ces)|imatrix",
+    "kl-divergence": "KL divergence|KLD",
+    "same-top": "[Ss]ame top",
+    "lease": "[Ll]eases?",
+    "mig": "MIG",
+}
+"""Words that a data scientist may not know, by their place in the glossary."""
+FOR_USERS = [
+    ROOT / "README.md",
+    *(DOCS / f"{name}.md" for name in (
+        "aks", "eks", "evaluation", "first-run", "gke", "image", "launcher", "on-premises", "prediction", "private",
+        "quantization", "spot", "store", "sweeps", "training-on-push", "troubleshooting",
+    )),
+]  # fmt: skip
 
 
 def files(*names: str) -> list[Path]:
@@ -63,3 +85,28 @@ def test_links_lead_somewhere(page: Path) -> None:
         if anchor:
             headings = re.findall(r"^#+ (.*)$", path.read_text(), flags=re.M)
             assert anchor in {re.sub(r"[^\w -]", "", one).strip().lower().replace(" ", "-") for one in headings}, anchor
+
+
+def prose(page: Path) -> str:
+    """The page's text without code, headings, generated tables, and links to elsewhere than the glossary."""
+    text = re.sub(r"^```.*?^```|<!-- begin.*?<!-- end.*?-->|`[^`\n]*`|^#.*?$", "", page.read_text(), flags=re.M | re.S)
+    return re.sub(r"!?\[[^]]*\]\((?!(?:docs/)?glossary\.md#)[^)]*\)", "", text)
+
+
+@pytest.mark.parametrize("page", FOR_USERS, ids=lambda page: page.name)
+def test_an_unusual_word_leads_to_the_glossary_where_it_first_appears(page: Path) -> None:
+    text = " ".join(prose(page).split())
+    for anchor, word in TERMS.items():
+        first = re.search(rf"(\[)?\b(?:{word})\b(?:\]\((\S+?)\))?", re.sub(r"\(\S+#[a-z-]+\)", _only(anchor), text))
+        assert first is None or (first[2] or "").endswith(f"glossary.md#{anchor}"), first[0]
+
+
+def _only(anchor: str) -> Callable[[re.Match[str]], str]:
+    """Links to other words of the glossary are as plain text."""
+    return lambda link: link[0] if link[0].endswith(f"#{anchor})") else ""
+
+
+def test_every_unusual_word_has_an_entry_of_at_least_a_sentence() -> None:
+    entries = re.findall(r"^### (.*)\n\n(.*(?:\n.+)*)", (DOCS / "glossary.md").read_text(), flags=re.M)
+    texts = {name.lower().replace(" ", "-"): text for name, text in entries}
+    assert [anchor for anchor in TERMS if not re.search(r"\w{3,}.*\.", texts.get(anchor, ""))] == []
