@@ -166,6 +166,7 @@ def test_the_example_values_are_admitted(release: Release, cluster: Cluster, pat
     assert f"-f examples/helm/{path.name}" in path.read_text()
     template = cluster.batch.read_namespaced_job(name, release.namespace).spec.template
     template = cluster.api.sanitize_for_serialization(template)
-    template["spec"].pop("serviceAccountName", None), template["spec"].pop("runtimeClassName", None)
+    for elsewhere in ("serviceAccountName", "serviceAccount", "runtimeClassName"):
+        template["spec"].pop(elsewhere, None)
     labels = {"metadata": {"name": "tried", "labels": template["metadata"]["labels"]}}
     cluster.core.create_namespaced_pod(release.namespace, labels | {"spec": template["spec"]}, dry_run="All")
