@@ -10,6 +10,7 @@ import typer
 from job import logs
 from job.command_line import App, show_version
 from job.errors import Bug, JobError, named
+from job.escape import harmless
 from job.redaction import redact
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def check(
     else:
         from job.fetch.template import described_here as tell
     for line in tell(read):
-        typer.echo(line)
+        typer.echo(harmless(line))
 
 
 @app.command()
@@ -137,7 +138,7 @@ def stage(name: str, folder: Path, events: int) -> None:
 
 def _say_last_words(error: JobError) -> None:
     """Writes the error to stderr, and to the termination message that `kubectl describe` and the launcher show."""
-    text = redact(str(error))
+    text = harmless(redact(str(error)))
     lines = text.replace("\n", "\n  ")  # indented: no line of a message that quotes foreign text looks like an event
     sys.stderr.write(f"error: {lines}\n")
     path = Path(os.environ.get("FINETUNE_TERMINATION_LOG") or "/dev/termination-log")

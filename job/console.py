@@ -4,10 +4,11 @@ import sys
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
+from job.escape import harmless, one_line
 from job.logs import Record
 
 _QUIET = {"command", "checkpoint.stored"}
@@ -20,10 +21,10 @@ class ConsoleSink:
     def __init__(self) -> None:
         self.console = Console(stderr=True, highlight=False)
         self._bars = Progress(
-            TextColumn("  {task.description}"),
+            TextColumn("  {task.description}", markup=False),
             BarColumn(bar_width=30),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[unit]}"),
+            TextColumn("{task.fields[unit]}", markup=False),
             TimeRemainingColumn(compact=True),
             console=self.console,
             transient=True,
@@ -34,15 +35,16 @@ class ConsoleSink:
     def __call__(self, record: Record) -> None:
         event, level = str(record.get("event")), record.get("level")
         if event == "progress" and record.get("total"):
-            self._advance(record["what"], record["done"], record["total"], record.get("unit", ""))
+            self._advance(one_line(str(record["what"])), record["done"], record["total"], record.get("unit", ""))
         elif event == "train.log":
             self._advance("training", record["step"], record["total"], "steps")
             self._line(record, "cyan")
         elif event == "stage.start":
-            self.console.print(f"[bold]{record.get('stage')}[/]")
+            self.console.print(words(record.get("stage"), "bold"))
         elif event == "stage.end":
             self._forget()
-            self.console.print(f"[green]{record.get('stage')} done[/] [dim]{record.get('seconds')} s[/]")
+            done = words(f"{record.get('stage')} done", "green")
+            self.console.print(done, words(f"{record.get('seconds')} s", "dim"))
         elif level == "debug" or event in _QUIET or event == "progress":
             return
         else:
@@ -63,11 +65,16 @@ class ConsoleSink:
 
     def _line(self, record: Record, style: str) -> None:
         fields = " ".join(f"{k}={_short(v)}" for k, v in record.items() if k not in _HIDDEN_FIELDS)
-        self.console.print(f"  [{style}]{escape(str(record['event']))}[/] [dim]{escape(fields)}[/]")
+        self.console.print(" ", words(record["event"], style), words(fields, "dim"))
 
     def close(self) -> None:
         self._forget()
         self._bars.stop()
+
+
+def words(text: object, style: str = "") -> Text:
+    """Text by anybody for a console of rich: no markup, and nothing that drives a terminal."""
+    return Text(harmless(str(text)), style)
 
 
 def _short(value: Any) -> str:
@@ -84,9 +91,9 @@ def wanted() -> bool:
 
 def result_table(rows: list[tuple[str, ...]], columns: tuple[str, ...], title: str) -> Table:
     """A table for the end of a run."""
-    table = Table(title=title, title_justify="left", title_style="bold")
+    table = Table(title=words(title), title_justify="left", title_style="bold")
     for number, column in enumerate(columns):
         table.add_column(column, justify="left" if number == 0 else "right", no_wrap=True)
     for row in rows:
-        table.add_row(*(escape(cell) for cell in row))
+        table.add_row(*(words(cell) for cell in row))
     return table

@@ -4,6 +4,7 @@ A model's answer, a chat template, a file's name and a library's message may con
 and words that a page takes for its own headings, links and HTML.
 """
 
+import json
 import re
 
 _CONTROL = re.compile(
@@ -16,6 +17,11 @@ _LINKS = re.compile(r"\b(https?|ftp|mailto|xmpp|www)([:.])", re.I)  # GitHub and
 def harmless(text: str) -> str:
     """The text with control characters and invisible ones as escapes (`\\x1b`); line feeds and tabs stay."""
     return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text.replace("\r\n", "\n"))
+
+
+def harmless_json(text: str) -> str:
+    """JSON with these characters escaped as JSON does, so that a terminal can show the line."""
+    return _CONTROL.sub(lambda found: json.dumps(found[0])[1:-1], text)
 
 
 def one_line(text: str) -> str:

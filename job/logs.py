@@ -6,6 +6,7 @@ sinks (the run store, the console) and writes it to stdout. Children write plain
 (`job.run.supervise`).
 """
 
+import json
 import logging
 import sys
 import time
@@ -15,6 +16,7 @@ from typing import Any, TextIO
 
 import structlog
 
+from job.escape import harmless_json
 from job.redaction import redact_all
 
 Record = MutableMapping[str, Any]
@@ -43,11 +45,15 @@ def configure(*sinks: Callable[[Record], None], to_stdout: bool = True, stream: 
             structlog.processors.format_exc_info,
             redacted,
             hand_to_sinks,
-            structlog.processors.JSONRenderer(ensure_ascii=False, default=str),
+            structlog.processors.JSONRenderer(_line, default=str),
         ],
         logger_factory=structlog.PrintLoggerFactory(stream or sys.stdout),
         cache_logger_on_first_use=False,
     )
+
+
+def _line(record: Record, **options: Any) -> str:
+    return harmless_json(json.dumps(record, ensure_ascii=False, **options))
 
 
 _utc_now = structlog.processors.TimeStamper(fmt="iso", utc=True, key="time")

@@ -6,6 +6,7 @@ from io import StringIO
 from ruamel.yaml import YAML
 
 from job.errors import NotFound, UsageInvalid
+from job.escape import harmless
 from job.fetch.identity import run_id
 from job.predict.gpus import TWO_SIZES, gpus_named
 from job.predict.needs import needs
@@ -29,7 +30,7 @@ def describe(spec: JobSpec, gpu: str | None = None, price: float | None = None) 
     lines = [*_run(spec), "", *needs(spec, cards[0] if cards else None, price)]
     if len(cards) > 1:
         lines += ["", f"{TWO_SIZES}; this is the plan for {cards[0].name}"]
-    return "\n".join([text.getvalue().rstrip(), "", *(f"# {line}".rstrip() for line in lines)])
+    return "\n".join([text.getvalue().rstrip(), "", *(f"# {harmless(line)}".rstrip() for line in lines)])
 
 
 def _run(spec: JobSpec) -> Iterator[str]:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from job.escape import harmless, harmless_json, one_line
+
 if TYPE_CHECKING:
     from k8s.cluster.runs import Run
 
@@ -23,17 +25,17 @@ class Output(StrEnum):
 def say(text: str, *, style: str | None = None) -> None:
     """Prints a message to stderr; stdout is for results."""
     colours = {"warn": typer.colors.YELLOW, "good": typer.colors.GREEN, "bad": typer.colors.RED, "dim": None}
-    typer.secho(text, err=True, fg=colours.get(style or ""), dim=style == "dim")
+    typer.secho(harmless(text), err=True, fg=colours.get(style or ""), dim=style == "dim")
 
 
 def result(value: Any, output: Output, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Prints `value` for programs, or the rows for people."""
     if output is Output.json:
-        typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+        typer.echo(harmless_json(json.dumps(value, indent=2, ensure_ascii=False)))
     elif output is Output.yaml:
         from k8s.yaml_text import text_of
 
-        typer.echo(text_of([value]), nl=False)
+        typer.echo(text_of([value]), nl=False)  # YAML escapes such characters itself
     else:
         table(headings, rows)
 
@@ -47,7 +49,7 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for heading in headings:
         drawn.add_column(heading, overflow="fold")
     for row in rows:
-        drawn.add_row(*row)
+        drawn.add_row(*map(one_line, row))
     console = (
         Console(highlight=False, markup=False)
         if sys.stdout.isatty()

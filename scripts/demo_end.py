@@ -4,12 +4,13 @@ import signal
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
+from rich.markup import escape as literal
 from rich.panel import Panel
 from rich.table import Table
 
 from job import console
 from job.errors import JobError
+from job.escape import harmless
 from job.report import documents, table
 from job.run.records import Manifest
 
@@ -37,9 +38,14 @@ EMBEDDED = (64, 65, 66, 80, 81)
 screen = Console(highlight=False)
 
 
+def words(text: str) -> str:
+    """Text by anybody, for rich's markup."""
+    return literal(harmless(text))
+
+
 def say_error(error: JobError) -> None:
     """As the job says it."""
-    Console(stderr=True, highlight=False).print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)
+    Console(stderr=True, highlight=False).print(f"[red]error:[/] {words(str(error))}", soft_wrap=True)
 
 
 def say_next(code: int, events: str | None, again: str) -> None:
@@ -54,11 +60,11 @@ def say_next(code: int, events: str | None, again: str) -> None:
         advice = f"It was killed by {signal.Signals(code - 128).name}."
         if code == 128 + signal.SIGKILL:
             advice += f" {NEXT[79]}"
-    run = f"run `{escape(again)}` again: finished work is kept, and it continues from there."
+    run = f"run `{words(again)}` again: finished work is kept, and it continues from there."
     lines = [f"[red]the run ended with exit code {code}[/]"]
-    lines.append(f"next: {escape(advice)}\n      Then {run}" if advice else f"next: {run}")
+    lines.append(f"next: {words(advice)}\n      Then {run}" if advice else f"next: {run}")
     if events:
-        lines.append(f"log: {escape(events)}/ (one JSON object a line)")
+        lines.append(f"log: {words(events)}/ (one JSON object a line)")
     lines.append("what each exit code means: docs/exit-codes.md")
     Console(stderr=True, highlight=False).print("\n".join(lines), soft_wrap=True)
 
@@ -67,10 +73,8 @@ def show(manifest: Manifest, store: str, buckets: Path, seconds: float) -> None:
     """The table, the samples before and after, and where the files are. `buckets`: the local S3 server's folder."""
     train = manifest.stages["train"].metrics if "train" in manifest.stages else {}
     for sample in train.get("samples", []):
-        text = f"[bold]{escape(sample['prompt'].strip())}[/]\n"
-        text += (
-            f"[dim]before[/]  {escape(sample['before'].strip())}\n[green]after[/]   {escape(sample['after'].strip())}"
-        )
+        text = f"[bold]{words(sample['prompt'].strip())}[/]\n"
+        text += f"[dim]before[/]  {words(sample['before'].strip())}\n[green]after[/]   {words(sample['after'].strip())}"
         screen.print(Panel(text, title="a held-out row", title_align="left", border_style="dim"))
     files = {one.type: one.name for one in manifest.files if f"quantize/{one.type}" in manifest.stages}
     lines = table.lines([(name, kind) for kind, name in files.items()], manifest.stages)
@@ -83,13 +87,16 @@ def show(manifest: Manifest, store: str, buckets: Path, seconds: float) -> None:
             f"held-out loss [bold]{train['loss_before']:.3f}[/] before, [bold]{train['loss_after']:.3f}[/] after "
             f"{train['steps']} steps"
         )
-    screen.print(
-        f"run {manifest.run} in {seconds:.0f} s; manifest: {store}/runs/{manifest.run}/manifest.json", soft_wrap=True
-    )
+    kept = f"{store}/runs/{manifest.run}"
+    plain(f"run {manifest.run} in {seconds:.0f} s; manifest: {kept}/manifest.json")
     for place in manifest.places:
         local = buckets / place.removeprefix("s3://")
-        screen.print(f"files: {place}" + (f"  (on this disk: {local})" if local.is_dir() else ""), soft_wrap=True)
-    screen.print(f"report: {store}/runs/{manifest.run}/{documents.PAGE}", soft_wrap=True)
+        plain(f"files: {place}" + (f"  (on this disk: {local})" if local.is_dir() else ""))
+    plain(f"report: {kept}/{documents.PAGE}")
+
+
+def plain(text: str) -> None:
+    screen.print(console.words(text), soft_wrap=True)
 
 
 def print_whole(wide: Table) -> None:

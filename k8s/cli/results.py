@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from job.escape import one_line
 from k8s.cli.options import Context, Name, Namespace
 from k8s.output import say
 
@@ -84,7 +85,7 @@ def _bars() -> Iterator[Any]:
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         DownloadColumn(),
         TransferSpeedColumn(),
@@ -95,7 +96,7 @@ def _bars() -> Iterator[Any]:
 
         def on_progress(name: str, done: int, total: int) -> None:
             if name not in tasks:
-                tasks[name] = progress.add_task(name, total=total)
+                tasks[name] = progress.add_task(one_line(name), total=total)
             progress.update(tasks[name], completed=done)
 
         yield on_progress

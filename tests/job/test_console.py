@@ -1,0 +1,61 @@
+"""Whatever a file is called and whatever a model says, a terminal shows it as text."""
+
+import io
+import json
+from contextlib import redirect_stdout
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from job import console, logs
+from k8s import output
+
+NAMES = ["data[/b].jsonl", "[red]red[/red].jsonl", "[/].txt", "back\\", "a\x1b]0;taken\x07.jsonl", "\x9b2Jrows", "a\rb"]
+EVENTS: list[dict[str, Any]] = [
+    {"event": "progress", "what": "downloading %", "done": 1, "total": 9, "unit": "bytes"},
+    {"event": "progress", "what": "downloading %", "done": 9, "total": 9, "unit": "%"},
+    {"event": "stage.start", "stage": "%"},
+    {"event": "stage.end", "stage": "%", "seconds": "%"},
+    {"event": "%", "level": "warning", "file": "%"},
+    {"event": "line", "message": "%"},
+    {"event": "train.log", "step": 1, "total": 2, "loss": "%"},
+]
+DRIVES = "\x1b\x07\x9b\r"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_event_ends_or_drives_the_console(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = io.StringIO()
+    monkeypatch.setattr(
+        console, "Console", lambda **_: Console(file=out, width=200, color_system=None, force_terminal=False)
+    )
+    screen = console.ConsoleSink()
+    for event in EVENTS:
+        screen({key: text.replace("%", name) if isinstance(text, str) else text for key, text in event.items()})
+    screen.console.print(console.result_table([(name,)], ("file",), name))
+    screen.console.print(screen._bars)
+    screen.close()
+    text = out.getvalue()
+    assert not set(DRIVES) & set(text)
+    assert text.count(name.split("\x1b")[0].split("\x9b")[-1].split("\r")[0]) > 5
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_line_of_the_log_drives_a_terminal_and_each_says_the_same(name: str) -> None:
+    out = io.StringIO()
+    with redirect_stdout(out):
+        logs.configure()
+        logs.log.info("data.files", file=name)
+    assert not set(DRIVES) & set(out.getvalue())
+    assert json.loads(out.getvalue())["file"] == name
+
+
+@pytest.mark.parametrize("kind", list(output.Output))
+def test_what_the_launcher_prints_drives_no_terminal(kind: output.Output, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in NAMES:
+        output.say(name, style="bad")
+        output.result([{"why": name}], kind, ("WHY",), ((name,),))
+    printed = capsys.readouterr()
+    assert not set(DRIVES) & set(printed.out + printed.err)
+    assert "data[/b].jsonl" in printed.out and "data[/b].jsonl" in printed.err
