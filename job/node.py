@@ -38,6 +38,13 @@ def memory_bytes() -> int:
     return total
 
 
+def is_lost_with_pod(folder: Path) -> bool:
+    """Whether this is a pod and the folder is on the container's own file system. Volumes are file systems of their
+    own."""
+    there = next(one for one in (folder.absolute(), *folder.absolute().parents) if one.exists())
+    return "KUBERNETES_SERVICE_HOST" in os.environ and there.stat().st_dev == Path("/").stat().st_dev
+
+
 def gpu_here(found: driver.Driver | None = None) -> GpuHere | None:
     """The first GPU that CUDA can use, or None. `found`: the driver's answer, if it was queried already."""
     found = found or driver.ask()

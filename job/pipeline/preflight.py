@@ -12,7 +12,7 @@ from job.fetch import sources, template
 from job.fetch.identity import run_id
 from job.llama_cpp import bundle
 from job.logs import log
-from job.node import GpuHere, gpu_here, has_triton, memory_bytes
+from job.node import GpuHere, gpu_here, has_triton, is_lost_with_pod, memory_bytes
 from job.predict import disk
 from job.predict.anatomy import anatomy_of
 from job.predict.config import config_of
@@ -50,6 +50,15 @@ def check_access(publisher: Publisher, gpu: GpuHere | None) -> None:
             what="files are judged on the CPU, slowly: build the image with CUDA_ARCHITECTURES for this GPU",
         )
     publisher.check_write()
+
+
+def check_folders(spec: JobSpec) -> None:
+    """Warns of folders that are lost with the pod that this is. The launcher and the chart send no such run, but a pod
+    may be made by other means."""
+    for field, folder in (("publish.folder", spec.publish.folder), ("run.store", spec.run.store)):
+        if folder and "://" not in folder and is_lost_with_pod(Path(folder).expanduser()):
+            what = "it is lost with this pod: mount a volume there, or name an s3:// address"
+            log.warning("preflight.folder_is_lost", field=field, folder=folder, what=what)
 
 
 def check_trackers(spec: JobSpec) -> None:

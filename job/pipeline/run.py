@@ -69,6 +69,7 @@ def _run(spec: JobSpec, active: ActiveRun) -> Manifest:
     with span("preflight"):
         gpu = preflight.check_gpu(spec)
         preflight.check_trackers(spec)
+        preflight.check_folders(spec)
         publisher = Publisher(spec, active.id)
         preflight.check_access(publisher, gpu)
         pinned = sources.Sources.model_validate(active.pin(sources.resolve(spec).model_dump(mode="json")))

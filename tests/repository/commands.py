@@ -6,6 +6,9 @@ from itertools import dropwhile
 from pathlib import Path
 from typing import NamedTuple
 
+import click
+import typer.main
+
 from tests import ROOT
 from tests.placeholders import filled
 
@@ -58,3 +61,22 @@ def specs(page: Path) -> dict[str, str]:
     """YAML blocks that begin with the name of a file: its text by that name."""
     named = ((re.match(r"# (\S+\.yaml)\n", block), block) for block in blocks(page, "yaml"))
     return {match[1]: filled(block) for match, block in named if match}
+
+
+def parsed(app: click.Command, arguments: tuple[str, ...]) -> None:
+    """As the command line reads it, without running it."""
+    with app.make_context("it", list(arguments), resilient_parsing=False) as context:
+        if isinstance(app, click.Group):
+            name, *rest = arguments
+            found = app.get_command(context, name)
+            assert found, f"there is no command {name}"
+            parsed(found, tuple(rest))
+
+
+def app_of(program: str) -> click.Group:
+    """The command line's own parser."""
+    from job.__main__ import app as job
+    from k8s.launch import app as launcher
+    from push.__main__ import app as push
+
+    return typer.main.get_group({"job": job, "finetune-run": launcher, "push": push}[program])

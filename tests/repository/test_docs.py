@@ -8,13 +8,12 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-import click
 import pytest
-import typer.main
 import yaml
 
 from job.spec.load import load
@@ -23,7 +22,7 @@ from tests.job.predict.sizes import SIZES
 from tests.k8s.chart.charts import HELM, ROOT
 from tests.placeholders import filled
 from tests.push.git_repository import Repository
-from tests.repository.commands import ASSIGNED, PAGES, Command, in_blocks, in_text, specs
+from tests.repository.commands import ASSIGNED, PAGES, Command, app_of, in_blocks, in_text, parsed, specs
 
 VENV = ROOT / ".venv" / "bin"
 ELSEWHERE = {
@@ -74,25 +73,6 @@ def reader(tmp_path: Path, bin_folder: Path, request: pytest.FixtureRequest) -> 
     (repository.folder / "runs" / "quotes.yaml").write_text((folder / "my.yaml").read_text())
     repository.commit()
     return Reader(folder, bin_folder, repository)
-
-
-def parsed(app: click.Command, arguments: tuple[str, ...]) -> None:
-    """As the command line reads it, without running it."""
-    with app.make_context("it", list(arguments), resilient_parsing=False) as context:
-        if isinstance(app, click.Group):
-            name, *rest = arguments
-            found = app.get_command(context, name)
-            assert found, f"there is no command {name}"
-            parsed(found, tuple(rest))
-
-
-def app_of(program: str) -> click.Group:
-    """The command line's own parser."""
-    from job.__main__ import app as job
-    from k8s.launch import app as launcher
-    from push.__main__ import app as push
-
-    return typer.main.get_group({"job": job, "finetune-run": launcher, "push": push}[program])
 
 
 def check_job(reader: Reader, words: tuple[str, ...]) -> None:
@@ -154,8 +134,15 @@ def check_pip(reader: Reader, words: tuple[str, ...]) -> None:
     assert words[2] in (".", ".[job]") and (reader.light / "finetune-run").is_file()
 
 
-def check_source(_: Reader, words: tuple[str, ...]) -> None:
-    assert (ROOT / words[1]).is_file()
+def check_source(reader: Reader, words: tuple[str, ...]) -> None:
+    """make makes .venv, and README's lines .launcher."""
+    assert words[1] == ".launcher/bin/activate" or (ROOT / words[1]).is_file()
+    assert (reader.light / "activate").is_file()
+
+
+def check_venv(reader: Reader, words: tuple[str, ...]) -> None:
+    reader.run(sys.executable, *words[1:])
+    assert (reader.folder / words[3] / "bin" / "activate").is_file()
 
 
 def check_llama(reader: Reader, words: tuple[str, ...]) -> None:
@@ -177,6 +164,7 @@ CHECKS: dict[tuple[str, ...], Callable[[Reader, tuple[str, ...]], None]] = {
     ("python", "-m", "push"): check_push,
     ("finetune-run",): check_launcher,
     ("helm",): check_helm,
+    ("python3", "-m", "venv"): check_venv,
     ("kubectl",): check_kubectl,
     ("make",): check_make,
     ("pip", "install"): check_pip,
@@ -200,6 +188,21 @@ def test_a_command_of_the_pages_works(command: Command, reader: Reader) -> None:
     assert check, f"nothing covers this command: add a check for {command.words[0]}"
     filled_examples(reader)
     check(reader, command.words)
+
+
+INSTALLED_BY = {
+    "finetune-run": ("pip install .", "launcher.md"),
+    "push": ("pip install .", ".launcher"),
+    "job": ("make", "first-run.md"),
+}
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.parent != ROOT / "bench"], ids=lambda page: page.name)
+def test_a_page_says_what_installs_the_programs_that_it_uses(page: Path) -> None:
+    programs = {one.words[2] if one.words[0] == "python" else one.words[0] for one in in_blocks(page)}
+    text = " ".join(page.read_text().split())
+    for program in programs & set(INSTALLED_BY):
+        assert any(said in text for said in INSTALLED_BY[program]), program
 
 
 @pytest.mark.parametrize("command", [one for one in COMMANDS if one.variables], ids=str)

@@ -36,6 +36,21 @@ def test_the_memory_is_the_machines_cut_by_the_cgroup(tmp_path: Path, monkeypatc
     assert node.memory_bytes() == 1_000_000
 
 
+def test_a_folder_that_is_lost_with_its_pod_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`/` stands for the container's file system, `/proc` for a volume."""
+    base = {"model": {"id": "a/b"}, "dataset": {"id": "a/b"}}
+    lost, kept = ({"publish": {"folder": place}, "run": {"store": f"{place}/none"}} for place in ("/", "/proc"))
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    with capture_logs() as said:
+        preflight.check_folders(JobSpec.model_validate(base | lost))
+        monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+        preflight.check_folders(JobSpec.model_validate(base | kept))
+    assert said == []
+    with capture_logs() as said:
+        preflight.check_folders(JobSpec.model_validate(base | lost))
+    assert [one["field"] for one in said] == ["publish.folder", "run.store"]
+
+
 def test_a_llama_cpp_that_finds_no_gpu_beside_one_is_told() -> None:
     with capture_logs() as said:
         preflight.check_access(Publisher(SPEC, "run"), T4)
