@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from job.artifacts import written_whole
+from job.chat.rendering import Budget
 from job.chat.templates import own_template, text_of
 from job.errors import DataInvalid
 from job.logs import log
@@ -73,15 +74,18 @@ def _renderer(tokenizer: Path, template: str | None) -> Any:
 
     def render(messages: list[dict[str, str]]) -> str:
         try:
-            return compiled.render(messages=messages, add_generation_prompt=False)
+            with budget.rendering():
+                return compiled.render(messages=messages, add_generation_prompt=False)
         except (TemplateError, TypeError, ValueError) as error:
             raise DataInvalid(
                 f"the chat template refuses a row: {error}",
                 hint="Set chat.template, or set export.imatrix to none or a file.",
             ) from error
 
+    budget = Budget(is_own=template is not None)
     try:
-        compiled = environment.from_string(source)
+        with budget.rendering():
+            compiled = environment.from_string(source)
     except TemplateError as error:
         raise DataInvalid(
             f"the chat template is not a valid Jinja template: {error}", hint="Set chat.template."

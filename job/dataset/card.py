@@ -8,31 +8,40 @@ from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 from typing import Any
 
+from job.bounds import Exceeded, bounded
 from job.dataset.rows import listed
 from job.errors import NotFound
 from job.logs import log
 
 _MAX_DEPTH = 50
+CARD_S, CARD_MEMORY = 20, 256 << 20
 _FRONT = re.compile(r"\A\ufeff?---[ \t]*\r?\n(.*?)\r?\n---[ \t]*(?:\r?\n|\Z)", re.DOTALL)
 
 
 def card_configs(readme: str | None) -> list[dict[str, Any]]:
     """The `configs` list of a README's YAML head; empty if there is none or it cannot be read."""
+    configs = card_head(readme).get("configs")
+    return [config for config in configs if isinstance(config, dict)] if isinstance(configs, list) else []
+
+
+def card_head(readme: str | None) -> dict[str, Any]:
+    """The YAML head of a README; empty if there is none or it cannot be read, or not in the time and memory that a
+    card may take: aliases and merges make a small document large."""
     head = _FRONT.match(readme or "")
     if head is None:
-        return []
+        return {}
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
     try:
         if _depth(head[1]) > _MAX_DEPTH:
             raise ValueError("brackets nested too deeply")
-        card = YAML(typ="safe", pure=True).load(head[1])
-    except (YAMLError, ValueError, RecursionError) as error:
+        with bounded(CARD_S, CARD_MEMORY):
+            card = YAML(typ="safe", pure=True).load(head[1])
+    except (YAMLError, ValueError, RecursionError, Exceeded) as error:
         log.warning("data.card_ignored", why=f"the card's YAML cannot be read: {str(error)[:200]}")
-        return []
-    configs = card.get("configs") if isinstance(card, dict) else None
-    return [config for config in configs or [] if isinstance(config, dict)] if isinstance(configs, list) else []
+        return {}
+    return card if isinstance(card, dict) else {}
 
 
 def _depth(text: str) -> int:

@@ -1,4 +1,8 @@
-"""Rows of a Parquet file, read in batches; only the columns that are needed are decoded."""
+"""Rows of a Parquet file, read in batches; only the columns that are needed are decoded.
+
+A few bytes of Parquet can stand for gigabytes (a dictionary, run lengths, compression), so decoding is bounded: each
+batch in time and memory, and all of them by their size beside the file's.
+"""
 
 import io
 import tempfile
@@ -7,10 +11,14 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from job.bounds import Exceeded, bounded
 from job.dataset.rows import Broken, Row, shown
 from job.errors import DataInvalid
 
 _BATCH = 128
+BATCH_S, BATCH_MEMORY = 10, 256 << 20
+MAX_DECODED, MAX_RATIO = 256 << 20, 300
+"""A file may decode to so many bytes, or to so many times its own size."""
 
 
 def parquet_rows(file: io.BufferedReader, path: Path, columns: set[str] | None) -> Generator[Row, None, None]:
@@ -28,6 +36,7 @@ def parquet_rows(file: io.BufferedReader, path: Path, columns: set[str] | None) 
             while block := file.read(1 << 20):
                 source.write(block)
             source.seek(0)
+        pa.set_memory_pool(pa.system_memory_pool())  # the others reserve memory ahead, which no limit sees
         try:
             table = stack.enter_context(parquet.ParquetFile(source, pre_buffer=False, buffer_size=1 << 20))
             wanted = _readable(table.schema_arrow, columns, path.name)
@@ -35,13 +44,33 @@ def parquet_rows(file: io.BufferedReader, path: Path, columns: set[str] | None) 
             if not wanted:
                 yield from ((row, {}) for row in range(1, table.metadata.num_rows + 1))
                 return
-            for batch in table.iter_batches(batch_size=_BATCH, columns=wanted):
-                for row in _rows(batch):
+            for rows in _batches(table, wanted, path.stat().st_size):
+                for row in rows:
                     yield number, row
                     number += 1
         except (pa.ArrowException, ValueError, OverflowError) as error:
             reason = shown(str(error) or type(error).__name__, 200)
             raise DataInvalid(f"{path.name} is damaged or not a Parquet file: {reason}") from error
+        except Exceeded as error:
+            raise DataInvalid(f"{path.name} looks like a bomb: to decode {_BATCH} of its rows, {error}") from error
+
+
+def _batches(table: Any, columns: list[str], size: int) -> Iterator[list[dict[str, Any] | Broken]]:
+    """Some rows at a time. `size`: the file's bytes. Raises Exceeded and DataInvalid."""
+    batches = table.iter_batches(batch_size=_BATCH, columns=columns, use_threads=False)
+    decoded = 0
+    while True:
+        with bounded(BATCH_S, BATCH_MEMORY):
+            if (batch := next(batches, None)) is None:
+                return
+            rows = list(_rows(batch))
+        decoded += batch.nbytes
+        if decoded > MAX_DECODED and decoded > MAX_RATIO * size:
+            raise DataInvalid(
+                f"the file looks like a bomb: its {size} bytes decode to more than {MAX_RATIO} times as many",
+                hint="If the data is correct, provide it as JSON Lines.",
+            )
+        yield rows
 
 
 def _readable(schema: Any, columns: set[str] | None, name: str) -> list[str]:

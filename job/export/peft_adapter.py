@@ -12,12 +12,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from job.errors import IntegrityViolated, NotFound, SpecInvalid
+from job.bounds import Exceeded, bounded
+from job.errors import DataInvalid, IntegrityViolated, NotFound, SpecInvalid
 from job.export.merge import AddVector, Change, LowRank, Replace, Rows
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+PATTERN_S, PATTERN_MEMORY = 20, 256 << 20
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
 _PART = re.compile(
@@ -57,6 +59,16 @@ class PeftAdapter:
         self.saved: dict[str, str] = {}
         self.base_copies: dict[str, str] = {}
         self._sort_keys()
+        self._alphas = self._read_alphas()
+
+    def _read_alphas(self) -> dict[str, float]:
+        """Each module's alpha. The patterns are regular expressions of the file's, on names of the file's."""
+        patterns, default = self.config.get("alpha_pattern") or {}, self.config["lora_alpha"]
+        try:
+            with bounded(PATTERN_S, PATTERN_MEMORY):
+                return {module: float(_by_pattern(patterns, module, default)) for module in self.parts}
+        except (Exceeded, re.error, TypeError, ValueError) as error:
+            raise DataInvalid(f"{self.folder / CONFIG}: alpha_pattern cannot be used: {error}") from error
 
     @property
     def has_dora(self) -> bool:
@@ -83,8 +95,7 @@ class PeftAdapter:
 
     def scale(self, module: str, rank: int) -> float:
         """alpha / r, or alpha / sqrt(r) with rsLoRA, with the module's own alpha if it has one."""
-        alpha = float(_by_pattern(self.config.get("alpha_pattern") or {}, module, self.config["lora_alpha"]))
-        return alpha / (math.sqrt(rank) if self.config.get("use_rslora") else rank)
+        return self._alphas[module] / (math.sqrt(rank) if self.config.get("use_rslora") else rank)
 
     def changes(self) -> dict[str, list[Change]]:
         """The changes of the adapter, by the name of the tensor (`<module>.weight`, `<module>.bias`)."""

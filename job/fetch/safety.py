@@ -15,7 +15,7 @@ from job.errors import DataInvalid, IntegrityViolated, NotFound
 from job.fetch.view import CONFIGS
 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".npz", ".npy", ".h5", ".msgpack")
-HEADER_LIMIT = 100_000_000  # bytes, the safetensors library's own limit
+HEADER_LIMIT = 16_000_000  # bytes: 100,000 tensors; the library's own limit, 100 MB, is a GB once parsed
 
 
 def check_names(names: Iterable[str], where: str) -> None:
@@ -118,7 +118,11 @@ def check_safetensors(path: Path, where: str) -> None:
         if len(start) < 8:
             raise IntegrityViolated(f"{where}: {path.name} is cut off")
         (length,) = struct.unpack("<Q", start[:8])
-        if length > min(HEADER_LIMIT, size - 8):
+        if HEADER_LIMIT < length <= size - 8:
+            raise IntegrityViolated(
+                f"{where}: {path.name} has a header of {length} bytes, more than any model needs ({HEADER_LIMIT})"
+            )
+        if length > size - 8:
             raise IntegrityViolated(f"{where}: {path.name} claims a header of {length} bytes, but has {size} in all")
         file.seek(8)
         text = file.read(length)

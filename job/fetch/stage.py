@@ -14,7 +14,9 @@ from typing import Any
 
 from job import hub
 from job.artifacts import Frozen, digest_of, sha256_of
+from job.chat.templates import text_of
 from job.dataset import Prepared, files_wanted, find_source, prepare, write_text
+from job.dataset.card import card_head
 from job.errors import NotFound
 from job.fetch import https, safety, template
 from job.fetch.objects import objects_at
@@ -176,13 +178,16 @@ def _from_s3(store: Store, names: list[str], folder: Path) -> None:
 
 def _card(model: Path) -> dict[str, Any]:
     """The facts of README.md's YAML head that a card of a derived model repeats."""
-    from huggingface_hub import ModelCard
+    facts = card_head(text_of(model / "README.md"))
+    return {key: fact for key in _CARD if (fact := _short(facts.get(key)))}
 
-    path = model / "README.md"
-    if not path.is_file():
-        return {}
-    try:
-        facts = ModelCard.load(path, ignore_metadata_errors=True).data.to_dict()
-    except ValueError:
-        return {}
-    return {key: facts[key] for key in _CARD if facts.get(key)}
+
+def _short(fact: Any) -> Any:
+    """A text, or a list of texts, as long as a card repeats; else None."""
+    if isinstance(fact, list):
+        return [text for text in fact[:100] if _is_short(text)]
+    return fact if _is_short(fact) else None
+
+
+def _is_short(fact: Any) -> bool:
+    return isinstance(fact, str) and len(fact) <= 500

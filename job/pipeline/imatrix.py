@@ -3,9 +3,8 @@
 from pathlib import Path
 
 from job.artifacts import digest_of
-from job.chat import calibration
 from job.errors import DataInvalid
-from job.llama_cpp import imatrix
+from job.llama_cpp import calibration_text, imatrix
 from job.logs import log, span
 from job.pipeline.state import State
 from job.run.records import StageRecord
@@ -49,11 +48,10 @@ def _computed(state: State, folder: Path, *, needed: bool) -> bool:
     """Computes it from the training rows. Too few rows are an error only if a type needs the matrix."""
     spec, kind = state.spec, state.known.fetched["data"]["kind"]
     rows = state.files.data / "train.jsonl"
-    text = calibration.render_text(
-        rows, kind, state.files.model.model, folder / "calibration.txt", template=spec.chat.template
-    )
+    inputs = calibration_text.Inputs(rows=rows, kind=kind, tokenizer=state.files.model.model)
+    rendered: calibration_text.Result = state.run.child(calibration_text, inputs, "calibration")
     try:
-        imatrix.make_imatrix(state.files.gguf, text, folder / IMATRIX, context=spec.evaluation.context)
+        imatrix.make_imatrix(state.files.gguf, rendered.text, folder / IMATRIX, context=spec.evaluation.context)
     except DataInvalid as error:
         if needed:
             raise

@@ -22,6 +22,7 @@ STAGES = {
     "measure": "job.train.measure",
     "export": "job.export.stage",
     "tokens": "job.evaluate.tokens",
+    "calibration": "job.llama_cpp.calibration_text",
 }
 """The stages that run as a child process, by their NAME: the module is imported in the child alone."""
 HUB_KERNELS = "kernels"

@@ -4,11 +4,16 @@ import json
 from pathlib import Path
 from typing import Any
 
+from job.bounds import Exceeded, bounded
+from job.chat.rendering import Budget, bound_transformers
 from job.errors import DataInvalid, SpecInvalid
 from job.logs import log
 from job.spec import JobSpec
 from job.spec.places import public_name
 from job.train.precision import Precision, torch_dtype
+
+ADAPTER_S, ADAPTER_MEMORY = 300, 64 << 30
+"""What loading an adapter may take: its config holds regular expressions, which PEFT tries on every module's name."""
 
 
 def load_tokenizer(spec: JobSpec, folder: Path, kind: str) -> Any:
@@ -16,6 +21,7 @@ def load_tokenizer(spec: JobSpec, folder: Path, kind: str) -> Any:
     without a chat template."""
     from transformers import AutoTokenizer
 
+    bound_transformers(Budget(is_own=spec.chat.template is not None))
     tokenizer = AutoTokenizer.from_pretrained(folder)
     if spec.chat.template is not None:
         tokenizer.chat_template = spec.chat.template
@@ -87,7 +93,11 @@ def with_adapter(spec: JobSpec, model: Any, adapter: Path | None) -> Any:
 
     if adapter is not None:
         linear = _linear(model)
-        peft = PeftModel.from_pretrained(model, adapter, is_trainable=True)
+        try:
+            with bounded(ADAPTER_S, ADAPTER_MEMORY):
+                peft = PeftModel.from_pretrained(model, adapter, is_trainable=True)
+        except Exceeded as error:
+            raise DataInvalid(f"the adapter {spec.model.adapter} cannot be loaded: {error}") from error
         for config in peft.peft_config.values():
             _check_same(spec, config, linear)
             config.base_model_name_or_path = model.name_or_path  # otherwise PEFT asks the Hub for it at each save

@@ -1,0 +1,49 @@
+"""Bounds on rendering chat templates, which are programs that come with a model or a spec."""
+
+import functools
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from job.bounds import Exceeded, bounded
+from job.errors import DataInvalid, SpecInvalid
+
+SECONDS, EACH_S, MEMORY = 60.0, 0.01, 1 << 30
+
+
+class Budget:
+    """What all renderings of a process may take together: 60 s, 10 ms more for each one (a template needs about one),
+    and 1 GB. `is_own`: the template is the spec's."""
+
+    def __init__(self, *, is_own: bool) -> None:
+        self._left, self._is_own = SECONDS, is_own
+
+    @contextmanager
+    def rendering(self) -> Iterator[None]:
+        """Raises SpecInvalid or DataInvalid if the block takes more."""
+        started = time.process_time()
+        try:
+            with bounded(self._left, MEMORY):
+                yield
+        except Exceeded as error:
+            kind, whose = (SpecInvalid, "chat.template") if self._is_own else (DataInvalid, "the model's chat template")
+            raise kind(
+                f"{whose}: to render the rows, {error}", hint="Set chat.template to a template that ends."
+            ) from None
+        finally:
+            self._left = max(self._left + EACH_S - (time.process_time() - started), EACH_S)
+
+
+def bound_transformers(budget: Budget) -> None:
+    """Lets every tokenizer of this process render within a budget, also when a library calls it."""
+    from transformers import tokenization_utils_base as base
+
+    render = getattr(base.render_jinja_template, "__wrapped__", base.render_jinja_template)
+
+    @functools.wraps(render)
+    def render_bounded(*args: Any, **options: Any) -> Any:
+        with budget.rendering():
+            return render(*args, **options)
+
+    base.render_jinja_template = render_bounded
