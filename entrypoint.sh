@@ -11,5 +11,6 @@ with() {
 PATH=$(with "$PATH" /opt/finetune-run/bin)
 PATH=$(with "$PATH" /usr/local/nvidia/bin)
 LD_LIBRARY_PATH=$(with "${LD_LIBRARY_PATH-}" /usr/local/nvidia/lib64)
-export PATH LD_LIBRARY_PATH
+PYTHONSAFEPATH=1 # neither the job nor a process that it starts imports from the working directory
+export PATH LD_LIBRARY_PATH PYTHONSAFEPATH
 exec python3 -m job "${@:-run}"

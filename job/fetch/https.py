@@ -7,6 +7,7 @@ from urllib.parse import urljoin, urlsplit
 import tenacity
 import urllib3
 
+from job import network
 from job.artifacts import written_whole
 from job.errors import CredentialsRejected, DataInvalid, NotFound, RemoteUnavailable
 from job.logs import Progress
@@ -24,7 +25,7 @@ class _Again(Exception):
 
 def download(url: str, path: Path) -> None:
     """Downloads `url` to `path`. Raises NotFound, CredentialsRejected, DataInvalid (too large, or a redirect away
-    from https) and RemoteUnavailable after five tries."""
+    from https), SpecInvalid (a private host that is not allowed) and RemoteUnavailable after five tries."""
     try:
         for attempt in tenacity.Retrying(
             stop=tenacity.stop_after_attempt(5),
@@ -44,7 +45,7 @@ def _said(error: Exception) -> str:
 
 
 def _once(url: str, path: Path) -> None:
-    pool = urllib3.PoolManager(timeout=urllib3.Timeout(connect=20, read=60))
+    pool = network.pool_for(url, timeout=urllib3.Timeout(connect=20, read=60))
     for _ in range(REDIRECTS):
         reply = pool.request("GET", url, preload_content=False, redirect=False, retries=False)
         try:

@@ -2,8 +2,9 @@
 
 import tempfile
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from job import hub
+from job import hub, network
 from job.artifacts import Frozen, digest_of
 from job.errors import NotFound
 from job.fetch import safety
@@ -67,7 +68,10 @@ def _check_configs(place: str, commit: str, files: list[hub.HubFile]) -> None:
 def _pin_data(one: Dataset) -> str:
     where = data_place(one.id)
     if where != "hub":
-        return digest_of(one.id) if where == "https" else fingerprint(one.id)
+        if where == "https":
+            network.check_host(urlsplit(one.id).hostname or "")
+            return digest_of(one.id)
+        return fingerprint(one.id)
     commit = hub.commit_of(one.id, one.revision, "dataset")
     hub.may_read(one.id, "dataset")
     log.info("fetch.pinned", repo=one.id, revision=one.revision, commit=commit)

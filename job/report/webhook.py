@@ -8,7 +8,8 @@ from urllib.parse import urlsplit
 
 import urllib3
 
-from job.errors import JobError
+from job import network
+from job.errors import JobError, SpecInvalid
 from job.escape import chat
 from job.logs import log
 from job.redaction import redact
@@ -45,16 +46,17 @@ def _send(text: str) -> None:
         return
     key = "content" if (urlsplit(url).hostname or "").endswith(("discord.com", "discordapp.com")) else "text"
     try:
-        reply = urllib3.PoolManager().request(
+        reply = network.pool_for(url, timeout=urllib3.Timeout(TIMEOUT_S)).request(
             "POST",
             url,
             body=json.dumps({key: chat(redact(text))[:LIMIT]}).encode(),
             headers={"Content-Type": "application/json"},
-            timeout=urllib3.Timeout(TIMEOUT_S),
             retries=urllib3.Retry(2, backoff_factor=0.5, status_forcelist=(429, 502, 503), allowed_methods=None),
         )
         said = f"status {reply.status}" if reply.status >= 300 else ""
     except (urllib3.exceptions.HTTPError, ValueError) as error:
         said = type(error).__name__  # its text contains the address, which is a secret
+    except SpecInvalid as error:  # its text names a host alone
+        said = str(error)
     if said:
         log.warning("webhook.not_sent", why=said)

@@ -65,16 +65,24 @@ class Cluster:
         finally:
             reply.close()
 
-    def blocks(self, path: str, size: int) -> Iterator[bytes]:
+    def blocks(self, path: str, size: int, headers: Mapping[str, str] = {}) -> Iterator[bytes]:
         """A reply's bytes, at most `size` at a time."""
-        reply = self._request("GET", path, None, {}, timeout=(ANSWERS_S, TIMEOUT_S))
+        reply = self._request("GET", path, None, {}, timeout=(ANSWERS_S, TIMEOUT_S), extra=headers)
         try:
             yield from client_errors.translated_parts(reply, self.server, size)
         finally:
             reply.close()
 
-    def _request(self, verb: str, path: str, body: Any, query: Mapping[str, Any], timeout: Any) -> Any:
-        headers = {"Accept": "application/json"}
+    def _request(
+        self,
+        verb: str,
+        path: str,
+        body: Any,
+        query: Mapping[str, Any],
+        timeout: Any,
+        extra: Mapping[str, str] = {},
+    ) -> Any:
+        headers = {"Accept": "application/json", **extra}
         if body is not None:
             patches = verb == "PATCH"
             headers["Content-Type"] = "application/merge-patch+json" if patches else "application/json"

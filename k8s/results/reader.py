@@ -3,6 +3,7 @@
 It has the run's own image and Pod Security `restricted`, mounts the claim read-only, and is deleted at the end.
 """
 
+import hashlib
 import secrets
 import time
 from collections.abc import Iterator, Mapping
@@ -19,12 +20,25 @@ from k8s.errors import ObjectNotFound, WaitedTooLong
 from k8s.manifest.base import BASE, STORE
 
 PORT = 8000
+PASSWORD, HASH = "X-Finetune-Run-Password", "PASSWORD_SHA256"
 _SERVE = f"""
-import http.server as http
-http.SimpleHTTPRequestHandler.guess_type = lambda *_: "application/octet-stream"
-http.ThreadingHTTPServer(("", {PORT}), http.SimpleHTTPRequestHandler).serve_forever()
+import hashlib, hmac, http.server as http, os
+class Reader(http.SimpleHTTPRequestHandler):
+    def guess_type(self, path):
+        return "application/octet-stream"
+    def parse_request(self):
+        if not super().parse_request():
+            return False
+        given = hashlib.sha256(self.headers.get("{PASSWORD}", "").encode()).hexdigest()
+        if hmac.compare_digest(given, os.environ["{HASH}"]):
+            return True
+        self.send_error(403)
+        return False
+http.ThreadingHTTPServer(("", {PORT}), Reader).serve_forever()
 """
-"""A web server that sends every file as bytes: the API server's proxy changes links in HTML."""
+"""A web server that sends every file as bytes (the API server's proxy changes links in HTML), to whoever has the
+password: every pod of the cluster can connect to it. The password is random, new for each pod and only in this process;
+the pod has its hash. It is a header of its own, because the API server's proxy drops Authorization."""
 START_S = 600.0
 _BLOCK = 1 << 20
 
@@ -32,13 +46,14 @@ _BLOCK = 1 << 20
 class PodStore:
     """The two operations of a run store that reading needs."""
 
-    def __init__(self, cluster: Cluster, pod: str) -> None:
+    def __init__(self, cluster: Cluster, pod: str, password: str) -> None:
         self._cluster, self.url = cluster, f"the volume in pod {pod}"
+        self._headers = {PASSWORD: password}
         self._path = f"/api/v1/namespaces/{cluster.namespace}/pods/{pod}:{PORT}/proxy"
 
     def get(self, key: str) -> tuple[bytes, str] | None:
         try:
-            return b"".join(self._cluster.blocks(self._where(key), _BLOCK)), ""
+            return b"".join(self._cluster.blocks(self._where(key), _BLOCK, self._headers)), ""
         except ObjectNotFound:
             return None
 
@@ -46,7 +61,7 @@ class PodStore:
         """Downloads a file, complete and verified. Raises IntegrityViolated, StorageFailed, ObjectNotFound."""
 
         def blocks_from(start: int) -> Iterator[bytes]:
-            for block in self._cluster.blocks(self._where(key), _BLOCK):
+            for block in self._cluster.blocks(self._where(key), _BLOCK, self._headers):
                 if start < len(block):
                     yield block[start:]
                 start = max(0, start - len(block))
@@ -67,12 +82,13 @@ def reader(
     """
     name = f"finetune-run-reader-{secrets.token_hex(3)}"
     pods = f"/api/v1/namespaces/{cluster.namespace}/pods"
-    pod = _pod(name, claim, image, user)
+    password = secrets.token_urlsafe(32)
+    pod = _pod(name, claim, image, user, password)
     pod["spec"] |= {key: like[key] for key in ("tolerations", "imagePullSecrets") if key in like}
     cluster.call("POST", pods, pod)
     try:
         _wait_ready(cluster, f"{pods}/{name}")
-        yield PodStore(cluster, name)
+        yield PodStore(cluster, name, password)
     finally:
         cluster.call("DELETE", f"{pods}/{name}", gracePeriodSeconds=0)
 
@@ -89,12 +105,13 @@ def _wait_ready(cluster: Cluster, path: str) -> None:
         time.sleep(1)
 
 
-def _pod(name: str, claim: str, image: str, user: int | None) -> dict[str, Any]:
+def _pod(name: str, claim: str, image: str, user: int | None, password: str) -> dict[str, Any]:
     ids = {"runAsUser": user, "runAsGroup": user, "fsGroup": user} if user else {}
     container = {
         "name": "reader",
         "image": image,
-        "command": ["python", "-c", _SERVE],
+        "command": ["python", "-I", "-c", _SERVE],  # -I: it imports nothing from the volume
+        "env": [{"name": HASH, "value": hashlib.sha256(password.encode()).hexdigest()}],
         "workingDir": STORE,
         "securityContext": BASE["container"]["securityContext"],
         "readinessProbe": {"tcpSocket": {"port": PORT}, "periodSeconds": 1},

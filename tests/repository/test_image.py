@@ -210,6 +210,19 @@ def test_a_path_of_the_users_replaces_the_images_and_does_not_lose_the_driver(
     assert command == ["-m", "job", "run"]
 
 
+def test_the_job_in_a_container_imports_nothing_from_the_working_directory(tmp_path: Path) -> None:
+    (tmp_path / "job").mkdir()
+    for name in ("job/__init__.py", "json.py", "typer.py", "torch.py"):
+        (tmp_path / name).write_text(f"raise SystemExit('{name} of the working directory')\n")
+    paths = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    command = [ROOT / "entrypoint.sh", "schema"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=paths)
+    assert done.returncode == 0, done.stderr
+    fake_driver.program(tmp_path / "python3", "$PYTHONSAFEPATH")  # children inherit it
+    paths["PATH"] = f"{tmp_path}:{paths['PATH']}"
+    assert subprocess.run(command, capture_output=True, text=True, env=paths).stdout.split() == ["1"]
+
+
 def test_the_image_leaves_out_only_what_is_locked() -> None:
     lines = (ROOT / "requirements" / "image-without.txt").read_text().splitlines()
     left_out = [line for line in lines if line and not line.startswith("#")]
