@@ -80,18 +80,19 @@ def check(
         typer.Option("--access", help="Also test the credentials: read the model and the data, write to each place."),
     ] = False,
 ) -> None:
-    """Read the spec and list every fault at once, without downloading anything; say how rows in files here are read.
+    """Read the spec and list every fault at once, without downloading anything; say what files here hold.
 
     Example: `python -m job check my.yaml --access`
     """
     read = _loaded(spec, sets)
-    typer.echo("the spec is valid")
     if access:
-        from job.pipeline.preflight import try_access as tell
+        from job.pipeline.preflight import try_access as look
     else:
-        from job.fetch.template import described_here as tell
-    for line in tell(read):
+        from job.check import seen_here as look
+    logs.configure(to_stdout=access)  # without a network there is nothing to follow
+    for line in look(read):
         typer.echo(harmless(line))
+    typer.echo("the spec is valid")
 
 
 @app.command()

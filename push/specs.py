@@ -52,9 +52,9 @@ def spec_of(repo: Path, one: Changed, config: Config | None) -> JobSpec:
         path = Path(folder) / "spec.yaml"
         path.write_bytes(git.blob(repo, one.identity, MOST_BYTES))
         try:
-            spec = load(path, environ)
+            spec = load(path, environ, here=False)
             if config and config.store and not spec.run.store:
-                spec = load(path, environ, [Assignment("run.store", config.store, "config.store")])
+                spec = load(path, environ, [Assignment("run.store", config.store, "config.store")], here=False)
         except SpecInvalid as error:
             raise SpecInvalid(error.message.replace(str(path), one.name), hint=error.hint) from error
     return spec

@@ -33,8 +33,11 @@ default. `examples/` has complete files to start from.
 - A secret in a spec is refused: the spec is copied into the run store. Credentials come from the environment
   (`HF_TOKEN`, `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`) or from mounted files (`HF_TOKEN_PATH`,
   `AWS_SHARED_CREDENTIALS_FILE`).
+- A name like `owner/name` is the Hub's; one with a data file's ending (`support.csv`) is a file. If a file or folder
+  here has the name of a repository, the spec has to say which is meant: `./owner/name` or `hf://owner/name`.
 - `python -m job check my.yaml` lists every fault at once and downloads nothing; it exits with 64 for a spec with a
-  fault. `python -m job schema` prints the JSON Schema that this page is made from.
+  fault. It reads the beginning of files that are here, up to 20,000 rows, and exits as a run would (65, 66).
+- `python -m job schema` prints the JSON Schema that this page is made from.
 """
 
 

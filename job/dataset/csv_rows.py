@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Generator, Iterator
 
 from job.dataset.opening import lines
-from job.dataset.rows import MAX_ROW, Broken, Row, shown
+from job.dataset.rows import AS_UTF_8, MAX_ROW, NOT_UTF_8, Broken, Row, shown
 from job.errors import DataInvalid
 
 _COST_OF_A_LINE = 64
@@ -24,7 +24,8 @@ def csv_rows(file: io.BufferedReader, name: str, delimiter: str | None = None) -
         return
     line, names = header
     if isinstance(names, Broken):
-        raise DataInvalid(f"{name}, line {line}: the CSV header cannot be read: {names.why}")
+        hint = AS_UTF_8 if NOT_UTF_8 in names.why else "The first line names the columns."
+        raise DataInvalid(f"{name}, line {line}: the CSV header cannot be read: {names.why}", hint=hint.strip())
     twice = sorted({column for column in names if names.count(column) > 1})
     if twice:
         raise DataInvalid(
@@ -51,7 +52,8 @@ class _Records:
         self._lines = lines(file, name)
         self._again: deque[_Line] = deque()
         self._may_read_twice = 4 * MAX_ROW
-        self._delimiter = delimiter
+        self._delimiter: str | None = None
+        self._preferred = delimiter
 
     def __iter__(self) -> Iterator[tuple[int, list[str] | Broken]]:
         return self
@@ -97,7 +99,8 @@ class _Records:
             self._again.append(line)
             if line[1].strip():
                 counts = {candidate: line[1].count(candidate) for candidate in ",;\t|"}
-                self._delimiter = max(counts, key=lambda candidate: counts[candidate])
+                found = max(counts, key=lambda candidate: counts[candidate])
+                self._delimiter = self._preferred if counts.get(self._preferred or "") else found
 
     def _give_back(self, taken: list[_Line]) -> None:
         size = sum(len(text) + _COST_OF_A_LINE for _, text, _ in taken)

@@ -100,7 +100,7 @@ def _read(source: Source, index: int, kind: Kind, system: str | None, seed: int,
     broken = 0
     for files, spool in read:
         tally = Tally(dataset)
-        with closing(_lines(files, source, normalizer(source.layout, kind, system), tally)) as lines:
+        with closing(lines_of(files, source, normalizer(source.layout, kind, system), tally)) as lines:
             for number, line in lines:
                 spool.add(number, line)
         spool.settle()
@@ -109,7 +109,7 @@ def _read(source: Source, index: int, kind: Kind, system: str | None, seed: int,
     return _Part(rows=read[0][1], named=read[1][1] if source.eval_files else None, broken=broken)
 
 
-def _lines(
+def lines_of(
     files: list[Path], source: Source, normalize: Callable[[dict[str, Any]], dict[str, Any]], tally: Tally
 ) -> Generator[tuple[int, bytes], None, None]:
     """The good rows, each with its number among all rows, up to `limit`; broken ones are counted in the tally."""

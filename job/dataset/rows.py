@@ -8,6 +8,10 @@ MAX_ROW = 8 << 20
 MAX_READ = 64 << 20
 """Bytes that are read in search of a row's end. If there is none, the file is refused: it does not contain rows."""
 
+NOT_UTF_8 = "not UTF-8"
+"""What every reader says of such a row."""
+AS_UTF_8 = "Save the file as UTF-8; from Windows-1252, as Excel writes CSV: iconv -f WINDOWS-1252 -t UTF-8 OLD > NEW. "
+
 
 class Broken(Exception):
     """Why a row cannot be used. The text is logged: it contains no more of the data than `shown` returns."""

@@ -9,7 +9,7 @@ from job.artifacts import written_whole
 from job.dataset.layouts import find_layout
 from job.dataset.opening import decoded, lines, opened
 from job.dataset.readers import read_rows
-from job.dataset.rows import Broken
+from job.dataset.rows import Broken, Row
 from job.dataset.splits import local_files
 from job.errors import DataInvalid
 from job.spec.places import shown_place, suffix_format
@@ -34,6 +34,16 @@ def write_text(dataset: Dataset, path: Path, out: Path) -> Path:
     return out
 
 
+def check_text(dataset: Dataset, path: Path) -> None:
+    """Reads the beginning of each file. Raises DataInvalid and NotFound, as `write_text` would."""
+    for file in local_files(dataset, path, dataset.split):
+        if suffix_format(file.name) == "txt":
+            with opened(file):
+                continue
+        with closing(read_rows(file)) as rows:
+            _text_column(dataset, file, list(islice(rows, _HEAD)))
+
+
 def _plain(path: Path) -> list[str]:
     with opened(path) as file:
         return [decoded(_whole(line, path.name, number)).rstrip("\r\n") for number, line in lines(file, path.name)]
@@ -42,10 +52,7 @@ def _plain(path: Path) -> list[str]:
 def _column(dataset: Dataset, path: Path) -> list[str]:
     with closing(read_rows(path)) as rows:
         head = list(islice(rows, _HEAD))
-        good = [row for _, row in head if isinstance(row, dict)]
-        if not good:
-            raise DataInvalid(f"evaluation.text: {path.name} has no row that can be read")
-        column = find_layout(dataset, good, shown_place(dataset.id)).columns["text"]
+        column = _text_column(dataset, path, head)
         found = []
         for number, row in chain(head, rows):
             value = _whole(row, path.name, number).get(column)
@@ -53,6 +60,13 @@ def _column(dataset: Dataset, path: Path) -> list[str]:
                 raise DataInvalid(f"evaluation.text: {path.name}, row {number}: {column} is not text")
             found.append((value or "").removesuffix("\n"))
         return found
+
+
+def _text_column(dataset: Dataset, path: Path, head: list[Row]) -> str:
+    good = [row for _, row in head if isinstance(row, dict)]
+    if not good:
+        raise DataInvalid(f"evaluation.text: {path.name} has no row that can be read")
+    return find_layout(dataset, good, shown_place(dataset.id)).columns["text"]
 
 
 def _whole(row: T | Broken, name: str, number: int) -> T:

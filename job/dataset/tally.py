@@ -1,6 +1,6 @@
 """Counts the rows of a data set, logs the first broken ones, and decides whether there are too many of them."""
 
-from job.dataset.rows import Broken
+from job.dataset.rows import AS_UTF_8, NOT_UTF_8, Broken
 from job.errors import DataInvalid
 from job.logs import Progress, log
 from job.spec.places import shown_place
@@ -17,7 +17,8 @@ class Tally:
     def __init__(self, dataset: Dataset) -> None:
         self.good = self.broken = 0
         self._dataset = dataset
-        self._first: list[str] = []
+        self.first: list[str] = []
+        """The first broken rows, each with its file, line and reason."""
         self._progress = Progress("reading rows", dataset.limit, "rows")
 
     def add_good(self) -> None:
@@ -30,12 +31,12 @@ class Tally:
         if self.broken <= _SHOWN:
             log.warning("data.broken_row", file=file, line=line, why=fault.why)
         if self.broken <= _NAMED:
-            self._first.append(f"{file}, line {line}: {fault.why}")
+            self.first.append(f"{file}, line {line}: {fault.why}")
 
     def judge(self) -> None:
         """Raises DataInvalid if more rows are broken than the spec allows, or none is left."""
         rows, name = self.good + self.broken, shown_place(self._dataset.id)
-        first = "; ".join(self._first)
+        first = "; ".join(self.first)
         log.info("data.read", dataset=name, rows=self.good, broken=self.broken)
         if rows == 0:
             raise DataInvalid(f"{name} has no rows", hint="Check the files, dataset.split and dataset.config.")
@@ -43,7 +44,8 @@ class Tally:
             share, allowed = 100 * self.broken / rows, 100 * self._dataset.max_broken
             raise DataInvalid(
                 f"{name}: {self.broken} of {rows} rows are broken ({share:.3g} %, allowed {allowed:.3g} %): {first}",
-                hint="Fix the rows; if the format was detected wrongly, set dataset.format, dataset.text or "
+                hint=(AS_UTF_8 if NOT_UTF_8 in first else "")
+                + "Fix the rows; if the format was detected wrongly, set dataset.format, dataset.text or "
                 "dataset.columns; or allow more with dataset.max_broken.",
             )
         if self.good == 0:

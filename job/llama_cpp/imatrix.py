@@ -29,8 +29,8 @@ def digest_of_file(path: Path) -> str:
     return sha256_of(path)
 
 
-def copy_checked(own: Path, out: Path) -> None:
-    """Copies the user's file if it is a matrix: a GGUF of type imatrix, or llama.cpp's earlier binary format.
+def check_own(own: Path) -> None:
+    """Checks that the user's file is a matrix: a GGUF of type imatrix, or llama.cpp's earlier binary format.
 
     Raises NotFound if the file does not exist, SpecInvalid if it is something else.
     """
@@ -43,6 +43,11 @@ def copy_checked(own: Path, out: Path) -> None:
         raise SpecInvalid(
             f"export.imatrix: {own} is not an importance matrix", hint="Make one with llama-imatrix, or write auto."
         )
+
+
+def copy_checked(own: Path, out: Path) -> None:
+    """Copies the user's file, if it is a matrix. Raises what `check_own` does."""
+    check_own(own)
     with written_whole(out) as temporary:
         shutil.copyfile(own, temporary)
 

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from job.errors import SpecInvalid
 from job.redaction import secret_values
+from job.spec.ambiguous import ambiguous
 from job.spec.faults import UNSET, Fault, below, fault_line, field_faults, field_names, secret_faults, value_at
 from job.spec.overlay import PREFIX, Assignment, overlay
 from job.spec.placeholders import placeholders, replace
@@ -25,8 +26,11 @@ from job.spec.types import NO_SUCH_TYPE
 MAX_FAULTS = 100
 
 
-def load(path: Path | None, environ: Mapping[str, str], given: Sequence[Assignment] = ()) -> JobSpec:
-    """The spec of a file (None: none), of the environment and of what the command line gives.
+def load(
+    path: Path | None, environ: Mapping[str, str], given: Sequence[Assignment] = (), *, here: bool = True
+) -> JobSpec:
+    """The spec of a file (None: none), of the environment and of what the command line gives. `here`: whether a name
+    that may be of the Hub or of something in the current folder is refused.
 
     Raises SpecInvalid with every fault, one a line: `path: value -> what is wrong; what would be accepted`.
     """
@@ -41,6 +45,7 @@ def load(path: Path | None, environ: Mapping[str, str], given: Sequence[Assignme
     left = [Fault(keys, replace(found)) for keys, found in placeholders(data)]
     told = secrets + [one for one in left if not any(below(one.keys, secret.keys) for secret in secrets)]
     spec, wrong = _validated(data)
+    told += list(ambiguous(data)) if here and spec is not None else []
     faults += told + [fault for fault in wrong if not any(below(fault.keys, one.keys) for one in told)]
     if spec is not None and not faults:
         return spec

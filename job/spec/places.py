@@ -1,9 +1,12 @@
 """What a place in a spec is: a repository on the Hub, an S3 address, a file on the web, or a file or folder here."""
 
+from collections.abc import Iterable
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
 Where = Literal["hub", "s3", "https", "path"]
+HUB = "hf://"
+"""How a Hub id may begin, to tell it from a folder of that name."""
 STORES: tuple[Where, ...] = ("s3",)
 """The schemes of addresses that `open_store` opens: a run's store, and what a model or data set can be read from."""
 
@@ -18,6 +21,24 @@ FORMATS = {
     "txt": "txt",
 }
 """A data file's suffix and its format, in order of preference if a split comes in several formats."""
+
+
+_CONVERT = "convert it to JSON Lines, CSV or Parquet"
+_UNPACK = "unpack it; of compressed files only .gz is read"
+UNREAD = (
+    dict.fromkeys(("xlsx", "xls", "xlsm", "ods", "numbers"), "save it as CSV")
+    | dict.fromkeys(("zip", "tar", "tgz", "tar.gz", "7z", "rar", "bz2", "xz", "zst", "lz4"), _UNPACK)
+    | dict.fromkeys(("arrow", "feather", "orc", "avro", "pkl", "pickle", "npy", "npz", "h5"), _CONVERT)
+    | dict.fromkeys(("db", "sqlite", "sqlite3", "xml", "html", "pdf", "docx", "yaml", "yml", "log"), _CONVERT)
+)
+"""Endings of files whose rows are not read, and what to do. None of them is the end of a repository's name."""
+NO_MODEL = ("gguf", "ggml", "safetensors", "bin", "pt", "pth", "ckpt", "onnx", "zip", "tar.gz", "json")
+"""Endings of files, where a model is a folder or a repository."""
+
+
+def ending(name: str, known: Iterable[str]) -> str | None:
+    """The one of the known endings that a name has."""
+    return next((one for one in known if name.lower().rstrip("/").endswith(f".{one}")), None)
 
 
 def suffix_format(name: str) -> str | None:

@@ -30,6 +30,7 @@ from job.spec.types import (
     RunId,
     S3Url,
     Section,
+    Template,
     Text,
     each_once,
 )
@@ -40,7 +41,7 @@ class Model(Section):
 
     id: ModelId
     """A Hub id (`owner/name`, or `gpt2`), `s3://bucket/prefix`, or a folder: a path that starts with `.`, `/`
-    or `~`, or has more than one `/` and exists."""
+    or `~`, or has more than one `/` and exists. `hf://owner/name` is a Hub id whatever lies here."""
     revision: Revision = "main"
     """Branch, tag or commit on the Hub. It is resolved to its commit, and the commit is recorded."""
     adapter: ModelId | None = None
@@ -81,7 +82,7 @@ class Dataset(Section):
 class Chat(Section):
     """Chat template and system prompt, e.g. for base models without a template."""
 
-    template: str | None = None
+    template: Template | None = None
     """A Jinja chat template. It replaces the model's own and is written into the GGUF."""
     system: str | None = None
     """A system prompt to add to each conversation that has none."""

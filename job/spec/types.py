@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticCustomError
 
 from job.nearest import guess
-from job.spec.places import suffix_format
+from job.spec.places import HUB, NO_MODEL, UNREAD, ending, suffix_format
 from job.spec.quants import ALIASES, EVERY_TYPE
 
 NO_SUCH_TYPE = "llama.cpp has no such type"
@@ -122,7 +122,22 @@ def _hub_page(value: str) -> str | None:
     return found[1] if found and "/resolve/" not in value else None
 
 
+def _from_hub(value: str) -> str | None:
+    """The name in `hf://owner/name`, which says that the Hub is meant, whatever lies here; None for anything else."""
+    if not value.startswith(HUB):
+        return None
+    return _hub_id(value.removeprefix(HUB).removeprefix("datasets/"))
+
+
 def _model_id(value: str) -> str:
+    if name := _from_hub(value):
+        return name
+    if found := ending(value, NO_MODEL):
+        raise ValueError(f"a .{found} file is not a model; name the folder or the repository with its config.json")
+    return _model_place(value)
+
+
+def _model_place(value: str) -> str:
     if address := _store_address(value):
         return address
     if "://" in value:
@@ -137,6 +152,12 @@ def _model_id(value: str) -> str:
 
 
 def _data_id(value: str) -> str:
+    if found := ending(value, UNREAD):
+        raise ValueError(f".{found} files are not read; {UNREAD[found]}")
+    if name := _from_hub(value):
+        if suffix_format(name):
+            raise ValueError("a name with the ending of a data file is a file here, not a repository")
+        return name
     if value.startswith(("https://", "http://")):
         return _data_url(value)
     if suffix_format(value) and "://" not in value:
@@ -145,7 +166,7 @@ def _data_id(value: str) -> str:
         return address
     if "://" in value:
         raise ValueError("data comes from the Hub, S3, https or a path; write owner/name, s3://…, https://… or a path")
-    return _model_id(value)
+    return _model_place(value)
 
 
 def _data_url(value: str) -> str:
@@ -169,6 +190,13 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def _template(value: str) -> str:
+    """Jinja marks what it replaces; a text without a mark would be every prompt, and may be the path of a file."""
+    if not re.search(r"\{[{%]", value):
+        raise ValueError("not a Jinja template, which has {{ … }} or {% … %}; write its text, not the path of a file")
+    return value
 
 
 def _revision(value: str) -> str:
@@ -229,6 +257,7 @@ Place = Annotated[Text, AfterValidator(_place)]
 Folder = Annotated[Text, AfterValidator(_folder)]
 ModelId = Annotated[Text, AfterValidator(_model_id)]
 DataId = Annotated[Text, AfterValidator(_data_id)]
+Template = Annotated[str, AfterValidator(_template)]
 Imatrix = Annotated[Text, AfterValidator(_imatrix)]
 Revision = Annotated[Text, AfterValidator(_revision)]
 RepoId = Annotated[

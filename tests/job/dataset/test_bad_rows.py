@@ -50,7 +50,7 @@ BAD: dict[str, tuple[str, Content, dict[str, Any], int, str]] = {
     "only blank lines": ("a.jsonl", b"\n \n\t\n", {}, 65, "has no rows"),
     "only a header": ("a.csv", b"text,author\n", {}, 65, "has no rows"),
     "an empty list": ("a.json", b"[]", {}, 65, "has no rows"),
-    "an unknown suffix": ("a.xlsx", b"what", {}, 65, "no known suffix"),
+    "an unknown suffix": ("a.rows", b"what", {}, 65, "no known suffix"),
     "a zip": ("a.csv", b"PK\x03\x04....", {}, 65, "is a zip archive"),
     "zstd": ("a.jsonl", b"\x28\xb5\x2f\xfd..", {}, 65, "zstd"),
     "UTF-16": ("a.csv", "text\nä".encode("utf-16"), {}, 65, "is UTF-16"),

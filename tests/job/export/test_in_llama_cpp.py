@@ -167,11 +167,11 @@ def test_the_specs_chat_template_replaces_every_other(base: Path, adapter: Path,
     inputs = export_stage.Inputs(model=base, adapter=adapter, tokenizer=tmp_path / "tokenizer", name="tiny")
     saved = export_stage.run(spec(), inputs, tmp_path / "saved")
     assert metadata(saved.gguf)["tokenizer.chat_template"] == "the tokenizer's"
-    result = export_stage.run(spec(chat={"template": "the spec's"}, export={"merged": True}), inputs, tmp_path / "out")
-    assert metadata(result.gguf)["tokenizer.chat_template"] == "the spec's"
+    result = export_stage.run(spec(chat={"template": "{{ spec }}"}, export={"merged": True}), inputs, tmp_path / "out")
+    assert metadata(result.gguf)["tokenizer.chat_template"] == "{{ spec }}"
     assert result.merged is not None
     assert not (result.merged / "chat_template.jinja").exists()
-    assert json.loads((result.merged / "tokenizer_config.json").read_text())["chat_template"] == "the spec's"
+    assert json.loads((result.merged / "tokenizer_config.json").read_text())["chat_template"] == "{{ spec }}"
 
 
 def test_tokens_that_training_added_are_in_the_gguf(base: Path, tmp_path: Path) -> None:

@@ -99,7 +99,7 @@ GOOD_DATA = [
 BAD_IDS = [
     "", " ", "owner/", "/".join("abc"), "owner//name", "owner/name/", "ow ner/name", "-owner/name", "owner/na--me",
     "owner/na..me", "owner/name.git", "o" * 97, "ownér/name", "s3://", "s3:///key", "s3://UP/key", "s3://b/key",
-    "s3://bucket/a b", "s3://bucket/../b", "gs://bucket/x", "hf://owner/name", "C:\\models\\base", "a\nb", "name ",
+    "s3://bucket/a b", "s3://bucket/../b", "gs://bucket/x", "hf://a/b/c", "C:\\models\\base", "a\nb", "name ",
 ]  # fmt: skip
 
 

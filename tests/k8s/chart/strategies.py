@@ -77,7 +77,7 @@ spec_data = st.fixed_dictionaries(
     {"model": st.fixed_dictionaries({"id": st.sampled_from(["a/b", "012/2e-4", "gpt2"])}, optional={"revision": words}),
      "dataset": dataset | st.lists(dataset, min_size=1, max_size=2)},
     optional={
-        "chat": section(system=maybe(words), template=maybe(words)),
+        "chat": section(system=maybe(words), template=maybe(words.map("{}{{{{ messages }}}}".format))),
         "load": section(bits=st.sampled_from([4, 16]), double_quant=st.booleans()),
         "lora": section(r=st.integers(1, 512), dropout=st.sampled_from([0, 0.1, 0.05, 1e-05])),
         "training": maybe(

@@ -118,7 +118,9 @@ def test_the_config_map_never_changes_and_its_name_says_what_is_in_it() -> None:
 
 
 def test_the_job_reads_the_very_spec_that_was_given(tmp_path: Any) -> None:
-    given_spec = spec(training=None, export={"types": ["Q4_K_M", "q8_0"]}, chat={"system": "off", "template": "012"})
+    given_spec = spec(
+        training=None, export={"types": ["Q4_K_M", "q8_0"]}, chat={"system": "012", "template": "off {{ messages }}"}
+    )
     file = tmp_path / "spec.json"
     file.write_text(render(settings(), given_spec).config_map["data"]["spec.json"])
     assert load(file, {}) == given_spec

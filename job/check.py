@@ -1,0 +1,90 @@
+"""`python -m job check`: what can be seen of a valid spec on this disk, without a network."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from job.dataset import find_source
+from job.dataset.running_text import check_text
+from job.dataset.scan import Scanned, scan
+from job.errors import JobError, NotFound
+from job.fetch import safety, template
+from job.llama_cpp.imatrix import check_own
+from job.spec import JobSpec
+from job.spec.places import data_place, model_place
+from job.spec.sections import Dataset
+
+
+def seen_here(spec: JobSpec) -> Iterator[str]:
+    """A line on each file and folder that the spec names, and on each name that is not here.
+
+    Raises the error that a run would end with; of several, one that has the code of the first and says all.
+    """
+    faults: list[JobError] = []
+    for look in _looks(spec):
+        try:
+            yield from look()
+        except JobError as error:
+            faults.append(error)
+    if faults:
+        told = dict.fromkeys(map(str, faults))  # what a data set lacks, more than one look may meet
+        raise faults[0] if len(told) == 1 else type(faults[0])("\n".join(told))
+    remote = [one for one in (spec.model.id, spec.model.adapter) if one and model_place(one) != "path"]
+    remote += [one.id for one in _texts_and_rows(spec) if data_place(one.id) != "path"]
+    if remote:
+        yield f"not looked at: {', '.join(dict.fromkeys(remote))}; --access asks whether they can be read"
+
+
+def _looks(spec: JobSpec) -> Iterator[Callable[[], Iterator[str]]]:
+    for place, is_adapter in ((spec.model.id, False), (spec.model.adapter, True)):
+        if place and model_place(place) == "path":
+            yield lambda place=place, is_adapter=is_adapter: _model(place, is_adapter)  # type: ignore[misc]
+    for one in spec.datasets:
+        if data_place(one.id) == "path":
+            yield lambda one=one: _rows(one, spec.chat.system)  # type: ignore[misc]
+    yield lambda: template.described_here(spec)
+    text = spec.evaluation.text
+    if text and spec.evaluation.judge and data_place(text.id) == "path":
+        yield lambda: _text(text.dataset)
+    if spec.export.imatrix not in ("auto", "none"):
+        yield lambda: _imatrix(Path(spec.export.imatrix))
+
+
+def _texts_and_rows(spec: JobSpec) -> list[Dataset]:
+    text = spec.evaluation.text
+    return [*spec.datasets, *([text.dataset] if text and spec.evaluation.judge else [])]
+
+
+def _model(place: str, is_adapter: bool) -> Iterator[str]:
+    folder = Path(place).expanduser()
+    what = "adapter" if is_adapter else "model"
+    if not folder.is_dir():
+        raise NotFound(
+            f"model.{'adapter' if is_adapter else 'id'}: the folder {place} does not exist",
+            hint=f"Name the folder of {'an adapter' if is_adapter else 'a model'}; a Hub id is written owner/name.",
+        )
+    safety.check_folder(folder, place, adapter=is_adapter)
+    size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+    yield f"{place}: {what} of {size / 1e9:.2f} GB"
+
+
+def _rows(dataset: Dataset, system: str | None) -> Iterator[str]:
+    found = scan(find_source(dataset, Path(dataset.id).expanduser()), system)
+    yield f"{dataset.id}: {_told(found)}"
+
+
+def _told(found: Scanned) -> str:
+    rows = f"{found.rows} {'row' if found.rows == 1 else 'rows'}{'' if found.whole else ' read, and there are more'}"
+    if not found.broken:
+        return rows
+    more = f"; and {found.broken - len(found.first)} more" if found.broken > len(found.first) else ""
+    return f"{rows}; {found.broken} broken: {'; '.join(found.first)}{more}"
+
+
+def _text(dataset: Dataset) -> Iterator[str]:
+    check_text(dataset, Path(dataset.id).expanduser())
+    yield f"{dataset.id}: readable"
+
+
+def _imatrix(path: Path) -> Iterator[str]:
+    check_own(path)
+    yield f"{path}: an importance matrix"

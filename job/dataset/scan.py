@@ -1,0 +1,37 @@
+"""Reads the beginning of a data set without writing anything, as a run would read it."""
+
+from contextlib import closing
+
+from job.artifacts import Frozen
+from job.dataset.normalize import normalizer
+from job.dataset.prepare import lines_of
+from job.dataset.reading import Source
+from job.dataset.tally import Tally
+
+MOST_ROWS = 20_000
+MOST_BYTES = 16 << 20
+
+
+class Scanned(Frozen):
+    """What was seen. `first`: the first broken rows, each with its file, line and reason; `whole`: whether all rows
+    were read."""
+
+    rows: int
+    broken: int
+    first: list[str]
+    whole: bool
+
+
+def scan(source: Source, system: str | None) -> Scanned:
+    """The first rows of the split to train on. Raises DataInvalid as a run would, if all of them were read."""
+    tally, size, whole = Tally(source.dataset), 0, True
+    normalize = normalizer(source.layout, source.layout.kind, system)
+    with closing(lines_of(source.files, source, normalize, tally)) as lines:
+        for _, line in lines:
+            size += len(line)
+            if size > MOST_BYTES or tally.good + tally.broken >= MOST_ROWS:
+                whole = tally.good == source.dataset.limit
+                break
+    if whole:
+        tally.judge()
+    return Scanned(rows=tally.good, broken=tally.broken, first=tally.first, whole=whole)
