@@ -64,6 +64,9 @@ def _options(
 def run(spec: SpecPath = None, sets: Sets = None) -> None:
     """Run the whole job: fetch, train, export, quantize, publish.
 
+    On a terminal it shows bars and sentences, else (in a pipe, a file, a pod) one JSON object a line on stdout. It ends
+    with the table, the files and how to try them; a log has that as the event `run.result` and as text on stderr.
+
     Example: `python -m job run examples/recipe.yaml`
     """
     from job.pipeline import run as pipeline

@@ -70,16 +70,20 @@ def sha256_of(path: Path, progress: Callable[[int], None] | None = None) -> str:
     return digest.hexdigest()
 
 
-def artifact(folder: Path, name: str) -> Artifact:
-    """Hashes one file of a folder."""
+def artifact(folder: Path, name: str, progress: Callable[[int], None] | None = None) -> Artifact:
+    """Hashes one file of a folder. `progress` is called with the bytes read so far."""
     path = folder / name
-    return Artifact(path=name, sha256=sha256_of(path), size=path.stat().st_size)
+    return Artifact(path=name, sha256=sha256_of(path, progress), size=path.stat().st_size)
+
+
+def names_below(folder: Path) -> list[str]:
+    """Every file below a folder."""
+    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
 
 
 def artifacts_below(folder: Path) -> list[Artifact]:
     """Every file below a folder, hashed, by name."""
-    names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
-    return [artifact(folder, name) for name in names]
+    return [artifact(folder, name) for name in names_below(folder)]
 
 
 def digest_of(value: Any) -> str:

@@ -1,18 +1,31 @@
 """Shows events to a person at a terminal: progress bars for long work, one line for the rest."""
 
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 from rich.text import Text
 
 from job.escape import harmless, one_line
 from job.logs import Record
+from job.sentences import amount, sentence, stage_title
 
-_QUIET = {"command", "checkpoint.stored"}
-_HIDDEN_FIELDS = {"event", "level", "time", "run", "attempt", "seq", "stage"}
+_QUIET = {
+    "command",
+    "data.format",
+    "checkpoint.stored",
+    "train.checkpoint",
+    "stage.needed",
+    "preflight.memory",
+    "preflight.vram",
+    "run.end",
+}
+"""Of use in a log only: words follow `data.format`, and a warning `preflight.memory` and `preflight.vram`, if they
+matter."""
+_STYLES = {"warning": "yellow", "error": "red"}
 
 
 class ConsoleSink:
@@ -23,40 +36,53 @@ class ConsoleSink:
         self._bars = Progress(
             TextColumn("  {task.description}", markup=False),
             BarColumn(bar_width=30),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[unit]}", markup=False),
-            TimeRemainingColumn(compact=True),
+            TextColumn("{task.fields[amount]}", markup=False),
             console=self.console,
             transient=True,
         )
         self._tasks: dict[str, TaskID] = {}
+        self._waiting = ""
         self._bars.start()
 
     def __call__(self, record: Record) -> None:
-        event, level = str(record.get("event")), record.get("level")
-        if event == "progress" and record.get("total"):
-            self._advance(one_line(str(record["what"])), record["done"], record["total"], record.get("unit", ""))
+        event, level = str(record.get("event")), str(record.get("level"))
+        if level != "debug" and record.get("what") != self._waiting:
+            self._end_waiting()
+        if event == "progress":
+            self._advance(record)
         elif event == "train.log":
-            self._advance("training", record["step"], record["total"], "steps")
+            self._advance({**record, "what": "training", "done": record["step"], "unit": "steps"})
             self._line(record, "cyan")
         elif event == "stage.start":
-            self.console.print(words(record.get("stage"), "bold"))
+            self.console.print(words(stage_title(record), "bold"))
         elif event == "stage.end":
             self._forget()
-            done = words(f"{record.get('stage')} done", "green")
-            self.console.print(done, words(f"{record.get('seconds')} s", "dim"))
-        elif level == "debug" or event in _QUIET or event == "progress":
-            return
-        else:
-            self._line(record, {"warning": "yellow", "error": "red"}.get(str(level), "dim"))
+            self.console.print(words(sentence(record), "green"))
+        elif event == "run.result":
+            self._forget()
+            show_result(record, self.console)
+        elif event == "stage.skipped" and record.get("type"):
+            return  # `quantize.planned` says it of all types at once
+        elif level != "debug" and event not in _QUIET:
+            self._line(record, _STYLES.get(level, "dim"))
 
-    def _advance(self, what: str, done: float, total: float, unit: str) -> None:
-        scale = 1e6 if unit == "bytes" else 1
+    def _advance(self, record: Record) -> None:
+        what, done, total = one_line(str(record["what"])), record["done"], record["total"]
+        if total is None and what in self._tasks and what != self._waiting:
+            return  # its bar shows how far it is
         if what not in self._tasks:
-            self._tasks[what] = self._bars.add_task(what, unit="MB" if unit == "bytes" else unit, total=None)
-        self._bars.update(self._tasks[what], completed=int(done / scale), total=int(total / scale) or 1)
-        if done >= total:
+            self._tasks[what] = self._bars.add_task(what, total=total, amount="")
+            self._waiting = what if total is None else ""
+        text = one_line(amount(record))
+        self._bars.update(self._tasks[what], completed=done or 0, total=total, amount=text)
+        if total is not None and done >= total:
             self._bars.remove_task(self._tasks.pop(what))
+
+    def _end_waiting(self) -> None:
+        """Work whose end is not known has a moving bar, only until something else is said."""
+        if self._waiting in self._tasks:
+            self._bars.remove_task(self._tasks.pop(self._waiting))
+        self._waiting = ""
 
     def _forget(self) -> None:
         for task in self._tasks.values():
@@ -64,8 +90,7 @@ class ConsoleSink:
         self._tasks.clear()
 
     def _line(self, record: Record, style: str) -> None:
-        fields = " ".join(f"{k}={_short(v)}" for k, v in record.items() if k not in _HIDDEN_FIELDS)
-        self.console.print(" ", words(record["event"], style), words(fields, "dim"))
+        self.console.print(" ", words(sentence(record), style))
 
     def close(self) -> None:
         self._forget()
@@ -75,13 +100,6 @@ class ConsoleSink:
 def words(text: object, style: str = "") -> Text:
     """Text by anybody for a console of rich: no markup, and nothing that drives a terminal."""
     return Text(harmless(str(text)), style)
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    text = str(value).replace("\n", " ")
-    return text if len(text) <= 160 else text[:157] + "..."
 
 
 def wanted() -> bool:
@@ -97,3 +115,29 @@ def result_table(rows: list[tuple[str, ...]], columns: tuple[str, ...], title: s
     for row in rows:
         table.add_row(*(words(cell) for cell in row))
     return table
+
+
+def show_result(result: Mapping[str, Any], console: Console) -> None:
+    """The end of a run: the fields of `run.result`, as job/report/ending.py makes them."""
+    cells = [tuple(row) for row in result["rows"]]
+    _print_whole(result_table(cells, tuple(result["columns"]), f"{result['name']}-<type>.gguf"), console)
+    lines = []
+    if result.get("loss_before") is not None and result.get("loss_after") is not None:
+        before, after, steps = result["loss_before"], result["loss_after"], result["steps"]
+        lines.append(("held-out loss", f"{before:.3f} before, {after:.3f} after {steps} steps"))
+    if take := result.get("take"):
+        lines.append((f"with {take['gigabytes']} GB of memory, take", take["name"]))
+    lines += [("files:", place) for place in result["places"]]
+    lines.append(("report:", result["report"]))
+    lines += [(f"{how}:", command) for how, command in result["try"].items()]
+    for about, value in lines:
+        console.print(words(about), words(value, "bold"), soft_wrap=True)
+
+
+def _print_whole(table: Table, console: Console) -> None:
+    """Never cut: without a terminal, and on a dumb one, rich takes any screen for one of 80 columns."""
+    needed = console.measure(table, options=console.options.update(width=1000)).maximum
+    if needed > console.width:
+        Console(file=console.file, highlight=False, width=needed, height=console.height).print(table)
+    else:
+        console.print(table)

@@ -49,14 +49,13 @@ def main() -> int:
             subprocess.run([sys.executable, ROOT / "scripts" / "demo_data.py", ROWS], check=True)
         spec = prepare(path)
         store, run = run_of(spec)
-        started = time.monotonic()
         with s3_server() as server:
             os.environ |= server if spec.publish.s3 == bucket(path) else {}
             status = run_job(path)
         if not status:
             manifest = read_manifest(store, run)
             assert manifest
-            demo_end.show(manifest, store.url, DEMO / "s3", time.monotonic() - started)
+            demo_end.show(manifest, DEMO / "s3")
             return 0
         events = f"{store.url}/runs/{run}/events"
     except JobError as error:

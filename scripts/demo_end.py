@@ -1,4 +1,4 @@
-"""How `make demo` ends: with the table, the samples and where the files are, or with what to do next."""
+"""How `make demo` ends: with the samples and where the local S3 server keeps the files, or with what to do next."""
 
 import signal
 from pathlib import Path
@@ -6,12 +6,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape as literal
 from rich.panel import Panel
-from rich.table import Table
 
-from job import console
 from job.errors import JobError
 from job.escape import harmless
-from job.report import documents, table
 from job.run.records import Manifest
 
 NEXT = {
@@ -69,40 +66,15 @@ def say_next(code: int, events: str | None, again: str) -> None:
     Console(stderr=True, highlight=False).print("\n".join(lines), soft_wrap=True)
 
 
-def show(manifest: Manifest, store: str, buckets: Path, seconds: float) -> None:
-    """The table, the samples before and after, and where the files are. `buckets`: the local S3 server's folder."""
+def show(manifest: Manifest, buckets: Path) -> None:
+    """After the job's own end: what the model answered before and after, and where the local S3 server keeps the files.
+    `buckets`: its folder."""
     train = manifest.stages["train"].metrics if "train" in manifest.stages else {}
     for sample in train.get("samples", []):
         text = f"[bold]{words(sample['prompt'].strip())}[/]\n"
         text += f"[dim]before[/]  {words(sample['before'].strip())}\n[green]after[/]   {words(sample['after'].strip())}"
         screen.print(Panel(text, title="a held-out row", title_align="left", border_style="dim"))
-    files = {one.type: one.name for one in manifest.files if f"quantize/{one.type}" in manifest.stages}
-    lines = table.lines([(name, kind) for kind, name in files.items()], manifest.stages)
-    columns = table.columns(lines)[1:]
-    cells = [tuple(column.shown(line) for column in columns) for line in lines]
-    headings = tuple(column.heading for column in columns)
-    print_whole(console.result_table(cells, headings, f"{manifest.name}-<type>.gguf"))
-    if train.get("loss_before") is not None and train.get("loss_after") is not None:
-        screen.print(
-            f"held-out loss [bold]{train['loss_before']:.3f}[/] before, [bold]{train['loss_after']:.3f}[/] after "
-            f"{train['steps']} steps"
-        )
-    kept = f"{store}/runs/{manifest.run}"
-    plain(f"run {manifest.run} in {seconds:.0f} s; manifest: {kept}/manifest.json")
     for place in manifest.places:
         local = buckets / place.removeprefix("s3://")
-        plain(f"files: {place}" + (f"  (on this disk: {local})" if local.is_dir() else ""))
-    plain(f"report: {kept}/{documents.PAGE}")
-
-
-def plain(text: str) -> None:
-    screen.print(console.words(text), soft_wrap=True)
-
-
-def print_whole(wide: Table) -> None:
-    """Never cut: without a terminal, and on a dumb one, rich takes any screen for one of 80 columns."""
-    needed = screen.measure(wide, options=screen.options.update(width=1000)).maximum
-    if needed > screen.width:
-        Console(highlight=False, width=needed, height=screen.height).print(wide)
-    else:
-        screen.print(wide)
+        if local.is_dir():
+            screen.print(words(f"{place} on this disk: {local}"), soft_wrap=True)

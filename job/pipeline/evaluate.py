@@ -23,7 +23,7 @@ def judge_unquantized(state: State) -> None:
         return
     depends = _depends(state, digest_of(state.known.exported()))
     kind = state.spec.export.dtype
-    if record := state.run.record("evaluate", digest_of(depends)):
+    if record := state.run.record("evaluate", digest_of(depends), kind):
         state.known.judged[kind] = record
         return
     with _evaluating(state, kind):
@@ -57,7 +57,7 @@ def is_judged(state: State, kind: str, quantized: str) -> bool:
     """Whether nothing is left to do: the file's result was kept, or there is no text to judge it on."""
     if not can_judge(state) or kind == state.spec.export.dtype:
         return True
-    if record := state.run.record("evaluate", digest_of(_depends(state, quantized))):
+    if record := state.run.record("evaluate", digest_of(_depends(state, quantized)), kind):
         state.known.judged[kind] = record
     return kind in state.known.judged
 

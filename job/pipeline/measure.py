@@ -4,7 +4,6 @@ from typing import Any
 
 from job.artifacts import digest_of
 from job.pipeline.state import State
-from job.run.records import StageRecord
 from job.train import measure as measuring
 from job.train.measure import Measured
 
@@ -23,14 +22,15 @@ def measure(state: State, key: str) -> dict[str, Any]:
             eval=state.files.data / "eval.jsonl",
             kind=state.known.fetched["data"]["kind"],
         )
-        record = keep_measured(state, key, state.run.child(measuring, inputs, "measure"))
+        return keep_measured(state, key, state.run.child(measuring, inputs, "measure"))
     return record.metrics
 
 
-def keep_measured(state: State, key: str, found: Measured) -> StageRecord:
+def keep_measured(state: State, key: str, found: Measured) -> dict[str, Any]:
+    """Keeps what was measured. Returns it as the metrics of a record."""
     depends = _measured_on(state, key)
     metrics = found.model_dump(mode="json", include=set(Measured.model_fields))
-    return state.run.keep("measure", digest_of(depends), state.run.work, [], metrics, depends)
+    return state.run.keep("measure", digest_of(depends), state.run.work, [], metrics, depends).metrics
 
 
 def _measured_on(state: State, key: str) -> dict[str, Any]:

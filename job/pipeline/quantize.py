@@ -7,7 +7,7 @@ from typing import Any
 from job.artifacts import digest_of
 from job.evaluate import vocabulary
 from job.llama_cpp import quantize
-from job.logs import span
+from job.logs import log, span
 from job.pipeline import evaluate
 from job.pipeline.imatrix import _importance_matrix
 from job.pipeline.state import State
@@ -20,19 +20,23 @@ def quantize_each(state: State) -> None:
     """Makes each type that is not in the store."""
     made = digest_of(state.known.exported())
     matrix = _importance_matrix(state, made)
+    wanted = {
+        kind: {
+            "export": made,
+            "type": kind,
+            "imatrix": matrix.artifacts[0].sha256 if matrix and kind in HELPED_BY_IMATRIX else None,
+            "split": state.spec.export.split_max_size,
+        }
+        for kind in state.spec.export.types
+    }
+    kept = {kind: state.run.record("quantize", digest_of(depends), kind) for kind, depends in wanted.items()}
+    _tell_plan(kept)
     evaluate.judge_unquantized(state)
     uploads = ThreadPoolExecutor(1, thread_name_prefix="upload")
     waiting: dict[str, Future[StageRecord]] = {}
     try:
-        for kind in dict.fromkeys(state.spec.export.types):
-            depends = {
-                "export": made,
-                "type": kind,
-                "imatrix": matrix.artifacts[0].sha256 if matrix and kind in HELPED_BY_IMATRIX else None,
-                "split": state.spec.export.split_max_size,
-            }
-            key = digest_of(depends)
-            record = state.run.record("quantize", key)
+        for kind, depends in wanted.items():
+            key, record = digest_of(depends), kept[kind]
             if record:
                 state.known.quants[kind] = record
                 if not evaluate.is_judged(state, kind, key):
@@ -47,6 +51,16 @@ def quantize_each(state: State) -> None:
         state.known.quants |= {kind: future.result() for kind, future in waiting.items()}
     finally:
         uploads.shutdown(wait=False, cancel_futures=True)
+
+
+def _tell_plan(kept: dict[str, StageRecord | None]) -> None:
+    made = max((record.finished for record in kept.values() if record), default=None)
+    log.info(
+        "quantize.planned",
+        make=[kind for kind, record in kept.items() if not record],
+        keep=[kind for kind, record in kept.items() if record],
+        made=made or None,
+    )
 
 
 def _quantize(state: State, kind: str, matrix: StageRecord | None) -> quantize.Result:

@@ -8,6 +8,9 @@ itself is not kept: it is downloaded again, at its pinned commit, when a stage t
 import shutil
 from collections.abc import Callable
 
+from rich.console import Console
+
+from job import console
 from job.errors import JobError
 from job.fetch import sources
 from job.fetch.identity import run_id
@@ -24,7 +27,8 @@ from job.pipeline.tokens import count_tokens
 from job.pipeline.train import train
 from job.predict.config import config_of
 from job.publish.publisher import Publisher
-from job.report import webhook
+from job.redaction import redact_all
+from job.report import ending, webhook
 from job.run import attempts, records, supervise
 from job.run.active_run import ActiveRun, opened
 from job.run.records import Manifest
@@ -51,6 +55,7 @@ def run(spec: JobSpec) -> Manifest:
         if finished:
             records.verify_manifest(active.store, finished)
             log.info("run.already_done", manifest=where)
+            _tell_result(finished, active)
             return finished
         try:
             made = _run(spec, active)
@@ -60,8 +65,17 @@ def run(spec: JobSpec) -> Manifest:
             raise
         webhook.tell_done(made, where)
         shutil.rmtree(active.work, ignore_errors=True)
+        _tell_result(made, active)
         log.info("run.end", manifest=where)
         return made
+
+
+def _tell_result(manifest: Manifest, active: ActiveRun) -> None:
+    """As an event, which a terminal shows as text; in a log the text is written to stderr too."""
+    result = redact_all(ending.result(manifest, active.store.url))
+    log.info("run.result", **result)
+    if not console.wanted():
+        console.show_result(result, Console(stderr=True, highlight=False))
 
 
 def _run(spec: JobSpec, active: ActiveRun) -> Manifest:

@@ -51,17 +51,19 @@ def train(state: State) -> None:
     depends = depends_on(state.known)
     key = digest_of(depends)
     record = run.record("train", key)
+    measured = None
     if record is None:
         with leased(run.store, f"stages/train/{key}/lease.json", run.id, run.supervisor):
             result = _train(state, key)
             folder = _gathered(result, run.work / "trained")
             metrics = result.model_dump(mode="json", exclude={"adapter", "logs", *Measured.model_fields})
             record = run.keep("train", key, folder, None, metrics, depends)
-            keep_measured(state, key, result)
+            measured = keep_measured(state, key, result)
             checkpoints.prune_checkpoints(run.store, f"stages/train/{key}", 0)
             state.files.trained = folder
     state.known.records["train"] = record
-    state.known.records["train"] = record.model_copy(update={"metrics": record.metrics | measure(state, key)})
+    measured = measured or measure(state, key)
+    state.known.records["train"] = record.model_copy(update={"metrics": record.metrics | measured})
 
 
 def _train(state: State, key: str) -> training.Result:

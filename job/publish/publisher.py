@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from job.artifacts import Artifact, artifact
+from job.logs import Progress
 from job.publish.hub import HubPublisher
 from job.publish.place import Item, Place
 from job.publish.stores import StorePlace
@@ -100,7 +101,8 @@ def _text(manifest: Manifest) -> bytes:
 def _on_disk(store: Store, work: Path, item: Item) -> Iterator[Path]:
     """Downloads a file of the store for as long as the block lasts: one at a time, to need little disk."""
     path = work / "file"
-    store.get_file(item.key, path, item.artifact.model_copy(update={"path": item.key}))
+    bar = Progress(f"fetching {item.name}", item.artifact.size, "bytes")
+    store.get_file(item.key, path, item.artifact.model_copy(update={"path": item.key}), progress=bar.update)
     try:
         yield path
     finally:

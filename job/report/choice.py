@@ -37,6 +37,12 @@ def choices(lines: Sequence[Line], cache_per_token: int) -> list[Choice]:
     return found
 
 
+def best_for(lines: Sequence[Line], cache_per_token: int, gigabytes: int) -> Choice | None:
+    """The most accurate file for this much memory, or None if none fits."""
+    fitting = [one for one in choices(lines, cache_per_token) if one.gigabytes <= gigabytes]
+    return fitting[-1]._replace(gigabytes=gigabytes) if fitting else None
+
+
 def needed(line: Line, cache_per_token: int) -> int:
     """Bytes to run a file with CONTEXT tokens."""
     return (line.size or 0) + cache_per_token * CONTEXT + WORKING

@@ -7,7 +7,7 @@ be traced from the base to each type.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from job.run.records import StageRecord
+from job.run.records import Manifest, StageRecord
 
 Records = Mapping[str, StageRecord]
 """The manifest's: `train`, `quantize/<type>`, `evaluate/<type>`, …"""
@@ -126,6 +126,15 @@ def lines(files: Sequence[tuple[str, str]], records: Records) -> list[Line]:
         size = sum(item.size for item in record.artifacts)
         found.append(_line(name, kind, size, record.metrics["bits_per_weight"], judged.metrics if judged else {}))
     return found
+
+
+def published(manifest: Manifest) -> list[tuple[str, str]]:
+    """Name and type of each GGUF that a run has published; only the first part of a split one."""
+    found: dict[str, str] = {}
+    for file in manifest.files:
+        if f"quantize/{file.type}" in manifest.stages:
+            found.setdefault(file.type, file.name)
+    return [(name, kind) for kind, name in found.items()]
 
 
 def columns(found: Sequence[Line]) -> list[Column]:

@@ -23,14 +23,14 @@ TIMEOUT_S = 10.0
 
 def tell_done(manifest: Manifest, where: str) -> None:
     """Sends the result, the table of files, and their places."""
-    files = {one.type: one.name for one in manifest.files if f"quantize/{one.type}" in manifest.stages}
+    files = table.published(manifest)
     lines = [f"{manifest.name}: done (run {manifest.run})"]
     train = manifest.stages["train"].metrics if "train" in manifest.stages else {}
     if train.get("loss_before") is not None and train.get("loss_after") is not None:
         lines.append(f"held-out loss {train['loss_before']:.3f} before, {train['loss_after']:.3f} after")
-    for line in table.lines([(name, kind) for kind, name in files.items()], manifest.stages):
+    for line in table.lines(files, manifest.stages):
         told = [f"{column.heading} {text}" for column in table.COLUMNS[2:] if (text := column.shown(line))]
-        if line.name in files.values():
+        if line.name in dict(files):
             lines.append(f"{line.name}: {', '.join(told)}")
     _send("\n".join([*lines, *manifest.places, where]))
 

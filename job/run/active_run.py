@@ -8,7 +8,7 @@ import json
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -17,12 +17,13 @@ from typing import Any
 from pydantic import ValidationError
 
 from job import console, logs
-from job.artifacts import Artifact, Frozen, artifact, artifacts_below
+from job.artifacts import Artifact, Frozen, artifact, names_below
 from job.errors import Bug, PeerActive, SpecInvalid, StoppedSaved, StoppedUnsaved, named
 from job.logs import Progress, log
 from job.run import attempts, lease
 from job.run.events import EventLog
 from job.run.folders import store_url, work_folder
+from job.run.heartbeat import Heartbeat
 from job.run.records import StageRecord, parsed, read_stage, write_stage
 from job.run.supervise import Supervisor, Terminated
 from job.run.usage import UsageLog
@@ -48,17 +49,21 @@ class ActiveRun:
     usage: UsageLog
     saved: bool = field(default=False)
 
-    def record(self, stage: str, key: str) -> StageRecord | None:
-        """The record under this key, if its work is complete."""
+    def record(self, stage: str, key: str, kind: str | None = None) -> StageRecord | None:
+        """The record under this key, if its work is complete. `kind`: of which type, if the stage works by type."""
         found = read_stage(self.store, stage, key)
-        log.info("stage.skipped" if found else "stage.needed", stage=stage, key=key)
+        of = {"type": kind} if kind else {}
+        if found:
+            log.info("stage.skipped", stage=stage, key=key, made=found.finished or None, **of)
+        else:
+            log.info("stage.needed", stage=stage, key=key, **of)
         return found
 
     def keep(
         self, stage: str, key: str, folder: Path, names: list[str] | None, metrics: dict[str, Any], depends: Any
     ) -> StageRecord:
         """Stores files of `folder` (all, where `names` is None) and then the record that makes them count."""
-        artifacts = artifacts_below(folder) if names is None else [artifact(folder, name) for name in names]
+        artifacts = artifacts_of(folder, names)
         prefix = f"stages/{stage}/{key}"
         for item in artifacts:
             self.upload(f"{prefix}/{item.path}", folder / item.path, item)
@@ -114,6 +119,16 @@ class ActiveRun:
         return first.sources
 
 
+def artifacts_of(folder: Path, names: list[str] | None) -> list[Artifact]:
+    """Hashes files of a folder (all, where `names` is None)."""
+    paths = {name: (folder / name).stat().st_size for name in (names_below(folder) if names is None else names)}
+    bar, done, found = Progress("hashing", sum(paths.values()), "bytes"), 0, []
+    for name, size in paths.items():
+        found.append(artifact(folder, name, lambda count, start=done: bar.update(start + count)))  # type: ignore[misc]
+        done += size
+    return found
+
+
 class _Pinned(Frozen):
     """runs/<id>/spec.json."""
 
@@ -146,9 +161,10 @@ def opened(spec: JobSpec, identity: str, supervisor: Supervisor) -> Iterator[Act
     work = work_folder()
     work.mkdir(parents=True, exist_ok=True)
     screen = console.ConsoleSink() if console.wanted() else None
-    sinks = [screen] if screen else []
+    heartbeat = Heartbeat()
+    sinks = [heartbeat, screen] if screen else [heartbeat]
     logs.configure(*sinks, to_stdout=screen is None)
-    try:
+    with heartbeat.beating(), closing(screen) if screen else nullcontext():
         if spec.run.store is None:
             log.warning("run.store_is_local", folder=store_url(spec, work), what="lost with this folder")
         store = open_store(store_url(spec, work))
@@ -164,9 +180,6 @@ def opened(spec: JobSpec, identity: str, supervisor: Supervisor) -> Iterator[Act
             with _ends_on_record(run):
                 log.info("run.start", store=store.url, work=str(run.work), attempt_number=attempt.n)
                 yield run
-    finally:
-        if screen:
-            screen.close()
 
 
 @contextmanager

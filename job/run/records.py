@@ -19,7 +19,7 @@ from pydantic import ValidationError, field_validator
 
 from job.artifacts import Artifact, Frozen, check_name
 from job.errors import IntegrityViolated
-from job.logs import log
+from job.logs import Progress, log
 from job.redaction import redact_all
 from job.spec.places import shown_places
 from job.store import Store
@@ -29,7 +29,7 @@ Kind = TypeVar("Kind", bound=Frozen)
 
 
 class StageRecord(Frozen):
-    """One stage's finished work: its files, its measurements, its versions and inputs."""
+    """One stage's finished work: its files, its measurements, its versions and inputs, and when it was written."""
 
     stage: str
     key: str
@@ -37,6 +37,7 @@ class StageRecord(Frozen):
     metrics: dict[str, Any] = {}
     versions: dict[str, str] = {}
     inputs: Any = None
+    finished: str = ""
 
 
 def for_people(records: Mapping[str, StageRecord]) -> dict[str, StageRecord]:
@@ -109,6 +110,7 @@ def read_stage(store: Store, stage: str, key: str) -> StageRecord | None:
 def write_stage(store: Store, record: StageRecord) -> StageRecord:
     """Commits a stage record. Returns the existing record if another attempt was first."""
     key = f"stages/{record.stage}/{record.key}/stage.json"
+    record = record.model_copy(update={"finished": datetime.now(UTC).isoformat(timespec="seconds")})
     try:
         store.put(key, record.model_dump_json(indent=2).encode(), if_absent=True)
         return record
@@ -149,7 +151,7 @@ def parsed(kind: type[Kind], store: Store, key: str, data: bytes, hint: str = "D
 def verify_manifest(store: Store, manifest: Manifest) -> None:
     """Reads every published file in the store again. Raises IntegrityViolated if one differs from the manifest."""
     for file in manifest.files:
-        found = store.measure(file.key)
+        found = store.measure(file.key, Progress(f"verifying {file.name}", file.size, "bytes").update)
         if found is None or (found.sha256, found.size) != (file.sha256, file.size):
             raise IntegrityViolated(
                 f"{store.url}/{file.key} {'is missing' if found is None else 'does not match its hash'}",

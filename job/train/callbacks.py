@@ -16,7 +16,7 @@ import torch
 from transformers import TrainerCallback
 
 from job.errors import QualityRejected, StoppedSaved, StoppedUnsaved
-from job.logs import log
+from job.logs import Progress, log
 from job.train.resume import EPOCH_RNG, carry_best, note_rows
 
 
@@ -55,6 +55,8 @@ class Events(TrainerCallback):  # type: ignore[misc]
         self._first: tuple[float, int] | None = None
         self._seen_before = self._seen = 0
         self._step_began = self._seconds = 0.0
+        self._held_out: Progress | None = None
+        self._batches = 0
 
     @property
     def tokens_per_second(self) -> float | None:
@@ -106,6 +108,15 @@ class Events(TrainerCallback):  # type: ignore[misc]
             **peak_memory(),
         )
         self._losses.clear()
+
+    def on_prediction_step(self, args: Any, state: Any, control: Any, eval_dataloader: Any, **_: Any) -> None:
+        total = len(eval_dataloader)
+        if self._held_out is None:
+            self._held_out, self._batches = Progress("held-out rows", total, "batches"), 0
+        self._batches += 1
+        self._held_out.update(self._batches)
+        if self._batches >= total:
+            self._held_out = None
 
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, float], **_: Any) -> None:
         log.info("train.eval", step=state.global_step, loss=metrics.get("eval_loss"))

@@ -14,60 +14,15 @@ import pytest
 from job.errors import every_error
 from job.run import active_run
 from job.run.events import read_events
-from job.run.records import Manifest, PublishedFile
 from job.run.supervise import Supervisor
 from job.spec import JobSpec
 from job.store import open_store
 from tests import ROOT
-from tests.job.report import facts as report_facts
 from tests.s3_server import versitygw
 
 DEMO = ROOT / "scripts" / "demo.py"
 sys.path.insert(0, str(ROOT / "scripts"))
 import demo_end  # noqa: E402
-
-SHOW = """
-import sys; sys.path.insert(0, sys.argv[1])
-from pathlib import Path
-import demo_end
-from job.run.records import Manifest
-demo_end.show(Manifest.model_validate_json(sys.stdin.read()), "/a/store", Path("/nowhere"), 61)
-"""
-
-
-def finished() -> Manifest:
-    """A run whose table has every column, and a sample that is longer than a line."""
-    facts = report_facts.facts()
-    train = facts.records["train"].metrics["samples"][0]
-    train["after"] = "A fine answer, " * 20
-    for name, record in facts.records.items():
-        if name.startswith("evaluate/"):
-            record.metrics["text"] = {"perplexity": report_facts.perplexity(12345.67)}
-    files = [
-        PublishedFile(name=name, key=f"k/{kind}", type=kind, sha256=one.sha256, size=one.size)
-        for name, kind, one in facts.files
-    ]
-    about = {"spec": {}, "sources": {}, "files": files, "places": ["s3://models/demo"]}
-    return Manifest(run="r1", name="Tuned", stages=dict(facts.records), **about)
-
-
-@pytest.mark.parametrize(
-    "environ", [{}, {"CI": "true"}, {"NO_COLOR": "1"}, {"TERM": "dumb"}, {"COLUMNS": "50"}], ids=str
-)
-def test_the_end_is_whole_and_plain_in_a_pipe(environ: dict[str, str]) -> None:
-    kept = {name: value for name, value in os.environ.items() if name not in ("CI", "NO_COLOR", "TERM", "COLUMNS")}
-    command = [sys.executable, "-c", SHOW, str(ROOT / "scripts")]
-    done = subprocess.run(
-        command, input=finished().model_dump_json(), capture_output=True, text=True, check=True, env=kept | environ
-    )
-    assert "\x1b" not in done.stdout and "…" not in done.stdout
-    (head,) = [line for line in done.stdout.splitlines() if "perplexity" in line]
-    assert " ".join(head.replace("┃", " ").split()) == "type size bits perplexity on text KLD same top ms/token"
-    row = next(line for line in done.stdout.splitlines() if "Q4_K_M" in line)
-    assert all(cell in row for cell in ("105.0 MB", "5.10", "12345.67 ± 1028.81", "0.0330", "96.7%", "41.5"))
-    assert done.stdout.count("fine") == 20
-    assert "held-out loss 3.080 before, 1.704 after 40 steps\n" in done.stdout
-    assert done.stdout.splitlines()[-2:] == ["files: s3://models/demo", "report: /a/store/runs/r1/report/index.html"]
 
 
 def test_every_exit_code_has_a_next_step() -> None:

@@ -10,7 +10,7 @@ import pytest
 from job.artifacts import Artifact
 from job.fetch.sources import Sources
 from job.llama_cpp.windows import least_tokens, windows
-from job.pipeline import train
+from job.pipeline import export, train
 from job.pipeline.known import Known
 from job.run.records import StageRecord, read_manifest
 from job.spec import JobSpec
@@ -35,6 +35,16 @@ def test_held_out_rows_that_only_report_are_no_part_of_what_is_trained() -> None
 @pytest.mark.parametrize("decides", [{"load_best_model_at_end": True}, {"early_stopping_patience": 2}], ids=str)
 def test_held_out_rows_that_decide_over_the_training_are(decides: dict[str, Any]) -> None:
     assert train.depends_on(known("a", **decides)) != train.depends_on(known("b", **decides))
+
+
+def test_what_is_exported_beside_the_files_depends_on_the_adapter() -> None:
+    keys = []
+    for sha in ("one", "other"):
+        found = known("a")
+        adapter = [Artifact(path="adapter/adapter_model.safetensors", sha256=sha, size=1)]
+        found.records["train"] = StageRecord(stage="train", key="k", artifacts=adapter)
+        keys.append(export.depends_on(found))
+    assert keys[0] != keys[1]
 
 
 @pytest.mark.parametrize("context", [32, 64, 100, 101, 512, 4096])

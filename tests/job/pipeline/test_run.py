@@ -3,6 +3,7 @@
 import copy
 import json
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,14 @@ def test_a_spec_becomes_verified_files_and_later_runs_reuse_the_work(
     again = run_job(small_spec, tmp_path / "work")
     assert again.code == 0
     assert again.named("run.already_done")
+    for ended in (first, again):
+        (result,) = ended.named("run.result")
+        assert result["take"]["name"] in names and result["places"] == [str(published)]
+        assert f"report: {result['report']}\n" in ended.output and Path(result["report"]).is_file()
+        assert "held-out loss" in ended.output and "┃ type" in ended.output
+    command = ["bash", "-c", result["try"]["try it"]]
+    tried = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    assert tried.returncode == 0, tried.stderr.decode()[-2000:]
 
     other = copy.deepcopy(small_spec)
     other["export"]["types"] = ["q5_k_m", "q8_0"]
@@ -93,6 +102,10 @@ def test_a_spec_becomes_verified_files_and_later_runs_reuse_the_work(
     more = run_job(other, tmp_path / "work")
     assert more.code == 0, more.output
     assert "train" not in more.stages_run()
+    (planned,) = more.named("quantize.planned")
+    assert (planned["make"], planned["keep"]) == (["q5_k_m"], ["q8_0"]) and planned["made"]
+    (kept,) = [one for one in more.named("stage.skipped") if one["stage"] == "train"]
+    assert kept["made"]
     for stage in ("quantize", "evaluate"):
         assert [one["type"] for one in more.named("stage.start") if one["stage"] == stage] == ["q5_k_m"]
 
