@@ -1,8 +1,7 @@
 """A local server that speaks the Hub's endpoints to the real huggingface_hub, with faults on demand.
 
 Downloads of LFS files are redirected to a second port, as the Hub redirects to its CDN; a token that
-arrives there is noted in `leaks`. Xet is not offered, so the client uploads by the LFS protocol, which it
-does where HF_HUB_DISABLE_XET is set.
+arrives there is noted in `leaks`. Clients use the LFS protocol (HF_HUB_DISABLE_XET), those of `xet_hub` use Xet.
 
 `python -m tests.hub_server --port 8080 --root DIR` serves it by itself, with the token of --token.
 """
@@ -25,6 +24,7 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 import pytest
 
 from tests.hub_repos import Account, Kind, Repo, Repos, Role
+from tests.hub_xet import NEVER, XetStorage
 from tests.job.report.hub_card_rules import faults_of
 
 VERBS = "revision|tree|preupload|commits|commit|refs|branch|auth-check"
@@ -72,6 +72,7 @@ class Hub:
         self.lfs_above = 10_000_000
         self.multipart_above = 1 << 30
         self.part_size = 1 << 20
+        self.xet: XetStorage | None = None
         self._parts: dict[str, dict[int, bytes]] = {}
         self._web, self._cdn = (_listen(self, host, number) for number in (port, 0))
         self.url = f"http://{host}:{self._web.server_address[1]}"
@@ -226,7 +227,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self) -> None:
         route = self.route
-        if found := re.fullmatch(r"/cdn/([0-9a-f]{64})", route):
+        if found := re.fullmatch(r"/api/(model|dataset)s/(.+?)/xet-(read|write)-token/.+", route):
+            repo = self._repo(found[1], found[2])
+            self._xet_token(repo if found[3] == "read" else self._writable(repo))
+        elif found := re.fullmatch(r"/cdn/([0-9a-f]{64})", route):
             self._cdn(found[1])
         elif found := re.fullmatch(r"/lfs-store/([0-9a-f]{64})(?:/(\d+))?", route):
             self._store_lfs(found[1], found[2])
@@ -372,6 +376,11 @@ class _Handler(BaseHTTPRequestHandler):
         if entry.lfs:
             linked = {"X-Linked-Size": str(entry.size), "X-Linked-ETag": f'"{entry.etag}"'}
             target = f"{self.hub.cdn}/cdn/{entry.sha256}?Signature=canary-signature"
+            if self.hub.xet:
+                kind = "datasets" if "/datasets/" in self.route else "models"
+                refresh = f"{self.hub.url}/api/{kind}/{repo.id}/xet-read-token/{commit.id}"
+                file = self.hub.xet.add(self.hub.repos.blob(entry.sha256))
+                linked |= {"X-Xet-Hash": file, "X-Xet-Refresh-Route": refresh}
             self._send(b"", 302, {**headers, **linked, "Location": target})
         else:
             self._send_range(self.hub.repos.blob(entry.sha256).read_bytes(), headers)
@@ -433,6 +442,15 @@ class _Handler(BaseHTTPRequestHandler):
         repo.lfs.append(oid)
         self._json({})
 
+    def _xet_token(self, repo: Repo) -> None:
+        assert self.hub.xet
+        access = {"Cas-Url": self.hub.xet.url, "Access-Token": "t", "Token-Expiration": str(NEVER)}
+        body = {"casUrl": self.hub.xet.url, "accessToken": "t", "exp": NEVER}
+        self._json(body, {f"X-Xet-{name}": value for name, value in access.items()})
+
+    def _in_xet(self, sha256: str, size: int) -> bool:
+        return self.hub.xet is not None and self.hub.xet.find(sha256, size, self.hub.repos.blob(sha256))
+
     def _commit(self, repo: Repo, branch: str) -> None:
         self._writable(repo)
         lines = [json.loads(line) for line in self.body.splitlines()]
@@ -448,7 +466,7 @@ class _Handler(BaseHTTPRequestHandler):
                         value["path"], base64.b64decode(value["content"]), lfs=False
                     )
                 elif line["key"] == "lfsFile":
-                    if value["oid"] not in repo.lfs:
+                    if value["oid"] not in repo.lfs and not self._in_xet(value["oid"], value["size"]):
                         raise _Refused(400, f"LFS object {value['oid']} was not uploaded")
                     data = self.hub.repos.blob(value["oid"]).read_bytes()
                     entries[value["path"]] = self.hub.repos.entry(value["path"], data, lfs=True)
@@ -475,12 +493,26 @@ def hub(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("HF_HOME", str(tmp_path_factory.mktemp("hf-home")))
     monkeypatch.setenv("HF_HUB_DISABLE_XET", "1")
     monkeypatch.setenv("HF_HUB_DISABLE_TELEMETRY", "1")
+    _use_xet(monkeypatch, False)
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def xet_hub(hub: Hub, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Hub:
+    """A Hub whose clients send and get large files by Xet, as the public one's do."""
+    hub.xet = XetStorage(tmp_path_factory.mktemp("xet"))
+    monkeypatch.delenv("HF_HUB_DISABLE_XET")
+    _use_xet(monkeypatch, True)
+    return hub
+
+
+def _use_xet(monkeypatch: pytest.MonkeyPatch, wanted: bool) -> None:
+    """In this process too, if it has imported the client already."""
     if "huggingface_hub" in sys.modules:
         from huggingface_hub import constants
 
-        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-    yield server
-    server.stop()
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", not wanted)
 
 
 def main() -> None:

@@ -5,6 +5,7 @@ endpoint and the token are read at each call and passed explicitly, every call i
 busy or unreachable, and what remains is an error of `job.errors`.
 """
 
+import functools
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -28,6 +29,11 @@ FIRST_WAIT_S = 1.0
 LONGEST_WAIT_S = 60.0
 LONGEST_RETRY_AFTER_S = 900.0
 """Seconds. If the Hub asks for a longer pause, it is reported as unavailable: the Job's next attempt comes later."""
+
+STALL_S = 120.0
+"""Seconds without a byte in either direction, or without an answer, after which a transfer has failed."""
+STALLS = 2
+"""So many tries of one call may end that way: the client tries each request again by itself before."""
 
 _BUSY = {408, 425, 429, 500, 502, 503, 504}
 
@@ -76,10 +82,35 @@ def api() -> "HfApi":
     from huggingface_hub.utils import logging
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
+    _limit_waiting(STALL_S)
     disable_progress_bars()
     logging.set_verbosity_warning()  # type: ignore[no-untyped-call]
     ForwardedWarnings.of("huggingface_hub", "hub.client")
     return HfApi(endpoint=endpoint(), token=token() or False)
+
+
+@functools.lru_cache(maxsize=1)
+def _limit_waiting(stall_s: float) -> None:
+    """The client itself waits for ever (huggingface_hub/utils/_http.py, timeout=None, which some calls repeat); hf_xet,
+    which moves large files, has limits of its own, which it reads from the environment (xet-core, xet_config)."""
+    import httpx2
+    from huggingface_hub.utils._http import default_client_factory, set_client_factory
+
+    def client() -> httpx2.Client:
+        made = default_client_factory()
+        hooks = made.event_hooks
+        made.event_hooks = hooks | {"request": [*hooks["request"], limit]}
+        return made
+
+    def limit(request: httpx2.Request) -> None:
+        asked = request.extensions.get("timeout", {})
+        request.extensions["timeout"] = {
+            part: asked.get(part) or stall_s for part in ("connect", "read", "write", "pool")
+        }
+
+    set_client_factory(client)
+    os.environ.setdefault("HF_XET_CLIENT_READ_TIMEOUT", f"{stall_s:g}s")
+    os.environ.setdefault("HF_XET_CLIENT_RETRY_MAX_ATTEMPTS", str(STALLS))
 
 
 def call(what: str, repo: Repo, function: Callable[[], T], also_on: frozenset[int] = frozenset()) -> T:
@@ -93,7 +124,7 @@ def call(what: str, repo: Repo, function: Callable[[], T], also_on: frozenset[in
     from huggingface_hub.errors import XetDownloadError
 
     retrying = tenacity.Retrying(
-        stop=tenacity.stop_after_attempt(TRIES),
+        stop=lambda state: state.attempt_number >= (STALLS if _has_stalled(state) else TRIES),
         wait=_pause,
         retry=tenacity.retry_if_exception(lambda error: _may_pass(error) or status_of(error) in also_on),
         before_sleep=lambda state: _tell(what, repo, state),
@@ -103,6 +134,13 @@ def call(what: str, repo: Repo, function: Callable[[], T], also_on: frozenset[in
         return retrying(function)
     except (httpx2.HTTPError, OSError, RuntimeError, ValueError, XetDownloadError, Incomplete) as error:
         raise translated(what, repo, error) from error
+
+
+def _has_stalled(state: tenacity.RetryCallState) -> bool:
+    import httpx2
+
+    error = state.outcome.exception() if state.outcome else None
+    return any(isinstance(one, (httpx2.TimeoutException, TimeoutError)) for one in _chain(error))
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -127,7 +165,8 @@ def _may_pass(error: BaseException) -> bool:
     status = status_of(error)
     if status is not None:
         return status in _BUSY and (_retry_after(error) or 0) <= LONGEST_RETRY_AFTER_S
-    if any(isinstance(one, (httpx2.TransportError, XetDownloadError, Incomplete)) for one in _chain(error)):
+    passing = (httpx2.TransportError, XetDownloadError, Incomplete, ConnectionError, TimeoutError)  # hf_xet's are bare
+    if any(isinstance(one, passing) for one in _chain(error)):
         return True
     # The client's own check of a file's size raises a bare OSError.
     return any(type(one) is OSError and one.errno is None for one in _chain(error))
