@@ -267,3 +267,15 @@ def test_a_disk_that_is_too_small_is_refused_before_anything_is_fetched(local_mo
     with pytest.raises(EnvironmentUnfit, match=r"GB free, but the stage \w+ needs [\d.]+ GB") as caught:
         check_disk(predicted(spec, config, None, 10**15), tmp_path)
     assert "FINETUNE_WORK" in caught.value.hint
+
+
+def test_a_redirect_away_from_https_is_refused() -> None:
+    assert https._followed("https://example.org/a", "https://cdn.example.org/b") == "https://cdn.example.org/b"
+    with pytest.raises(DataInvalid, match="redirects away from https"):
+        https._followed("https://example.org/a", "http://example.org/a")
+
+
+def test_a_loading_script_is_not_downloaded(hub: Hub, local_model: Path, tmp_path: Path) -> None:
+    hub.add("someone/quotes", {"quotes.py": b"raise SystemExit", "data/train.jsonl": JSONL}, "dataset")
+    assert rows_of(fetched(spec_of(str(local_model), "someone/quotes"), tmp_path / "work")) == 40
+    assert not list((tmp_path / "work").rglob("*.py"))
