@@ -139,6 +139,7 @@ def prepare(cluster: Cluster | None, asked: Asked, *, title: str | None = None, 
         *placement.notes,
         *_storeless(specs, made),
         *_paths(asked.spec),
+        *_unpushed(made),
     ]
     _check_room(size, placement, nodes)
     return Prepared(
@@ -167,6 +168,12 @@ def _storeless(specs: Sequence[JobSpec], settings: Settings) -> list[str]:
     if all(one.run.store for one in specs) or settings.store_pvc:
         return []
     return ["no store outlives the pod, so a lost pod starts from the beginning; set --store-pvc NAME or run.store"]
+
+
+def _unpushed(settings: Settings) -> list[str]:
+    if settings.image != IMAGE:
+        return []
+    return [f"the image is {IMAGE}, which no registry has; name yours with --image or FINETUNE_IMAGE (docs/image.md)"]
 
 
 def _paths(spec: JobSpec) -> list[str]:

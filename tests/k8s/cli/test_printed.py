@@ -1,0 +1,32 @@
+"""What `--dry-run` prints: objects that kubectl takes, what a reader of them should know, and notes on stderr."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+RUN = ("--model", "./no/such/model", "--dataset", "./rows.jsonl", "--gpu", "t4", "--platform", "gke", "--dry-run")
+
+
+def launched(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"KUBECONFIG": str(folder / "none"), "HF_ENDPOINT": "http://127.0.0.1:9"}
+    environment.pop("FINETUNE_IMAGE", None)
+    command = [sys.executable, "-m", "k8s.launch", "launch", *RUN, *options]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60, env=environment)
+
+
+def test_the_printed_objects_say_how_to_delete_both_and_why_three_volumes_share_a_limit(tmp_path: Path) -> None:
+    said = launched(tmp_path, "--namespace", "team").stdout
+    found = re.search(r"^#   kubectl delete job,configmap -n team -l (\S+)=(\S+)$", said, flags=re.M)
+    assert found and "work, cache and tmp" in said.split("apiVersion")[0]
+    objects = [one for one in yaml.safe_load_all(said) if one]
+    assert [one["kind"] for one in objects] == ["ConfigMap", "Job"]
+    assert all(one["metadata"]["labels"][found[1]] == found[2] for one in objects)
+
+
+def test_an_image_that_no_registry_has_is_told(tmp_path: Path) -> None:
+    assert "no registry has" in launched(tmp_path).stderr
+    assert "no registry has" not in launched(tmp_path, "--image", "registry.example/finetune-run:1").stderr
