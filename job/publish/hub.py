@@ -1,8 +1,9 @@
 """Publishes to the Hub: files are uploaded as they are made, then one commit contains all of them.
 
 Uploaded files are not visible before the commit. The Hub identifies them by SHA-256, so a later attempt does not
-send them again. The commit's message contains the run and a digest of the files, so a commit whose reply was lost
-is recognized and not made twice.
+send them again. The commit's message contains the run and a digest of its artifacts, so a run makes one commit, even if
+a reply is lost or an attempt ends before the run's manifest is in the store. Manifest and report differ in each
+attempt, so they are not part of that digest.
 """
 
 import hashlib
@@ -36,6 +37,7 @@ class HubPublisher:
         self._private, self._revision = private, revision
         self._repo = Repo(id=repo_id)
         self._operations: dict[str, CommitOperationAdd] = {}
+        self._documents = {"manifest.json"}
 
     def check_write(self) -> None:
         """Checks write access before any GPU time is spent. Creates the repository and the branch if they are missing.
@@ -82,6 +84,7 @@ class HubPublisher:
 
     def fill(self, items: list[Item], on_disk: OnDisk) -> None:
         """Files that this process has sent ahead are not sent again."""
+        self._documents |= {item.name for item in items if item.kind == "document"}
         for item in items:
             if item.name not in self._operations:
                 with on_disk(item) as path:
@@ -114,22 +117,24 @@ class HubPublisher:
     def commit(self, message: str) -> str:
         """Commits every file that was uploaded ahead; returns the commit's id.
 
-        The commit is made once for a run and its files, even if this is called again or replies are lost. Raises
+        The commit is made once for a run and its artifacts, even if this is called again or replies are lost. Raises
         IntegrityViolated if the commit does not contain what was sent, else the errors of `calls.call`.
         """
-        files = sorted((name, one.upload_info.sha256.hex()) for name, one in self._operations.items())
+        artifacts = [name for name in self._operations if name not in self._documents]
+        files = sorted((name, self._operations[name].upload_info.sha256.hex()) for name in artifacts)
         mark = f"{MARK} {self._run} {digest_of(files)}"
-        found = call("commit to", self._repo, lambda: self._commit_once(message, mark), also_on=_CONFLICTS)
-        self._verify(found)
+        found, is_new = call("commit to", self._repo, lambda: self._commit_once(message, mark), also_on=_CONFLICTS)
+        self._verify(found, list(self._operations) if is_new else artifacts)
         return found
 
-    def _commit_once(self, message: str, mark: str) -> str:
+    def _commit_once(self, message: str, mark: str) -> tuple[str, bool]:
+        """The commit's id, and whether it was made now."""
         client = api()
         commits = client.list_repo_commits(self.repo_id, revision=self._revision)
         for commit in commits:
             if mark in commit.message.splitlines():
                 log.info("hub.committed_before", repo=self.repo_id, commit=commit.commit_id)
-                return str(commit.commit_id)
+                return str(commit.commit_id), False
         made = client.create_commit(
             self.repo_id,
             list(self._operations.values()),
@@ -138,12 +143,13 @@ class HubPublisher:
             revision=self._revision,
             parent_commit=commits[0].commit_id if commits else None,
         )
-        return str(made.oid)
+        return str(made.oid), True
 
-    def _verify(self, commit: str) -> None:
-        """Compares the commit's files with what was sent, by size and hash."""
+    def _verify(self, commit: str, names: list[str]) -> None:
+        """Compares files of the commit with what was sent, by size and hash."""
         there = {file.path: file for file in list_files(self.repo_id, commit)}
-        for name, operation in self._operations.items():
+        for name in names:
+            operation = self._operations[name]
             sent, found = operation.upload_info, there.get(name)
             if found is not None and found.size == sent.size and _same(found, sent.sha256.hex(), operation):
                 continue

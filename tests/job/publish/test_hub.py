@@ -1,15 +1,18 @@
 """The Hub, both ways, with the real client against a local server: pins, hashes, faults, one commit."""
 
 import hashlib
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from job import hub as job_hub
+from job.artifacts import artifact
 from job.errors import CredentialsRejected, IntegrityViolated, JobError, NotFound, RemoteUnavailable
 from job.hub import calls
 from job.publish.hub import HubPublisher
+from job.publish.place import Item
 from tests.hub_server import Hub
 
 REPO = "someone/model"
@@ -175,6 +178,29 @@ def test_a_commit_whose_reply_was_lost_is_found_and_not_made_twice(hub: Hub, tmp
     commit = one.commit("m")
     history = hub.repo("me/made").history("main")
     assert len(history) == 2 and history[0].id == commit
+
+
+def finished(tmp_path: Path, attempt: int, weights: bytes = WEIGHTS) -> str | None:
+    """An attempt to publish one file, with a report and a manifest that say when they were made."""
+    one = HubPublisher("me/made", "run-1")
+    one.check_write()
+    contents = {"m-Q8_0.gguf": weights, "README.md": b"# card", "report.html": f"made in attempt {attempt}".encode()}
+    items = []
+    for name, data in contents.items():
+        (tmp_path / name).write_bytes(data)
+        kind = "q8_0" if name.endswith(".gguf") else "document"
+        items.append(Item(name=name, key=f"stages/a/{name}", artifact=artifact(tmp_path, name), kind=kind))
+    one.fill(items, lambda item: nullcontext(tmp_path / item.name))
+    return one.finish(f'{{"finished": {attempt}}}'.encode(), 4, "m: 4 files")
+
+
+def test_a_run_makes_one_commit_though_report_and_manifest_differ_in_each_attempt(hub: Hub, tmp_path: Path) -> None:
+    first = finished(tmp_path, 1)
+    assert [finished(tmp_path, attempt) for attempt in (2, 3)] == [first, first]
+    repo = hub.repo("me/made")
+    assert len(repo.history("main")) == 2
+    assert hub.repos.read(repo, "report.html") == b"made in attempt 1"
+    assert finished(tmp_path, 4, WEIGHTS[::-1]) != first, "other artifacts are another commit"
 
 
 def test_a_commit_of_someone_else_in_between_is_built_upon(hub: Hub, tmp_path: Path) -> None:
