@@ -102,8 +102,7 @@ def _prepare(spec: JobSpec, sources: Sources, workdir: Path) -> Prepared:
     ]
     templated = template.has_template(spec, sources.model)
     found = [find_source(one, path) for one, path in sets]
-    if not templated:
-        template.check_template(spec, found)
+    template.check(spec, found, templated)
     for line in template.described(spec, found, templated):
         log.info("data.read_as", what=line)
     data = prepare(sets, seed=spec.run.seed, system=spec.chat.system, out=workdir / "data", has_template=templated)

@@ -34,8 +34,21 @@ def _text(place: str, commit: str, name: str) -> str | None:
         return hub.read_small(place, commit, file, Path(folder)) if file else None
 
 
-def check_template(spec: JobSpec, sources: Sequence[Source]) -> None:
-    """Call it for a model without a template. Raises SpecInvalid for conversations that are to be trained or judged."""
+def check(spec: JobSpec, sources: Sequence[Source], templated: bool) -> None:
+    """Raises SpecInvalid for rows and a model that do not fit together. `templated`: whether the model has a chat
+    template."""
+    if not templated:
+        _check_chats(spec, sources)
+    if spec.chat.system and sources and common_kind(list(sources), has_template=templated) != "messages":
+        raise SpecInvalid(
+            f"chat.system: the rows of {sources[0].name} are plain text, to which no system prompt can be added",
+            hint="Leave it out"
+            + (f", or make conversations of them with a chat template:\n  {READY_YAML}" if not templated else "."),
+        )
+
+
+def _check_chats(spec: JobSpec, sources: Sequence[Source]) -> None:
+    """For a model without a template: refuses conversations that are to be trained or judged."""
     chats = [one for one in sources if one.layout.kind == "messages"]
     if not chats or not (spec.training or spec.evaluation.judge):
         return
@@ -85,6 +98,6 @@ def described_here(spec: JobSpec, commit: str | None = None) -> Iterator[str]:
     sources = [find_source(one, path) for one, path in here if path.exists()]
     known = spec.chat.template or commit is not None or Path(spec.model.id).expanduser().is_dir()
     templated = has_template(spec, commit or "") if known else None
-    if templated is False:
-        check_template(spec, sources)
+    if templated is not None:
+        check(spec, sources, templated)
     return described(spec, sources, templated)

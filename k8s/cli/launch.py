@@ -213,7 +213,8 @@ def plan(
         typer.echo(describe(prepared.spec, card, price))
         _show(prepared)
         return
-    value = prepared.model_dump(mode="json", include={"spec", "placement", "vram", "notes"})
+    value = prepared.model_dump(mode="json", include={"placement", "vram", "notes"})
+    value["spec"] = prepared.spec.shown()
     result(value | {"resources": prepared.settings.resources.model_dump()}, output, (), ())
 
 

@@ -97,6 +97,18 @@ def test_what_the_spec_says_of_the_format_wins(tmp_path: Path) -> None:
     assert fetched(spec, tmp_path) == ("prompt_completion", {"prompt": "What is 0?", "completion": "It is 0."})
 
 
+@pytest.mark.parametrize("has_template", [True, False])
+def test_a_system_prompt_that_plain_text_has_no_place_for_is_refused(has_template: bool, tmp_path: Path) -> None:
+    columns = {"prompt": "question", "completion": "answer"}
+    made = chat_model(tmp_path) if has_template else model(tmp_path)
+    explicit: dict[str, Any] = {"format": "prompt_completion", "columns": columns} if has_template else {}
+    spec = spec_of(made, table(tmp_path), chat={"system": "Be brief."}, **explicit)
+    for tell in (lambda: list(template.described_here(spec)), lambda: fetched(spec, tmp_path)):
+        with pytest.raises(SpecInvalid, match=r"chat\.system: the rows of .* are plain text") as told:
+            tell()
+        assert (template.READY_YAML in str(told.value)) is not has_template
+
+
 def test_one_table_that_the_spec_keeps_as_pairs_keeps_the_others(tmp_path: Path) -> None:
     rows = table(tmp_path)
     kept = {"id": str(rows), "format": "prompt_completion", "columns": {"prompt": "question", "completion": "answer"}}

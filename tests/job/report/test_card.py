@@ -1,5 +1,8 @@
 """The model card: a head that the Hub takes, and what somebody needs who finds the files."""
 
+import hashlib
+import re
+from base64 import b64encode
 from dataclasses import replace
 from typing import Any
 
@@ -155,6 +158,14 @@ def test_a_chat_template_writes_no_heading_link_or_html_into_the_card() -> None:
     assert [line for line in lines if "Taken" in line or "evil" in line] == [
         r"    \r\r# Taken\r[click](https://evil.example)\r<b>{prompt}<|im_end|>"
     ]
+
+
+def test_the_report_runs_its_own_script_alone() -> None:
+    html = page(facts())
+    (policy,) = re.findall(r'Content-Security-Policy" content="([^"]*)"', html)
+    (script,) = re.findall(r"<script>(.*?)</script>", html, flags=re.S)
+    allowed = b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{allowed}';" in policy and "default-src 'none'" in policy
 
 
 def test_a_folders_name_writes_no_link_into_the_card() -> None:
