@@ -25,18 +25,6 @@ sys.path.insert(0, str(ROOT / "scripts"))
 import demo_end  # noqa: E402
 
 
-def test_what_a_model_answers_neither_ends_nor_drives_the_end() -> None:
-    made = finished()
-    for sample in made.stages["train"].metrics["samples"]:
-        sample.update(dict.fromkeys(("prompt", "before", "after"), "data[/b] \x1b]0;taken\x07 \x9b2J [red]"))
-    named = made.model_copy(update={"places": ["s3://models/[/b]\x1b[2J"], "name": "[/b]"})
-    command = [sys.executable, "-c", SHOW, str(ROOT / "scripts")]
-    done = subprocess.run(command, input=named.model_dump_json(), capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert not set("\x1b\x07\x9b") & set(done.stdout)
-    assert done.stdout.count("data[/b]") == 3 and "s3://models/[/b]" in done.stdout
-
-
 def test_every_exit_code_has_a_next_step() -> None:
     assert demo_end.NEXT.keys() == {error.code for error in every_error()}
 
