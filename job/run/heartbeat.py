@@ -54,8 +54,10 @@ class Heartbeat:
 def _announced(record: Record) -> str | None:
     """The work that an event says is at hand; None for all others."""
     event = record.get("event")
-    if event in ("stage.start", "stage.end", "train.log", "train.held_out"):
+    if event in ("stage.start", "train.log", "train.held_out"):
         return stage_title(record)
+    if event == "stage.end":
+        return f"{stage_title(record)}: storing"
     if event == "progress":
         return None if record.get("total") is None else str(record["what"])
     if event == "command":

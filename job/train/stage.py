@@ -16,6 +16,7 @@ from job.artifacts import Frozen, sha256_of
 from job.errors import Bug, CudaOutOfMemory, DataInvalid, IntegrityViolated, StoppedSaved
 from job.logs import log
 from job.spec import JobSpec
+from job.spec.places import public_name
 from job.train.measure import Measured
 
 NAME = "train"
@@ -90,7 +91,7 @@ def load(spec: JobSpec, inputs: Inputs, workdir: Path, stop: Any) -> Loaded:
     precision = choose(spec)
     set_seed(spec.run.seed)
     tokenizer = load_tokenizer(spec, inputs.model, inputs.kind)
-    log.info("train.loading_model", model=inputs.model.name, bits=spec.load.bits)
+    log.info("train.loading_model", model=public_name(spec.model.id), bits=spec.load.bits)
     model = with_adapter(spec, load_base(spec, inputs.model, precision), inputs.adapter)
     trainer = make_trainer(spec, inputs, workdir, model, tokenizer, precision, stop)
     return Loaded(model, tokenizer, precision, trainer)

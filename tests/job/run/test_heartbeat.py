@@ -43,6 +43,7 @@ def wait_for(events: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
     [
         ("stage.start", {"stage": "train"}, "training"),
         ("stage.start", {"stage": "evaluate", "type": "q4_k_m"}, "judging q4_k_m"),
+        ("stage.end", {"stage": "train", "seconds": 743.2}, "training: storing"),
         ("train.loading_model", {"stage": "train", "model": "Llama", "bits": 4}, "loading Llama"),
         ("command", {"command": "/opt/llama/bin/llama-imatrix -m a.gguf"}, "llama-imatrix"),
         ("progress", {"what": "importance matrix", "done": 1, "total": 9, "unit": "chunks"}, "importance matrix"),
