@@ -92,3 +92,50 @@ def _stopped(spec: dict[str, Any], work: Path) -> Ended:
     ended = run_job(spec, work, on_event=stop)
     assert ended.code == 75, ended.output
     return ended
+
+
+def _large_template(model: Path, rows: Path) -> None:
+    (model / "chat_template.jinja").write_text("{{ 'a' * 3000000000 }}")
+    chats = [
+        {"messages": [{"role": "user", "content": "a?"}, {"role": "assistant", "content": f"{n}"}]} for n in "abcd"
+    ]
+    (rows / "rows.jsonl").write_text("\n".join(json.dumps(chat) for chat in chats) + "\n")
+
+
+def _linked_folder(model: Path, rows: Path) -> None:
+    (model.parent / "home").mkdir()
+    (model.parent / "home" / "token").write_text("a secret of somebody's")
+    (model / "additional_chat_templates").symlink_to(model.parent / "home")
+
+
+def _small_parquet(model: Path, rows: Path) -> None:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    (rows / "rows.jsonl").unlink()
+    quote = pa.DictionaryArray.from_arrays(pa.array([0] * 100, pa.int32()), pa.array(["a" * 20_000_000]))
+    parquet.write_table(pa.table({"quote": quote}), rows / "rows.parquet", compression="zstd", store_schema=False)
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "said"),
+    [
+        (_large_template, 65, "chat template: to render the rows, it needs more than 1024 MB"),
+        (_linked_folder, 82, "additional_chat_templates is a link that leaves the folder"),
+        (_small_parquet, 65, "rows.parquet looks like a bomb"),
+    ],
+)
+def test_a_run_refuses_files_that_would_take_too_much_or_lie_elsewhere(
+    tiny_model: Path, quotes: Path, tmp_path: Path, change: Any, code: int, said: str
+) -> None:
+    model, rows = shutil.copytree(tiny_model, tmp_path / "model"), tmp_path / "rows"
+    rows.mkdir()
+    shutil.copy(quotes, rows / "rows.jsonl")
+    change(model, rows)
+    spec = spec_of(model, rows, tmp_path, max_steps=2)
+    if change is _large_template:
+        spec["dataset"] = {"id": str(rows)}
+    spec["export"] = {"types": ["q8_0"], "merged": True}
+    ended = run_job(spec, tmp_path / "work")
+    assert (ended.code, said in ended.output) == (code, True), ended.output
+    assert not [path for path in (tmp_path / "published").rglob("*") if path.is_file()]
