@@ -1,4 +1,4 @@
-"""The environment that `pip install .` makes, once for all tests of this folder."""
+"""The environment that `pip install .` makes, and a model, once for all tests of this folder."""
 
 import re
 import shutil
@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests import ROOT
+from tests.tiny_models import make_llama
 
 SOURCES = ("job", "k8s", "push", "requirements", "pyproject.toml", "README.md", "LICENSE")
 
@@ -30,3 +31,11 @@ def bin_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pip = [str(folder / "venv" / "bin" / "pip"), "install", "--quiet", "--disable-pip-version-check"]
     subprocess.run([*pip, "-c", str(folder / "constraints.txt"), str(checkout)], check=True, timeout=500)
     return folder / "venv" / "bin"
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model as a reader would have it on disk."""
+    folder = tmp_path_factory.mktemp("models") / "model"
+    make_llama(folder)
+    return folder

@@ -4,7 +4,6 @@ What needs no cluster, cloud or training is run. The rest is parsed as its progr
 check knows fails.
 """
 
-import json
 import os
 import shutil
 import subprocess
@@ -18,7 +17,6 @@ import yaml
 
 from job.spec.load import load
 from tests.cluster.control_plane import programs
-from tests.job.predict.sizes import SIZES
 from tests.k8s.chart.charts import HELM, ROOT
 from tests.placeholders import filled
 from tests.push.git_repository import Repository
@@ -57,7 +55,7 @@ class Reader(NamedTuple):
 
 
 @pytest.fixture
-def reader(tmp_path: Path, bin_folder: Path, request: pytest.FixtureRequest) -> Reader:
+def reader(tmp_path: Path, bin_folder: Path, model_folder: Path, request: pytest.FixtureRequest) -> Reader:
     repository = Repository(tmp_path / "repository")
     folder = tmp_path / "folder"
     folder.mkdir()
@@ -66,8 +64,7 @@ def reader(tmp_path: Path, bin_folder: Path, request: pytest.FixtureRequest) -> 
     page = request.node.callspec.params["command"].page
     for name, text in (specs(ROOT / "README.md") | specs(page)).items():
         (folder / name).write_text(text)
-    (folder / "model").mkdir()
-    (folder / "model" / "config.json").write_text(json.dumps(CONFIG))
+    (folder / "model").symlink_to(model_folder)
     (folder / "answers.csv").write_text("question,answer\nWhat is 3 plus 4?,7\n")
     (folder / "bundle.pem").write_text("")
     (repository.folder / "runs" / "quotes.yaml").write_text((folder / "my.yaml").read_text())
@@ -173,7 +170,6 @@ CHECKS: dict[tuple[str, ...], Callable[[Reader, tuple[str, ...]], None]] = {
     ("ln", "-s"): check_link,
     ("export",): check_assignment,
 }
-CONFIG = SIZES["7B"][0]
 COMMANDS = sorted({command for page in PAGES for command in in_blocks(page)})
 
 
