@@ -11,6 +11,7 @@ TITLES = {
     "train": "training",
     "measure": "measuring the adapter",
     "export": "export",
+    "calibration": "text for the importance matrix",
     "imatrix": "importance matrix",
     "quantize": "quantizing",
     "evaluate": "judging",
