@@ -27,9 +27,11 @@ class Heartbeat:
         self._closed = threading.Event()
 
     def __call__(self, record: Record) -> None:
-        self._said = time.monotonic()
+        now = time.monotonic()
+        if record.get("level") != "debug":  # a terminal and the store's events do not have those
+            self._said = now
         if what := _announced(record):
-            self._what, self._stage, self._began = what, str(record.get("stage") or self._stage), self._said
+            self._what, self._stage, self._began = what, str(record.get("stage") or self._stage), now
 
     @contextmanager
     def beating(self) -> Iterator[None]:

@@ -65,6 +65,13 @@ def test_work_that_speaks_is_not_spoken_for(events: list[dict[str, Any]]) -> Non
     assert {event["event"] for event in events} == {"train.log"}
 
 
+def test_what_only_a_log_has_breaks_no_silence(events: list[dict[str, Any]]) -> None:
+    for _ in range(100):
+        logs.log.debug("line", message="Loading weights")
+        time.sleep(0.005)
+    assert wait_for(events, 2)
+
+
 def test_every_run_has_a_heartbeat_from_its_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FINETUNE_WORK", str(tmp_path / "work"))
     monkeypatch.setattr(heartbeat.Heartbeat.__init__, "__defaults__", (0.1,))
