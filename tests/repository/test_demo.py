@@ -14,6 +14,7 @@ import pytest
 from job.errors import every_error
 from job.run import active_run
 from job.run.events import read_events
+from job.run.records import Manifest, StageRecord
 from job.run.supervise import Supervisor
 from job.spec import JobSpec
 from job.store import open_store
@@ -148,3 +149,17 @@ def test_the_plan_says_what_is_there(tmp_path: Path) -> None:
     lines = plan("my.yaml", FINETUNE_DEMO=str(tmp_path)).splitlines()
     assert next(line for line in lines if "versitygw" in line).endswith(" there")
     assert "python -m job plan my.yaml" in lines[-2], "it knows no times of another's spec"
+
+
+def test_what_a_model_answers_neither_ends_nor_drives_the_end(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    said = "data[/b] \x1b]0;taken\x07 \x9b2J [red]"
+    samples = [dict.fromkeys(("prompt", "before", "after"), said)]
+    train = StageRecord(stage="train", key="k", artifacts=[], metrics={"samples": samples})
+    (tmp_path / "[/b]").mkdir(parents=True)
+    about: dict[str, Any] = {"spec": {}, "sources": {}, "files": [], "stages": {"train": train}}
+    demo_end.show(Manifest(run="r1", name="Tuned", places=["s3://[/b]"], **about), tmp_path)
+    printed = capsys.readouterr().out
+    assert not set("\x1b\x07\x9b") & set(printed)
+    assert printed.count("data[/b]") == 3 and "s3://[/b] on this disk" in printed
