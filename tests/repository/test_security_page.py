@@ -22,6 +22,7 @@ def test_every_defence_names_tests_that_exist(row: list[str]) -> None:
 
 def test_the_page_has_a_table_for_each_border() -> None:
     assert re.findall(r"^## (.*)$", PAGE, flags=re.M)[:6] == [
-        "A model or an adapter", "An address in a spec", "A data set", "The run store", "Secrets", "The node and the cluster",
+        "A model or an adapter", "An address in a spec", "A data set", "The run store", "Secrets",
+        "The node and the cluster",
     ]  # fmt: skip
     assert len(TABLES) == 6
