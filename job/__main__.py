@@ -158,7 +158,7 @@ def main() -> NoReturn:
     code = 0
     logs.configure()
     try:
-        app()
+        app(prog_name="python -m job")
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 0
     except Exception as error:  # noqa: BLE001 - the one place that catches everything

@@ -224,10 +224,12 @@ def check_references(cluster: Cluster, settings: Settings) -> None:
 
 
 def cluster_or_none(context: str | None, namespace: str | None, *, needed: bool) -> Cluster | None:
-    """The cluster; None if there is none and it is not needed."""
+    """The cluster; None if there is none, none is named, and it is not needed."""
     try:
         return Cluster(context, namespace)
     except ClusterUnreachable as error:
+        if context and not needed:
+            raise
         if needed:
             advice = "`plan` and `--dry-run` need none if the platform is named: --platform gke, eks, aks, …"
             raise ClusterUnreachable(error.message, hint=f"{error.hint} {advice}".strip()) from error

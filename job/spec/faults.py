@@ -93,7 +93,7 @@ def secret_faults(value: Any, hidden: list[str], keys: Keys = ()) -> Iterator[Fa
     """Every place with a secret, by its key's name, its shape, or because it is one of the environment's (`hidden`)."""
     if isinstance(value, dict):
         for key, item in value.items():
-            named = _SECRET_KEY.search(key) and not _TOKENIZER_KEY.search(key) and not nodes_at((*keys, key))
+            named = _SECRET_KEY.search(key) and not _TOKENIZER_KEY.search(key) and not _is_field(keys, key)
             if named or _holds_secret(key, hidden):
                 yield Fault((*keys, key), NO_SECRETS)
             else:
@@ -103,6 +103,11 @@ def secret_faults(value: Any, hidden: list[str], keys: Keys = ()) -> Iterator[Fa
             yield from secret_faults(item, hidden, (*keys, number))
     elif isinstance(value, str) and _holds_secret(value, hidden):
         yield Fault(keys, NO_SECRETS)
+
+
+def _is_field(section: Keys, key: str) -> bool:
+    """Whether this is a field of the section, or almost one: `pad-token` is no secret, but misspelt."""
+    return bool(nodes_at((*section, key)) or nearest(key, fields_below(section), cutoff=0.85))
 
 
 def _holds_secret(text: str, hidden: list[str]) -> bool:

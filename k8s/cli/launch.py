@@ -29,6 +29,7 @@ from k8s.output import Output, result, say
 
 _POD, _SECRETS, _END = "Pod", "Secrets and volumes", "Afterwards"
 IfExists = Literal["join", "fail", "new"]
+PullPolicy = Literal["Always", "IfNotPresent", "Never"]
 _HOW = {"created": "submitted", "again": "submitted again; finished work is in the store", "joined": "exists already"}
 
 
@@ -55,7 +56,7 @@ def launch(
     tolerations: Tolerations = None,
     image: Annotated[str | None, _pod("The job's image, best by digest.", envvar="FINETUNE_IMAGE")] = None,
     pull_secrets: Annotated[list[str] | None, _pod("A Secret for pulling the image.", "--pull-secret")] = None,
-    pull_policy: Annotated[str, _pod("When to pull the image: Always, IfNotPresent or Never.")] = "IfNotPresent",
+    pull_policy: Annotated[PullPolicy, _pod("When to pull the image.", show_default=True)] = "IfNotPresent",
     cpu: Annotated[float | None, _pod("CPU cores to request.")] = None,
     memory: Annotated[str | None, _pod("Memory, e.g. 14Gi; default: predicted.")] = None,
     disk: Annotated[str | None, _pod("Disk of the node, e.g. 60Gi; default: predicted.")] = None,

@@ -1,5 +1,6 @@
 """Parses texts of the command line: sizes, references, tolerations, affinity."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ from ruamel.yaml.error import YAMLError
 from k8s.errors import SettingsInvalid
 from k8s.manifest.settings import Reference, Scratch
 from k8s.placement.nodes import Toleration, quantity
+
+_TAINT = re.compile(r"([a-z0-9.-]{1,253}/)?[\w.-]{1,63}(=[\w.-]{0,63})?", re.ASCII)
 
 
 def size(text: str, flag: str) -> int:
@@ -65,7 +68,7 @@ def toleration(text: str) -> Toleration:
     """`key`, `key=value`, `key=value:NoSchedule`. Raises SettingsInvalid."""
     pair, _, effect = text.partition(":")
     key, equals, value = pair.partition("=")
-    if not key or effect not in ("", "NoSchedule", "NoExecute", "PreferNoSchedule"):
+    if not _TAINT.fullmatch(pair) or effect not in ("", "NoSchedule", "NoExecute", "PreferNoSchedule"):
         raise SettingsInvalid(
             f"--toleration: {text[:80]!r} is not a toleration", hint="Write key, key=value or key=value:NoSchedule."
         )
