@@ -6,6 +6,7 @@ podFailurePolicy is derived from `JobError.kubernetes`
 ``Ignore`` starts a new pod that is not counted, ``Count`` counts towards backoffLimit.
 """
 
+import errno
 import os
 from collections.abc import Iterator
 from typing import ClassVar, Literal
@@ -163,6 +164,8 @@ def named(error: Exception) -> JobError:
             f"the Python package {error.name} is not installed",
             hint="Install the job with what it needs: pip install '.[job]' in the checkout.",
         )
+    if full := _disk_fault(error):
+        return StorageFailed(full, hint=DISK_HINT)
     if not isinstance(error, OSError) or error.errno is None:  # libraries raise OSError without a number too
         return Bug(f"{type(error).__name__}: {error}", hint="This is a bug; the log has its traceback.")
     if isinstance(error, PermissionError) and error.filename:
@@ -171,6 +174,31 @@ def named(error: Exception) -> JobError:
             hint="Allow that user or its group to read it (chmod g+rX), or run as its owner.",
         )
     return StorageFailed(f"{type(error).__name__}: {error}", hint="Check whether the disk is full or read-only.")
+
+
+DISK_HINT = "Free space there, or set FINETUNE_WORK to a folder on another disk."
+_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
+_DISK_TEXT = (
+    "No space left on device",
+    "Disk quota exceeded",
+    "PytorchStreamWriter failed writing",
+    "Not enough disk space",
+)
+"""What libraries say of a full disk in errors without a number: those in Rust and C++, PyTorch, datasets."""
+
+
+def _disk_fault(error: BaseException | None) -> str:
+    """The message about the disk in an error or in what caused it, which libraries wrap; else an empty text."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        if isinstance(error, OSError) and error.errno in _DISK:
+            where = f"{error.filename}: " if error.filename else ""
+            return f"{where}{error.strerror or error}"
+        if any(text in str(error) for text in _DISK_TEXT):
+            return str(error).strip().splitlines()[-1]
+        error = error.__cause__ or error.__context__
+    return ""
 
 
 def every_error() -> Iterator[type[JobError]]:

@@ -27,7 +27,7 @@ def own_template(read: Callable[[str], str | None]) -> str | None:
         return template
     try:
         settings = json.loads(config or "{}")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataInvalid(f"tokenizer_config.json is not JSON: {error}") from error
     found = settings.get("chat_template") if isinstance(settings, dict) else None
     if isinstance(found, list):

@@ -61,8 +61,12 @@ def _once(url: str, path: Path) -> None:
 
 
 def _followed(url: str, target: str) -> str:
-    new = urljoin(url, target)
-    if urlsplit(url).scheme == "https" and urlsplit(new).scheme != "https":
+    try:
+        new = urljoin(url, target)
+        scheme = urlsplit(new).scheme
+    except ValueError as error:
+        raise DataInvalid(f"{shown_place(url)} redirects to something that is not an address") from error
+    if urlsplit(url).scheme == "https" and scheme != "https":
         raise DataInvalid(f"{shown_place(url)} redirects away from https, to {shown_place(new)}")
     return new
 
@@ -79,7 +83,7 @@ def _check(status: int, url: str) -> None:
 
 
 def _write(reply: urllib3.BaseHTTPResponse, path: Path, url: str) -> None:
-    total = int(reply.headers.get("Content-Length") or 0)
+    total = reply.length_remaining or 0  # none if its Content-Length is not a number
     bar = Progress(f"downloading {path.name}", total or None, "bytes")
     done = 0
     with written_whole(path) as temporary, temporary.open("wb") as file:

@@ -40,18 +40,20 @@ def _read(place: str, from_hub: Callable[[], str | None]) -> dict[str, Any]:
     where = model_place(place)
     if where in STORES:
         found = open_store(place).get("config.json")
-        text = found[0].decode() if found else None
+        text = found[0].decode(errors="replace") if found else None
     elif where == "hub":
         text = from_hub()
     else:
         path = Path(place).expanduser() / "config.json"
-        text = path.read_text(encoding="utf-8") if path.is_file() else None
+        text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None
     if text is None:
         raise NotFound(f"{place} has no config.json", hint="Name a model's folder or repository.")
     try:
-        config: dict[str, Any] = json.loads(text)
-    except ValueError as error:
+        config = json.loads(text)
+    except (ValueError, RecursionError) as error:
         raise DataInvalid(f"{place}: config.json is not JSON: {error}") from error
+    if not isinstance(config, dict):
+        raise DataInvalid(f"{place}: config.json is not a JSON object")
     return config
 
 
@@ -81,4 +83,4 @@ def _from_branch(place: str, revision: str) -> str | None:
         raise RemoteUnavailable(f"{endpoint()} does not answer") from error
     if reply.status != 200:
         raise RemoteUnavailable(f"{endpoint()} answers {reply.status}")
-    return reply.data.decode()
+    return reply.data.decode(errors="replace")

@@ -12,7 +12,7 @@ from typing import TextIO
 
 from job import logs
 from job.artifacts import write_json
-from job.errors import Bug, JobError, named
+from job.errors import DISK_HINT, Bug, StorageFailed, named
 from job.spec import JobSpec
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -25,6 +25,8 @@ STAGES = {
     "calibration": "job.llama_cpp.calibration_text",
 }
 """The stages that run as a child process, by their NAME: the module is imported in the child alone."""
+RESERVE = 1 << 16
+"""Bytes that are kept on the disk while a stage runs, so that it can say that the disk is full."""
 HUB_KERNELS = "kernels"
 """The package that downloads native code from the Hub and runs it. bitsandbytes (backends/cpu/ops.py) and transformers
 (integrations/hub_kernels.py) call it wherever it is installed."""
@@ -45,15 +47,25 @@ def run_stage(name: str, folder: Path, events: int) -> int:
     given = json.loads((folder / "inputs.json").read_text())
     spec = JobSpec.model_validate(given["spec"])
     inputs = module.Inputs.model_validate(given["inputs"])
+    reserve = folder / "reserve"
+    try:
+        reserve.write_bytes(bytes(RESERVE))
+    except OSError as problem:
+        raise StorageFailed(f"{name} cannot write to {folder}: {problem.strerror}", hint=DISK_HINT) from problem
     try:
         with logs.span(name):
             result = module.run(spec, inputs, folder)
-    except (JobError, OSError) as problem:
+    except Exception as problem:
         error = named(problem)
         if isinstance(error, Bug) and error is not problem:
             raise  # with its traceback
-        write_json(folder / "error.json", {"error": type(error).__name__, "message": error.message, "hint": error.hint})
+        if isinstance(error, StorageFailed) and error is not problem:
+            error = StorageFailed(f"{name} cannot write to {folder}: {error.message}", hint=error.hint)
+        told = {"error": type(error).__name__, "message": error.message, "hint": error.hint}
+        reserve.unlink(missing_ok=True)
+        write_json(folder / "error.json", told)
         return error.code
+    reserve.unlink(missing_ok=True)
     write_json(folder / "result.json", result.model_dump(mode="json"))
     return 0
 

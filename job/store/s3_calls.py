@@ -174,7 +174,7 @@ class Calls:
         if code in _REGION or status == 301:
             return EnvironmentUnfit(text, hint="Set AWS_DEFAULT_REGION to the bucket's region.")
         if code == "RequestTimeTooSkewed":
-            return EnvironmentUnfit(
+            return StorageFailed(  # counted and tried again: another node has another clock
                 text, hint="Set this machine's clock: S3 refuses a difference of more than 15 minutes."
             )
         if status in (404, 412, 501) and code not in _CREDENTIALS:

@@ -1,8 +1,11 @@
 """The exit codes, and what Kubernetes does at each."""
 
+import errno
+import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 
 import click
 import pytest
@@ -85,3 +88,31 @@ def test_each_error_says_what_it_means(error: type[JobError]) -> None:
 def test_an_error_reads_as_its_message_and_then_what_to_do_next() -> None:
     assert str(errors.NotFound("there is no x", hint="Write y.")) == "there is no x\nWrite y."
     assert str(errors.NotFound("there is no x")) == "there is no x"
+
+
+def raised(make: Callable[[], Exception], cause: Exception | None) -> Exception:
+    try:
+        raise make() from cause
+    except Exception as error:
+        return error
+
+
+FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/work/train/x")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        FULL,
+        raised(lambda: RuntimeError("cannot generate the data set"), FULL),
+        raised(lambda: ValueError("cannot save"), raised(lambda: RuntimeError("any"), FULL)),
+        Exception("I/O error: No space left on device (os error 28)"),
+        RuntimeError("[enforce fail at inline_container.cc:595] . PytorchStreamWriter failed writing file data/0"),
+        OSError(errno.EDQUOT, "Disk quota exceeded"),
+    ],
+    ids=["bare", "wrapped", "wrapped twice", "by Rust", "by PyTorch", "quota"],
+)
+def test_a_full_disk_is_told_as_one_whoever_wraps_it(error: Exception) -> None:
+    found = errors.named(error)
+    assert type(found) is errors.StorageFailed
+    assert "FINETUNE_WORK" in found.hint

@@ -209,10 +209,14 @@ def site(tmp_path: Path) -> Iterator[Any]:
                 self.send_response(302)
                 self.send_header("Location", self.path.removeprefix("/moved") or "/")
                 return self.end_headers()
-            if self.path.startswith("/cut/"):
-                self.path = self.path.removeprefix("/cut")
+            if self.path.startswith("/nowhere"):
+                self.send_response(302)
+                self.send_header("Location", "https://[::1")
+                return self.end_headers()
+            if self.path.startswith(("/cut/", "/odd/", "/negative/")):
+                length = {"/cut": 10 * len(JSONL), "/odd": "many", "/negative": -1}["/" + self.path.split("/")[1]]
                 self.send_response(200)
-                self.send_header("Content-Length", str(10 * len(JSONL)))
+                self.send_header("Content-Length", str(length))
                 self.end_headers()
                 self.wfile.write(JSONL)
                 return None
@@ -247,6 +251,7 @@ def test_rows_come_from_an_address_through_redirects_and_a_busy_server(
         ("/moved" * 7 + "/quotes.jsonl", [], DataInvalid, "redirects in a loop"),
         ("/quotes.jsonl", [500] * 9, RemoteUnavailable, "status 500"),
         ("/cut/quotes.jsonl", [], RemoteUnavailable, "cannot download"),
+        ("/nowhere.jsonl", [], DataInvalid, "not an address"),
     ],
 )
 def test_an_address_that_gives_no_whole_file_is_named_without_its_query(
@@ -258,6 +263,12 @@ def test_an_address_that_gives_no_whole_file_is_named_without_its_query(
         https.download(f"{site.url}{path}?signature=canary", tmp_path / "file")
     assert "canary" not in str(caught.value)
     assert not list(tmp_path.glob("*file*"))
+
+
+@pytest.mark.parametrize("lie", ["odd", "negative"])
+def test_a_length_that_is_not_one_is_not_believed(site: Any, tmp_path: Path, impatient: None, lie: str) -> None:
+    https.download(f"{site.url}/{lie}/quotes.jsonl", tmp_path / "file")
+    assert (tmp_path / "file").read_bytes() == JSONL
 
 
 def test_a_disk_that_is_too_small_is_refused_before_anything_is_fetched(local_model: Path, tmp_path: Path) -> None:

@@ -3,12 +3,21 @@
 import threading
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.compat import get_current_datetime
 
-from job.errors import CredentialsRejected, EnvironmentUnfit, JobError, NotFound, RemoteUnavailable
+from job.errors import (
+    CredentialsRejected,
+    EnvironmentUnfit,
+    JobError,
+    NotFound,
+    RemoteUnavailable,
+    StorageFailed,
+)
 from job.store import open_store
 from job.store.base import Conflict
 from job.store.s3 import S3Store
@@ -161,6 +170,14 @@ def test_wrong_access_is_named_by_the_probe_without_the_secret(
     assert "wrong-secret-value" not in str(caught.value)
     assert s3.server.secret_key not in str(caught.value)
     assert caught.value.hint
+
+
+def test_a_node_whose_clock_is_wrong_is_left_for_another_one(s3: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = get_current_datetime
+    monkeypatch.setattr("botocore.auth.get_current_datetime", lambda *_, **__: now() + timedelta(days=2))
+    with pytest.raises(StorageFailed, match="RequestTimeTooSkewed") as refused:
+        open_store(s3.url).probe()
+    assert "clock" in refused.value.hint and refused.value.kubernetes == "Count"
 
 
 def test_a_missing_bucket_is_named(s3: Bucket) -> None:
