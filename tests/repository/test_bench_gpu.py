@@ -183,5 +183,6 @@ def test_a_case_that_fails_becomes_a_line_and_the_next_one_runs(tmp_path: Path) 
     with there.case("second") as fields:
         fields["bytes"] = 7
     first, second = there.lines()
-    assert first == {"part": "llama", "case": "first", "seconds": 0.0, "bytes": 5, "error": "ValueError: no room"}
-    assert second == {"part": "llama", "case": "second", "seconds": 0.0, "bytes": 7}
+    assert first.pop("seconds") >= 0 and second.pop("seconds") >= 0
+    assert first == {"part": "llama", "case": "first", "bytes": 5, "error": "ValueError: no room"}
+    assert second == {"part": "llama", "case": "second", "bytes": 7}

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from job.errors import SpecInvalid
+from job.errors import SpecInvalid, UsageInvalid
 from job.llama_cpp import bundle, quantize, windows
 from job.plan import describe
 from job.predict import activations, disk, ram, timing, vram
@@ -170,7 +170,7 @@ def test_the_plan_says_whether_it_fits_and_what_would(tmp_path: Path) -> None:
     assert "does NOT fit a t4" in said and "all of these" in said and "; a " in said
     assert "estimated cost" in said and "Q4_K_M.gguf" in said
     assert "fits a h100" in describe(asked, "h100")
-    with pytest.raises(SpecInvalid, match="--gpu"):
+    with pytest.raises(UsageInvalid, match=r"--gpu: 't5' is not known; did you mean t4\?"):
         describe(asked, "t5")
 
 
