@@ -153,7 +153,8 @@ def test_a_build_that_is_stopped_ends_with_all_that_it_started(tmp_path: Path, n
         echo after
     """
     pipe = subprocess.PIPE
-    process = subprocess.Popen(["bash", "-c", script], stdout=pipe, stderr=pipe, text=True, env=environment())
+    heard = ["env", "--default-signal=INT,HUP,TERM"]  # nohup and a background job ignore them
+    process = subprocess.Popen([*heard, "bash", "-c", script], stdout=pipe, stderr=pipe, text=True, env=environment())
     while not (tmp_path / "log").is_file() or not (inner := (tmp_path / "log").read_text()):
         time.sleep(0.05)
     process.send_signal(number)
