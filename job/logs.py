@@ -9,6 +9,7 @@ sinks (the run store, the console) and writes it to stdout. Children write plain
 import json
 import logging
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager
@@ -24,14 +25,19 @@ log = structlog.get_logger()
 
 
 def configure(*sinks: Callable[[Record], None], to_stdout: bool = True, stream: TextIO | None = None) -> None:
-    """Sets structlog up. Each sink gets every record, redacted, before it is written to stdout, or to `stream`."""
+    """Sets structlog up. Each sink gets every record, redacted, before it is written to stdout, or to `stream`.
 
-    def hand_to_sinks(_: Any, __: str, record: Record) -> Record:
-        for sink in sinks:
-            sink(record)
-        if not to_stdout:
-            raise structlog.DropEvent
-        return record
+    One record at a time: a sink numbers them, and threads that log at once must not write them in another order.
+    """
+    out, turn = stream or sys.stdout, threading.RLock()  # a sink may log, too
+
+    def deliver(_: Any, __: str, record: Record) -> Record:
+        with turn:
+            for sink in sinks:
+                sink(record)
+            if to_stdout:
+                print(_line(record), file=out, flush=True)
+        raise structlog.DropEvent
 
     def redacted(_: Any, __: str, record: Record) -> Record:
         clean: Record = redact_all(dict(record))
@@ -44,16 +50,14 @@ def configure(*sinks: Callable[[Record], None], to_stdout: bool = True, stream: 
             _stamped,
             structlog.processors.format_exc_info,
             redacted,
-            hand_to_sinks,
-            structlog.processors.JSONRenderer(_line, default=str),
+            deliver,
         ],
-        logger_factory=structlog.PrintLoggerFactory(stream or sys.stdout),
         cache_logger_on_first_use=False,
     )
 
 
-def _line(record: Record, **options: Any) -> str:
-    return harmless_json(json.dumps(record, ensure_ascii=False, **options))
+def _line(record: Record) -> str:
+    return harmless_json(json.dumps(record, ensure_ascii=False, default=str))
 
 
 _utc_now = structlog.processors.TimeStamper(fmt="iso", utc=True, key="time")

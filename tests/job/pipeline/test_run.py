@@ -109,8 +109,8 @@ def test_a_spec_becomes_verified_files_and_later_runs_reuse_the_work(
     for stage in ("quantize", "evaluate"):
         assert [one["type"] for one in more.named("stage.start") if one["stage"] == stage] == ["q5_k_m"]
 
-    numbers = [event["seq"] for event in first.events if "seq" in event]
-    assert len(numbers) == len(set(numbers)) > 20  # two threads that log at once may write in either order
+    events = [event for event in first.events if "seq" in event]
+    assert [event["seq"] for event in events] == sorted({event["seq"] for event in events})
     assert {event["stage"] for event in first.named("stage.end")} >= {"fetch", "train", "export", "quantize"}
     assert all("loss" in event and "eta_s" in event for event in first.named("train.log"))
 
