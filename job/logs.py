@@ -36,7 +36,8 @@ def configure(*sinks: Callable[[Record], None], to_stdout: bool = True, stream: 
             for sink in sinks:
                 sink(record)
             if to_stdout:
-                print(_line(record), file=out, flush=True)
+                out.write(f"{_line(record)}\n")
+                out.flush()
         raise structlog.DropEvent
 
     def redacted(_: Any, __: str, record: Record) -> Record:
