@@ -2,10 +2,12 @@
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from hypothesis import settings
 
 settings.register_profile("busy machine", deadline=None, derandomize=True)
@@ -16,6 +18,13 @@ os.environ["FINETUNE_ALLOW_PRIVATE_HOSTS"] = "127.0.0.1 localhost"  # the tests'
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 pytest_plugins = ["tests.s3_server", "tests.hub_server", "tests.cluster.fixtures"]
+
+
+@pytest.fixture(autouse=True)
+def _unconfigured_log() -> Iterator[None]:
+    """What a test sets the log up to do ends with it: the next test's records go to its own output."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

@@ -1,12 +1,10 @@
 """`job check` without a network: what is here is looked at, and refused as a run would refuse it."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import structlog
 
 from job import logs
 from job.check import seen_here
@@ -17,11 +15,9 @@ from tests.job.fetch.models import GOOD
 
 
 @pytest.fixture(autouse=True)
-def quiet_in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def quiet_in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     logs.configure(to_stdout=False)
     monkeypatch.chdir(tmp_path)
-    yield
-    structlog.reset_defaults()
 
 
 def seen(dataset: Any = "rows.csv", model: str = "owner/name", **sections: Any) -> list[str]:

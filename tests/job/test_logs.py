@@ -4,18 +4,11 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from itertools import count
 
 import pytest
 
 from job import logs
-
-
-@pytest.fixture(autouse=True)
-def as_before() -> Iterator[None]:
-    yield
-    logs.configure()
 
 
 def test_records_are_written_in_the_order_in_which_a_sink_numbers_them(capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import pytest
-import structlog
 import typer.main
 
 import job.__main__
@@ -36,7 +35,7 @@ class Said(NamedTuple):
 
 
 @pytest.fixture
-def said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Any) -> Iterator[Any]:
+def said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Any) -> Any:
     """Runs a command line as its users do, in this process, in an empty folder and without a cluster."""
     for name in [name for name in os.environ if name.upper().startswith("FINETUNE")]:
         monkeypatch.delenv(name)
@@ -55,8 +54,7 @@ def said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tm
         assert "Traceback" not in text and "bug" not in text.lower(), text
         return Said(int(ended.value.code or 0), text)
 
-    yield run
-    structlog.reset_defaults()  # what the command line has set up writes to this test's output
+    return run
 
 
 def misspelt(word: str) -> Iterator[str]:

@@ -24,7 +24,6 @@ def events() -> Any:
     logs.configure(lambda record: found.append(dict(record)), beat, to_stdout=False)
     with beat.beating():
         yield found
-    logs.configure()
 
 
 def wait_for(events: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
@@ -78,7 +77,6 @@ def test_every_run_has_a_heartbeat_from_its_start(tmp_path: Path, monkeypatch: p
     spec = JobSpec.model_validate({"model": {"id": "a/b"}, "dataset": {"id": "c/d"}, "run": {"id": "one"}})
     with active_run.opened(spec, "one", Supervisor()):
         time.sleep(0.5)
-    logs.configure()
     beats = [
         one for one in read_events(open_store(str(tmp_path / "work" / "store")), "one") if one["event"] == "progress"
     ]
