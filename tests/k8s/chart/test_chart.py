@@ -205,6 +205,25 @@ def test_the_access_test_is_a_small_pod_of_the_same_image_without_a_gpu() -> Non
     assert "FINETUNE_GPU" not in [one["name"] for one in container["env"]]
 
 
+def test_the_access_test_needs_no_volume_of_the_run() -> None:
+    """The run may work on the claim on another node, and a volume of the test's own would choose its zone."""
+    volumes = [{"name": "rows", "persistentVolumeClaim": {"claimName": "rows"}}]
+    volumes.append({"name": "more", "ephemeral": {"volumeClaimTemplate": {"spec": {"storageClassName": "fast"}}}})
+    values = LEAST | {"store": {"size": "20Gi"}, "cache": {"existingClaim": "models"}, "scratch": {"size": "90Gi"}}
+    objects = template(values | {"volumes": volumes})
+    found = {one["name"]: set(one) - {"name"} for one in of_kind(objects, "Pod")["spec"]["volumes"]}
+    assert {name for name, kinds in found.items() if kinds == {"emptyDir"}} >= {"work", "store", "cache", "tmp", "more"}
+    assert found["rows"] == {"persistentVolumeClaim"}
+    assert {one["name"] for one in pod_of(objects)["volumes"]} == set(found)
+
+
+def test_the_access_test_mounts_a_claim_from_which_the_run_reads() -> None:
+    read = {"spec": {"model": {"id": "/cache/llama"}, "dataset": [{"id": "/store/rows.jsonl"}]}}
+    objects = template(read | {"store": {"size": "20Gi"}, "cache": {"existingClaim": "models"}})
+    found = {one["name"]: set(one) for one in of_kind(objects, "Pod")["spec"]["volumes"]}
+    assert "persistentVolumeClaim" in found["store"] & found["cache"]
+
+
 def test_old_runs_are_kept_when_that_is_asked_for() -> None:
     objects = template(LEAST | {"keepOldRuns": True})
     for kind in ("Job", "ConfigMap"):
