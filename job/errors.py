@@ -89,10 +89,13 @@ class StoppedSaved(JobError):
 
 
 class StoppedUnsaved(JobError):
-    """Stopped by SIGTERM before there was anything new to save."""
+    """Stopped by SIGTERM before there was anything new to save.
+
+    It counts: the kubelet ends a pod that exceeds its disk limit with SIGTERM too, and without a DisruptionTarget. What
+    a cluster does to a pod by its own will is ignored because of that condition.
+    """
 
     code = 76
-    kubernetes = "Ignore"
 
 
 class CredentialsRejected(JobError):

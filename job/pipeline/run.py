@@ -11,7 +11,7 @@ from collections.abc import Callable
 from rich.console import Console
 
 from job import console
-from job.errors import JobError
+from job.errors import JobError, StoppedUnsaved
 from job.fetch import sources
 from job.fetch.identity import run_id
 from job.logs import log, span
@@ -60,7 +60,7 @@ def run(spec: JobSpec) -> Manifest:
         try:
             made = _run(spec, active)
         except JobError as error:
-            if error.kubernetes != "Ignore":
+            if not isinstance(error, StoppedUnsaved) and error.kubernetes != "Ignore":  # another attempt goes on
                 webhook.tell_failed(run_name(spec), active.id, error)
             raise
         webhook.tell_done(made, where)

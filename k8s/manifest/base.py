@@ -12,7 +12,9 @@ CONTAINER = "finetune"
 SPEC_FOLDER, WORK, CACHE, STORE, CA_FOLDER = "/etc/finetune-run", "/work", "/cache", "/store", "/etc/finetune-run-ca"
 VOLUMES = ("spec", "work", "cache", "tmp", "shm")
 """Labels of every run."""
-RETRIES = 3
+RETRIES = 6
+"""Pods that may fail before the Job ends, as in Kubernetes' own default. A reboot, a pod that a node refuses
+(UnexpectedAdmissionError) and a stop without a DisruptionTarget count."""
 NODE_LOST_S = 60
 """Seconds that a pod stays bound to an unreachable node; Kubernetes' default is 300."""
 

@@ -24,7 +24,7 @@ DOCUMENTED = {
     "Bug": (70, "Count"),
     "StorageFailed": (74, "Count"),
     "StoppedSaved": (75, "Ignore"),
-    "StoppedUnsaved": (76, "Ignore"),
+    "StoppedUnsaved": (76, "Count"),
     "CredentialsRejected": (77, "FailJob"),
     "EnvironmentUnfit": (78, "FailJob"),
     "DiedSilently": (79, "FailJob"),

@@ -11,6 +11,7 @@ import pytest
 from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
 
+from k8s.manifest.base import CONTAINER, failure_policy
 from tests.cluster.fixtures import Cluster, eventually
 from tests.cluster.nodes import end_pod, run_pod
 
@@ -82,6 +83,24 @@ def test_an_end_that_no_rule_names_counts(cluster: Cluster) -> None:
     cluster.batch.create_namespaced_job(space, job("bug"))
     end_pod(cluster.core, cluster.pod(space).metadata.name, space, 70)
     assert cluster.condition(space, "bug", "Failed").reason == "BackoffLimitExceeded"
+
+
+def test_a_stop_that_saved_nothing_counts_unless_the_cluster_took_the_pod_away(cluster: Cluster) -> None:
+    """The kubelet sets no DisruptionTarget when it ends a pod for its use of disk: not counted, it would loop."""
+    space = cluster.namespace()
+    cluster.nodes.add("plain")
+    policy = {"podFailurePolicy": failure_policy("FailJob")}
+    body = job("stopped", template={"spec": pod_spec(container={"name": CONTAINER})}, **policy)
+    cluster.batch.create_namespaced_job(space, body)
+    first = cluster.pod(space).metadata.name
+    run_pod(cluster.core, first, space)
+    end_pod(cluster.core, first, space, 76, evicted="EvictionByEvictionAPI")
+    other = eventually(
+        lambda: next((one for one in cluster.pods(space) if one.metadata.name != first), None), "a replacement"
+    )
+    run_pod(cluster.core, other.metadata.name, space)
+    end_pod(cluster.core, other.metadata.name, space, 76)
+    assert cluster.condition(space, "stopped", "Failed").reason == "BackoffLimitExceeded"
 
 
 def test_the_scheduler_honours_labels_resources_and_taints(cluster: Cluster) -> None:

@@ -99,10 +99,10 @@ def test_the_failure_policy_says_what_the_table_of_errors_says(variant: str, wro
     assert {rule["onExitCodes"]["containerName"] for rule in rules[1:]} == {container}
 
 
-def test_a_run_is_retried_three_times_and_an_index_by_itself() -> None:
+def test_a_run_is_retried_six_times_and_an_index_by_itself() -> None:
     single, sweep = VARIANTS["plain"].job["spec"], VARIANTS["sweep"].job["spec"]
-    assert single["backoffLimit"] == 3 and "backoffLimitPerIndex" not in single
-    assert sweep["backoffLimitPerIndex"] == 3 and not {"backoffLimit", "maxFailedIndexes"} & set(sweep)
+    assert single["backoffLimit"] == 6 and "backoffLimitPerIndex" not in single
+    assert sweep["backoffLimitPerIndex"] == 6 and not {"backoffLimit", "maxFailedIndexes"} & set(sweep)
     assert (sweep["completionMode"], sweep["completions"], sweep["parallelism"]) == ("Indexed", 3, 2)
     for one in (single, sweep):
         assert one["podReplacementPolicy"] == "Failed" and one["template"]["spec"]["restartPolicy"] == "Never"
