@@ -6,7 +6,7 @@ prints plain JSON, which k8s/manifest/render.py makes.
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from k8s.cluster import client_errors
@@ -65,24 +65,21 @@ class Cluster:
         finally:
             reply.close()
 
-    def blocks(self, path: str, size: int, headers: Mapping[str, str] = {}) -> Iterator[bytes]:
-        """A reply's bytes, at most `size` at a time."""
-        reply = self._request("GET", path, None, {}, timeout=(ANSWERS_S, TIMEOUT_S), extra=headers)
-        try:
-            yield from client_errors.translated_parts(reply, self.server, size)
-        finally:
-            reply.close()
+    def websocket(self, path: str, query: Sequence[tuple[str, str]]) -> Any:
+        """An open websocket of websocket-client, e.g. to a pod's `exec`."""
+        from kubernetes.stream.ws_client import create_websocket
 
-    def _request(
-        self,
-        verb: str,
-        path: str,
-        body: Any,
-        query: Mapping[str, Any],
-        timeout: Any,
-        extra: Mapping[str, str] = {},
-    ) -> Any:
-        headers = {"Accept": "application/json", **extra}
+        with client_errors.translated_websocket(self.server, path):
+            _, url, headers, *_ = self._api.param_serialize(
+                "GET", path, query_params=[*query], auth_settings=["BearerToken"]
+            )
+            url = url.replace("http", "ws", 1)
+            found = create_websocket(self._api.configuration, url, headers)  # type: ignore[no-untyped-call]
+        found.settimeout(TIMEOUT_S)
+        return found
+
+    def _request(self, verb: str, path: str, body: Any, query: Mapping[str, Any], timeout: Any) -> Any:
+        headers = {"Accept": "application/json"}
         if body is not None:
             patches = verb == "PATCH"
             headers["Content-Type"] = "application/merge-patch+json" if patches else "application/json"

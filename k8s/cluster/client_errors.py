@@ -37,13 +37,27 @@ def translated(server: str) -> Iterator[None]:
         raise unreachable(server, error) from error
 
 
-def translated_parts(reply: Any, server: str, size: int | None = None) -> Iterator[bytes]:
+def translated_parts(reply: Any, server: str) -> Iterator[bytes]:
     """The parts of a streamed reply. A broken connection raises ClusterUnreachable."""
     from urllib3.exceptions import HTTPError
 
     try:
-        yield from reply.stream(amt=size, decode_content=False)
+        yield from reply.stream(decode_content=False)
     except (HTTPError, OSError) as error:
+        raise unreachable(server, error) from error
+
+
+@contextmanager
+def translated_websocket(server: str, path: str) -> Iterator[None]:
+    """Translates the errors of websocket-client, also a refused handshake, which has a metav1.Status as its body."""
+    from websocket import WebSocketBadStatusException, WebSocketException
+
+    try:
+        with translated(server):
+            yield
+    except WebSocketBadStatusException as error:
+        raise of_status(error.status_code, error.resp_body or b"", f"GET {path}", server) from error
+    except WebSocketException as error:
         raise unreachable(server, error) from error
 
 

@@ -1,75 +1,113 @@
-"""Reads a run store on a volume through a short-lived pod: a web server, reached through the API server.
+"""Reads a run store on a volume through a short-lived pod, in which a command sends files through the API server.
 
-It has the run's own image and Pod Security `restricted`, mounts the claim read-only, and is deleted at the end.
+It has the run's own image and Pod Security `restricted`, mounts the claim read-only, listens on no port, and is deleted
+at the end.
 """
 
-import hashlib
+import json
 import secrets
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from job.artifacts import Artifact, check_name
 from job.store.base import receive_file
 from k8s.cluster.client import Cluster
+from k8s.cluster.exec import Exec
 from k8s.cluster.waiting import waiting_for_pod
-from k8s.errors import ObjectNotFound, WaitedTooLong
+from k8s.errors import ClusterUnreachable, ObjectNotFound, WaitedTooLong
 from k8s.manifest.base import BASE, STORE
 
-PORT = 8000
-PASSWORD, HASH = "X-Finetune-Run-Password", "PASSWORD_SHA256"
-_SERVE = f"""
-import hashlib, hmac, http.server as http, os
-class Reader(http.SimpleHTTPRequestHandler):
-    def guess_type(self, path):
-        return "application/octet-stream"
-    def parse_request(self):
-        if not super().parse_request():
-            return False
-        given = hashlib.sha256(self.headers.get("{PASSWORD}", "").encode()).hexdigest()
-        if hmac.compare_digest(given, os.environ["{HASH}"]):
-            return True
-        self.send_error(403)
-        return False
-http.ThreadingHTTPServer(("", {PORT}), Reader).serve_forever()
+_SEND = """
+import json, os, sys
+root, out = os.path.realpath(sys.argv[1]), sys.stdout.buffer
+for line in sys.stdin.buffer:
+    key, start = json.loads(line)
+    path = os.path.realpath(os.path.join(root, key))
+    try:
+        if not path.startswith(root + os.sep):
+            raise FileNotFoundError(path)
+        file = open(path, "rb")
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        out.write(b"null\\n")
+    else:
+        with file:
+            left = max(0, file.seek(0, os.SEEK_END) - start)
+            out.write(b"%d\\n" % left)
+            file.seek(start)
+            while left:
+                block = file.read(min(left, 1 << 20))
+                left -= out.write(block) or sys.exit(f"{path} has become shorter")
+    out.flush()
 """
-"""A web server that sends every file as bytes (the API server's proxy changes links in HTML), to whoever has the
-password: every pod of the cluster can connect to it. The password is random, new for each pod and only in this process;
-the pod has its hash. It is a header of its own, because the API server's proxy drops Authorization."""
+"""What the pod runs for each connection. For a line `[key, start]` it sends the number of bytes from there to the end
+of the file, and these bytes; `null` if there is no such file, or a link leads out of the volume. It goes on until its
+stdin ends: of a command that ends by itself, a node may drop the last bytes (kubernetes/kubectl#1361)."""
+_COMMAND = ("python", "-I", "-c", _SEND, STORE)
+"""-I: it imports nothing from the volume."""
+SMALL = {"memory": "256Mi", "ephemeral-storage": "256Mi"}
 START_S = 600.0
-_BLOCK = 1 << 20
+PATIENCE_S, PAUSE_S = 120.0, 2.0
+"""Seconds without a byte, after which a connection that breaks off is not opened again; and between two attempts."""
+
+
+class NoFile(ObjectNotFound):
+    """A file is not on the volume."""
 
 
 class PodStore:
-    """The two operations of a run store that reading needs."""
+    """The two operations of a run store that reading needs. A connection that breaks off is opened again, and a file
+    continued where it stopped."""
 
-    def __init__(self, cluster: Cluster, pod: str, password: str) -> None:
-        self._cluster, self.url = cluster, f"the volume in pod {pod}"
-        self._headers = {PASSWORD: password}
-        self._path = f"/api/v1/namespaces/{cluster.namespace}/pods/{pod}:{PORT}/proxy"
+    def __init__(self, cluster: Cluster, pod: str) -> None:
+        self._cluster, self._pod, self.url = cluster, pod, f"the volume in pod {pod}"
+        self._idle: Exec | None = None
 
     def get(self, key: str) -> tuple[bytes, str] | None:
         try:
-            return b"".join(self._cluster.blocks(self._where(key), _BLOCK, self._headers)), ""
-        except ObjectNotFound:
+            return b"".join(self._blocks(key, 0)), ""
+        except NoFile:
             return None
 
     def get_file(self, key: str, path: Path, expected: Artifact, progress: Any = None) -> None:
-        """Downloads a file, complete and verified. Raises IntegrityViolated, StorageFailed, ObjectNotFound."""
+        """Downloads a file, complete and verified; continues where an earlier call was cut off. Raises
+        IntegrityViolated, StorageFailed, ObjectNotFound."""
+        receive_file(lambda start: self._blocks(key, start), path, expected, progress)
 
-        def blocks_from(start: int) -> Iterator[bytes]:
-            for block in self._cluster.blocks(self._where(key), _BLOCK, self._headers):
-                if start < len(block):
-                    yield block[start:]
-                start = max(0, start - len(block))
+    def close(self) -> None:
+        if self._idle:
+            self._idle.close()
 
-        receive_file(blocks_from, path, expected, progress)
+    def _blocks(self, key: str, start: int) -> Iterator[bytes]:
+        last = time.monotonic()
+        while True:
+            try:
+                for block in self._sent(check_name(key), start):
+                    yield block
+                    start, last = start + len(block), time.monotonic()
+                return
+            except ClusterUnreachable:
+                if time.monotonic() - last > PATIENCE_S:
+                    raise
+                time.sleep(PAUSE_S)
 
-    def _where(self, key: str) -> str:
-        return f"{self._path}/{quote(check_name(key))}"
+    def _sent(self, key: str, start: int) -> Iterator[bytes]:
+        """What one connection brings of a file. It is used again only if all was read."""
+        sender = self._idle or Exec(self._cluster, self._pod, _COMMAND)
+        self._idle = None
+        try:
+            sender.write(json.dumps([key, start]).encode() + b"\n")
+            left = json.loads(sender.line())
+            if left is not None:
+                yield from sender.blocks(left)
+            self._idle = sender
+        finally:
+            if not self._idle:
+                sender.close()
+        if left is None:
+            raise NoFile(f"there is no {key} in {self.url}")
 
 
 @contextmanager
@@ -82,14 +120,15 @@ def reader(
     """
     name = f"finetune-run-reader-{secrets.token_hex(3)}"
     pods = f"/api/v1/namespaces/{cluster.namespace}/pods"
-    password = secrets.token_urlsafe(32)
-    pod = _pod(name, claim, image, user, password)
+    pod = _pod(name, claim, image, user)
     pod["spec"] |= {key: like[key] for key in ("tolerations", "imagePullSecrets") if key in like}
     cluster.call("POST", pods, pod)
+    found = PodStore(cluster, name)
     try:
         _wait_ready(cluster, f"{pods}/{name}")
-        yield PodStore(cluster, name, password)
+        yield found
     finally:
+        found.close()
         cluster.call("DELETE", f"{pods}/{name}", gracePeriodSeconds=0)
 
 
@@ -105,17 +144,14 @@ def _wait_ready(cluster: Cluster, path: str) -> None:
         time.sleep(1)
 
 
-def _pod(name: str, claim: str, image: str, user: int | None, password: str) -> dict[str, Any]:
+def _pod(name: str, claim: str, image: str, user: int | None) -> dict[str, Any]:
     ids = {"runAsUser": user, "runAsGroup": user, "fsGroup": user} if user else {}
     container = {
         "name": "reader",
         "image": image,
-        "command": ["python", "-I", "-c", _SERVE],  # -I: it imports nothing from the volume
-        "env": [{"name": HASH, "value": hashlib.sha256(password.encode()).hexdigest()}],
-        "workingDir": STORE,
+        "command": ["sleep", "infinity"],
         "securityContext": BASE["container"]["securityContext"],
-        "readinessProbe": {"tcpSocket": {"port": PORT}, "periodSeconds": 1},
-        "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "256Mi"}},
+        "resources": {"requests": {"cpu": "100m"} | SMALL, "limits": {"cpu": "1"} | SMALL},
         "volumeMounts": [{"name": "store", "mountPath": STORE, "readOnly": True}],
     }
     volume = {"name": "store", "persistentVolumeClaim": {"claimName": claim, "readOnly": True}}

@@ -1,9 +1,11 @@
-"""The two things of a kubelet that the launcher's tests need beside heartbeats: logs, and the end of deleted pods.
+"""What the launcher's tests need of a kubelet beside heartbeats: logs, commands in a pod, the end of deleted pods.
 
-The API server asks it for logs as it asks a real one, over TLS. A stream can be cut off, as API servers and load
-balancers do.
+The API server asks it for logs and for `exec` as it asks a real one, over TLS. A stream can be cut off, as API servers
+and load balancers do.
 """
 
+import select
+import socket
 import ssl
 import threading
 from contextlib import suppress
@@ -11,11 +13,13 @@ from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
+
+from tests.cluster.commands import Commands
 
 
 class Log:
@@ -39,10 +43,15 @@ class Log:
 
 
 class Kubelet:
-    """Serves the logs of every pod (`log(name)`), and lets pods go that are being deleted."""
+    """Serves the logs of every pod (`log(name)`), runs commands on this machine, and lets pods go that are being
+    deleted. `mounted`: the folder here that stands for a path in pods; `cut_exec_after`: bytes of a command's output
+    after which its connection breaks off, for each that is opened."""
 
     def __init__(self, pki: Path, core: client.CoreV1Api) -> None:
         self._core, self._logs = core, dict[str, Log]()
+        self._commands: Commands | None = None
+        self.mounted: dict[str, Path] = {}
+        self.cut_exec_after: list[int] = []
         self.streams = 0
         kubelet = self
 
@@ -50,7 +59,12 @@ class Kubelet:
             protocol_version = "HTTP/1.1"
 
             def do_GET(self) -> None:
-                kubelet.serve(self)
+                if self.path.startswith("/exec/"):
+                    kubelet.run(self)
+                else:
+                    kubelet.serve(self)
+
+            do_POST = do_GET
 
             def log_message(self, *_: Any) -> None:
                 pass
@@ -72,6 +86,20 @@ class Kubelet:
         self._stopped.set()
         self._server.shutdown()
         self._server.server_close()
+        if self._commands:
+            self._commands.stop()
+
+    def run(self, request: BaseHTTPRequestHandler) -> None:
+        """/exec/<namespace>/<pod>/<container>?command=…: handed on as it is, but for paths in the pod."""
+        self._commands = self._commands or Commands()
+        path = request.path
+        for inside, here in self.mounted.items():
+            path = path.replace(f"command={quote(inside, safe='')}&", f"command={quote(str(here), safe='')}&")
+        head = f"{request.command} {path} HTTP/1.1\r\n{request.headers.as_string(maxheaderlen=0)}"
+        request.close_connection = True
+        with socket.create_connection(("127.0.0.1", self._commands.port)) as there:
+            there.sendall(head.replace("\n", "\r\n").replace("\r\r\n", "\r\n").encode())
+            _splice(request.connection, there, self.cut_exec_after.pop(0) if self.cut_exec_after else None)
 
     def serve(self, request: BaseHTTPRequestHandler) -> None:
         """/containerLogs/<namespace>/<pod>/<container>?follow=true&timestamps=true&sinceTime=…"""
@@ -115,3 +143,18 @@ class Kubelet:
                     if pod.metadata.deletion_timestamp and pod.spec.node_name:
                         name, space = pod.metadata.name, pod.metadata.namespace
                         self._core.delete_namespaced_pod(name, space, grace_period_seconds=0)
+
+
+def _splice(tls: Any, plain: socket.socket, most: int | None) -> None:
+    """Hands on what comes from either side, to its end, or `most` bytes from `plain`. In one thread, since one TLS
+    connection is not for two."""
+    with suppress(OSError):
+        while most is None or most > 0:
+            ready = [tls] if tls.pending() else select.select([tls, plain], [], [])[0]
+            for source, target in ((tls, plain), (plain, tls)):
+                if source in ready:
+                    block = source.recv(1 << 16)
+                    target.sendall(block if most is None or source is tls else block[:most])
+                    if not block:
+                        return
+                    most = most - len(block) if most is not None and source is plain else most

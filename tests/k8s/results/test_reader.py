@@ -1,60 +1,67 @@
-"""The pod that reads a volume gives its files to whoever has the password, and imports nothing from it."""
+"""The pod that reads a volume: its command sends the volume's files, and imports nothing from it."""
 
-import socket
+import json
 import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from k8s.results import reader
 
+CONTENT = bytes(range(256)) * 9000
+
+
+class Sender:
+    """The pod's command, in a folder for the volume."""
+
+    def __init__(self, folder: Path) -> None:
+        command = [sys.executable, *reader._COMMAND[1:-1], str(folder)]
+        self._process = subprocess.Popen(command, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+    def __call__(self, key: str, start: int = 0) -> bytes | None:
+        process = self._process
+        assert process.stdin and process.stdout
+        process.stdin.write(json.dumps([key, start]).encode() + b"\n")
+        process.stdin.flush()
+        left = json.loads(process.stdout.readline())
+        return None if left is None else process.stdout.read(left)
+
+    def end(self) -> int:
+        self._process.communicate(timeout=30)
+        return self._process.returncode
+
 
 @pytest.fixture
-def address(tmp_path: Path) -> Iterator[str]:
-    """The pod's own command, in a folder for the volume."""
-    (tmp_path / "manifest.json").write_text("the run's")
-    (tmp_path / "http.py").write_text("raise SystemExit('imported from the volume')\n")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    container = reader._pod("reader", "claim", "image", None, "the password")["spec"]["containers"][0]
-    _, *rest = [part.replace(str(reader.PORT), str(port)) for part in container["command"]]
-    environ = {one["name"]: one["value"] for one in container["env"]}
-    process = subprocess.Popen([sys.executable, *rest], cwd=tmp_path, env=environ, stderr=subprocess.DEVNULL)
-    try:
-        for _ in range(200):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.05)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.kill()
-        process.wait()
+def sender(tmp_path: Path) -> Iterator[Sender]:
+    volume = tmp_path / "volume"
+    (volume / "runs").mkdir(parents=True)
+    (volume / "runs" / "manifest.json").write_bytes(CONTENT)
+    (volume / "json.py").write_text("raise SystemExit('imported from the volume')\n")
+    (volume / "out").symlink_to("/etc/hostname")
+    (volume / "in").symlink_to("runs/manifest.json")
+    found = Sender(volume)
+    yield found
+    assert found.end() == 0
 
 
-def read(url: str, password: str | None, method: str = "GET") -> bytes:
-    headers = {} if password is None else {reader.PASSWORD: password}
-    with urllib.request.urlopen(urllib.request.Request(url, headers=headers, method=method)) as reply:
-        return bytes(reply.read())
+def test_files_are_sent_whole_or_from_where_a_transfer_stopped(sender: Sender) -> None:
+    assert sender("runs/manifest.json") == CONTENT
+    assert sender("runs/manifest.json", 1_000_000) == CONTENT[1_000_000:]
+    assert sender("runs/manifest.json", len(CONTENT)) == sender("runs/manifest.json", len(CONTENT) + 5) == b""
+    assert sender("in") == CONTENT
 
 
-@pytest.mark.parametrize("method", ["GET", "HEAD"])
-@pytest.mark.parametrize("password", [None, "", "another"])
-@pytest.mark.parametrize("path", ["/", "/manifest.json", "/nothing"])
-def test_without_the_password_nothing_is_told(address: str, path: str, password: str | None, method: str) -> None:
-    with pytest.raises(urllib.error.HTTPError, match="403"):
-        read(address + path, password, method)
+@pytest.mark.parametrize("key", ["nothing", "runs", "runs/manifest.json/x", "out", "../other", "/etc/hostname"])
+def test_what_is_not_a_file_of_the_volume_is_not_there(sender: Sender, key: str) -> None:
+    assert sender(key) is None
+    assert sender("in") == CONTENT, "it goes on"
 
 
-def test_with_it_the_files_are(address: str) -> None:
-    assert read(f"{address}/manifest.json", "the password") == b"the run's"
-
-
-def test_the_pod_has_only_the_passwords_hash() -> None:
-    assert "the password" not in str(reader._pod("reader", "claim", "image", None, "the password"))
+def test_the_pod_listens_on_no_port_and_fits_a_quota_of_every_kind() -> None:
+    pod: Any = reader._pod("reader", "claim", "image", None)
+    (container,) = pod["spec"]["containers"]
+    assert not {"ports", "env", "readinessProbe"} & set(container)
+    assert set(container["resources"]["limits"]) == {"cpu", "memory", "ephemeral-storage"}

@@ -1,0 +1,117 @@
+"""Results from a volume: through a pod, by commands that a real API server hands on to the streaming server of a real
+kubelet. What stands in for the container is a process on this machine."""
+
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from job.store import open_store
+from tests.cluster.fixtures import Cluster, eventually
+from tests.k8s.cli.test_on_a_cluster import granted, user_with
+from tests.k8s.launcher import Launcher, Said
+from tests.k8s.results.test_results import CONTENT, finish
+
+pytestmark = pytest.mark.slow
+LARGE = CONTENT * 24
+"""25 MB."""
+
+
+@pytest.fixture
+def launcher(cluster: Cluster, tmp_path: Path) -> Iterator[Launcher]:
+    """In a namespace that admits nothing but restricted pods. The volume is a folder here."""
+    cluster.nodes.add("plain")
+    found = Launcher(cluster, cluster.namespace(restricted=True))
+    found.claims()
+    spec = {"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "hostPath": {"path": "/nowhere"}}
+    spec |= {"claimRef": {"namespace": found.namespace, "name": "runs"}, "storageClassName": ""}
+    volume = f"runs-{found.namespace}"
+    cluster.core.create_persistent_volume({"metadata": {"name": volume}, "spec": spec})
+    cluster.kubelet.mounted["/store"] = tmp_path / "store"
+    yield found
+    cluster.kubelet.mounted.clear()
+    cluster.kubelet.cut_exec_after.clear()
+    cluster.core.delete_persistent_volume(volume)
+
+
+def results(launcher: Launcher, name: str, *options: str) -> Said:
+    """What `results` says; its pod's container is started meanwhile."""
+    over = threading.Event()
+
+    def reading() -> Any:
+        pods = launcher.cluster.pods(launcher.namespace)
+        found = [one for one in pods if "-reader-" in one.metadata.name and one.spec.node_name]
+        return over.is_set() or next(iter(found), None)
+
+    def start() -> None:
+        pod = eventually(reading, "the reader")
+        if pod is not True:
+            ready = {"type": "Ready", "status": "True"}
+            body = {"status": {"phase": "Running", "conditions": [ready]}}
+            launcher.cluster.core.patch_namespaced_pod_status(pod.metadata.name, launcher.namespace, body)
+
+    thread = threading.Thread(target=start)
+    thread.start()
+    try:
+        return launcher("results", name, *options)
+    finally:
+        over.set()
+        thread.join()
+
+
+@pytest.fixture
+def run(launcher: Launcher, tmp_path: Path) -> str:
+    name = launcher.launch("--gpu", "none")
+    finish(str(tmp_path / "store"), name, tmp_path / "made", content=LARGE)
+    return name
+
+
+def test_large_files_come_from_a_volume_whole(launcher: Launcher, run: str, tmp_path: Path) -> None:
+    said = results(launcher, run, "--into", str(tmp_path / "models"))
+    assert said.code == 0 and "2 files in" in said.err, said.err
+    assert (tmp_path / "models" / "Tuned-Q4_K_M.gguf").read_bytes() == LARGE
+    left = [pod.metadata.name for pod in launcher.cluster.pods(launcher.namespace)]
+    assert not [name for name in left if "-reader-" in name]
+
+
+def test_a_transfer_that_breaks_off_goes_on_where_it_stopped(launcher: Launcher, run: str, tmp_path: Path) -> None:
+    launcher.cluster.kubelet.cut_exec_after += [5_000_000, 7_000_000]
+    said = results(launcher, run, "--into", str(tmp_path / "models"), "--type", "q4_k_m")
+    assert said.code == 0, said.err
+    assert (tmp_path / "models" / "Tuned-Q4_K_M.gguf").read_bytes() == LARGE
+    assert not launcher.cluster.kubelet.cut_exec_after
+
+
+def test_the_role_of_the_launcher_is_enough_and_tells_what_it_lacks(
+    launcher: Launcher, run: str, tmp_path: Path
+) -> None:
+    user, config = user_with(launcher.cluster, launcher.namespace, tmp_path, "Role", "RoleBinding")
+    person = Launcher(launcher.cluster, launcher.namespace, config)
+    assert results(person, run, "--into", str(tmp_path / "models"), "--type", "document").code == 0
+    used = launcher.cluster.plane.asked_by(user)
+    assert {one for one in used if one[1] == "pods/exec"} <= granted("Role") and ("get", "pods/exec") in used
+    launcher.cluster.plane.kubectl("delete", "role", "-n", launcher.namespace, "--all")
+    rules = [{"apiGroups": ["", "batch"], "resources": ["jobs", "pods"], "verbs": ["create", "delete", "get", "list"]}]
+    role = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "rules": rules}
+    role["metadata"] = {"name": "finetune-run-launcher"}
+    launcher.cluster.plane.kubectl("create", "-n", launcher.namespace, "-f", "-", stdin=json.dumps(role))
+    said = results(person, run, "--into", str(tmp_path / "other"))
+    assert said.code == 11 and "is not allowed to get pods/exec here" in said.err, said.err
+
+
+def test_a_file_on_the_volume_that_is_not_what_its_hash_says_is_refused(
+    launcher: Launcher, run: str, tmp_path: Path
+) -> None:
+    open_store(str(tmp_path / "store")).put(f"stages/quantize/{run}/README.md", LARGE[::-1])
+    said = results(launcher, run, "--into", str(tmp_path / "models"), "--type", "document")
+    assert said.code == 82 and not (tmp_path / "models" / "README.md").exists()
+
+
+def test_a_run_that_has_not_finished_has_no_results_on_its_volume(launcher: Launcher, tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    name = launcher.launch("--gpu", "none")
+    said = results(launcher, name)
+    assert said.code == 12 and "has no results in the volume in pod" in said.err
