@@ -8,7 +8,7 @@ from typing import Any
 
 from k8s.manifest.base import BASE
 from k8s.placement.gpu_names import GPU_NAMES
-from k8s.placement.kinds import GPU, MIG_GPU, SHARED_GPU, WHOLE, Kind
+from k8s.placement.kinds import GPU, MIG_GPU, SHARED_GPU, Kind
 from k8s.placement.nodes import Expression, Term
 from k8s.placement.place import Placement
 from k8s.placement.platforms import PLATFORMS, PlatformName
@@ -32,10 +32,11 @@ def job_table() -> dict[str, Any]:
 
 
 def placement_table() -> dict[str, Any]:
-    """`whole`: added to every term for a whole card. By platform: `spot`, `tolerations`, `spotTolerations`, `resources`
-    of each kind, and of each GPU and kind the requirements. With `custom`, the user's label comes first.
+    """By platform: `whole`, added to every term for a whole card; `spot`, `tolerations`, `spotTolerations`;
+    `spotRefuses`, annotations; `resources` of each kind, and of each GPU and kind the requirements. With `custom`, the
+    user's label comes first.
     """
-    return {"whole": _written(WHOLE), "platforms": {platform: _one(platform) for platform in PLATFORMS}}
+    return {"platforms": {platform: _one(platform) for platform in PLATFORMS}}
 
 
 def _one(platform: PlatformName) -> dict[str, Any]:
@@ -44,9 +45,11 @@ def _one(platform: PlatformName) -> dict[str, Any]:
     gpus = {gpu: found for gpu in GPU_NAMES if (found := _terms(platform, gpu))}
     resources = {name: kind.resource for name in KINDS for gpu in gpus if (kind := _kind(platform, gpu, name))}
     return {
+        "whole": _written(one.whole()),
         "spot": _written(one.spot()),
         "tolerations": [one.manifest() for one in steady],
         "spotTolerations": [one.manifest() for one in on_spot if one not in steady],
+        "spotRefuses": list(one.refused_annotations(True)),
         "resources": resources,
         "gpus": gpus,
     }
@@ -64,7 +67,8 @@ def _terms(platform: PlatformName, gpu: str) -> dict[str, Any]:
     for name in KINDS:
         if kind := _kind(platform, gpu, name):
             wanted = PLATFORMS[platform].term(gpu, kind, _named(platform))
-            found[name] = _written(tuple(one for one in wanted if one not in (_ANY, *WHOLE)))
+            apart = (_ANY, *PLATFORMS[platform].whole())
+            found[name] = _written(tuple(one for one in wanted if one not in apart))
     return found
 
 

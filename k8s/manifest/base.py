@@ -7,6 +7,7 @@ Security Standards, profile `restricted`.
 from typing import Any
 
 from job.errors import every_error
+from k8s.placement.nodes import MACHINE
 
 CONTAINER = "finetune"
 SPEC_FOLDER, WORK, CACHE, STORE, CA_FOLDER = "/etc/finetune-run", "/work", "/cache", "/store", "/etc/finetune-run-ca"
@@ -46,7 +47,7 @@ _CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "AWS_CA_BUNDLE", "CURL_C
 
 BASE: dict[str, Any] = {
     "labels": {"app.kubernetes.io/name": "finetune-run", "app.kubernetes.io/component": "run"},
-    # Cluster autoscaler and Karpenter keep the node while the run is on it.
+    # Cluster autoscaler and Karpenter keep the node while the run is on it. The user's annotations replace them.
     "podAnnotations": {
         "cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
         "karpenter.sh/do-not-disrupt": "true",
@@ -63,6 +64,7 @@ BASE: dict[str, Any] = {
         "restartPolicy": "Never",
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
+        "nodeSelector": MACHINE,
         "securityContext": {
             "runAsNonRoot": True,
             "fsGroupChangePolicy": "OnRootMismatch",

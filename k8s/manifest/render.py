@@ -115,9 +115,15 @@ def _job_spec(settings: Settings, spec: JobSpec, config: str, sweep: Sequence[In
         found["suspend"] = True
     if settings.ttl_s is not None:
         found["ttlSecondsAfterFinished"] = settings.ttl_s
-    metadata = {"labels": _labels(settings), "annotations": settings.annotations | BASE["podAnnotations"]}
+    metadata = {"labels": _labels(settings), "annotations": _pod_annotations(settings)}
     found["template"] = {"metadata": metadata, "spec": _pod(settings, spec, config, sweep)}
     return found
+
+
+def _pod_annotations(settings: Settings) -> dict[str, str]:
+    refused = settings.placement.refused_annotations()
+    base = {name: value for name, value in BASE["podAnnotations"].items() if name not in refused}
+    return base | settings.annotations
 
 
 def _pod(settings: Settings, spec: JobSpec, config: str, sweep: Sequence[Index]) -> Object:
@@ -129,8 +135,7 @@ def _pod(settings: Settings, spec: JobSpec, config: str, sweep: Sequence[Index])
     pod["tolerations"] = pod["tolerations"] + [one.manifest() for one in settings.placement.tolerations]
     if affinity := _affinity(settings):
         pod["affinity"] = affinity
-    if settings.node_selector:
-        pod["nodeSelector"] = settings.node_selector
+    pod["nodeSelector"] = settings.node_selector | settings.required_labels
     if settings.pull_secrets:
         pod["imagePullSecrets"] = [{"name": name} for name in settings.pull_secrets]
     named = {

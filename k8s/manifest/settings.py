@@ -176,6 +176,9 @@ class Settings(Frozen):
         for name in (*self.env, *self.secret_env):
             if name in _RESERVED_ENV:
                 raise ValueError(f"{name} is set by the Job itself")
+        for key, value in self.required_labels.items():
+            if self.node_selector.get(key, value) != value:
+                raise ValueError(f"node_selector: {key}={self.node_selector[key]}, but the Job needs {value}")
         if both := set(self.env) & set(self.secret_env):
             raise ValueError(f"{', '.join(sorted(both))}: both in env and in secret_env")
         return self
@@ -183,6 +186,12 @@ class Settings(Frozen):
     @property
     def _metadata(self) -> list[str]:
         return [*self.annotations.values(), *self.labels.values()]
+
+    @property
+    def required_labels(self) -> dict[str, str]:
+        """Labels that the node must have, whatever the user adds to them."""
+        base: dict[str, str] = BASE["pod"]["nodeSelector"]
+        return base | self.placement.selector()
 
     @property
     def proxies(self) -> dict[str, str]:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from k8s.placement.gpu_names import GPU_NAMES
 from k8s.placement.kinds import GPU, MIG_GPU, PRODUCT, SHARED_GPU, Kind
-from k8s.placement.nodes import GPU_RESOURCES, Node
+from k8s.placement.nodes import GPU_RESOURCES, MACHINE, Node
 from k8s.placement.platforms import PLATFORMS, PlatformName
 
 _SAID = (
@@ -43,12 +43,18 @@ def offers(nodes: Iterable[Node]) -> tuple[Offer, ...]:
     for node in nodes:
         for resource in sorted(node.gpus):
             if node.gpus[resource] > 0 and is_gpu(resource):
-                key = gpu_of(node), kind_of(node, resource), is_spot(node), "" if node.ready else "not ready"
+                key = gpu_of(node), kind_of(node, resource), is_spot(node), _blocked(node)
                 found.setdefault(key, []).append(node)
     return tuple(
         Offer(*key, len(those), _sum(those, key[1].resource), sum(node.free(key[1].resource) for node in those))
         for key, those in found.items()
     )
+
+
+def _blocked(node: Node) -> str:
+    if not node.ready:
+        return "not ready"
+    return "" if node.runs_the_image else f"not {'/'.join(reversed(MACHINE.values()))}"
 
 
 def _sum(nodes: Iterable[Node], resource: str) -> int:

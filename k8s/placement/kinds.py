@@ -9,10 +9,13 @@ GPU, SHARED_GPU, MIG_GPU = "nvidia.com/gpu", "nvidia.com/gpu.shared", "nvidia.co
 PRODUCT = "nvidia.com/gpu.product"
 INSTANCE_TYPE = "node.kubernetes.io/instance-type"
 
-WHOLE: Term = (
+GKE_WHOLE: Term = (
     Expression("cloud.google.com/gke-gpu-partition-size", "DoesNotExist"),
     Expression("cloud.google.com/gke-gpu-sharing-strategy", "DoesNotExist"),
     Expression("cloud.google.com/gke-max-shared-clients-per-gpu", "DoesNotExist"),
+)
+WHOLE: Term = (
+    *GKE_WHOLE,
     Expression("nvidia.com/gpu.slices.gi", "DoesNotExist"),  # set by GFD only for MIG's single strategy
     Expression("nvidia.com/gpu.sharing-strategy", "NotIn", ("time-slicing", "mps")),
 )

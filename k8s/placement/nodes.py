@@ -38,6 +38,9 @@ class Expression(NamedTuple):
 Term = tuple[Expression, ...]
 """Requirements that must all hold; several terms are alternatives."""
 
+MACHINE = {"kubernetes.io/arch": "amd64", "kubernetes.io/os": "linux"}
+"""Labels of the nodes that the image is built for. Every kubelet writes both; a GB200 or GH200 node is arm64."""
+
 
 class Taint(NamedTuple):
     """Keeps pods away unless they tolerate it."""
@@ -88,6 +91,10 @@ class Node:
     def satisfies(self, terms: Iterable[Term]) -> bool:
         """Whether one of the alternatives holds here."""
         return any(all(one.matches(self.labels) for one in term) for term in terms)
+
+    @property
+    def runs_the_image(self) -> bool:
+        return all(self.labels.get(key) == value for key, value in MACHINE.items())
 
     def barriers(self, tolerations: Iterable[Toleration]) -> list[Taint]:
         """The taints that would keep a pod with these tolerations off."""

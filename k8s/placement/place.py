@@ -16,7 +16,7 @@ from k8s.errors import GpuUnavailable, SettingsInvalid
 from k8s.placement import inventory
 from k8s.placement.gpu_names import GPU_NAMES
 from k8s.placement.kinds import INSTANCE_TYPE, Kind
-from k8s.placement.nodes import Node, Taint, Term, Toleration
+from k8s.placement.nodes import MACHINE, Expression, Node, Taint, Term, Toleration
 from k8s.placement.platforms import PLATFORMS, PROVIDERS, PlatformName
 from k8s.placement.wish import Wish, cards_of, check_labels_known, memory_of
 
@@ -44,12 +44,28 @@ class Placement(Frozen):
     notes: tuple[str, ...] = Field(default=(), repr=False)
     """Hints for the user, a sentence or two each."""
 
+    def selector(self) -> dict[str, str]:
+        """The pod's node selector: of a single term, the labels that have one value.
+
+        Affinity would say the same, but GKE Autopilot takes the accelerator only here (autogke-gpu-limitation, in
+        GoogleCloudPlatform/ai-on-gke#983).
+        """
+        return {one.key: one.values[0] for term in self.terms for one in term if self._selects(one)}
+
     def affinity(self) -> dict[str, Any]:
-        """The pod's affinity; empty if it needs none."""
-        if not self.terms:
+        """The rest of the terms as the pod's affinity; empty if it needs none."""
+        rest = [[one.manifest() for one in term if not self._selects(one)] for term in self.terms]
+        if not any(rest):
             return {}
-        terms = [{"matchExpressions": [one.manifest() for one in term]} for term in self.terms]
+        terms = [{"matchExpressions": term} for term in rest]
         return {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}}
+
+    def _selects(self, one: Expression) -> bool:
+        return len(self.terms) == 1 and one.operator == "In" and len(one.values) == 1
+
+    def refused_annotations(self) -> set[str]:
+        """Annotations of the Job's pods that one of the platforms does not take."""
+        return {name for one in self.platforms for name in PLATFORMS[one].refused_annotations(self.on_spot)}
 
 
 def place(wish: Wish, nodes: Sequence[Node] | None) -> Placement:
@@ -119,7 +135,11 @@ class _Search:
     def there(self, gpus: Sequence[str], kind: Kind) -> list[Node]:
         """The nodes that such a pod can run on once they are free."""
         terms = self.terms(gpus, kind)
-        return [node for node in self.labelled(terms, kind) if node.ready and not self.barriers(node)]
+        return [node for node in self.labelled(terms, kind) if self._can_run(node, kind)]
+
+    def _can_run(self, node: Node, kind: Kind) -> bool:
+        offered = inventory.kind_of(node, kind.resource).what
+        return node.ready and node.runs_the_image and offered == kind.what and not self.barriers(node)
 
     def labelled(self, terms: Iterable[Term], kind: Kind) -> list[Node]:
         """The nodes with such cards, whether a pod can run there or not."""
@@ -183,6 +203,12 @@ class _Search:
 
     def _unlabelled(self, gpus: Sequence[str], kind: Kind, there: list[Node]) -> Iterable[str]:
         machines = {name: n for gpu in gpus for name, n in (GPU_NAMES[gpu].eks | GPU_NAMES[gpu].aks).items()}
+        for node in self.labelled(self.terms(gpus, kind), kind):
+            if kind.what == "whole" and inventory.kind_of(node, kind.resource).what != "whole":
+                yield (
+                    f"Node {node.name} offers shares or slices, which its platform's labels do not say: the run may "
+                    f"get one. With --platform gfd, NVIDIA's labels tell them apart."
+                )
         for node in there:
             has = machines.get(node.labels.get(INSTANCE_TYPE, ""))
             if kind.what == "whole" and has and node.gpus[kind.resource] > has:
@@ -202,6 +228,12 @@ class _Search:
                 yield f"Node {node.name} has {_or(gpus, kind, False)}, but its taint {taint} keeps pods off; {what}."
             if not node.ready:
                 yield f"Node {node.name} has {_or(gpus, kind, False)}, but is not ready or cordoned."
+            if not node.runs_the_image:
+                has = ", ".join(f"{key}={node.labels.get(key, '')}" for key in MACHINE)
+                yield (
+                    f"Node {node.name} has {_or(gpus, kind, False)}, but cannot run the image: it has {has}, and the "
+                    f"image is built for {'/'.join(reversed(MACHINE.values()))}."
+                )
 
 
 def _needed(terms: dict[Term, PlatformName], there: list[Node]) -> dict[Term, PlatformName]:

@@ -158,6 +158,7 @@ def _pod(name: str, claim: str, image: str, user: int | None) -> dict[str, Any]:
     spec = {
         "restartPolicy": "Never",
         "automountServiceAccountToken": False,
+        "nodeSelector": BASE["pod"]["nodeSelector"],
         "activeDeadlineSeconds": 24 * 3600,
         "securityContext": BASE["pod"]["securityContext"] | ids,
         "containers": [container],

@@ -12,6 +12,8 @@ from urllib3.exceptions import HTTPError
 
 BEAT_S = 1.5
 ROOM = {"cpu": "16", "memory": "64Gi", "ephemeral-storage": "500Gi", "pods": "110"}
+MACHINE = {"kubernetes.io/arch": "amd64", "kubernetes.io/os": "linux"}
+"""Labels that every kubelet writes."""
 Object = dict[str, Any]
 
 
@@ -48,7 +50,7 @@ class Nodes:
         spec: Object = {"taints": [_taint(text) for text in taints or []]} | (
             {"providerID": provider} if provider else {}
         )
-        metadata = {"name": name, "labels": {"kubernetes.io/hostname": name} | (labels or {})}
+        metadata = {"name": name, "labels": {"kubernetes.io/hostname": name} | MACHINE | (labels or {})}
         self._core.create_node({"metadata": metadata, "spec": spec})
         self._lease(name, create=True)
         status = {"capacity": has, "allocatable": has, "conditions": [_ready()]}

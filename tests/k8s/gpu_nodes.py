@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from k8s.placement.nodes import Node, Taint
 
@@ -63,6 +64,11 @@ PROFILES = {"a100-40": "1g.5gb", "a100-80": "1g.10gb", "h100": "1g.10gb", "h200"
 """The smallest MIG profile of each card that has any (MIG user guide)."""
 
 
+def linux(name: str, labels: Mapping[str, str] = {}, **more: Any) -> Node:
+    """A node with the labels that every kubelet writes."""
+    return Node(name, {"kubernetes.io/arch": "amd64", "kubernetes.io/os": "linux", **labels}, **more)
+
+
 def _labels(platform: str, gpu: str) -> dict[str, str]:
     if platform == "gke":
         return {"cloud.google.com/gke-accelerator": _GKE[gpu], "cloud.google.com/gke-nodepool": "gpu"}
@@ -88,7 +94,8 @@ def whole(platform: str, gpu: str, name: str = "", **extra: str) -> Node:
     taint = Taint("sku", "gpu", "NoSchedule") if cloud == "azure" else GPU_TAINT
     labels = _labels(platform, gpu) | extra
     place = f"{cloud}://somewhere/{gpu}" if cloud else ""
-    return Node(name or f"{gpu}-whole", labels, (taint,), {"nvidia.com/gpu": 1}, provider_id=place)
+    gpus = {"nvidia.com/gpu": 1}
+    return linux(name or f"{gpu}-whole", labels, taints=(taint,), gpus=gpus, provider_id=place)
 
 
 def relabelled(node: Node, name: str, gpus: Mapping[str, int], **labels: str) -> Node:
@@ -127,7 +134,7 @@ def sliced(platform: str, gpu: str, profile: str, mixed: bool = False) -> Node:
 
 def crowd(platform: str) -> list[Node]:
     """Every card of a platform, whole, shared and sliced: whatever is asked for, its wrong neighbours are there."""
-    nodes = [Node("no-gpu", provider_id=whole(platform, CARDS[platform][0]).provider_id)]
+    nodes = [linux("no-gpu", provider_id=whole(platform, CARDS[platform][0]).provider_id)]
     for gpu in CARDS[platform]:
         nodes += [whole(platform, gpu), shared(platform, gpu)]
         if platform != "gke":

@@ -16,7 +16,10 @@ template:
     labels:
       {{- include "finetune-run.labels" . | nindent 6 }}
     annotations:
-      {{- merge (dict) $base.podAnnotations .Values.annotations | toYaml | nindent 6 }}
+      {{- $refused := (include "finetune-run.placement" . | fromYaml).refused -}}
+      {{- $own := dict -}}
+      {{- range $name, $value := $base.podAnnotations }}{{ if not (has $name $refused) }}{{ $_ := set $own $name $value }}{{ end }}{{ end }}
+      {{- merge (dict) .Values.annotations $own | toYaml | nindent 6 }}
   spec:
     {{- include "finetune-run.pod" . | nindent 4 }}
 {{- end -}}

@@ -6,13 +6,14 @@
 {{- $kind }}{{ if and .Values.singleStrategy (ne $kind "whole") }}Single{{ end -}}
 {{- end -}}
 
-{{/* Where the pod may go: {gpus, terms, tolerations, resource}. The table says for each platform, GPU and kind what a
-node has to have; each pair of platform and GPU is one alternative. */}}
+{{/* Where the pod may go: {gpus, terms, selector, tolerations, resource}, and the annotations that a platform refuses.
+The table says for each platform, GPU and kind what a node has to have; each pair of platform and GPU is one
+alternative. Of a single one, the labels with one value are the node selector (k8s/placement/place.py). */}}
 {{- define "finetune-run.placement" -}}
 {{- $values := .Values -}}
 {{- $table := .Files.Get "files/placement.yaml" | fromYaml -}}
 {{- $gpus := (include "finetune-run.list" $values.gpu | fromYaml).list -}}
-{{- $found := dict "gpus" $gpus "terms" list "tolerations" list "resource" "" -}}
+{{- $found := dict "gpus" $gpus "terms" list "selector" dict "tolerations" list "refused" list "resource" "" -}}
 {{- if not (has "none" $gpus) -}}
 {{- $kind := include "finetune-run.kind" . -}}
 {{- range $name := (include "finetune-run.list" $values.platform | fromYaml).list -}}
@@ -22,16 +23,24 @@ node has to have; each pair of platform and GPU is one alternative. */}}
 {{- range $gpu := $gpus -}}
 {{- $wanted := get (get $platform.gpus $gpu | default dict) $kind -}}
 {{- if kindIs "slice" $wanted -}}
-{{- $term := concat $label $wanted (ternary $table.whole list (eq $kind "whole")) (ternary $platform.spot list $values.spot) -}}
+{{- $term := concat $label $wanted (ternary $platform.whole list (eq $kind "whole")) (ternary $platform.spot list $values.spot) -}}
 {{- $_ := set $found "terms" (append $found.terms (dict "matchExpressions" $term)) -}}
 {{- $_ := set $found "resource" (get $platform.resources $kind) -}}
 {{- end -}}
 {{- end -}}
 {{- $_ := set $found "tolerations" (concat $found.tolerations $platform.tolerations (ternary $platform.spotTolerations list $values.spot)) -}}
+{{- $_ := set $found "refused" (concat $found.refused (ternary $platform.spotRefuses list $values.spot)) -}}
 {{- end -}}
 {{- if not $found.terms }}{{ fail (printf "gpu: there is no %s %s on platform %s; see files/placement.yaml" $kind (join ", " $gpus) (toJson $values.platform)) }}{{ end -}}
 {{- end -}}
 {{- $_ := set $found "terms" (uniq $found.terms) -}}
+{{- if eq (len $found.terms) 1 -}}
+{{- $rest := list -}}
+{{- range $one := (first $found.terms).matchExpressions -}}
+{{- if and (eq $one.operator "In") (eq (len $one.values) 1) }}{{ $_ := set $found.selector $one.key (first $one.values) }}{{ else }}{{ $rest = append $rest $one }}{{ end -}}
+{{- end -}}
+{{- $_ := set $found "terms" (ternary (list (dict "matchExpressions" $rest)) list (gt (len $rest) 0)) -}}
+{{- end -}}
 {{- $_ := set $found "tolerations" (concat $found.tolerations $values.tolerations | uniq) -}}
 {{- toYaml $found | replace "PROFILE" $values.mig -}}
 {{- end -}}

@@ -2,7 +2,7 @@
 {{- define "finetune-run.pod" -}}
 {{- $base := .Files.Get "files/job.yaml" | fromYaml -}}
 {{- $placement := include "finetune-run.placement" . | fromYaml -}}
-{{ omit $base.pod "securityContext" "tolerations" | toYaml }}
+{{ omit $base.pod "securityContext" "tolerations" "nodeSelector" | toYaml }}
 terminationGracePeriodSeconds: {{ .Values.graceSeconds }}
 securityContext:
   {{- toYaml $base.pod.securityContext | nindent 2 }}
@@ -17,10 +17,8 @@ tolerations:
 affinity:
   {{- . | nindent 2 }}
 {{- end }}
-{{- with .Values.nodeSelector }}
 nodeSelector:
-  {{- toYaml . | nindent 2 }}
-{{- end }}
+  {{- include "finetune-run.nodeSelector" (dict "needed" (merge (dict) $base.pod.nodeSelector $placement.selector) "given" .Values.nodeSelector) | nindent 2 }}
 {{- with .Values.imagePullSecrets }}
 imagePullSecrets:
   {{- range . }}
@@ -40,6 +38,15 @@ containers:
   - {{ include "finetune-run.container" (dict "root" . "base" $base "resource" $placement.resource) | nindent 4 | trim }}
 volumes:
   {{- include "finetune-run.volumes" . | nindent 2 }}
+{{- end -}}
+
+{{/* The labels that the node must have, beside those that the user adds. */}}
+{{- define "finetune-run.nodeSelector" -}}
+{{- $given := .given -}}
+{{- range $key, $value := .needed -}}
+{{- if and (hasKey $given $key) (ne (get $given $key) $value) }}{{ fail (printf "nodeSelector: %s is %s, but the Job needs %s" $key (get $given $key) $value) }}{{ end -}}
+{{- end -}}
+{{- toYaml (merge (dict) .needed $given) -}}
 {{- end -}}
 
 {{/* The nodes that the placement demands, beside what the user prefers. */}}

@@ -21,8 +21,16 @@ class Platform(Protocol):
         which replaces the card's."""
         ...
 
+    def whole(self) -> Term:
+        """The part of `term` that is the same for each whole card."""
+        ...
+
     def spot(self) -> Term:
         """The label of a spot node."""
+        ...
+
+    def refused_annotations(self, on_spot: bool) -> tuple[str, ...]:
+        """Annotations of the Job's pods (k8s/manifest/base.py) with which the platform starts no node."""
         ...
 
     def tolerations(self, on_spot: bool) -> tuple[Toleration, ...]:
@@ -45,10 +53,16 @@ class Labelled:
         if not found:
             return ()
         if kind.what == "whole":  # GFD before 0.15 marks a share only in the product's label
-            return (*found, Expression(PRODUCT, "NotIn", shared_names(products)), *WHOLE)
+            return (*found, Expression(PRODUCT, "NotIn", shared_names(products)), *self.whole())
         return found if kind.resource != GPU else (*found, Expression(PRODUCT, "In", names_of(products, kind)))
 
+    def whole(self) -> Term:
+        return WHOLE
+
     def spot(self) -> Term:
+        return ()
+
+    def refused_annotations(self, on_spot: bool) -> tuple[str, ...]:
         return ()
 
     def tolerations(self, on_spot: bool) -> tuple[Toleration, ...]:

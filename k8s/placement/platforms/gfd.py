@@ -4,7 +4,7 @@ The node writes its labels itself, so a pool that is scaled to zero never has th
 """
 
 from k8s.placement.gpu_names import GPU_NAMES
-from k8s.placement.kinds import GPU, PRODUCT, WHOLE, Kind, among
+from k8s.placement.kinds import GPU, PRODUCT, Kind, among
 from k8s.placement.nodes import Expression, Term
 from k8s.placement.platforms.base import Labelled, names_of
 
@@ -16,7 +16,7 @@ class Gfd(Labelled):
     def term(self, gpu: str, kind: Kind, named: Term = ()) -> Term:
         found = named or self.card(gpu)
         if found and kind.what == "whole":
-            return (*found, *WHOLE)
+            return (*found, *self.whole())
         if not found or kind.resource != GPU:
             return found
         return (Expression(PRODUCT, "In", names_of(GPU_NAMES[gpu].gfd, kind)),)

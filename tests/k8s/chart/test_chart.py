@@ -10,6 +10,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from k8s.chart.emit import values_of
+from tests.k8s.autopilot import refusals
 from tests.k8s.chart.charts import CHART, LEAST, ROOT, helm, of_kind, refused, spec_of, template, with_spec
 from tests.k8s.job_settings import EVERYTHING, settings, spec
 
@@ -198,7 +199,8 @@ def test_the_access_test_is_a_small_pod_of_the_same_image_without_a_gpu() -> Non
     assert container["args"] == ["check", "--access"]
     assert container["resources"]["limits"] == {"memory": "1Gi", "ephemeral-storage": "1Gi"}
     assert container["envFrom"] == [{"secretRef": {"name": "tokens"}}]
-    assert not {"affinity", "nodeSelector"} & set(pod["spec"])
+    assert "affinity" not in pod["spec"]
+    assert pod["spec"]["nodeSelector"] == {"kubernetes.io/arch": "amd64", "kubernetes.io/os": "linux"}
     assert {"name": "FINETUNE_SPEC", "value": "/etc/finetune-run/spec.json"} in container["env"]
     run = of_kind(template(values), "Job")["spec"]["template"]["spec"]["containers"][0]
     assert {"name": "FINETUNE_GPU", "value": "required"} in run["env"]
@@ -222,6 +224,26 @@ def test_the_access_test_mounts_a_claim_from_which_the_run_reads() -> None:
     objects = template(read | {"store": {"size": "20Gi"}, "cache": {"existingClaim": "models"}})
     found = {one["name"]: set(one) for one in of_kind(objects, "Pod")["spec"]["volumes"]}
     assert "persistentVolumeClaim" in found["store"] & found["cache"]
+    assert of_kind(objects, "Pod")["spec"]["tolerations"] == pod_of(objects)["tolerations"], "its node may be a GPU's"
+
+
+def test_nothing_that_autopilot_is_known_to_refuse_is_in_the_charts_pods() -> None:
+    objects = template(LEAST | {"gpu": "t4", "platform": "gke", "spot": True})
+    for pod in (of_kind(objects, "Job")["spec"]["template"], of_kind(objects, "Pod")):
+        assert list(refusals(pod)) == []
+
+
+def test_a_toleration_of_the_user_is_also_the_access_tests() -> None:
+    mine = {"key": "team", "operator": "Exists"}
+    pod = of_kind(template(LEAST | {"gpu": "t4", "platform": "aks", "tolerations": [mine]}), "Pod")
+    assert mine in pod["spec"]["tolerations"]
+    assert not {"nvidia.com/gpu", "sku"} & {one["key"] for one in pod["spec"]["tolerations"]}
+
+
+@pytest.mark.parametrize("key", ["kubernetes.io/arch", "cloud.google.com/gke-accelerator"])
+def test_a_node_selector_that_contradicts_the_job_is_refused(key: str) -> None:
+    said = refused(LEAST | {"gpu": "t4", "platform": "gke", "nodeSelector": {key: "other"}})
+    assert f"nodeSelector: {key} is other, but the Job needs" in said
 
 
 def test_old_runs_are_kept_when_that_is_asked_for() -> None:

@@ -33,6 +33,16 @@ def test_gpu_t4_lands_on_the_t4_of_every_platform(launcher: Launcher, cluster: C
     assert pod.spec.node_name == whole(platform, "t4").name
 
 
+def test_a_label_that_an_arm_node_has_too_leads_to_the_node_that_runs_the_image(
+    launcher: Launcher, cluster: Cluster
+) -> None:
+    for name, arch in (("gh200", "arm64"), ("hgx", "amd64")):
+        labels = {"accelerator": "hopper", "kubernetes.io/arch": arch}
+        cluster.nodes.add(name, labels=labels, gpus=1, room={"cpu": "64" if arch == "arm64" else "16"})
+    submit(launcher, "--gpu", "h100", "--gpu-label", "accelerator=hopper")
+    assert cluster.core.read_namespaced_pod(launcher.pod(), launcher.namespace).spec.node_name == "hgx"
+
+
 def test_what_dry_run_prints_is_what_is_created(launcher: Launcher, cluster: Cluster) -> None:
     add(cluster, whole("gke", "t4"))
     printed = launcher("launch", *BARE, "--gpu", "t4", "--dry-run")

@@ -17,6 +17,7 @@ from k8s.manifest.sweep import Index
 from k8s.placement.place import place
 from k8s.placement.wish import Wish
 from k8s.yaml_text import text_of
+from tests.k8s.autopilot import refusals
 from tests.k8s.gpu_nodes import whole
 from tests.k8s.job_settings import EVERYTHING, pod_of, runs, settings, spec, variables
 
@@ -107,6 +108,43 @@ def test_a_run_is_retried_six_times_and_an_index_by_itself() -> None:
     for one in (single, sweep):
         assert one["podReplacementPolicy"] == "Failed" and one["template"]["spec"]["restartPolicy"] == "Never"
         assert one["activeDeadlineSeconds"] >= 7 * 24 * 3600
+
+
+@each_variant
+def test_the_pod_asks_for_a_node_that_the_image_is_built_for(found: Manifest) -> None:
+    assert {"kubernetes.io/arch": "amd64", "kubernetes.io/os": "linux"}.items() <= pod_of(found)["nodeSelector"].items()
+
+
+@pytest.mark.parametrize("key", ["kubernetes.io/arch", "cloud.google.com/gke-accelerator"])
+def test_a_node_selector_that_contradicts_the_job_is_refused(key: str) -> None:
+    with pytest.raises(SettingsInvalid, match=f"{key}=other, but the Job needs"):
+        settings(placement=place(Wish.of("t4", platform="gke"), None), node_selector={key: "other"})
+
+
+def test_annotations_of_the_user_replace_those_of_the_job() -> None:
+    evict = "cluster-autoscaler.kubernetes.io/safe-to-evict"
+    assert annotations(render(settings(), spec()))[evict] == "false"
+    assert annotations(render(settings(annotations={evict: "true"}), spec()))[evict] == "true"
+
+
+def annotations(found: Manifest) -> dict[str, str]:
+    named: dict[str, str] = found.job["spec"]["template"]["metadata"]["annotations"]
+    return named
+
+
+@pytest.mark.parametrize("asked", [{}, {"spot": True}, {"shared": True}], ids=str)
+def test_nothing_that_autopilot_is_known_to_refuse_is_in_a_pod_for_one_card(asked: dict[str, Any]) -> None:
+    found = render(settings(placement=place(Wish.of("t4", platform="gke", **asked), None)), spec())
+    assert list(refusals(found.job["spec"]["template"])) == []
+
+
+def test_only_where_it_starts_no_spot_node_the_pod_may_be_evicted() -> None:
+    evict = "cluster-autoscaler.kubernetes.io/safe-to-evict"
+    for platform in ("gke", "eks", "aks", "karpenter"):
+        for spot in (False, True):
+            placement = place(Wish.of("t4", platform=platform, spot=spot), None)
+            refused = platform == "gke" and spot
+            assert (evict in annotations(render(settings(placement=placement), spec()))) != refused
 
 
 def test_the_config_map_never_changes_and_its_name_says_what_is_in_it() -> None:

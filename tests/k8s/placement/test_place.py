@@ -8,10 +8,11 @@ import pytest
 from job.predict.gpus import GPUS
 from k8s.errors import GpuUnavailable, SettingsInvalid
 from k8s.placement.gpu_names import GPU_NAMES
+from k8s.placement.kinds import INSTANCE_TYPE
 from k8s.placement.nodes import Node, Taint, Toleration
 from k8s.placement.place import Placement, place
 from k8s.placement.wish import Wish
-from tests.k8s.gpu_nodes import CARDS, PRODUCT, PRODUCTS, PROFILES, crowd, relabelled, shared, sliced, whole
+from tests.k8s.gpu_nodes import CARDS, PRODUCT, PRODUCTS, PROFILES, crowd, linux, relabelled, shared, sliced, whole
 
 EACH = [(platform, gpu) for platform, cards in CARDS.items() for gpu in cards]
 CUT = [(platform, gpu) for platform, gpu in EACH if gpu in PROFILES]
@@ -97,32 +98,75 @@ def test_old_feature_discovery_in_a_cloud_does_not_pass_shares_off_as_cards(plat
     assert lands_on(place(Wish.of("t4"), [node]), [node]) == set()
 
 
-@pytest.mark.parametrize("platform", CARDS)
+@pytest.mark.parametrize("platform", [platform for platform in CARDS if platform != "gke"])
 @pytest.mark.parametrize("strategy", ["time-slicing", "mps"])
 def test_a_sharing_strategy_alone_says_that_a_card_is_shared(platform: str, strategy: str) -> None:
     node = whole(platform, "t4", **{"nvidia.com/gpu.sharing-strategy": strategy})
     assert not node.satisfies(place(Wish.of("t4", platform=platform), None).terms)
 
 
+def test_on_gke_where_only_its_own_labels_are_asked_for_nvidias_sharing_is_seen_on_the_node() -> None:
+    node = whole("gke", "t4", **{"nvidia.com/gpu.sharing-strategy": "time-slicing"})
+    found = place(Wish.of("t4"), [node, whole("gke", "l4")])
+    assert found.nodes == ()
+    assert any("t4-whole offers shares" in note and "--platform gfd" in note for note in found.notes)
+
+
+@pytest.mark.parametrize("platform", CARDS)
+def test_a_node_of_another_architecture_is_not_taken_and_the_reason_is_told(platform: str) -> None:
+    grace = whole(platform, "h100" if platform in CARDS and "h100" in CARDS[platform] else "t4")
+    grace = replace(grace, labels={**grace.labels, "kubernetes.io/arch": "arm64"})
+    wish = Wish.of(grace.name.removesuffix("-whole"))
+    if platform == "gfd":
+        with pytest.raises(GpuUnavailable) as refusal:
+            place(wish, [grace])
+        told = refusal.value.hint
+    else:
+        found = place(wish, [grace])
+        told = " ".join(found.notes)
+        assert found.nodes == ()
+    assert "kubernetes.io/arch=arm64" in told and "built for linux/amd64" in told
+
+
+def test_a_label_of_the_user_does_not_reach_a_node_of_another_architecture() -> None:
+    grace = Node("gh200", {"accelerator": "gh200", "kubernetes.io/arch": "arm64", "kubernetes.io/os": "linux"})
+    grace = replace(grace, gpus={"nvidia.com/gpu": 1})
+    with pytest.raises(GpuUnavailable) as refusal:
+        place(Wish.of("h100", label="accelerator=gh200"), [grace])
+    assert "cannot run the image" in refusal.value.hint
+
+
+def test_of_one_alternative_the_labels_with_one_value_are_the_node_selector() -> None:
+    found = place(Wish.of("t4", platform="gke", spot=True), None)
+    assert found.selector() == {
+        "cloud.google.com/gke-accelerator": "nvidia-tesla-t4",
+        "cloud.google.com/gke-spot": "true",
+    }
+    assert "In" not in str(found.affinity()) and "gke-gpu-partition-size" in str(found.affinity())
+    several = place(Wish.of("t4,l4", platform="gke", spot=True), None)
+    assert several.selector() == {}
+    assert len(several.affinity()["nodeAffinity"].popitem()[1]["nodeSelectorTerms"]) == 2
+
+
 @pytest.mark.parametrize("product", ["A100-SXM4-40GB", "NVIDIA-A100-PCIE-40GB"])
 def test_old_and_other_names_of_a_card_are_known(product: str) -> None:
-    node = Node("n", {PRODUCT: product}, gpus={"nvidia.com/gpu": 1})
+    node = linux("n", {PRODUCT: product}, gpus={"nvidia.com/gpu": 1})
     assert place(Wish.of("a100-40"), [node]).nodes == ("n",)
 
 
 def test_parts_of_a_card_that_clouds_sell_are_not_the_card() -> None:
-    tenth = Node("nv6", {"node.kubernetes.io/instance-type": "Standard_NV6ads_A10_v5"}, (), {"nvidia.com/gpu": 1})
+    tenth = linux("nv6", {INSTANCE_TYPE: "Standard_NV6ads_A10_v5"}, gpus={"nvidia.com/gpu": 1})
     labels = {"karpenter.k8s.aws/instance-gpu-name": "l4", "karpenter.k8s.aws/instance-family": "g6f"}
-    eighth = Node("g6f", labels, (), {"nvidia.com/gpu": 1})
+    eighth = linux("g6f", labels, gpus={"nvidia.com/gpu": 1})
     assert lands_on(place(Wish.of("a10", platform="aks"), None), [tenth]) == set()
     assert lands_on(place(Wish.of("l4", platform="karpenter"), None), [eighth]) == set()
 
 
 def test_in_a_cloud_feature_discoverys_labels_are_used_only_where_a_node_has_them() -> None:
-    bare = Node("old", provider_id="aws:///eu-1/i-1")
+    bare = linux("old", provider_id="aws:///eu-1/i-1")
     keys = {one.key for term in place(Wish.of("t4"), [bare]).terms for one in term if one.operator == "In"}
     assert PRODUCT not in keys and "node.kubernetes.io/instance-type" in keys
-    odd = Node("odd", {PRODUCT: "Tesla-T4"}, (), {"nvidia.com/gpu": 1}, provider_id="aws:///eu-1/i-2")
+    odd = linux("odd", {PRODUCT: "Tesla-T4"}, gpus={"nvidia.com/gpu": 1}, provider_id="aws:///eu-1/i-2")
     found = place(Wish.of("t4"), [bare, odd])
     assert found.nodes == ("odd",) and [one.key for one in found.terms[-1] if one.operator == "In"] == [PRODUCT]
 
@@ -208,8 +252,8 @@ def test_spot_is_refused_where_there_is_no_such_thing() -> None:
 
 def test_a_label_that_the_user_names_decides() -> None:
     nodes = [
-        Node("a", {"accelerator": "t4-16gb"}, gpus={"nvidia.com/gpu": 1}),
-        Node("b", {"accelerator": "l4-24gb"}, gpus={"nvidia.com/gpu": 1}),
+        linux("a", {"accelerator": "t4-16gb"}, gpus={"nvidia.com/gpu": 1}),
+        linux("b", {"accelerator": "l4-24gb"}, gpus={"nvidia.com/gpu": 1}),
     ]
     found = place(Wish.of("t4", label="accelerator=t4-16gb,t4-spare"), nodes)
     assert lands_on(found, nodes) == {"a"} and found.gpus == ("t4",)
@@ -255,7 +299,7 @@ def test_shares_that_no_label_tells_apart_are_warned_of() -> None:
 
 def test_a_refusal_says_what_there_is_instead() -> None:
     nodes = [whole("gfd", "l4"), sliced("gfd", "h100", "1g.10gb", mixed=True), shared("gfd", "a10")]
-    odd = Node("v100", {PRODUCT: "Tesla-V100-SXM2-16GB"}, gpus={"nvidia.com/gpu": 2})
+    odd = linux("v100", {PRODUCT: "Tesla-V100-SXM2-16GB"}, gpus={"nvidia.com/gpu": 2})
     with pytest.raises(GpuUnavailable) as refusal:
         place(Wish.of("t4"), [*nodes, odd])
     assert refusal.value.hint == "It has: 1 x l4, 7 x h100 MIG 1g.10gb, 4 x a10 shared, 2 x Tesla-V100-SXM2-16GB."
