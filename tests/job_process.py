@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests import forks
+
 Event = dict[str, Any]
 _IGNORES_MODES = "-dac_override,-dac_read_search"
 AS_A_USER = ("setpriv", f"--bounding-set={_IGNORES_MODES}", f"--inh-caps={_IGNORES_MODES}") if os.geteuid() == 0 else ()
@@ -39,17 +41,19 @@ def environment(work: Path, extra: dict[str, str] | None = None) -> dict[str, st
 
 @contextmanager
 def started(
-    spec: dict[str, Any], work: Path, extra: dict[str, str] | None = None, under: tuple[str, ...] = ()
+    spec: dict[str, Any], work: Path, extra: dict[str, str] | None = None, under: tuple[str, ...] | None = None
 ) -> Iterator[subprocess.Popen[str]]:
     """A job in a process group of its own, so that a test can kill all of it, as a node's end does.
 
-    `under`: a command that runs it.
+    `under`: a command that runs it, or () for nothing but real processes; without it, stages that import torch are
+    forked from a process that has (`tests/forks.py`).
     """
     work.mkdir(parents=True, exist_ok=True)
     path = work / "spec.json"
     path.write_text(json.dumps(spec))
+    job = ["tests.run_forked", forks.python()] if under is None else ["job"]
     process = subprocess.Popen(
-        [*under, sys.executable, "-m", "job", "run", str(path)],
+        [*(under or ()), sys.executable, "-m", *job, "run", str(path)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -90,7 +94,7 @@ def run_job(
     work: Path,
     extra: dict[str, str] | None = None,
     on_event: Callable[[subprocess.Popen[str], Event], None] | None = None,
-    under: tuple[str, ...] = (),
+    under: tuple[str, ...] | None = None,
 ) -> Ended:
     """Runs a spec to its end."""
     with started(spec, work, extra, under) as process:

@@ -60,7 +60,7 @@ def run_of(ended: Any) -> str:
 def test_a_spec_becomes_verified_files_and_later_runs_reuse_the_work(
     small_spec: dict[str, Any], tmp_path: Path
 ) -> None:
-    first = run_job(small_spec, tmp_path / "work")
+    first = run_job(small_spec, tmp_path / "work", under=())
     assert first.code == 0, first.output
     assert {"fetch", "train", "export", "quantize", "evaluate", "publish"} <= first.stages_run()
 

@@ -1,0 +1,1 @@
+"""What breaks in whole runs, one row of docs/faults.md at a time."""

@@ -1,0 +1,25 @@
+"""`python -m tests.run_forked PROGRAM run SPEC`: the job itself, with another program for its stages' interpreter.
+
+`FINETUNE_TEST_CONSTANTS`: other values for constants, as JSON, {"job.hub.calls:STALL_S": 1}; a test does not wait two
+minutes for a stall.
+"""
+
+import importlib
+import json
+import os
+import sys
+from typing import NoReturn
+
+
+def main() -> NoReturn:
+    sys.executable = sys.argv.pop(1)
+    for name, value in json.loads(os.environ.get("FINETUNE_TEST_CONSTANTS", "{}")).items():
+        module, _, constant = name.partition(":")
+        assert hasattr(importlib.import_module(module), constant), name
+        setattr(importlib.import_module(module), constant, value)
+    from job.__main__ import main as run
+
+    run()
+
+
+main()
