@@ -7,7 +7,6 @@ sinks (the run store, the console) and writes it to stdout. Children write plain
 """
 
 import json
-import logging
 import sys
 import threading
 import time
@@ -82,25 +81,6 @@ def span(stage: str, **fields: Any) -> Iterator[None]:
             log.error("stage.error", seconds=round(time.monotonic() - started, 1), error=words[:2000])
             raise
         log.info("stage.end", seconds=round(time.monotonic() - started, 1))
-
-
-class ForwardedWarnings(logging.Handler):
-    """Forwards a library's warnings from the standard library's logging to this log, as events of one name."""
-
-    def __init__(self, event: str) -> None:
-        super().__init__(logging.WARNING)
-        self.event = event
-
-    @classmethod
-    def of(cls, logger: str, event: str) -> None:
-        """Forwards a logger, only once even if called again; the library no longer writes anything itself."""
-        source = logging.getLogger(logger)
-        source.propagate = False
-        source.handlers = [cls(event)]
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if message := record.getMessage().strip(" *\n"):
-            log.info(self.event, message=message)
 
 
 class Progress:

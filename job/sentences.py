@@ -143,6 +143,7 @@ _SENTENCES: dict[str, Callable[[Event], str]] = {
     "stage.skipped": lambda event: f"{stage_title(event)}: {kept(event.get('made'))}",
     "quantize.planned": _planned,
     "evaluate.too_little_text": lambda event: str(event["what"]),
+    "library.warning": lambda event: f"{event['source']}: {' '.join(event['message'].split())}",
     "data.read_as": lambda event: str(event["what"]),
     "preflight.gpu": _gpu,
     "preflight.disk": _disk,

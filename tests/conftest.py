@@ -1,6 +1,7 @@
 """What every test shares: one thread for torch, the servers' fixtures, a tiny model and its rows."""
 
 import json
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any
 import pytest
 import structlog
 from hypothesis import settings
+
+from job import library_warnings
 
 settings.register_profile("busy machine", deadline=None, derandomize=True)
 settings.load_profile("busy machine")
@@ -25,6 +28,8 @@ def _unconfigured_log() -> Iterator[None]:
     """What a test sets the log up to do ends with it: the next test's records go to its own output."""
     yield
     structlog.reset_defaults()
+    logging.setLogRecordFactory(logging.LogRecord)
+    library_warnings._told.clear()
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,6 @@ from job.export.gguf_stream import streamed
 from job.export.merge import apply
 from job.export.merge_plan import Plan, Shapes
 from job.llama_cpp import bundle
-from job.logs import ForwardedWarnings
 
 MakePlan = Callable[[Shapes, dict[str, Any]], Plan]
 """A function from the shapes of the base's tensors and its config to the plan."""
@@ -45,10 +44,7 @@ def _converter() -> Any:
     folder = str(bundle.converter_path())
     if folder not in sys.path:
         sys.path.insert(0, folder)
-    module = importlib.import_module("conversion")
-    for name in ("hf-to-gguf", "gguf"):
-        ForwardedWarnings.of(name, "export.converter")
-    return module
+    return importlib.import_module("conversion")
 
 
 def write_gguf(view: Path, target: Path, dtype: str, name: str, make_plan: MakePlan) -> Written:

@@ -15,7 +15,8 @@ import tenacity
 
 from job.artifacts import Frozen
 from job.errors import CredentialsRejected, EnvironmentUnfit, JobError, NotFound, RemoteUnavailable, StorageFailed
-from job.logs import ForwardedWarnings, log
+from job.library_warnings import forward
+from job.logs import log
 from job.redaction import redact
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def token() -> str | None:
 
 
 def api() -> "HfApi":
-    """The client, with endpoint and token. It also retries by itself, which is logged as events."""
+    """The client, with endpoint and token. It also retries by itself, which it warns of."""
     from huggingface_hub import HfApi
     from huggingface_hub.utils import logging
     from huggingface_hub.utils.tqdm import disable_progress_bars
@@ -85,7 +86,9 @@ def api() -> "HfApi":
     _limit_waiting(STALL_S)
     disable_progress_bars()
     logging.set_verbosity_warning()  # type: ignore[no-untyped-call]
-    ForwardedWarnings.of("huggingface_hub", "hub.client")
+    logging.get_logger("huggingface_hub").handlers.clear()  # they write to stderr
+    logging.enable_propagation()
+    forward()
     return HfApi(endpoint=endpoint(), token=token() or False)
 
 

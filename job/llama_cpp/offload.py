@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from job.errors import EnvironmentUnfit, JobError
+from job.library_warnings import tell_llama
 from job.llama_cpp import bundle, process
 from job.logs import log
 
@@ -99,6 +100,7 @@ def run(
             if unfit := _unfit(f"{gguf.name} could not be run in {name}", lines, failure):
                 raise unfit from failure
             raise
+        tell_llama(name, lines)
         return Output(out, "\n".join(lines), _last_layers(lines))
 
     for rung, lower in pairwise(ladder):

@@ -16,7 +16,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from job import console, logs
+from job import console, library_warnings, logs
 from job.artifacts import Artifact, Frozen, artifact, names_below
 from job.errors import Bug, PeerActive, SpecInvalid, StoppedSaved, StoppedUnsaved, named
 from job.logs import Progress, log
@@ -164,6 +164,7 @@ def opened(spec: JobSpec, identity: str, supervisor: Supervisor) -> Iterator[Act
     heartbeat = Heartbeat()
     sinks = [heartbeat, screen] if screen else [heartbeat]
     logs.configure(*sinks, to_stdout=screen is None)
+    library_warnings.forward()
     with heartbeat.beating(), closing(screen) if screen else nullcontext():
         if spec.run.store is None:
             log.warning("run.store_is_local", folder=store_url(spec, work), what="lost with this folder")

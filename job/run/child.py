@@ -3,14 +3,13 @@
 import ctypes
 import importlib
 import json
-import logging
 import os
 import signal
 import sys
 from pathlib import Path
 from typing import TextIO
 
-from job import logs
+from job import library_warnings, logs
 from job.artifacts import write_json
 from job.errors import DISK_HINT, Bug, StorageFailed, named
 from job.spec import JobSpec
@@ -42,6 +41,7 @@ def run_stage(name: str, folder: Path, events: int) -> int:
     if os.getppid() != parent:  # the parent died before the call
         return 70
     logs.configure(stream=event_stream(events))
+    library_warnings.forward()
     refuse_hub_kernels()
     module = importlib.import_module(STAGES[name])
     given = json.loads((folder / "inputs.json").read_text())
@@ -84,4 +84,3 @@ def refuse_hub_kernels() -> None:
     transformers or PEFT.
     """
     sys.modules[HUB_KERNELS] = None  # type: ignore[assignment]  # makes an import raise ModuleNotFoundError
-    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)  # its advice to install the package

@@ -22,6 +22,7 @@ from typing import IO, Any
 
 from pydantic import BaseModel
 
+from job import library_warnings
 from job.artifacts import Frozen, stays, write_json
 from job.errors import Bug, IntegrityViolated, JobError, every_error
 from job.logs import log
@@ -155,8 +156,7 @@ class Supervisor:
                     continue
                 if on_event:
                     on_event(dict(record))
-                level, event = record.pop("level", "info"), record.pop("event")
-                getattr(log, level if level in ("debug", "warning", "error") else "info")(event, **record)
+                _log(record)
             status = child.wait()
             output.join(10)  # not for ever: a process that the child left behind may hold its stdout open
             return status, list(tail)
@@ -205,6 +205,15 @@ def _log_output(stream: IO[str], tail: deque[str]) -> None:
         if text := line.rstrip():
             tail.append(text)
             log.debug("output", text=text)
+
+
+def _log(record: dict[str, Any]) -> None:
+    """Logs a child's event again; what another child has warned of is not repeated."""
+    level, event = record.pop("level", "info"), record.pop("event")
+    if event == library_warnings.EVENT:
+        library_warnings.tell(**record)
+    else:
+        getattr(log, level if level in ("debug", "warning", "error") else "info")(event, **record)
 
 
 def _record(line: str) -> dict[str, Any] | None:

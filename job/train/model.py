@@ -87,7 +87,7 @@ def load_base(spec: JobSpec, folder: Path, precision: Precision) -> Any:
 def with_adapter(spec: JobSpec, model: Any, adapter: Path | None) -> Any:
     """The model with a new adapter, or with the given one to train on.
 
-    Raises SpecInvalid if a target module is not in the model; the message names those that are.
+    Raises SpecInvalid if a target module is not in the model, with those that are, or cannot be trained.
     """
     from peft import LoraConfig, PeftModel, TaskType, get_peft_model
 
@@ -115,6 +115,7 @@ def with_adapter(spec: JobSpec, model: Any, adapter: Path | None) -> Any:
         )
         _check_names(spec, model)
         peft = get_peft_model(model, config)
+    _check_head(spec, peft)
     trainable, total = peft.get_nb_trainable_parameters()
     log.info("train.parameters", trainable=trainable, total=total, percent=round(100 * trainable / total, 4))
     return peft
@@ -152,6 +153,17 @@ def _check_names(spec: JobSpec, model: Any) -> None:
                 f"lora.{field}: {', '.join(missing)} not in {spec.model.id}",
                 hint=f"Its linear layers are {', '.join(sorted(linear))}; all-linear selects them all.",
             )
+
+
+def _check_head(spec: JobSpec, model: Any) -> None:
+    """SFTTrainer multiplies by the weight of the output layer itself, so an adapter there would not be trained."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    if spec.training and spec.training.trainer == "trl" and isinstance(model.get_output_embeddings(), BaseTunerLayer):
+        raise SpecInvalid(
+            "lora.target_modules: `trainer: trl` cannot train an adapter on the output layer (lm_head)",
+            hint="Name the layer in lora.modules_to_save instead, or set training.trainer to transformers.",
+        )
 
 
 def float32_adapters(model: Any) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from job.report import table
 from job.run.records import read_manifest, verify_manifest
 from job.store import open_store
 from tests.job_process import AS_A_USER, run_job
+from tests.tiny_models import make_llama
 
 pytestmark = pytest.mark.slow
 
@@ -63,6 +64,7 @@ def test_a_spec_becomes_verified_files_and_later_runs_reuse_the_work(
     first = run_job(small_spec, tmp_path / "work", under=())
     assert first.code == 0, first.output
     assert {"fetch", "train", "export", "quantize", "evaluate", "publish"} <= first.stages_run()
+    assert [one["message"] for one in first.named("library.warning")] == [] != first.named("library.noise")
 
     manifest = manifest_of(small_spec, run_of(first))
     verify_manifest(open_store(small_spec["run"]["store"]), manifest)
@@ -113,6 +115,17 @@ def test_a_spec_becomes_verified_files_and_later_runs_reuse_the_work(
     assert [event["seq"] for event in events] == sorted({event["seq"] for event in events})
     assert {event["stage"] for event in first.named("stage.end")} >= {"fetch", "train", "export", "quantize"}
     assert all("loss" in event and "eta_s" in event for event in first.named("train.log"))
+
+
+def test_what_peft_warns_of_is_shown_once(small_spec: dict[str, Any], tmp_path: Path) -> None:
+    small_spec["model"]["id"] = str(make_llama(tmp_path / "tied", tied=True))
+    small_spec["lora"] = {"modules_to_save": ["lm_head"]}
+    small_spec["training"]["max_steps"] = 2
+    ended = run_job(small_spec, tmp_path / "work")
+    assert ended.code == 0, ended.output
+    (warned,) = ended.named("library.warning")
+    assert (warned["source"], warned["stage"], warned["level"]) == ("peft.tuners.tuners_utils", "train", "warning")
+    assert "a tied layer is part of the adapter" in warned["message"]
 
 
 def test_a_run_with_s3_and_the_hub_publishes_everywhere_and_shows_no_secret(

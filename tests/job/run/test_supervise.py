@@ -53,6 +53,13 @@ elif do == "forge":
     print(line, file=sys.stderr, flush=True)
     subprocess.run([sys.executable, "-c", f"import os; os.write({sys.argv[2]}, b'{{}}')"], close_fds=False)
     (folder / "result.json").write_text('{"said": "done"}')
+elif do == "warn":
+    import logging
+    from job import library_warnings, logs
+    logs.configure(stream=events)
+    library_warnings.forward()
+    logging.getLogger("somebodys.library").warning("3 weights are new")
+    (folder / "result.json").write_text('{"said": "done"}')
 elif do == "flood":
     sys.stdout.write("x" * 50_000_000)
     sys.exit(3)
@@ -107,6 +114,16 @@ def test_a_line_that_a_child_prints_is_text_even_if_it_looks_like_an_event(
     printed = [one["text"] for one in logged if one["event"] == "output"]
     assert sum('"train.checkpoint"' in text for text in printed) == 2
     assert any("Bad file descriptor" in text for text in printed), "a program of the child's has the pipe"
+
+
+def test_what_two_children_warn_of_is_told_once(supervisor: supervise.Supervisor, tmp_path: Path) -> None:
+    with capture_logs() as logged:
+        for number in range(2):
+            supervisor.run_stage(module(), SPEC, Inputs(do="warn"), tmp_path / str(number))
+    warned = [one for one in logged if one["event"] == "library.warning"]
+    assert [(one["source"], one["message"], one["log_level"]) for one in warned] == [
+        ("somebodys.library", "3 weights are new", "warning")
+    ]
 
 
 def test_a_line_without_an_end_does_not_fill_the_parents_memory(
