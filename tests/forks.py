@@ -1,13 +1,15 @@
 """A process that has imported torch, transformers, PEFT and TRL, from which the stages of tests' runs are forked.
 
 Importing them takes a stage longer than its work on a tiny model. `python()` is a program that a run is given for its
-interpreter: `python -m job stage NAME …` of a stage that trains or exports becomes a stand-in (`tests/stand_in.py`), which
-asks for a fork with its arguments, environment, folder and descriptors, passes signals on to it, and ends as it ends.
-Everything else is the real interpreter: the run itself, and stages that import nothing of size.
+interpreter: `python -m job stage NAME …` of a stage that trains or exports becomes a stand-in (`tests/stand_in.py`).
+It asks for a fork with its arguments, environment, folder and descriptors, passes signals on to it, and ends as it
+ends. Everything else is the real interpreter: the run itself, and stages that import nothing of size.
 
-    server ── fork ── keeper ── fork ── the stage       The keeper holds the stand-in's connection: if that ends, it kills
-                        │                               the stage; if the stage ends, it says how.
-                    stand-in (child of the run)
+    server -- fork -- keeper -- fork -- the stage
+                         |
+                      stand-in, a child of the run
+
+The keeper holds the stand-in's connection: if that ends, it kills the stage; if the stage ends, it says how.
 """
 
 import atexit
@@ -32,10 +34,12 @@ from tests import ROOT
 STAGES = ("tokens", "train", "measure", "export", "calibration")
 IMPORTS = (
     "bitsandbytes", "datasets", "peft", "sentencepiece", "tensorboard", "torch.utils.tensorboard", "torch",
-    "transformers.models.llama.modeling_llama", "transformers", "transformers.trainer", "trl", "trl.trainer.sft_trainer",
+    "transformers.models.llama.modeling_llama", "transformers", "transformers.trainer", "trl",
+    "trl.trainer.sft_trainer",
     "job.__main__", "job.evaluate.tokens", "job.export.stage", "job.llama_cpp.calibration_text", "job.run.child",
     "job.train.arguments", "job.train.callbacks", "job.train.measure", "job.train.model", "job.train.padding",
-    "job.train.precision", "job.train.resume", "job.train.rows", "job.train.samples", "job.train.stage", "job.train.trace",
+    "job.train.precision", "job.train.resume", "job.train.rows", "job.train.samples", "job.train.stage",
+    "job.train.trace",
 )  # fmt: skip
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _HIGH = 200

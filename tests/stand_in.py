@@ -1,4 +1,4 @@
-"""Stands in for a process that is forked elsewhere (`tests/forks.py`): asks for it, passes signals on, ends as it ends."""
+"""Stands in for a process that is forked elsewhere (`tests/forks.py`)."""
 
 import ctypes
 import json
@@ -12,12 +12,12 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 def main() -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    descriptors = [int(name) for name in os.listdir("/proc/self/fd")]
+    descriptors = [int(name) for name in os.listdir("/proc/self/fd")]  # noqa: PTH208 - pathlib takes as long to import as all of this
     descriptors = [number for number in descriptors if _is_open(number)]  # not that of the listing itself
     asked = {
         "arguments": sys.argv[2:],
         "environ": dict(os.environ),
-        "folder": os.getcwd(),
+        "folder": os.getcwd(),  # noqa: PTH109
         "descriptors": descriptors,
     }
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection:
