@@ -145,6 +145,7 @@ _SENTENCES: dict[str, Callable[[Event], str]] = {
     "evaluate.too_little_text": lambda event: str(event["what"]),
     "library.warning": lambda event: f"{event['source']}: {' '.join(event['message'].split())}",
     "data.read_as": lambda event: str(event["what"]),
+    "data.encoding": lambda event: str(event["what"]),
     "preflight.gpu": _gpu,
     "preflight.disk": _disk,
     "fetch.rows": _rows,

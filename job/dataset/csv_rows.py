@@ -1,7 +1,9 @@
-"""CSV (RFC 4180): a header, quotes, line breaks inside quotes; the delimiter is detected in the header."""
+"""CSV (RFC 4180): a header, quotes, line breaks inside quotes. The delimiter is what a first line says (`sep=;`, from
+Excel), else it is detected in the header."""
 
 import csv
 import io
+import re
 from collections import deque
 from collections.abc import Generator, Iterator
 
@@ -11,6 +13,8 @@ from job.errors import DataInvalid
 
 _COST_OF_A_LINE = 64
 """The fixed cost of reading a line twice, in characters."""
+
+_SEPARATOR = re.compile(r'"?sep=([^\w\s"]|\t)"?', re.IGNORECASE)
 
 _Line = tuple[int, str, Broken | None]
 
@@ -96,6 +100,9 @@ class _Records:
 
     def _see_delimiter(self) -> None:
         if self._delimiter is None and (line := self._read()):
+            if told := _SEPARATOR.fullmatch(line[1].rstrip("\r\n")):
+                self._delimiter = told[1]
+                return
             self._again.append(line)
             if line[1].strip():
                 counts = {candidate: line[1].count(candidate) for candidate in ",;\t|"}

@@ -1,4 +1,5 @@
-"""Rows of one JSON document, streamed: a list of objects, or an object that holds one such list.
+"""Rows of one JSON document, streamed: a list of objects, an object that holds one such list, or objects one after
+another that take several lines each.
 
 The document is decoded value by value, so its size does not matter. A syntax error ends the reading,
 since the start of the next row is unknown. A row that is only unusable (nested too deeply, too long, bytes that are
@@ -13,7 +14,7 @@ from collections.abc import Generator
 from typing import Any
 
 from job.dataset.opening import BOM
-from job.dataset.rows import MAX_READ, MAX_ROW, Broken, Row, kind_name
+from job.dataset.rows import MAX_READ, MAX_ROW, Broken, Row, kind_name, listed
 from job.errors import DataInvalid
 
 _CHUNK = 1 << 20
@@ -35,26 +36,44 @@ def list_rows(file: io.BufferedReader, name: str) -> Generator[Row, None, None]:
 
 
 def wrapped_rows(file: io.BufferedReader, name: str) -> Generator[Row, None, None]:
-    """The elements of the first list of objects in a document that is an object."""
+    """The elements of the one list of objects in a document that is an object. Raises DataInvalid for several, after
+    the rows of the first."""
     document = _Document(file, name)
     document.expect("{")
+    found: list[str] = []
     while document.peek() != "}":
-        document.value()
+        key = document.value()
         document.expect(":")
         if document.peek() == "[":
             document.expect("[")
             if document.peek() == "{":
+                found.append(str(key))
+                if len(found) > 1:
+                    raise DataInvalid(
+                        f"{name} holds several lists of rows: {listed(found)}",
+                        hint="Write each into a file of its own.",
+                    )
                 yield from _elements(document)
-                return
-            for _ in _elements(document):
-                continue
+            else:
+                for _ in _elements(document):
+                    continue
         else:
             document.value()
         if document.peek() != "}":
             document.expect(",")
-    raise DataInvalid(
-        f"{name} is one JSON object without a list of rows", hint="Write a list of objects, or one object a line."
-    )
+    if not found:
+        raise DataInvalid(
+            f"{name} is one JSON object without a list of rows", hint="Write a list of objects, or one object a line."
+        )
+
+
+def object_rows(file: io.BufferedReader, name: str) -> Generator[Row, None, None]:
+    """Objects one after another; commas between them are skipped."""
+    document = _Document(file, name)
+    while document.peek():
+        yield _row(document)
+        if document.peek() == ",":
+            document.expect(",")
 
 
 def _elements(document: "_Document") -> Generator[Row, None, None]:
@@ -64,14 +83,17 @@ def _elements(document: "_Document") -> Generator[Row, None, None]:
         return
     mark = ","
     while mark == ",":
-        document.peek()
-        line, value = document.line, document.value()
-        if isinstance(value, Broken | dict):
-            yield line, value
-        else:
-            yield line, Broken(f"the row is {kind_name(value)}, not an object")
+        yield _row(document)
         mark = document.peek()
         document.expect("," if mark == "," else "]")
+
+
+def _row(document: "_Document") -> Row:
+    document.peek()
+    line, value = document.line, document.value()
+    if isinstance(value, Broken | dict):
+        return line, value
+    return line, Broken(f"the row is {kind_name(value)}, not an object")
 
 
 class _Document:

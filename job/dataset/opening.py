@@ -1,4 +1,4 @@
-"""Opens a data file, gzipped or not, and reads lines of bounded length.
+"""Opens a data file, gzipped or not, in whatever encoding, and reads lines of bounded length.
 
 The first bytes of a file show what it is, not its name: people name gzipped files .jsonl. A gzip
 bomb (https://en.wikipedia.org/wiki/Zip_bomb) is refused by its ratio: deflate reaches about
@@ -10,28 +10,40 @@ import io
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from job.dataset.rows import MAX_READ, MAX_ROW, Broken
+from job.dataset.encoding import Recoded, western_word, wide
+from job.dataset.rows import MAX_READ, MAX_ROW, Broken, shown
 from job.errors import DataInvalid
+from job.logs import log
+from job.spec.unread import how_to_convert
 
 MAX_RATIO = 300
 """The limit of decompressed to compressed bytes, checked after the first MAX_ROW bytes."""
 
 BOM = b"\xef\xbb\xbf"
 
-_REFUSED: dict[bytes, tuple[str, str]] = {
-    b"\xff\xfe": ("is UTF-16, not UTF-8", "Convert it: iconv -f UTF-16 -t UTF-8."),
-    b"\xfe\xff": ("is UTF-16, not UTF-8", "Convert it: iconv -f UTF-16 -t UTF-8."),
-    b"\x28\xb5\x2f\xfd": ("is compressed with zstd", "Decompress it, or use gzip."),
-    b"PK\x03\x04": ("is a zip archive (or an Excel file)", "Unpack it, or save it as CSV."),
-    b"BZh": ("is compressed with bzip2", "Decompress it, or use gzip."),
-    b"\xfd7zXZ": ("is compressed with xz", "Decompress it, or use gzip."),
-    b"SQLite format 3": ("is an SQLite database", "Export the table as CSV or JSON Lines."),
-    b"ARROW1": ("is an Arrow file", "Save it as Parquet: Dataset.to_parquet()."),
-    b"version https://git-lfs": ("is a Git LFS pointer, not the data", "Fetch the data: git lfs pull."),
+PARQUET, ARROW_FILE, ARROW_STREAM = b"PAR1", b"ARROW1", b"\xff\xff\xff\xff"
+TABLES = (PARQUET, ARROW_FILE, ARROW_STREAM)
+"""How files begin that are not text."""
+
+_REFUSED = {
+    b"\x28\xb5\x2f\xfd": ("is compressed with zstd", "zst"),
+    b"BZh": ("is compressed with bzip2", "bz2"),
+    b"\xfd7zXZ": ("is compressed with xz", "xz"),
+    b"7z\xbc\xaf": ("is a 7z archive", "7z"),
+    b"Rar!\x1a\x07": ("is a rar archive", "rar"),
+    b"\xd0\xcf\x11\xe0": ("is an old Excel or Word file", "xls"),
+    b"%PDF-": ("is a PDF", "pdf"),
+    b"SQLite format 3": ("is an SQLite database", "sqlite"),
+    b"Obj\x01": ("is an Avro file", "avro"),
+    b"\x89HDF": ("is an HDF5 file", "h5"),
+    b"\x93NUMPY": ("is an array of NumPy", "npy"),
+    **dict.fromkeys((b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"), ("is a Python pickle", "pickle")),
 }
+"""How files begin that are not read: what such a file is, and what it is usually called."""
 
 
 class _Inflated(io.RawIOBase):
@@ -63,21 +75,61 @@ class _Inflated(io.RawIOBase):
 
 @contextmanager
 def opened(path: Path) -> Iterator[io.BufferedReader]:
-    """Opens a file for its decompressed bytes. Raises DataInvalid if it is not a data file that can be read."""
-    with path.open("rb") as file:
-        content = file
-        if file.peek(2)[:2] == b"\x1f\x8b":
-            content = io.BufferedReader(_Inflated(file, path), 1 << 20)
+    """Opens a file for its decompressed bytes, text as UTF-8. Raises DataInvalid if it is not a data file that can be
+    read."""
+    with _decompressed(path) as content:
         head = content.peek(512)[:512]
-        for magic, (what, hint) in _REFUSED.items():
-            if head.startswith(magic):
-                raise DataInvalid(f"{path.name} {what}", hint=hint)
-        if head.lstrip().lower().startswith((b"<!doctype html", b"<html")):
-            raise DataInvalid(
-                f"{path.name} is a web page, not data",
-                hint="Use the address of the file itself (on the Hub: /resolve/).",
-            )
+        _refuse_others(path.name, head)
+        if encoding := _encoding(path, head):
+            content = io.BufferedReader(Recoded(content, encoding, path.name), 1 << 20)
         yield content
+
+
+@contextmanager
+def _decompressed(path: Path) -> Iterator[io.BufferedReader]:
+    with path.open("rb") as file:
+        is_gzip = file.peek(2)[:2] == b"\x1f\x8b"
+        yield io.BufferedReader(_Inflated(file, path), 1 << 20) if is_gzip else file
+
+
+def _refuse_others(name: str, head: bytes) -> None:
+    for magic, (what, ending) in _REFUSED.items():
+        if head.startswith(magic):
+            raise DataInvalid(f"{name} {what}", hint=f"To use it, {how_to_convert(ending, name)}.")
+    if head.startswith(b"PK\x03\x04"):
+        hint = f"In Excel, {how_to_convert('xlsx', name)}; an archive, {how_to_convert('zip', name)}."
+        raise DataInvalid(f"{name} is a zip archive (or an Excel file)", hint=hint)
+    if head.startswith(b"version https://git-lfs"):
+        raise DataInvalid(f"{name} is a Git LFS pointer, not the data", hint="Fetch the data: git lfs pull.")
+    if head.lstrip().lower().startswith((b"<!doctype html", b"<html")):
+        raise DataInvalid(
+            f"{name} is a web page, not data", hint="Use the address of the file itself (on the Hub: /resolve/)."
+        )
+
+
+def _encoding(path: Path, head: bytes) -> str | None:
+    """The encoding of a text that is not UTF-8."""
+    if head.startswith(TABLES):
+        return None
+    if found := wide(head):
+        return found
+    status = path.stat()
+    return "cp1252" if b"\0" not in head and _is_western(path, status.st_mtime_ns, status.st_size) else None
+
+
+@lru_cache(maxsize=1000)
+def _is_western(path: Path, changed: int, size: int) -> bool:
+    """Whether a file is Windows-1252, which is told once."""
+    with _decompressed(path) as content:
+        word = western_word(content.read)
+    if word:
+        log.warning(
+            "data.encoding",
+            file=path.name,
+            what=f"{path.name} is not UTF-8 and is read as Windows-1252, as Excel saves CSV: its first word with a "
+            f"special letter is {shown(word)}. If that is wrong, save the file as UTF-8.",
+        )
+    return word is not None
 
 
 def lines(file: io.BufferedReader, name: str) -> Iterator[tuple[int, bytes | Broken]]:

@@ -5,13 +5,13 @@ batch in time and memory, and all of them by their size beside the file's.
 """
 
 import io
-import tempfile
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from job.bounds import Exceeded, bounded
+from job.dataset.columns import rows_of_batch, seekable, split_columns
 from job.dataset.rows import Broken, Row, shown
 from job.errors import DataInvalid
 
@@ -24,29 +24,24 @@ MAX_DECODED, MAX_RATIO = 256 << 20, 300
 def parquet_rows(file: io.BufferedReader, path: Path, columns: set[str] | None) -> Generator[Row, None, None]:
     """The rows with their numbers, from 1. Raises DataInvalid for a damaged file or a column that is not text.
 
-    Without `columns`, all columns that could hold text are read: no images, no timestamps.
+    Without `columns`, all columns that could hold text are read; of others a row says what they contain.
     """
     import pyarrow as pa
     from pyarrow import parquet
 
     with ExitStack() as stack:
-        source: Any = path
-        if not isinstance(file.raw, io.FileIO):  # gzipped: Parquet is read from its end
-            source = stack.enter_context(tempfile.TemporaryFile())
-            while block := file.read(1 << 20):
-                source.write(block)
-            source.seek(0)
+        source = stack.enter_context(seekable(file, path))
         pa.set_memory_pool(pa.system_memory_pool())  # the others reserve memory ahead, which no limit sees
         try:
             table = stack.enter_context(parquet.ParquetFile(source, pre_buffer=False, buffer_size=1 << 20))
-            wanted = _readable(table.schema_arrow, columns, path.name)
+            wanted, unread = split_columns(table.schema_arrow, columns, path.name)
             number = 1
             if not wanted:
-                yield from ((row, {}) for row in range(1, table.metadata.num_rows + 1))
+                yield from ((row, dict(unread)) for row in range(1, table.metadata.num_rows + 1))
                 return
             for rows in _batches(table, wanted, path.stat().st_size):
                 for row in rows:
-                    yield number, row
+                    yield number, row if isinstance(row, Broken) else row | unread
                     number += 1
         except (pa.ArrowException, ValueError, OverflowError) as error:
             reason = shown(str(error) or type(error).__name__, 200)
@@ -63,7 +58,7 @@ def _batches(table: Any, columns: list[str], size: int) -> Iterator[list[dict[st
         with bounded(BATCH_S, BATCH_MEMORY):
             if (batch := next(batches, None)) is None:
                 return
-            rows = list(_rows(batch))
+            rows = list(rows_of_batch(batch))
         decoded += batch.nbytes
         if decoded > MAX_DECODED and decoded > MAX_RATIO * size:
             raise DataInvalid(
@@ -71,39 +66,3 @@ def _batches(table: Any, columns: list[str], size: int) -> Iterator[list[dict[st
                 hint="If the data is correct, provide it as JSON Lines.",
             )
         yield rows
-
-
-def _readable(schema: Any, columns: set[str] | None, name: str) -> list[str]:
-    wanted = []
-    for field in schema:
-        fit = _could_hold_text(field.type)
-        if columns is not None and field.name in columns and not fit:
-            raise DataInvalid(
-                f"{name}: column {shown(field.name)} contains {field.type}, not text",
-                hint="Name another column in dataset.text or dataset.columns.",
-            )
-        if fit and (columns is None or field.name in columns):
-            wanted.append(field.name)
-    return wanted
-
-
-def _could_hold_text(kind: Any) -> bool:
-    from pyarrow import types
-
-    if types.is_list(kind) or types.is_large_list(kind) or types.is_dictionary(kind):
-        return _could_hold_text(kind.value_type)
-    if types.is_struct(kind):
-        return any(_could_hold_text(kind.field(i).type) for i in range(kind.num_fields))
-    plain = (types.is_string, types.is_large_string, types.is_integer, types.is_floating, types.is_boolean)
-    return types.is_null(kind) or any(is_it(kind) for is_it in plain)
-
-
-def _rows(batch: Any) -> Iterator[dict[str, Any] | Broken]:
-    try:
-        yield from batch.to_pylist()
-    except UnicodeDecodeError:
-        for index in range(batch.num_rows):
-            try:
-                yield batch.slice(index, 1).to_pylist()[0]
-            except UnicodeDecodeError as error:
-                yield Broken(f"not UTF-8: byte {error.start + 1} of a column")

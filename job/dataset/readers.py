@@ -1,8 +1,8 @@
 """Rows of a file of any format: chooses the reader, and reads JSON Lines and plain text.
 
-A line ends only with \\n: U+2028 and similar characters are text. Of two equal keys in an object the last one
-counts, as RFC 8259 allows. In plain text a row is a paragraph, and blank lines separate paragraphs: books would not
-make sense with one line a row.
+A line ends only with \\n: U+2028 and similar characters are text. Objects may take several lines, if the first does. Of
+two equal keys in an object the last one counts, as RFC 8259 allows. In plain text a row is a paragraph, and blank lines
+separate paragraphs: books would not make sense with one line a row.
 """
 
 import io
@@ -13,9 +13,10 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Literal
 
+from job.dataset.arrow_rows import arrow_rows
 from job.dataset.csv_rows import csv_rows
-from job.dataset.json_document import list_rows, wrapped_rows
-from job.dataset.opening import BOM, decoded, lines, opened
+from job.dataset.json_document import list_rows, object_rows, wrapped_rows
+from job.dataset.opening import ARROW_FILE, ARROW_STREAM, BOM, PARQUET, decoded, lines, opened
 from job.dataset.parquet_rows import parquet_rows
 from job.dataset.rows import MAX_ROW, Broken, Row, kind_name
 from job.errors import DataInvalid, StorageFailed, named
@@ -44,8 +45,10 @@ def read_rows(path: Path, columns: set[str] | None = None) -> Generator[Row, Non
 
 def _reader(file: io.BufferedReader, path: Path, head: bytes, columns: set[str] | None) -> Generator[Row, None, None]:
     kind = suffix_format(path.name)
-    if head.startswith(b"PAR1"):
+    if head.startswith(PARQUET):
         return parquet_rows(file, path, columns)
+    if head.startswith((ARROW_FILE, ARROW_STREAM)):
+        return arrow_rows(file, path, head, columns)
     if kind is None and head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"["):
         kind = "json"
     match kind:
@@ -57,6 +60,11 @@ def _reader(file: io.BufferedReader, path: Path, head: bytes, columns: set[str] 
             return text_rows(file, path.name)
         case "parquet":
             raise DataInvalid(f"{path.name} is not a Parquet file: it does not begin with PAR1")
+        case "arrow":
+            raise DataInvalid(
+                f"{path.name} is not an Arrow file: it begins neither with ARROW1 nor as a stream does",
+                hint="Write it again as Parquet: DATASET.to_parquet(FILE), or TABLE.to_parquet(FILE) in pandas.",
+            )
     raise DataInvalid(
         f"{path.name}: the file name has no known suffix",
         hint=f"Use one of {', '.join('.' + suffix for suffix in FORMATS)}, each also with .gz.",
@@ -64,42 +72,45 @@ def _reader(file: io.BufferedReader, path: Path, head: bytes, columns: set[str] 
 
 
 def _json_rows(file: io.BufferedReader, path: Path, *, by_line: bool) -> Generator[Row, None, None]:
-    """Rows of JSON Lines, of a list, or of an object around a list, told apart by the first two lines that are not
-    blank.
+    """Rows of JSON Lines, of a list, of an object around a list, or of objects over several lines.
 
-    These lines are read without `lines`: a list in one line may be longer than any row.
+    They are told apart by the beginning of the file, as long as a row may be: a list in one line may be longer.
     """
-    first = _next_filled(file).removeprefix(BOM).strip()
-    endless = len(first) > MAX_ROW - 4
-    shape = _shape(first, b"" if endless else _next_filled(file).strip(), by_line=by_line, endless=endless)
+    readers = {"list": list_rows, "wrapped": wrapped_rows, "objects": object_rows, "lines": _line_rows}
+    shape = _shape(file.read(MAX_ROW).removeprefix(BOM).lstrip(), by_line=by_line)
     with opened(path) as again:
-        if shape == "list":
-            yield from list_rows(again, path.name)
-        elif shape == "wrapped":
-            yield from wrapped_rows(again, path.name)
-        else:
-            yield from _line_rows(again, path.name)
+        yield from readers[shape](again, path.name)
 
 
-def _next_filled(file: io.BufferedReader) -> bytes:
-    while (line := file.readline(MAX_ROW)) and not line.removeprefix(BOM).strip():
-        continue
-    return line
-
-
-def _shape(first: bytes, second: bytes, *, by_line: bool, endless: bool) -> Literal["lines", "list", "wrapped"]:
+def _shape(head: bytes, *, by_line: bool) -> Literal["lines", "list", "wrapped", "objects"]:
+    first, _, rest = head.partition(b"\n")
+    first, second = first.strip(), rest.lstrip().split(b"\n", 1)[0]
     if first[:1] not in (b"[", b"{") or (by_line and first.startswith(b"[") and not _LIST_START.match(first)):
         return "lines"
     try:
-        value = None if endless else _parsed(first)
+        value = _parsed(first)
     except Broken:
         value = None
     if first.startswith(b"["):
         return "list" if value is None or not second else "lines"
     if isinstance(value, dict):
-        lists = [key for key, held in value.items() if isinstance(held, list) and held and isinstance(held[0], dict)]
-        return "wrapped" if lists and not (second or by_line) and not _ROW_KEYS & value.keys() else "lines"
-    return "lines" if by_line or second.startswith(b"{") else "wrapped"
+        return "wrapped" if not second and not by_line and _is_around_rows(value) else "lines"
+    try:
+        text = head.decode("utf-8", "replace")
+        value, end = json.JSONDecoder().raw_decode(text)
+    except (ValueError, RecursionError):
+        return "lines" if by_line or second.startswith(b"{") else "wrapped"
+    behind = text[end:].lstrip()
+    if not behind:
+        is_row = by_line or _ROW_KEYS & value.keys()
+        return "wrapped" if _is_around_rows(value) or not is_row else "objects"
+    return "objects" if "\n" in text[:end] or behind.startswith(",") else "lines"
+
+
+def _is_around_rows(value: dict[str, Any]) -> bool:
+    """Whether an object is not a row but holds a list of them, which are not the turns of a conversation."""
+    lists = [held for held in value.values() if isinstance(held, list) and held and isinstance(held[0], dict)]
+    return bool(lists) and not _ROW_KEYS & value.keys() and not any({"role", "from"} & held[0].keys() for held in lists)
 
 
 def _line_rows(file: io.BufferedReader, name: str) -> Generator[Row, None, None]:

@@ -1,7 +1,7 @@
 """A row as the readers return it, and the reason why one cannot be used."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 MAX_ROW = 8 << 20
 """Bytes of one row; a longer one is broken."""
@@ -10,7 +10,11 @@ MAX_READ = 64 << 20
 
 NOT_UTF_8 = "not UTF-8"
 """What every reader says of such a row."""
-AS_UTF_8 = "Save the file as UTF-8; from Windows-1252, as Excel writes CSV: iconv -f WINDOWS-1252 -t UTF-8 OLD > NEW. "
+AS_UTF_8 = (
+    "Save the file as UTF-8 (in Excel: CSV UTF-8), or convert it from the encoding that it has: "
+    "iconv -f WINDOWS-1250 -t UTF-8 OLD > NEW (1250: Central Europe, 1251: Cyrillic, 1252: Western Europe, "
+    "1253: Greek, 1254: Turkish; MACINTOSH, GB18030, SHIFT_JIS). "
+)
 
 
 class Broken(Exception):
@@ -23,6 +27,13 @@ class Broken(Exception):
 
 Row = tuple[int, dict[str, Any] | Broken]
 """The line at which the row begins (Parquet: the row), from 1, and its columns."""
+
+
+class Unread(NamedTuple):
+    """What a row has in a column that cannot hold text: no value, but its type."""
+
+    type: str
+
 
 _NAMES = {type(None): "null", bool: "a boolean", int: "a number", float: "a number", str: "text", dict: "an object"}
 
@@ -46,4 +57,6 @@ def _clean(text: str, length: int) -> str:
 
 def kind_name(value: object) -> str:
     """A JSON value's type in words."""
+    if isinstance(value, Unread):
+        return shown(value.type)
     return _NAMES.get(type(value), "a list" if isinstance(value, list) else f"a {type(value).__name__}")

@@ -46,7 +46,14 @@ def check_text(dataset: Dataset, path: Path) -> None:
 
 def _plain(path: Path) -> list[str]:
     with opened(path) as file:
-        return [decoded(_whole(line, path.name, number)).rstrip("\r\n") for number, line in lines(file, path.name)]
+        return [_decoded(line, path.name, number).rstrip("\r\n") for number, line in lines(file, path.name)]
+
+
+def _decoded(line: bytes | Broken, name: str, number: int) -> str:
+    try:
+        return decoded(_whole(line, name, number))
+    except Broken as fault:
+        return _whole(fault, name, number)
 
 
 def _column(dataset: Dataset, path: Path) -> list[str]:

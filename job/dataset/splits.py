@@ -17,6 +17,7 @@ from pathlib import Path
 from job.artifacts import stays
 from job.dataset.card import card_configs, chosen_config, data_dir, split_files
 from job.dataset.rows import listed
+from job.dataset.saved import check_whole, companions, is_row_file, saved_splits
 from job.errors import DataInvalid, IntegrityViolated, NotFound
 from job.logs import log
 from job.spec.places import FORMATS, shown_place, suffix_format
@@ -37,7 +38,7 @@ _NO_DATA = re.compile(
 
 
 def files_wanted(names: list[str], dataset: Dataset, readme: str | None = None) -> list[str]:
-    """The files of the split to train on and of the split to evaluate on, if one is named.
+    """The files of the split to train on and of the split to evaluate on, if one is named, and what belongs to them.
 
     `names` are relative to the repository, prefix or folder, with `/`. `readme` is the text of its README.md.
     Raises NotFound with the configurations or splits that exist.
@@ -45,7 +46,8 @@ def files_wanted(names: list[str], dataset: Dataset, readme: str | None = None) 
     files = split_names(names, dataset, dataset.split, readme)
     if dataset.eval_split is not None:
         files += split_names(names, dataset, dataset.eval_split, readme)
-    return list(dict.fromkeys(files))
+    beside = companions(names) if any(name.endswith(".arrow") for name in files) else []
+    return list(dict.fromkeys([*files, *beside]))
 
 
 def split_names(names: list[str], dataset: Dataset, split: str, readme: str | None = None) -> list[str]:
@@ -63,7 +65,8 @@ def split_names(names: list[str], dataset: Dataset, split: str, readme: str | No
     if not by_split:
         if not data:
             raise NotFound(f"{name}: {_why_no_data(names)}", hint=_what_is_data(names))
-        by_split = _by_name(_of_config(data, config, name))
+        data = _of_config(data, config, name)
+        by_split = _named_as_usual(saved_splits(data, names)) or _by_name(data)
     for known in (split, _SPLIT_OF.get(split, split)):
         if known in by_split:
             return _best(by_split[known])
@@ -91,6 +94,7 @@ def local_files(dataset: Dataset, path: Path, split: str) -> list[Path]:
     card = path / "README.md"
     readme = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else None
     chosen = split_names(names, dataset, split, readme)
+    check_whole(path, chosen)
     for name in chosen:
         if not stays(path / name, path):
             raise IntegrityViolated(f"the data set {path}: {name} is a link that leaves the folder")
@@ -101,7 +105,9 @@ def local_files(dataset: Dataset, path: Path, split: str) -> list[Path]:
 def _is_data(name: str) -> bool:
     parts = name.split("/")
     hidden = any(part.startswith((".", "__")) for part in parts)
-    return not hidden and suffix_format(name) is not None and not _NO_DATA.fullmatch(parts[-1].lower())
+    if hidden or suffix_format(name) is None or not is_row_file(name):
+        return False
+    return not _NO_DATA.fullmatch(parts[-1].lower())
 
 
 def _in_order(name: str) -> list[tuple[int, str]]:
@@ -164,6 +170,13 @@ def _by_name(names: list[str]) -> dict[str, list[str]]:
     if nameless and "train" not in found:
         found["train"] = nameless
     return found
+
+
+def _named_as_usual(by_split: dict[str, list[str]]) -> dict[str, list[str]]:
+    """The same splits, each under its usual name too, if no other has it."""
+    usual = {split: _usual(split) for split in by_split}
+    names = list(usual.values())
+    return {name: by_split[split] for split, name in usual.items() if name and names.count(name) == 1} | by_split
 
 
 def _grouped(names: list[str]) -> dict[str, list[str]]:

@@ -12,6 +12,8 @@ STORES: tuple[Where, ...] = ("s3",)
 
 FORMATS = {
     "parquet": "parquet",
+    "arrow": "arrow",
+    "feather": "arrow",
     "jsonl": "jsonl",
     "ndjson": "jsonl",
     "jsonlines": "jsonl",
@@ -22,16 +24,6 @@ FORMATS = {
 }
 """A data file's suffix and its format, in order of preference if a split comes in several formats."""
 
-
-_CONVERT = "convert it to JSON Lines, CSV or Parquet"
-_UNPACK = "unpack it; of compressed files only .gz is read"
-UNREAD = (
-    dict.fromkeys(("xlsx", "xls", "xlsm", "ods", "numbers"), "save it as CSV")
-    | dict.fromkeys(("zip", "tar", "tgz", "tar.gz", "7z", "rar", "bz2", "xz", "zst", "lz4"), _UNPACK)
-    | dict.fromkeys(("arrow", "feather", "orc", "avro", "pkl", "pickle", "npy", "npz", "h5"), _CONVERT)
-    | dict.fromkeys(("db", "sqlite", "sqlite3", "xml", "html", "pdf", "docx", "yaml", "yml", "log"), _CONVERT)
-)
-"""Endings of files whose rows are not read, and what to do. None of them is the end of a repository's name."""
 NO_MODEL = ("gguf", "ggml", "safetensors", "bin", "pt", "pth", "ckpt", "onnx", "zip", "tar.gz", "json")
 """Endings of files, where a model is a folder or a repository."""
 

@@ -53,7 +53,7 @@ class Dataset(Section):
 
     id: DataId
     """A Hub id, `s3://…`, `https://…`, a folder or a file (as in `model.id`; a file is known by its ending:
-    .jsonl, .json, .csv, .parquet, .txt, each also with .gz)."""
+    .jsonl, .ndjson, .json, .csv, .tsv, .parquet, .arrow, .txt, each also with .gz)."""
     revision: Revision = "main"
     """Branch, tag or commit on the Hub."""
     config: Text | None = None

@@ -12,8 +12,9 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticCustomError
 
 from job.nearest import guess
-from job.spec.places import HUB, NO_MODEL, UNREAD, ending, suffix_format
+from job.spec.places import HUB, NO_MODEL, ending, suffix_format
 from job.spec.quants import ALIASES, EVERY_TYPE
+from job.spec.unread import UNREAD, how_to_convert
 
 NO_SUCH_TYPE = "llama.cpp has no such type"
 _HUB_ID = re.compile(r"(?=.{1,96}\Z)(?:[A-Za-z0-9][\w.-]*/)?[A-Za-z0-9][\w.-]*", re.ASCII)
@@ -153,7 +154,7 @@ def _model_place(value: str) -> str:
 
 def _data_id(value: str) -> str:
     if found := ending(value, UNREAD):
-        raise ValueError(f".{found} files are not read; {UNREAD[found]}")
+        raise ValueError(f".{found} files are not read; {how_to_convert(found, value.rsplit('/', 1)[-1])}")
     if name := _from_hub(value):
         if suffix_format(name):
             raise ValueError("a name with the ending of a data file is a file here, not a repository")

@@ -13,6 +13,7 @@ import structlog.testing
 from job.dataset import prepare
 from job.errors import JobError
 from job.spec.sections import Dataset
+from tests.job.dataset.test_formats import as_arrow
 
 Content = bytes | dict[str, bytes] | Callable[[], bytes]
 
@@ -24,6 +25,12 @@ def parquet(**columns: Any) -> bytes:
     out = io.BytesIO()
     pq.write_table(pa.table(columns), out)
     return out.getvalue()
+
+
+def times() -> bytes:
+    import pyarrow as pa
+
+    return parquet(t=pa.array([1, 2], pa.timestamp("ns")))
 
 
 def invalid_utf8_parquet() -> bytes:
@@ -53,7 +60,10 @@ BAD: dict[str, tuple[str, Content, dict[str, Any], int, str]] = {
     "an unknown suffix": ("a.rows", b"what", {}, 65, "no known suffix"),
     "a zip": ("a.csv", b"PK\x03\x04....", {}, 65, "is a zip archive"),
     "zstd": ("a.jsonl", b"\x28\xb5\x2f\xfd..", {}, 65, "zstd"),
-    "UTF-16": ("a.csv", "text\nä".encode("utf-16"), {}, 65, "is UTF-16"),
+    "an old Excel file": ("a.csv", b"\xd0\xcf\x11\xe0\xa1\xb1", {}, 65, "is an old Excel or Word file"),
+    "an SQLite database": ("a.csv", b"SQLite format 3\0", {}, 65, "is an SQLite database"),
+    "a pickle": ("a.jsonl", b"\x80\x04\x95", {}, 65, "is a Python pickle"),
+    "a PDF": ("a.txt", b"%PDF-1.7", {}, 65, "is a PDF"),
     "a web page": ("a.jsonl", b"\n<!DOCTYPE html><p>Log in", {}, 65, "is a web page"),
     "an LFS pointer": ("a.parquet", b"version https://git-lfs.github.com/spec/v1\noid", {}, 65, "Git LFS pointer"),
     "a cut-off gz": ("a.jsonl.gz", gzip.compress(GOOD * 99)[:-12], {}, 65, "is cut off or damaged"),
@@ -65,6 +75,11 @@ BAD: dict[str, tuple[str, Content, dict[str, Any], int, str]] = {
     "a Parquet of numbers": ("a.parquet", lambda: parquet(n=[1, 2]), {}, 65, "its columns are 'n'"),
     "invalid UTF-8 in Parquet": ("a.parquet", invalid_utf8_parquet, {}, 65, "row"),
     "a Parquet column of bytes": ("a.parquet", lambda: parquet(text=["a"], b=[b"x"]), {"text": "b"}, 65, "'b'"),
+    "a Parquet column of times": ("a.parquet", times, {"text": "t"}, 65, "'t' contains 'timestamp[ns]', not text"),
+    "answers of bytes": ("a.parquet", lambda: parquet(prompt=["a"], completion=[b"x"]), {}, 65, "contains 'binary'"),
+    "no Arrow": ("a.arrow", b"text\nx", {}, 65, "is not an Arrow file"),
+    "a cut-off Arrow": ("a.arrow", lambda: as_arrow([{"text": "x"}] * 99)[:-200], {}, 65, "damaged or not an Arrow"),
+    "a cut-off object": ("a.jsonl", b'{\n"text": "a"\n}\n{\n"text": "b"', {}, 65, "line 5: not JSON"),
     "no JSON": ("a.jsonl", b"text: hello\n", {}, 65, "a.jsonl, line 1: not JSON: Expecting value at column 1"),
     "a row that is a list": ("a.jsonl", b'["text"]\n["x"]', {}, 65, "the row is a list, not an object"),
     "a row that is a number": ("a.jsonl", b"17", {}, 65, "the row is a number, not an object"),
@@ -75,8 +90,8 @@ BAD: dict[str, tuple[str, Content, dict[str, Any], int, str]] = {
     "a list that is never closed": ("a.json", b"[" + b'{"a":' * 200_000, {}, 65, "not JSON"),
     "invalid UTF-8": ("a.jsonl", GOOD + b'\n{"text": "\xff"}', {}, 65, "line 2: not UTF-8: byte 0xff at column 11"),
     "invalid UTF-8 in a list": ("a.json", b'[{"text": "\xff"}]', {}, 65, "not UTF-8"),
-    "invalid UTF-8 in CSV": ("a.csv", b"text\nok\n\xe9t\xe9\n", {}, 65, "line 3 is not UTF-8"),
-    "invalid UTF-8 in text": ("a.txt", b"one\n\ntwo\n\xe9\n", {}, 65, "line 4: not UTF-8"),
+    "invalid UTF-8 in CSV": ("a.csv", b"text\nok\n\xfft\xff\n", {}, 65, "line 3 is not UTF-8"),
+    "invalid UTF-8 in text": ("a.txt", b"one\n\ntwo\n\xff\n", {}, 65, "line 4: not UTF-8"),
     "a NUL": ("a.jsonl", lines({"text": "a\0b"}), {}, 65, "contains a NUL character"),
     "half a surrogate pair": ("a.jsonl", b'{"text": "\\ud83d"}', {}, 65, "half of a surrogate pair"),
     "nested too deeply": ("a.jsonl", GOOD + b"\n" + b'{"a":' * 90_000, {}, 65, "line 2: JSON nested too deeply"),

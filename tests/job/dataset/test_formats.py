@@ -15,7 +15,8 @@ import pytest
 
 from job.dataset import Prepared, prepare
 from job.dataset.readers import read_rows
-from job.dataset.rows import Broken
+from job.dataset.rows import Broken, Unread
+from job.errors import DataInvalid
 from job.spec.sections import Dataset
 from tests import ROOT
 
@@ -43,6 +44,24 @@ def as_parquet(rows: list[dict[str, Any]]) -> bytes:
     return out.getvalue()
 
 
+def as_arrow(rows: list[dict[str, Any]]) -> bytes:
+    import pyarrow as pa
+
+    out, table = io.BytesIO(), pa.Table.from_pylist(rows)
+    with pa.ipc.new_stream(out, table.schema) as writer:
+        writer.write_table(table, max_chunksize=7)
+    return out.getvalue()
+
+
+def as_feather(rows: list[dict[str, Any]]) -> bytes:
+    import pyarrow as pa
+    from pyarrow import feather
+
+    out = io.BytesIO()
+    feather.write_feather(pa.Table.from_pylist(rows), out, compression="zstd", chunksize=7)
+    return out.getvalue()
+
+
 FILES: dict[str, Callable[[list[dict[str, Any]]], bytes]] = {
     "rows.jsonl": as_jsonl,
     "rows.ndjson": lambda rows: b"\xef\xbb\xbf" + as_jsonl(rows).replace(b"\n", b"\r\n\r\n"),
@@ -56,7 +75,18 @@ FILES: dict[str, Callable[[list[dict[str, Any]]], bytes]] = {
     "bom.csv": lambda rows: b"\xef\xbb\xbf" + as_csv(rows),
     "semicolons.csv": lambda rows: as_csv([{**row, "source": "x"} for row in rows], ";"),
     "rows.tsv": lambda rows: as_csv([{**row, "n": "1"} for row in rows], "\t"),
+    "sep.csv": lambda rows: b"\xef\xbb\xbfsep=;\r\n" + as_csv([{**row, "a,b": "x"} for row in rows], ";"),
+    "quoted-sep.csv": lambda rows: b'"sep=|"\n' + as_csv([{**row, "a,b": "x"} for row in rows], "|"),
+    "utf-16.csv": lambda rows: as_csv(rows).decode().encode("utf-16"),
+    "objects.jsonl": lambda rows: "\n".join(json.dumps(row, indent=2) for row in rows).encode(),
+    "objects.json": lambda rows: "\n\n".join(json.dumps(row, indent=2) for row in rows).encode(),
+    "objects-and-commas.jsonl": lambda rows: ",\n".join(json.dumps(row, indent=2) for row in rows).encode(),
+    "lines-and-commas.jsonl": lambda rows: ",\n".join(map(json.dumps, rows)).encode() + b",\n",
+    "wrapped-pretty.jsonl": lambda rows: json.dumps({"info": {"by": "x"}, "data": rows}, indent=2).encode(),
     "rows.parquet": as_parquet,
+    "rows.arrow": as_arrow,
+    "rows.feather": as_feather,
+    "named-wrongly.csv": as_arrow,
     "rows": as_jsonl,
 }
 
@@ -208,13 +238,83 @@ def test_a_json_list_survives_rows_that_cannot_be_used(tmp_path: Path) -> None:
     ]
 
 
+def test_one_conversation_over_several_lines_is_a_row_and_its_turns_are_none(tmp_path: Path) -> None:
+    for name in ("a.jsonl", "a.json"):
+        (tmp_path / name).write_text(json.dumps({"messages": CHAT}, indent=2))
+        assert [row for _, row in read_rows(tmp_path / name)] == [{"messages": CHAT}]
+    (tmp_path / "a.jsonl").write_text(json.dumps({"id": 1, "dialog": CHAT}, indent=2))
+    assert [row for _, row in read_rows(tmp_path / "a.jsonl")] == [{"id": 1, "dialog": CHAT}]
+
+
+def test_objects_over_several_lines_are_numbered_by_their_first_line(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{\n"text": "a"\n}\n\n{"text": "b"}\n{\n"text":\n"c"}')
+    assert list(read_rows(tmp_path / "a.jsonl")) == [(1, {"text": "a"}), (5, {"text": "b"}), (6, {"text": "c"})]
+
+
+def test_a_broken_first_line_makes_no_objects_of_the_lines_behind_it(tmp_path: Path) -> None:
+    for broken in ('{"text": "a"', "{", '{"text": "a",', '{"text": "\xff"}'):
+        (tmp_path / "a.jsonl").write_bytes(broken.encode("latin-1") + b'\n{"text": "b"}\n{"text": "c"}\n')
+        first, *others = [row for _, row in read_rows(tmp_path / "a.jsonl")]
+        assert isinstance(first, Broken)
+        assert others == [{"text": "b"}, {"text": "c"}]
+
+
+def test_a_document_of_several_lists_of_rows_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(json.dumps({"test": ROWS, "train": ROWS}))
+    with pytest.raises(DataInvalid, match="holds several lists of rows: test, train"):
+        list(read_rows(tmp_path / "a.json"))
+
+
+@pytest.mark.parametrize("file", ["rows.parquet", "rows.arrow"])
+@pytest.mark.parametrize("kind", ["list", "large_list", "list_view", "fixed_size_list", "of maps", "dictionaries"])
+def test_every_kind_of_list_and_map_of_a_table_is_read(tmp_path: Path, file: str, kind: str) -> None:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    turn = pa.struct([("role", pa.large_string()), ("content", pa.large_string())])
+    lists = {
+        "list": pa.list_(turn),
+        "large_list": pa.large_list(turn),
+        "list_view": pa.list_view(turn),
+        "fixed_size_list": pa.list_(turn, 2),
+        "of maps": pa.list_(pa.map_(pa.string(), pa.string())),
+        "dictionaries": pa.list_(
+            pa.struct([("role", pa.dictionary(pa.int32(), pa.string())), ("content", pa.string())])
+        ),
+    }
+    chats: list[Any] = [CHAT] * 300
+    if kind == "of maps":
+        chats = [[list(one.items()) for one in chat] for chat in chats]
+    plain = pa.array(chats, pa.list_(turn)) if kind == "dictionaries" else pa.array(chats, lists[kind])
+    table = pa.table({"messages": plain.cast(lists[kind]), "image": pa.array([b"x"] * 300)})
+    if file == "rows.parquet":
+        parquet.write_table(table, tmp_path / file)
+    else:
+        with pa.ipc.new_stream(tmp_path / file, table.schema) as writer:
+            writer.write_table(table)
+    found = [row for _, row in read_rows(tmp_path / file, {"messages"})]
+    assert found == [{"messages": CHAT}] * 300
+
+
+def test_a_map_with_a_key_twice_costs_its_row(tmp_path: Path) -> None:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    maps = [[("role", "user"), ("role", "x")], [("role", "user"), ("content", "y")]]
+    parquet.write_table(pa.table({"turn": pa.array(maps, pa.map_(pa.string(), pa.string()))}), tmp_path / "a.parquet")
+    first, second = [row for _, row in read_rows(tmp_path / "a.parquet")]
+    assert str(first) == "a map has a key twice"
+    assert second == {"turn": {"role": "user", "content": "y"}}
+
+
 def test_only_the_needed_columns_of_a_parquet_file_are_decoded(tmp_path: Path) -> None:
     import datetime
 
     rows = [{"text": "t", "image": b"\0\xff", "when": datetime.datetime(2020, 1, 1), "n": 1}] * 3
     (tmp_path / "a.parquet").write_bytes(as_parquet(rows))
     assert [row for _, row in read_rows(tmp_path / "a.parquet", {"text"})] == [{"text": "t"}] * 3
-    assert [row for _, row in read_rows(tmp_path / "a.parquet")] == [{"text": "t", "n": 1}] * 3
+    unread = {"image": Unread("binary"), "when": Unread("timestamp[us]")}
+    assert [row for _, row in read_rows(tmp_path / "a.parquet")] == [{"text": "t", "n": 1, **unread}] * 3
 
 
 @pytest.mark.slow

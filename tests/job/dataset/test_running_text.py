@@ -52,7 +52,8 @@ def test_another_column_can_be_named(tmp_path: Path) -> None:
         ("rows.jsonl", '{"body": "x"}\n', {"column": "text"}, DataInvalid, "no column"),
         ("rows.jsonl", '{"text": ""}\n', {}, DataInvalid, "contains no text"),
         ("text.txt", "\n \n", {}, DataInvalid, "contains no text"),
-        ("text.txt", b"\xff\xfeA\x00", {}, DataInvalid, "UTF-16"),
+        ("text.txt", b"\xff\xfeA", {}, DataInvalid, "UTF-16"),
+        ("text.txt", b"one\n\xff\xff\n", {}, DataInvalid, "line 2: not UTF-8"),
         ("folder/train.jsonl", '{"text": "fine"}\n', {"split": "test"}, NotFound, "it has train"),
     ],
 )

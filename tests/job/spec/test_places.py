@@ -66,7 +66,9 @@ def test_the_hub_can_be_named() -> None:
     assert (spec.model.id, [one.id for one in spec.datasets]) == ("owner/name", ["owner/rows"])
 
 
-@pytest.mark.parametrize("name", ["support.csv", "support.jsonl.gz", "rows.tsv", "SUPPORT.CSV"])
+@pytest.mark.parametrize(
+    "name", ["support.csv", "support.jsonl.gz", "rows.tsv", "rows.ndjson", "rows.arrow", "SUPPORT.CSV"]
+)
 def test_a_name_with_a_data_files_ending_is_a_file_whatever_is_here(name: str) -> None:
     spec = load(None, {}, assignments(["model.id=owner/name", f"dataset.id={name}"]))
     assert data_place(spec.datasets[0].id) == "path"
@@ -77,7 +79,8 @@ WRONG_ENDINGS = [
     ("dataset.id", "./support.xlsx", ".xlsx files are not read; save it as CSV"),
     ("dataset.id", "data.tar.gz", ".tar.gz files are not read; unpack it"),
     ("dataset.id", "hf://owner/rows.csv", "is a file here, not a repository"),
-    ("evaluation.text.id", "rows.arrow", ".arrow files are not read; convert it"),
+    ("dataset.id", "./dir/support.db", "convert a table with `sqlite3 -header -csv support.db"),
+    ("evaluation.text.id", "rows.orc", ".orc files are not read; convert it with pandas: `pandas.read_orc('rows.orc')"),
     ("model.id", "./model.gguf", "a .gguf file is not a model"),
     ("model.adapter", "adapter_model.safetensors", "a .safetensors file is not a model"),
     ("chat.template", "chat.jinja", "not a Jinja template"),
