@@ -21,7 +21,7 @@ from k8s.errors import ClusterUnreachable, GpuUnavailable, ObjectNotFound, Setti
 from k8s.manifest.names import job_name
 from k8s.manifest.render import Manifest, render
 from k8s.manifest.resources import resources_of
-from k8s.manifest.settings import Resources, Settings
+from k8s.manifest.settings import AccessMode, Resources, Settings
 from k8s.manifest.sweep import Index, indexes
 from k8s.placement.nodes import Node
 from k8s.placement.place import Placement, place
@@ -130,6 +130,7 @@ def prepare(cluster: Cluster | None, asked: Asked, *, title: str | None = None, 
     settings = {
         "deadline_s": sum(one.deadline_s for one in found),
         "namespace": cluster.namespace if cluster else "default",
+        "access_modes": _access_modes(cluster, asked),
     } | asked.settings
     made = Settings.of(
         name=job_name(title or run_name(asked.spec), specs, salt), placement=placement, resources=size, **settings
@@ -140,6 +141,7 @@ def prepare(cluster: Cluster | None, asked: Asked, *, title: str | None = None, 
         *_storeless(specs, made),
         *_paths(asked.spec),
         *_unpushed(made),
+        *_unknown_modes(made, len(asked.sweep)),
     ]
     _check_room(size, placement, nodes)
     return Prepared(
@@ -168,6 +170,27 @@ def _storeless(specs: Sequence[JobSpec], settings: Settings) -> list[str]:
     if all(one.run.store for one in specs) or settings.store_pvc:
         return []
     return ["no store outlives the pod, so a lost pod starts from the beginning; set --store-pvc NAME or run.store"]
+
+
+def _claims(settings: Mapping[str, Any]) -> list[str]:
+    return [claim for name in ("store_pvc", "cache_pvc") if (claim := settings.get(name))]
+
+
+def _access_modes(cluster: Cluster | None, asked: Asked) -> dict[str, AccessMode]:
+    """Those that can be read, if several runs at a time are to mount the claims."""
+    if not cluster or asked.settings.get("parallel", 1) == 1 or not asked.sweep:
+        return {}
+    return {claim: mode for claim in _claims(asked.settings) if (mode := cluster.access_mode(claim))}
+
+
+def _unknown_modes(settings: Settings, runs: int) -> list[str]:
+    unknown = [claim for claim in _claims(settings.model_dump()) if claim not in settings.access_modes]
+    if min(settings.parallel, runs) < 2 or not unknown:
+        return []
+    return [
+        f"the access mode of {', '.join(unknown)} cannot be read: {settings.parallel} runs at a time need "
+        "ReadWriteMany, or their pods hold a GPU and wait for the volume"
+    ]
 
 
 def _unpushed(settings: Settings) -> list[str]:

@@ -30,8 +30,8 @@ def values_of(settings: Settings, spec: JobSpec, sweep: Sequence[Index] = ()) ->
         "secretEnv": {name: one.model_dump() for name, one in settings.secret_env.items()},
         "secretFiles": settings.secret_files,
         "env": settings.env,
-        "store": {"existingClaim": settings.store_pvc},
-        "cache": {"existingClaim": settings.cache_pvc},
+        "store": _claim(settings, settings.store_pvc),
+        "cache": _claim(settings, settings.cache_pvc),
         "volumes": list(settings.volumes),
         "volumeMounts": list(settings.volume_mounts),
         "serviceAccount": {"name": settings.service_account},
@@ -51,6 +51,10 @@ def values_of(settings: Settings, spec: JobSpec, sweep: Sequence[Index] = ()) ->
     if settings.ca:
         found["ca"] = {"configMap": settings.ca.name, "key": settings.ca.key}
     return _set(found)
+
+
+def _claim(settings: Settings, name: str | None) -> dict[str, Any]:
+    return {"existingClaim": name, "accessMode": settings.access_modes.get(name or "")}
 
 
 def _image(reference: str) -> dict[str, str]:

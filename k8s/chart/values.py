@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-from k8s.manifest.settings import DNS_LABEL, DNS_NAME, WEEK_S, DataKey, EnvName, Name, Reference
+from k8s.manifest.settings import DNS_LABEL, DNS_NAME, WEEK_S, AccessMode, DataKey, EnvName, Name, Reference
 from k8s.placement.gpu_names import GPU_NAMES
 from k8s.placement.platforms import PlatformName
 
@@ -59,8 +59,8 @@ class Claim(Values):
     """Create a claim of this size, which `helm uninstall` keeps."""
     storage_class: NoName = ""
     """Storage class. Empty: the cluster's default."""
-    access_mode: Literal["ReadWriteOnce", "ReadWriteOncePod", "ReadWriteMany"] = "ReadWriteOnce"
-    """Access mode: ReadWriteMany if a sweep runs on several nodes at a time."""
+    access_mode: AccessMode = "ReadWriteOnce"
+    """Access mode, also that of the existing claim. ReadWriteMany if runs of a sweep run at a time."""
 
 
 class Scratch(Values):

@@ -11,6 +11,7 @@ from typing import Any
 
 from k8s.cluster import client_errors
 from k8s.errors import AccessDenied, ClusterUnreachable, ObjectNotFound
+from k8s.manifest.settings import AccessMode
 from k8s.placement.nodes import Node, node_of, quantity
 
 Object = dict[str, Any]
@@ -160,6 +161,17 @@ class Cluster:
         except AccessDenied:
             return None
         return True
+
+    def access_mode(self, claim: str) -> AccessMode | None:
+        """The widest access mode of a PersistentVolumeClaim and of its volume; None if this user is not allowed to read
+        it, or there is none."""
+        try:
+            found = self.call("GET", self._core("persistentvolumeclaims", claim))
+        except (AccessDenied, ObjectNotFound):
+            return None
+        modes = {*found["spec"].get("accessModes", ()), *found.get("status", {}).get("accessModes", ())}
+        widest: tuple[AccessMode, ...] = ("ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod")
+        return next((one for one in widest if one in modes), "ReadWriteOncePod")
 
     def local_queue(self, name: str) -> Object:
         """Kueue's LocalQueue. Raises ObjectNotFound, also if Kueue is not installed."""

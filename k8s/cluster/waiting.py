@@ -22,6 +22,11 @@ _HINTS = (
         r"ErrImageNeverPull|not present with pull policy",
         "The image is not on the node, and the pull policy forbids pulling it.",
     ),
+    (
+        r"Multi-Attach error",
+        "A pod on another node still uses this volume, which one node at a time can mount; this run starts when that "
+        "pod has ended.",
+    ),
     (r"unauthorized|authorization failed|403 Forbidden", "Name a pull secret for it with --pull-secret."),
     (r"not found|manifest unknown", "Check the image's name, and that it was pushed."),
     (r"persistentvolumeclaim \"?([\w.-]+)\"? not found", "Create the PersistentVolumeClaim {0} in this namespace."),

@@ -13,6 +13,7 @@ from job.redaction import SECRET_SHAPES
 from job.spec import JobSpec
 from k8s.errors import SettingsInvalid
 from k8s.manifest.base import BASE, CA_FOLDER, STORE
+from k8s.manifest.claims import check_claims
 from k8s.manifest.folders import check_folders
 from k8s.manifest.names import config_map_name
 from k8s.manifest.settings import Settings
@@ -36,10 +37,12 @@ class Manifest(NamedTuple):
 def render(settings: Settings, spec: JobSpec, sweep: Sequence[Index] = ()) -> Manifest:
     """Both objects of a run, or of a sweep, in which each index is a run.
 
-    Raises SettingsInvalid for a secret in a spec, a folder that is lost with the pod, or a sweep that is too large.
+    Raises SettingsInvalid for a secret in a spec, a folder that is lost with the pod, a sweep that is too large, or one
+    with more runs at a time than can mount its volumes.
     """
     for one in [index.spec for index in sweep] or [spec]:
         check_folders(one, settings)
+    check_claims(settings, len(sweep))
     data = _data(spec, sweep)
     config = config_map_name(settings.name, data)
     labels = _labels(settings)

@@ -52,6 +52,7 @@ def _absolute(value: str) -> str:
     return str(path)
 
 
+AccessMode = Literal["ReadWriteOnce", "ReadWriteOncePod", "ReadWriteMany"]
 DNS_LABEL = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"
 DNS_NAME = r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$"
 Name = Annotated[str, Field(pattern=DNS_NAME, max_length=253)]
@@ -124,6 +125,8 @@ class Settings(Frozen):
     store_pvc: Name | None = None
     """A PersistentVolumeClaim for the run store, mounted at /store; it is run.store if the spec names none."""
     cache_pvc: Name | None = None
+    access_modes: dict[Name, AccessMode] = {}
+    """How many nodes can mount a claim, as far as that is known; several runs at a time need ReadWriteMany."""
     scratch: Scratch | None = None
     service_account: Name | None = None
     """The Kubernetes service account, e.g. for workload identity; its API token is not mounted."""

@@ -82,9 +82,9 @@ class Launcher:
         listed = self.cluster.plane.kubectl("get", "jobs", "-n", self.namespace, "-o", "json")
         return list(json.loads(listed)["items"])
 
-    def claims(self) -> None:
+    def claims(self, mode: str = "ReadWriteOnce") -> None:
         """The volume claim that RUN names."""
-        spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+        spec = {"accessModes": [mode], "resources": {"requests": {"storage": "1Gi"}}}
         self.cluster.core.create_namespaced_persistent_volume_claim(
             self.namespace, {"metadata": {"name": "runs"}, "spec": spec | {"storageClassName": ""}}
         )

@@ -1,5 +1,6 @@
 {{/* The Job's spec; `.config`: the ConfigMap's name. */}}
 {{- define "finetune-run.jobSpec" -}}
+{{- include "finetune-run.checkClaims" . -}}
 {{- $base := .Files.Get "files/job.yaml" | fromYaml -}}
 {{- $sweep := len .Values.sweep -}}
 {{ merge (dict) $base.job (ternary $base.sweep $base.single (gt $sweep 0)) | toYaml }}
@@ -44,4 +45,17 @@ finetune-run/store: {{ . | quote }}
 {{- with $values.sweep }}
 finetune-run/sweep: {{ toJson . | quote }}
 {{- end }}
+{{- end -}}
+
+{{/* Refuses runs at a time on a volume that one node at a time can mount (k8s/manifest/claims.py). */}}
+{{- define "finetune-run.checkClaims" -}}
+{{- $atATime := min .Values.parallel (len .Values.sweep) -}}
+{{- range $of := list "store" "cache" -}}
+{{- $claim := include "finetune-run.claim" (dict "root" $ "of" $of) -}}
+{{- $mode := (get $.Values $of).accessMode -}}
+{{- $onOneNode := and (eq $mode "ReadWriteOnce") (hasKey $.Values.nodeSelector "kubernetes.io/hostname") -}}
+{{- if and $claim (gt $atATime 1) (ne $mode "ReadWriteMany") (not $onOneNode) -}}
+{{- fail (printf "parallel: %d runs at a time cannot mount the claim %s, for which %s.accessMode is %s: a second pod would hold a GPU and wait for the volume. Set parallel to 1, make the claim ReadWriteMany, or keep the runs in s3:// (spec.run.store). If all runs fit on one node, name it in nodeSelector (kubernetes.io/hostname)." $atATime $claim $of $mode) -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}

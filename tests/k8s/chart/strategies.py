@@ -127,7 +127,7 @@ preferred = {
     "nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 5, "preference": zones}]},
     "podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [{"topologyKey": "y"}]},
 }
-deployments = st.fixed_dictionaries(
+settings = st.fixed_dictionaries(
     {"image": st.sampled_from(["finetune-run:0.1.0", f"me/x@sha256:{'a' * 64}", "r.example:5000/a/b:012"]),
      "name": names.map(lambda name: f"job-{name}"), "namespace": st.just("team"), "placement": placements()},
     optional={
@@ -152,4 +152,17 @@ deployments = st.fixed_dictionaries(
         "ttl_s": maybe(st.integers(0, 10**8)),
     },
 )  # fmt: skip
+modes = st.sampled_from(["ReadWriteOnce", "ReadWriteMany", "ReadWriteOncePod"])
+
+
+@st.composite
+def with_modes(draw: Any) -> dict[str, Any]:
+    """Deployment settings with the access modes of their claims; the chart takes those it is not told of for
+    ReadWriteOnce."""
+    found = draw(settings)
+    claims = {found.get("store_pvc"), found.get("cache_pvc")} - {None}
+    return found | {"access_modes": {claim: draw(modes) for claim in sorted(claims)}}
+
+
+deployments = with_modes()
 sweeps = st.sampled_from([[], [], ["training.learning_rate=1e-4,2e-4", "lora.r=8,16"], ["dataset.split=off,012,a b"]])

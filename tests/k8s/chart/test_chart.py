@@ -153,6 +153,21 @@ def test_a_claim_that_is_there_is_used_and_not_made() -> None:
     assert {"name": "cache", "persistentVolumeClaim": {"claimName": "models"}} in pod_of(objects)["volumes"]
 
 
+@pytest.mark.parametrize(("of", "mode"), [("store", "ReadWriteOnce"), ("cache", "ReadWriteOncePod")])
+@pytest.mark.parametrize("claim", [{"existingClaim": "mine"}, {"size": "5Gi"}], ids=str)
+def test_runs_at_a_time_need_a_volume_that_several_nodes_can_mount(of: str, mode: str, claim: dict[str, Any]) -> None:
+    sweep = LEAST | {"sweep": [{"lora.r": 8}, {"lora.r": 16}], "parallel": 5}
+    said = refused(sweep | {of: claim | {"accessMode": mode}})
+    assert "2 runs at a time cannot mount the claim mine" in said and f"{of}.accessMode is {mode}" in said
+    template(sweep | {of: claim | {"accessMode": "ReadWriteMany"}})
+    template(sweep | {of: claim, "parallel": 1})
+    on_one_node = sweep | {of: claim | {"accessMode": mode}, "nodeSelector": {"kubernetes.io/hostname": "a"}}
+    if mode == "ReadWriteOnce":
+        template(on_one_node)
+    else:
+        assert "runs at a time" in refused(on_one_node)
+
+
 def test_the_service_account_of_the_chart_carries_its_annotations_and_no_token() -> None:
     objects = template(LEAST | {"serviceAccount": EXTRAS["serviceAccount"]})
     account = of_kind(objects, "ServiceAccount")

@@ -14,7 +14,7 @@ from tests import ROOT
 from tests.cluster.fixtures import Cluster, eventually
 from tests.cluster.pki import kubeconfig
 from tests.k8s.gpu_nodes import whole
-from tests.k8s.launcher import BARE, Launcher, add, submit
+from tests.k8s.launcher import BARE, RUN, Launcher, add, submit
 
 pytestmark = pytest.mark.slow
 SWEEP = ["--sweep", "training.learning_rate=1e-4,2e-4", "--sweep", "lora.r=8,16"]
@@ -23,6 +23,33 @@ SWEEP = ["--sweep", "training.learning_rate=1e-4,2e-4", "--sweep", "lora.r=8,16"
 @pytest.fixture
 def launcher(cluster: Cluster) -> Launcher:
     return Launcher(cluster, cluster.namespace(restricted=True))
+
+
+@pytest.mark.parametrize("mode", ["ReadWriteOnce", "ReadWriteMany"])
+def test_runs_at_a_time_on_a_volume_of_one_node_are_refused(launcher: Launcher, cluster: Cluster, mode: str) -> None:
+    cluster.nodes.add("plain")
+    launcher.claims(mode)
+    sweep = ["launch", *RUN, "--gpu", "none", "--detach", *SWEEP]
+    refused = launcher(*sweep, "--parallel", "2")
+    if mode == "ReadWriteMany":
+        assert refused.code == 0 and len(launcher.jobs()) == 1, refused.err
+        return
+    assert refused.code == 16 and "2 runs at a time cannot mount the claim runs, which is ReadWriteOnce" in refused.err
+    assert launcher.jobs() == []
+    printed = launcher(*sweep, "--parallel", "2", "--emit", "values")
+    assert printed.code == 16 and "--parallel 1" in printed.err
+    assert launcher(*sweep, "--parallel", "2", "--node-selector", "kubernetes.io/hostname=plain").code == 0
+
+
+def test_a_volume_that_cannot_be_read_is_told(launcher: Launcher, cluster: Cluster, tmp_path: Path) -> None:
+    cluster.nodes.add("plain")
+    _, config = user_with(cluster, launcher.namespace, tmp_path, "Role", "RoleBinding")
+    remove = [{"op": "remove", "path": "/rules/5"}]  # persistentvolumeclaims
+    role = ["role", "finetune-run-launcher", "-n", launcher.namespace]
+    cluster.plane.kubectl("patch", *role, "--type=json", "-p", json.dumps(remove))
+    person = Launcher(cluster, launcher.namespace, config)
+    said = person("launch", *RUN, "--gpu", "none", "--detach", *SWEEP, "--parallel", "2", "--dry-run")
+    assert said.code == 0 and "the access mode of runs cannot be read" in said.err
 
 
 def index_of(pod: Any) -> str:
@@ -163,7 +190,7 @@ def test_the_role_is_enough_for_every_command_and_not_more(
     for command in (["cancel", name, "--pause"], ["resume", name], ["cancel", name]):
         said = person(*command)
         assert said.code == 0, said.err
-    for option in (["--queue", "team"], ["--ca", "bundle/ca.crt"]):  # neither is there
+    for option in (["--queue", "team"], ["--ca", "bundle/ca.crt"], ["--store-pvc", "runs"]):  # none is there
         assert person("launch", *BARE, "--gpu", "none", "--detach", *option).code == 12
     with person.started("launch", *BARE, "--gpu", "none", "--follow") as following:
         launcher.end_pod(0)
@@ -175,7 +202,7 @@ def test_the_role_is_enough_for_every_command_and_not_more(
     used = cluster.plane.asked_by(user)
     allowed = granted("Role") | granted("ClusterRole")
     reader = {(verb, what) for verb in ("create", "delete", "get") for what in ("pods", "pods/exec")}  # test_volume.py
-    looked = {("get", "secrets"), ("get", "persistentvolumeclaims"), ("get", "serviceaccounts")}  # it does without
+    looked = {("get", "secrets"), ("get", "serviceaccounts")}  # it does without
     assert used - looked <= allowed
     assert allowed - used <= reader
 
