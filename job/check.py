@@ -8,6 +8,8 @@ from job.dataset.running_text import check_text
 from job.dataset.scan import Scanned, scan
 from job.errors import JobError, NotFound
 from job.fetch import safety, template
+from job.fetch.listing import Listing
+from job.fetch.weights import weight_files
 from job.llama_cpp.imatrix import check_own
 from job.spec import JobSpec
 from job.spec.places import data_place, model_place
@@ -63,7 +65,8 @@ def _model(place: str, is_adapter: bool) -> Iterator[str]:
             hint=f"Name the folder of {'an adapter' if is_adapter else 'a model'}; a Hub id is written owner/name.",
         )
     safety.check_folder(folder, place, adapter=is_adapter)
-    size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+    found = Listing.of(folder)
+    size = sum(found.size(name) for name in weight_files(found, adapter=is_adapter))
     yield f"{place}: {what} of {size / 1e9:.2f} GB"
 
 

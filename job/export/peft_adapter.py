@@ -5,13 +5,13 @@ A key of the adapter's safetensors is `base_model.model.<module>.<part>`; the pa
 `token_adapter.trainable_tokens_delta`, and whole tensors of saved modules. Tensors are read when they are used.
 """
 
-import json
 import math
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from job import adapter_config
 from job.bounds import Exceeded, bounded
 from job.errors import DataInvalid, IntegrityViolated, NotFound, SpecInvalid
 from job.export.merge import AddVector, Change, LowRank, Replace, Rows
@@ -20,28 +20,13 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 PATTERN_S, PATTERN_MEMORY = 20, 256 << 20
-CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+CONFIG, WEIGHTS = adapter_config.NAME, "adapter_model.safetensors"
 
 _PART = re.compile(
     r"^(?P<module>.+?)\.(?P<part>lora_A|lora_B|lora_embedding_A|lora_embedding_B|lora_magnitude_vector"
     r"|token_adapter\.trainable_tokens_delta)(\.default)?(\.(?P<leaf>weight|bias))?$"
 )
 _WRAPPERS = re.compile(r"\.(base_layer|modules_to_save\.default|modules_to_save)(?=\.)")
-
-_PLAIN_STARTS = (True, False, None, "gaussian", "eva", "orthogonal")
-"""The values of init_lora_weights that do not change the base weights."""
-
-_CANNOT = {
-    "target_parameters": "adapters on bare parameters (target_parameters)",
-    "layer_replication": "replicated layers (layer_replication)",
-    "use_qalora": "QALoRA",
-    "use_bdlora": "block-diagonal LoRA (use_bdlora)",
-    "arrow_config": "Arrow routing",
-    "kasa_config": "KaSA",
-    "monteclora_config": "MonteCLoRA",
-    "alora_invocation_tokens": "activated LoRA, which works only after its invocation tokens",
-    "megatron_config": "Megatron's parallel layers",
-}
 
 
 class PeftAdapter:
@@ -53,7 +38,7 @@ class PeftAdapter:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.config = _read_config(folder)
-        _check_supported(self.config)
+        adapter_config.check_mergeable(self.config)
         self.shapes, self._load = _open(folder)
         self.parts: dict[str, dict[str, str]] = {}
         self.saved: dict[str, str] = {}
@@ -154,26 +139,7 @@ class PeftAdapter:
 def _read_config(folder: Path) -> dict[str, Any]:
     if not (folder / CONFIG).is_file():
         raise NotFound(f"{folder} has no {CONFIG}", hint="Name a folder written by PEFT's save_pretrained.")
-    try:
-        config: dict[str, Any] = json.loads((folder / CONFIG).read_text())
-    except ValueError as error:
-        raise IntegrityViolated(f"{folder / CONFIG} is not JSON: {error}") from error
-    return config
-
-
-def _check_supported(config: Mapping[str, Any]) -> None:
-    kind = config.get("peft_type")
-    if kind != "LORA":
-        raise SpecInvalid(f"the adapter is of PEFT type {kind}; only LORA (with rsLoRA or DoRA) can be merged")
-    for field, what in _CANNOT.items():
-        if config.get(field):
-            raise SpecInvalid(f"the adapter uses {what}, which cannot be merged here")
-    start = config.get("init_lora_weights", True)
-    if start not in _PLAIN_STARTS:
-        raise SpecInvalid(
-            f"the adapter was started with init_lora_weights={start!r}, which changed the base weights",
-            hint="Convert it with PEFT's save_pretrained(path_initial_model_for_weight_conversion=...) first.",
-        )
+    return adapter_config.parsed((folder / CONFIG).read_text(encoding="utf-8", errors="replace"), str(folder / CONFIG))
 
 
 def _open(folder: Path) -> "tuple[dict[str, tuple[int, ...]], Callable[[str], Tensor]]":

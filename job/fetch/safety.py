@@ -10,9 +10,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from job import adapter_config, architectures
 from job.artifacts import check_name, stays
 from job.errors import DataInvalid, IntegrityViolated, NotFound
+from job.fetch.listing import Listing
 from job.fetch.view import CONFIGS
+from job.fetch.weights import weight_files
 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".npz", ".npy", ".h5", ".msgpack")
 HEADER_LIMIT = 16_000_000  # bytes: 100,000 tensors; the library's own limit, 100 MB, is a GB once parsed
@@ -44,63 +47,63 @@ def check_names(names: Iterable[str], where: str) -> None:
 
 
 def check_folder(folder: Path, where: str, *, adapter: bool = False) -> None:
-    """Refuses a folder by its contents: `auto_map`, links that leave the folder, damaged weights.
+    """Refuses a folder by its contents: links that leave the folder, configs as `check_configs`, damaged weights.
 
-    Raises IntegrityViolated, DataInvalid (already quantized, a broken config.json) and NotFound.
+    Raises IntegrityViolated, DataInvalid (already quantized, a broken config.json), SpecInvalid and NotFound.
     """
     paths = [path for path in folder.rglob("*") if ".cache" not in path.relative_to(folder).parts]
     for path in paths:
         if path.is_symlink() and not stays(path, folder):
             raise IntegrityViolated(f"{where}: {path.name} is a link that leaves the folder")
-    files = [path for path in paths if not path.is_dir()]
-    check_names((path.relative_to(folder).as_posix() for path in files), where)
-    wanted = "adapter_config.json" if adapter else "config.json"
-    if not (folder / wanted).is_file():
+    check_names((path.relative_to(folder).as_posix() for path in paths if not path.is_dir()), where)
+    found = Listing.of(folder, where)
+    check_configs(found, adapter=adapter)
+    for name in weight_files(found, adapter=adapter):
+        if name.endswith(".safetensors"):
+            check_safetensors(folder / name, where)
+
+
+def check_configs(found: Listing, *, adapter: bool = False) -> None:
+    """Refuses a model that needs Python code of its own, is quantized already, or is of an architecture that is not
+    known; an adapter of a kind that cannot be merged.
+
+    Code that comes with what transformers knows natively is never downloaded nor run: it is no reason to refuse.
+    """
+    where, wanted = found.shown, adapter_config.NAME if adapter else "config.json"
+    if wanted not in found.names:
         raise NotFound(f"{where} has no {wanted}", hint=f"Is this {'an adapter' if adapter else 'a model'}?")
-    for name in CONFIGS:
-        if (folder / name).is_file():
-            check_config(folder / name, where)
-    for path in files:
-        if path.suffix == ".safetensors":
-            check_safetensors(path, where)
-        elif path.name.endswith(".safetensors.index.json"):
-            _check_index(_read(path, where), path.name, where)
-
-
-def _check_index(index: dict[str, Any], name: str, where: str) -> None:
-    """A loader opens every file that an index names."""
-    shards = index.get("weight_map")
-    if not isinstance(shards, dict) or not all(isinstance(shard, str) for shard in shards.values()):
-        raise DataInvalid(f"{where}: {name} has no weight_map that names a file for each tensor")
-    for shard in set(shards.values()):
-        if "/" in shard or shard != check_name(shard):
-            raise IntegrityViolated(f"{where}: {name} names {shard!r}, which is not a file beside it")
-
-
-def _read(path: Path, where: str) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise DataInvalid(f"{where}: {path.name} is not JSON: {error}") from error
-    if not isinstance(found, dict):
-        raise DataInvalid(f"{where}: {path.name} is not a JSON object")
-    return found
-
-
-def check_config(path: Path, where: str) -> None:
-    """Refuses a config that is not JSON, names code of the model, or is of quantized weights."""
-    config, name = _read(path, where), path.name
-    if "auto_map" in config:  # dropped from the view, too; but without its code the model would be another one
-        raise IntegrityViolated(
-            f"{where}: {name} has auto_map, which runs Python code of the model",
-            hint="Use a version of the model that transformers supports without it.",
-        )
-    method = (config.get("quantization_config") or {}).get("quant_method")
-    if method:
+    configs = {name: _parsed(found.text(name) or "", name, where) for name in CONFIGS if name in found.names}
+    if "auto_map" in configs.get("tokenizer_config.json", {}) and "tokenizer.json" not in found.names:
+        raise _needs_code("tokenizer_config.json", "a tokenizer.json, which needs none", where)
+    if adapter:
+        adapter_config.check_mergeable(configs[wanted])
+        return
+    config = configs[wanted]
+    if "auto_map" in config and not architectures.loads(config):
+        raise _needs_code(wanted, f"an architecture that transformers knows, not {config.get('model_type')!r}", where)
+    if method := (config.get("quantization_config") or {}).get("quant_method"):
         raise DataInvalid(
             f"{where} is quantized already ({method}); an adapter would be merged into rounded weights",
             hint="Name the original 16-bit model.",
         )
+    architectures.check_known(config, where)
+
+
+def _needs_code(name: str, instead: str, where: str) -> IntegrityViolated:
+    return IntegrityViolated(
+        f"{where}: {name} has auto_map, which runs Python code of the model: this job never does",
+        hint=f"Use a version of the model with {instead}.",
+    )
+
+
+def _parsed(text: str, name: str, where: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DataInvalid(f"{where}: {name} is not JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise DataInvalid(f"{where}: {name} is not a JSON object")
+    return found
 
 
 def check_safetensors(path: Path, where: str) -> None:

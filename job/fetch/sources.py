@@ -1,6 +1,5 @@
 """Pins the spec's names: to a commit on the Hub, or to the state of a folder, a file or an S3 prefix."""
 
-import tempfile
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -8,8 +7,9 @@ from job import hub, network
 from job.artifacts import Frozen, digest_of
 from job.errors import NotFound
 from job.fetch import safety
+from job.fetch.listing import Listing
 from job.fetch.objects import objects_at
-from job.fetch.view import CONFIGS
+from job.fetch.weights import weight_files
 from job.logs import log
 from job.spec import JobSpec
 from job.spec.places import STORES, data_place, model_place
@@ -31,7 +31,7 @@ def resolve(spec: JobSpec) -> Sources:
     model = spec.model
     adapter = None
     if model.adapter:
-        adapter = _pin_model(model.adapter, "main")
+        adapter = _pin_model(model.adapter, "main", adapter=True)
     pinned = _pin_model(model.id, model.revision)
     text = spec.evaluation.text if spec.evaluation.judge else None
     return Sources(
@@ -42,27 +42,19 @@ def resolve(spec: JobSpec) -> Sources:
     )
 
 
-def _pin_model(place: str, revision: str) -> str:
-    if model_place(place) != "hub":
-        return fingerprint(place)
-    commit = hub.commit_of(place, revision)
-    hub.may_read(place)
-    files = hub.list_files(place, commit)
-    safety.check_names((file.path for file in files), place)
-    if any(file.path.endswith(".py") for file in files):
-        _check_configs(place, commit, files)
-    log.info("fetch.pinned", repo=place, revision=revision, commit=commit)
-    return commit
-
-
-def _check_configs(place: str, commit: str, files: list[hub.HubFile]) -> None:
-    """Refuses a model that needs its Python files before its weights are downloaded; other Python files are harmless,
-    since they are not."""
-    with tempfile.TemporaryDirectory() as folder:
-        for file in files:
-            if file.path in CONFIGS:
-                hub.read_small(place, commit, file, Path(folder))
-                safety.check_config(Path(folder) / file.path, place)
+def _pin_model(place: str, revision: str, *, adapter: bool = False) -> str:
+    """Pins a model or an adapter, after refusing by its listing and its small files what cannot be used."""
+    on_hub = model_place(place) == "hub"
+    pin = hub.commit_of(place, revision) if on_hub else fingerprint(place)
+    if on_hub:
+        hub.may_read(place)
+    found = Listing(place, pin)
+    safety.check_names(found.names, place)
+    weight_files(found, adapter=adapter)
+    safety.check_configs(found, adapter=adapter)
+    if on_hub:
+        log.info("fetch.pinned", repo=place, revision=revision, commit=pin)
+    return pin
 
 
 def _pin_data(one: Dataset) -> str:
@@ -111,12 +103,5 @@ def local_state(spec: JobSpec, *, text: bool = True) -> dict[str, str]:
 
 def model_bytes(spec: JobSpec, sources: Sources) -> int:
     """The size of the base model's weights, from its listing alone."""
-    place = spec.model.id
-    if model_place(place) in STORES:
-        store, names, _ = objects_at(place)
-        sizes = {name: found.size for name in names if (found := store.head(name))}
-    elif model_place(place) == "hub":
-        sizes = {file.path: file.size for file in hub.list_files(place, sources.model)}
-    else:
-        sizes = {path.name: path.stat().st_size for path in Path(place).expanduser().glob("*.safetensors")}
-    return sum(size for name, size in sizes.items() if name.endswith(".safetensors"))
+    found = Listing(spec.model.id, sources.model)
+    return sum(found.size(name) for name in weight_files(found))

@@ -19,9 +19,11 @@ from job.dataset import Prepared, files_wanted, find_source, prepare, write_text
 from job.dataset.card import card_head
 from job.errors import NotFound
 from job.fetch import https, safety, template
+from job.fetch.listing import Listing
 from job.fetch.objects import objects_at
 from job.fetch.sources import Sources
 from job.fetch.view import make_view
+from job.fetch.weights import ADAPTER, weight_files
 from job.hub.download import remove_others
 from job.logs import Progress, log
 from job.spec import JobSpec
@@ -30,7 +32,7 @@ from job.spec.sections import Dataset
 from job.store import Store
 
 _WANTED = (
-    "*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json", "adapter_config.json",
+    "config.json", "generation_config.json", "adapter_config.json",
     "tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab*", "merges.txt", "*.jinja", "LICENSE*",
 )  # fmt: skip
 _CARD = ("license", "license_name", "license_link", "language")
@@ -71,12 +73,12 @@ def run(spec: JobSpec, inputs: Inputs, workdir: Path) -> Result:
         folder = _bring(spec.model.id, sources.model, workdir / "model")
         safety.check_folder(folder, spec.model.id)
         model_digest, card = folder_digest(folder), _card(folder)
-        model = make_view(folder, workdir / "model-view")
+        model = make_view(folder, workdir / "model-view", weight_files(Listing.of(folder)))
         if spec.model.adapter and sources.adapter:
-            folder = _bring(spec.model.adapter, sources.adapter, workdir / "adapter")
+            folder = _bring(spec.model.adapter, sources.adapter, workdir / "adapter", adapter=True)
             safety.check_folder(folder, spec.model.adapter, adapter=True)
-            adapter_digest = folder_digest(folder)
-            adapter = make_view(folder, workdir / "adapter-view")
+            adapter_digest = folder_digest(folder, adapter=True)
+            adapter = make_view(folder, workdir / "adapter-view", [ADAPTER])
     text = None
     if inputs.want_text and spec.evaluation.text and sources.text:
         dataset = spec.evaluation.text.dataset
@@ -110,29 +112,31 @@ def _prepare(spec: JobSpec, sources: Sources, workdir: Path) -> Prepared:
     return data
 
 
-def _bring(place: str, pin: str, folder: Path) -> Path:
+def _bring(place: str, pin: str, folder: Path, *, adapter: bool = False) -> Path:
     """A model or adapter as a folder: downloaded, or used in place."""
     where = model_place(place)
-    if where in STORES:
-        store, names, _ = objects_at(place)
-        safety.check_names(names, place)
-        _from_s3(store, [name for name in names if _matters(name) or name == "README.md"], folder)
-        return folder
     if where == "path":
         return Path(place).expanduser().resolve()
-    files = [f for f in hub.list_files(place, pin) if _matters(f.path) or f.path == "README.md"]
+    found = Listing(place, pin)
+    names = [*_wanted(found, adapter=adapter), *(name for name in found.names if name == "README.md")]
+    if where in STORES:
+        _from_s3(objects_at(place).store, names, folder)
+        return folder
+    files = [file for file in hub.list_files(place, pin) if file.path in names]
     remove_others(folder, files)
     hub.download(place, pin, files, folder)
     return folder
 
 
-def _matters(name: str) -> bool:
-    return "/" not in name and any(fnmatch.fnmatch(name, pattern) for pattern in _WANTED)
+def _wanted(found: Listing, *, adapter: bool = False) -> list[str]:
+    """The files that matter: the weights, and what belongs to them at the top of the folder."""
+    beside = [name for name in found.names if "/" not in name and any(fnmatch.fnmatch(name, one) for one in _WANTED)]
+    return sorted({*beside, *weight_files(found, adapter=adapter)})
 
 
-def folder_digest(folder: Path) -> str:
+def folder_digest(folder: Path, *, adapter: bool = False) -> str:
     """A digest of the weights, the configuration and the tokenizer, in hex."""
-    files = sorted(path for path in folder.iterdir() if path.is_file() and _matters(path.name))
+    files = [folder / name for name in _wanted(Listing.of(folder), adapter=adapter)]
     total, done, hashes = sum(path.stat().st_size for path in files), 0, []
     bar = Progress(f"hashing {folder.name}", total, "bytes")
     for path in files:

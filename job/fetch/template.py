@@ -1,37 +1,22 @@
 """Whether the model has a chat template, read from its small files before anything large is fetched, and what becomes
 of the rows."""
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from job import hub
-from job.chat.templates import READY, own_template, text_of
+from job.chat.templates import READY, own_template
 from job.dataset import Source, common_kind, find_source
 from job.errors import SpecInvalid
+from job.fetch.listing import Listing
 from job.spec import JobSpec
-from job.spec.places import STORES, data_place, model_place
-from job.store import open_store
+from job.spec.places import data_place
 
 READY_YAML = "chat: {template: '" + READY.replace("'", "''") + "'}"
 
 
 def has_template(spec: JobSpec, commit: str) -> bool:
     """Whether the spec sets `chat.template`, or the model brings its own. `commit`: that of a model on the Hub."""
-    return bool(spec.chat.template) or own_template(lambda name: _text(spec.model.id, commit, name)) is not None
-
-
-def _text(place: str, commit: str, name: str) -> str | None:
-    """The text of a model's file, or None."""
-    where = model_place(place)
-    if where in STORES:
-        found = open_store(place).get(name)
-        return found[0].decode("utf-8", "replace") if found else None
-    if where == "path":
-        return text_of(Path(place).expanduser() / name)
-    file = next((one for one in hub.list_files(place, commit) if one.path == name), None)
-    with tempfile.TemporaryDirectory() as folder:
-        return hub.read_small(place, commit, file, Path(folder)) if file else None
+    return bool(spec.chat.template) or own_template(Listing(spec.model.id, commit).text) is not None
 
 
 def check(spec: JobSpec, sources: Sequence[Source], templated: bool) -> None:

@@ -6,6 +6,7 @@ and for every library that is handed the folder.
 
 import json
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ _FOLDERS = ("additional_chat_templates",)
 _CODE = (".py", ".pyc", ".so")
 
 
-def make_view(folder: Path, view: Path) -> Path:
-    """Makes the folder `view` anew. Configs are copies without `auto_map` and without paths of other files."""
+def make_view(folder: Path, view: Path, weights: Collection[str]) -> Path:
+    """Makes the folder `view` anew, with these of the weight files. Configs are copies without `auto_map` and without
+    paths of other files."""
     shutil.rmtree(view, ignore_errors=True)
     view.mkdir(parents=True)
     for source in folder.iterdir():
@@ -25,6 +27,8 @@ def make_view(folder: Path, view: Path) -> Path:
             config = json.loads(source.read_text(encoding="utf-8"))
             text = json.dumps(without_code(config), indent=2)
             (view / source.name).write_text(text + "\n", encoding="utf-8")
+        elif ".safetensors" in source.suffixes and source.name not in weights:
+            continue
         elif source.is_file() or source.name in _FOLDERS:
             (view / source.name).symlink_to(source.resolve())
     return view

@@ -89,7 +89,7 @@ def test_a_model_with_code_is_refused() -> None:
     for name, content in GOOD.items():
         Path("model", name).write_bytes(content)
     assert "./model: model of 0.00 GB" in seen(csv_here(), "./model")
-    Path("model/config.json").write_text(json.dumps({"auto_map": {"AutoModel": "code.Model"}}))
+    Path("model/config.json").write_text(json.dumps({"model_type": "own", "auto_map": {"AutoModel": "code.Model"}}))
     with pytest.raises(IntegrityViolated):
         seen(csv_here(), "./model")
 

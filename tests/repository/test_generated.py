@@ -9,8 +9,8 @@ import pytest
 from tests import ROOT
 
 MAKEFILE = (ROOT / "Makefile").read_text()
-GENERATORS = re.findall(r"^GENERATORS := (.*)$", MAKEFILE, flags=re.M)[0].split()
-SLOW = {"scripts/quant_table.py": [pytest.mark.slow]}
+GENERATORS = re.findall(r"^GENERATORS := ((?:.*\\\n)*.*)$", MAKEFILE, flags=re.M)[0].replace("\\\n", " ").split()
+SLOW = {f"scripts/{name}.py": [pytest.mark.slow] for name in ("quant_table", "architectures")}
 """Asks the bundled llama.cpp."""
 
 

@@ -64,6 +64,14 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         "one shard",
         {"rank_pattern": {"q_proj": 4, "layers.1.mlp.down_proj": 16}, "alpha_pattern": {"v_proj": 64}},
     ),
+    "some layers, and some modules not": (
+        "one shard",
+        {
+            "target_modules": ["q_proj", "down_proj", "o_proj"],
+            "layers_to_transform": [1],
+            "exclude_modules": ["o_proj"],
+        },
+    ),
     "saved embeddings": ("one shard", {"modules_to_save": ["embed_tokens", "lm_head"]}),
     "saved embeddings, tied": ("tied", {"modules_to_save": ["embed_tokens", "lm_head"]}),
     "saved output embedding, tied": ("tied", {"modules_to_save": ["lm_head"]}),

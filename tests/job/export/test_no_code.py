@@ -62,24 +62,11 @@ def convert(folder: Path, target: Path) -> None:
 
 
 @pytest.mark.parametrize("where", ["a folder", "a repository"])
-@pytest.mark.parametrize("name", NAMED)
-def test_code_that_a_config_names_is_refused_and_not_run(
-    plant: Callable[..., Path], hub: Hub, tmp_path: Path, where: str, name: str
+@pytest.mark.parametrize("name", [None, *NAMED])
+def test_code_beside_a_model_that_is_known_natively_is_neither_run_nor_needed(
+    plant: Callable[..., Path], hub: Hub, tmp_path: Path, where: str, name: str | None
 ) -> None:
-    folder = plant(name)
-    place = str(folder)
-    if where == "a repository":
-        hub.add(place := "someone/planted", {path.name: path.read_bytes() for path in folder.iterdir()})
-    with pytest.raises(IntegrityViolated, match=f"{name} has auto_map"):
-        fetch(place, tmp_path / "work")
-    assert not (tmp_path / "ran").exists()
-
-
-@pytest.mark.parametrize("where", ["a folder", "a repository"])
-def test_a_python_file_that_nothing_names_is_not_run(
-    plant: Callable[..., Path], hub: Hub, tmp_path: Path, where: str
-) -> None:
-    folder = plant()
+    folder = plant(*([name] if name else []))
     place = str(folder)
     if where == "a repository":
         hub.add(place := "someone/planted", {path.name: path.read_bytes() for path in folder.iterdir()})
@@ -89,12 +76,25 @@ def test_a_python_file_that_nothing_names_is_not_run(
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json"])
+def test_a_model_that_needs_its_own_code_is_refused(plant: Callable[..., Path], tmp_path: Path, name: str) -> None:
+    folder = plant(name)
+    if name == "config.json":
+        path = folder / name
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"model_type": "planted"}))
+    else:
+        (folder / "tokenizer.json").unlink()
+    with pytest.raises(IntegrityViolated, match=f"{name} has auto_map"):
+        fetch(str(folder), tmp_path / "work")
+    assert not (tmp_path / "ran").exists()
+
+
 def test_what_is_loaded_from_a_view_runs_no_code_even_if_code_is_allowed(
     plant: Callable[..., Path], tmp_path: Path
 ) -> None:
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-    view = make_view(plant(*NAMED), tmp_path / "view")
+    view = make_view(plant(*NAMED), tmp_path / "view", ["model.safetensors"])
     for auto in (AutoConfig, AutoTokenizer, AutoModelForCausalLM):
         auto.from_pretrained(view, trust_remote_code=True)
     convert(view, tmp_path / "planted.gguf")

@@ -3,7 +3,7 @@
 import json
 import struct
 
-CONFIG = json.dumps({"model_type": "llama"}).encode()
+CONFIG = json.dumps({"model_type": "llama", "architectures": ["LlamaForCausalLM"]}).encode()
 
 
 def safetensors(*spans: tuple[int, int], size: int | None = None, header: bytes | None = None) -> bytes:

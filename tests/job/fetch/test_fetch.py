@@ -71,17 +71,22 @@ def test_a_model_on_the_hub_comes_with_what_matters_and_its_cards_facts(hub: Hub
 
 
 def test_a_repository_with_code_is_refused_before_its_weights_are_downloaded(hub: Hub, rows: Path) -> None:
-    config = json.dumps({"model_type": "llama", "auto_map": {"AutoConfig": "modeling.C"}}).encode()
+    config = json.dumps({"model_type": "own", "auto_map": {"AutoConfig": "modeling.C"}}).encode()
     hub.add("someone/model", {**MODEL, "config.json": config, "modeling.py": b"import os"})
     with pytest.raises(IntegrityViolated, match="auto_map"):
         sources.resolve(spec_of("someone/model", str(rows)))
     assert not hub.asked("safetensors")
 
 
-def test_a_stray_python_file_is_not_downloaded_and_no_reason_to_refuse(hub: Hub, rows: Path, tmp_path: Path) -> None:
-    hub.add("someone/model", {**MODEL, "convert.py": b"import os"})
+@pytest.mark.parametrize("stray", ["convert.py", "modeling_llama.py"])
+def test_code_beside_what_is_known_natively_is_not_downloaded_and_no_reason_to_refuse(
+    hub: Hub, rows: Path, tmp_path: Path, stray: str
+) -> None:
+    config = json.loads(MODEL["config.json"]) | {"auto_map": {"AutoModelForCausalLM": f"{stray[:-3]}.LlamaForCausalLM"}}
+    hub.add("someone/model", {**MODEL, "config.json": json.dumps(config).encode(), stray: b"raise SystemExit"})
     result = fetched(spec_of("someone/model", str(rows)), tmp_path / "work")
     assert not [path for path in (tmp_path / "work").rglob("*") if path.suffix == ".py"]
+    assert "auto_map" not in (result.model / "config.json").read_text()
     assert (result.model / "model.safetensors").is_file()
 
 
@@ -129,7 +134,9 @@ def test_an_object_of_the_same_size_with_other_bytes_is_another_source(s3: Bucke
         s3.client.put_object(Bucket=s3.bucket, Key=f"models/one/{name}", Body=data)
     spec = spec_of(f"s3://{s3.bucket}/models/one", str(rows))
     before = sources.resolve(spec)
-    s3.client.put_object(Bucket=s3.bucket, Key="models/one/config.json", Body=MODEL["config.json"][::-1])
+    s3.client.put_object(
+        Bucket=s3.bucket, Key="models/one/config.json", Body=MODEL["config.json"].replace(b": ", b" :")
+    )
     assert sources.resolve(spec) != before
 
 
@@ -157,7 +164,7 @@ def test_rows_come_from_the_hub_s3_and_a_file_and_are_mixed(
 
 
 def test_an_adapter_on_the_hub_comes_beside_the_model(hub: Hub, local_model: Path, tmp_path: Path) -> None:
-    adapter = {"adapter_config.json": b"{}", "adapter_model.safetensors": MODEL["model.safetensors"]}
+    adapter = {"adapter_config.json": b'{"peft_type": "LORA"}', "adapter_model.safetensors": MODEL["model.safetensors"]}
     hub.add("me/adapter", adapter)
     given = {"model": {"id": str(local_model), "adapter": "me/adapter"}, "training": None}
     result = fetched(JobSpec.model_validate(given), tmp_path / "work")

@@ -19,15 +19,21 @@ def config(**fields: Any) -> dict[str, bytes]:
     return {"config.json": json.dumps(fields).encode()}
 
 
-def index(shard: str) -> dict[str, bytes]:
-    return {"model.safetensors.index.json": json.dumps({"weight_map": {"a": shard}}).encode()}
+def index(shard: str) -> dict[str, bytes | None]:
+    names = {"weight_map": {"a": shard}}
+    return {"model.safetensors": None, "model.safetensors.index.json": json.dumps(names).encode(), "b.safetensors": b""}
 
 
 REFUSED: dict[str, tuple[dict[str, bytes | None], int, str]] = {
     "an index of files elsewhere": (index("../other.safetensors"), 82, "not a file beside it"),
     "an index of files in a folder": (index("/etc/model.safetensors"), 82, "not a file beside it"),
-    "an index without a map": ({"model.safetensors.index.json": b"{}"}, 65, "has no weight_map"),
+    "an index without a map": (index("b") | {"model.safetensors.index.json": b"{}"}, 65, "has no weight_map"),
+    "an index of a shard that is nowhere": (index("a.safetensors"), 66, "names a.safetensors, and nobody has put it"),
+    "weights of another name": ({"model.safetensors": None, "consolidated.safetensors": b""}, 66, "only consolidated"),
     "auto_map": (config(auto_map={"AutoModel": "modeling_x.X"}), 82, "config.json has auto_map"),
+    "a type that transformers does not know": (config(model_type="own", architectures=["Own"]), 64, "'own' (Own)"),
+    "a type that llama.cpp cannot convert": (config(model_type="opt", architectures=["OPTForCausalLM"]), 64, "OPTFor"),
+    "no architecture": (config(model_type="llama"), 64, "names no architecture"),
     "auto_map from elsewhere": (config(auto_map={"AutoConfig": "other/repo--c.C"}), 82, "Python code of the model"),
     "auto_map of the tokenizer": ({"tokenizer_config.json": b'{"auto_map": {}}'}, 82, "tokenizer_config.json"),
     "only pickles": ({"model.safetensors": None, "pytorch_model.bin": b"\x80"}, 82, "only as pickles"),

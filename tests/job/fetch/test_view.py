@@ -13,11 +13,12 @@ def test_a_view_has_no_code_and_nothing_that_would_ask_for_it(tmp_path: Path) ->
     for name, data in GOOD.items():
         (folder / name).write_bytes(data)
     (folder / "modeling.py").write_text("raise SystemExit")
+    (folder / "consolidated.safetensors").write_bytes(GOOD["model.safetensors"])
     (folder / ".hidden").write_text("")
     for name in CONFIGS:
         named = {"auto_map": {"AutoConfig": "modeling.C"}, "text_config": {"auto_map": {}}, "kept": 1}
         (folder / name).write_text(json.dumps(named | {"vocab_file": "/etc/passwd"}))
-    view = make_view(folder, tmp_path / "view")
+    view = make_view(folder, tmp_path / "view", ["model.safetensors"])
     assert {path.name for path in view.iterdir()} == {*CONFIGS, "model.safetensors"}
     for name in CONFIGS:
         assert json.loads((view / name).read_text()) == {"text_config": {}, "kept": 1}

@@ -1,0 +1,66 @@
+"""Whether a model's config.json is of an architecture that this job can train and export, known before any weights are
+fetched, without torch.
+
+architectures.json is written by scripts/architectures.py from the locked transformers and the bundled llama.cpp.
+"""
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from job.errors import SpecInvalid
+from job.nearest import nearest
+
+_COMMON = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM", "Gemma3ForCausalLM")
+
+
+@cache
+def table() -> dict[str, Any]:
+    """`loads`: classes of transformers by `model_type`; `converts`: architectures that llama.cpp's converter knows."""
+    found: dict[str, Any] = json.loads(Path(__file__).with_suffix(".json").read_text(encoding="utf-8"))
+    return found
+
+
+def loads(config: dict[str, Any]) -> bool:
+    """Whether transformers has a language model of its own for the config's `model_type`: it then needs no code that a
+    repository brings."""
+    return config.get("model_type") in table()["loads"]
+
+
+def check_known(config: dict[str, Any], where: str) -> None:
+    """Raises SpecInvalid for an architecture that transformers cannot load as a language model, or that llama.cpp's
+    converter cannot convert."""
+    kind, architecture = config.get("model_type"), _architecture(config)
+    if not loads(config):
+        of = f" ({architecture})" if architecture else ""
+        raise SpecInvalid(
+            f"model.id: {where} is of the type {kind!r}{of}, which transformers {table()['transformers']} does not "
+            "know as a language model",
+            hint=_similar(str(kind), table()["loads"], "It knows"),
+        )
+    if architecture is None:
+        raise SpecInvalid(
+            f"model.id: the config.json of {where} names no architecture",
+            hint=f"Its `architectures` should be [{table()['loads'][kind]}].",
+        )
+    if architecture not in table()["converts"]:
+        raise SpecInvalid(
+            f"model.id: llama.cpp's converter does not know the architecture {architecture} of {where}",
+            hint=_similar(architecture, table()["converts"], "It knows"),
+        )
+
+
+def _architecture(config: dict[str, Any]) -> str | None:
+    """The name that the converter goes by: the first of `architectures`, of the text part if it has its own."""
+    text = config.get("text_config")
+    for section in (text if isinstance(text, dict) else {}, config):
+        names = section.get("architectures")
+        if isinstance(names, list) and names and isinstance(names[0], str):
+            return str(names[0])
+    return None
+
+
+def _similar(word: str, known: Any, start: str) -> str:
+    near = nearest(word, known) or [one for one in _COMMON if one in known]
+    return f"{start} {len(known)}, among them {', '.join(near)}." if near else f"{start} {len(known)}."
