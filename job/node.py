@@ -7,9 +7,7 @@ import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
-from job import driver
-
-CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+from job import cgroup, driver
 
 
 class GpuHere(NamedTuple):
@@ -26,16 +24,11 @@ def has_triton() -> bool:
 
 
 def memory_bytes() -> int:
-    """Bytes of memory that this process may use: the machine's, reduced by the cgroup's limit (v2, then v1)."""
+    """Bytes of memory that this process may use: the machine's, reduced by its control groups' limit."""
     lines = Path("/proc/meminfo").read_text().splitlines()
     total = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemTotal:"))
-    for place in CGROUP_LIMITS:
-        try:
-            limit = Path(place).read_text().strip()
-        except OSError:
-            continue
-        return min(total, int(limit)) if limit.isdigit() else total
-    return total
+    limit = cgroup.memory_limit()
+    return total if limit is None else min(total, limit)
 
 
 def is_lost_with_pod(folder: Path) -> bool:
@@ -86,14 +79,3 @@ def threads() -> int:
     if not quota.isdigit() or int(quota) <= 0:
         return allowed
     return max(1, min(allowed, int(quota) // int(period)))
-
-
-def memory_kills() -> int:
-    """How often the kernel has killed a process of this cgroup for memory (cgroup v2, then v1)."""
-    for path in (Path("/sys/fs/cgroup/memory.events"), Path("/sys/fs/cgroup/memory/memory.oom_control")):
-        try:
-            fields = dict(line.split() for line in path.read_text().splitlines())
-        except (OSError, ValueError):
-            continue
-        return int(fields.get("oom_kill", 0))
-    return 0

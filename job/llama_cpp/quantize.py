@@ -13,6 +13,7 @@ from job.llama_cpp.generate import check_numbers, generate
 from job.llama_cpp.quantizer import MIB, DryRun, disk_full, dry_run, run_quantizer, says_disk_full
 from job.logs import Progress, log
 from job.node import threads
+from job.node_disk import free_bytes
 from job.spec import JobSpec
 from job.spec.quants import NEEDS_IMATRIX, UNQUANTIZED
 
@@ -113,7 +114,7 @@ def _link(gguf: Path, out: Path) -> None:
 
 def _need_room(folder: Path, size: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(folder).free
+    free = free_bytes(folder)
     if free < size * 1.02:
         raise StorageFailed(
             f"{folder} has {free / 1e9:.2f} GB free, and {size / 1e9:.2f} GB are needed",

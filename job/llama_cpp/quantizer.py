@@ -1,7 +1,6 @@
 """Runs llama-quantize, or asks it for its forecast (`--dry-run`)."""
 
 import re
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +8,7 @@ from job.artifacts import Frozen
 from job.errors import Bug, IntegrityViolated, SpecInvalid, StorageFailed
 from job.llama_cpp import offload
 from job.llama_cpp.quant_mix import mix_of
+from job.node_disk import free_bytes
 
 _TYPES = re.compile(r"- type\s+(\w+):\s+\d+ tensors")
 _BEFORE = re.compile(r"model size\s*=\s*([\d.]+) MiB")
@@ -98,7 +98,7 @@ def says_disk_full(words: str) -> bool:
 
 
 def disk_full(folder: Path) -> StorageFailed:
-    free = shutil.disk_usage(folder).free
+    free = free_bytes(folder)
     return StorageFailed(
         f"the disk is full: a file could not be written completely; {folder} has {free / 1e9:.2f} GB left",
         hint="Give the work directory (FINETUNE_WORK) more disk.",

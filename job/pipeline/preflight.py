@@ -1,7 +1,6 @@
 """Checks before any GPU time is spent: the GPU, the tools, write access to each place, memory and disk."""
 
 import importlib.util
-import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from job.fetch.identity import run_id
 from job.llama_cpp import bundle
 from job.logs import log
 from job.node import GpuHere, gpu_here, has_triton, is_lost_with_pod, memory_bytes
+from job.node_disk import free_bytes
 from job.predict import disk
 from job.predict.anatomy import anatomy_of
 from job.predict.config import config_of
@@ -136,12 +136,13 @@ def check_disk(prediction: Prediction, work: Path) -> None:
     """Raises EnvironmentUnfit if the files that are on this disk at the same time do not fit (job/predict/disk.py)."""
     stage, needed = prediction.disk_peak
     there = sum(path.stat().st_size for path in work.rglob("*") if path.is_file())
-    free = shutil.disk_usage(work).free + there
+    free = free_bytes(work) + there
     log.info("preflight.disk", needed=needed, free=free, stage=stage, stages=prediction.disk, folder=str(work))
     if needed > free:
         raise EnvironmentUnfit(
             f"{work} has {free / 1e9:.1f} GB free, but the stage {stage} needs {needed / 1e9:.1f} GB",
-            hint="Give the work directory (FINETUNE_WORK) more disk space, or name fewer or smaller export.types.",
+            hint="Give the work directory (FINETUNE_WORK; in a pod: --disk or --scratch) more disk space, or name "
+            "fewer or smaller export.types.",
         )
 
 

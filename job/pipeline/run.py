@@ -30,7 +30,7 @@ from job.publish.publisher import Publisher
 from job.redaction import redact_all
 from job.report import ending, webhook
 from job.run import attempts, records, supervise
-from job.run.active_run import ActiveRun, opened
+from job.run.active_run import ActiveRun, opened, terminated_as_fault
 from job.run.records import Manifest
 from job.spec import JobSpec
 from job.spec.naming import run_name
@@ -58,7 +58,8 @@ def run(spec: JobSpec) -> Manifest:
             _tell_result(finished, active)
             return finished
         try:
-            made = _run(spec, active)
+            with terminated_as_fault(active):
+                made = _run(spec, active)
         except JobError as error:
             if not isinstance(error, StoppedUnsaved) and error.kubernetes != "Ignore":  # another attempt goes on
                 webhook.tell_failed(run_name(spec), active.id, error)

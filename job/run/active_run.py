@@ -20,7 +20,7 @@ from job import console, library_warnings, logs
 from job.artifacts import Artifact, Frozen, artifact, names_below
 from job.errors import Bug, PeerActive, SpecInvalid, StoppedSaved, StoppedUnsaved, named
 from job.logs import Progress, log
-from job.run import attempts, lease
+from job.run import attempts, lease, limits
 from job.run.events import EventLog
 from job.run.folders import store_url, work_folder
 from job.run.heartbeat import Heartbeat
@@ -180,7 +180,8 @@ def opened(spec: JobSpec, identity: str, supervisor: Supervisor) -> Iterator[Act
             run.work.mkdir(exist_ok=True)
             with _ends_on_record(run):
                 log.info("run.start", store=store.url, work=str(run.work), attempt_number=attempt.n)
-                yield run
+                with limits.watched(lambda: attempt.stage, supervisor.end, usage.look_now):
+                    yield run
 
 
 @contextmanager
@@ -203,7 +204,7 @@ def leased(store: Store, key: str, run: str, supervisor: Supervisor) -> Iterator
 def _ends_on_record(run: ActiveRun) -> Iterator[None]:
     code = Bug.code
     try:
-        with _terminated_is_a_fault(run):
+        with terminated_as_fault(run):
             yield
         code = 0
     except Exception as error:  # a bug too: its traceback belongs in the store
@@ -233,10 +234,13 @@ def _record_end(run: ActiveRun, code: int) -> None:
 
 
 @contextmanager
-def _terminated_is_a_fault(run: ActiveRun) -> Iterator[None]:
+def terminated_as_fault(run: ActiveRun) -> Iterator[None]:
+    """Turns the end that somebody asked for into the error that the run ends with."""
     try:
         yield
     except Terminated:
+        if run.supervisor.fault:
+            raise run.supervisor.fault from None
         stopped = StoppedSaved if run.saved else StoppedUnsaved
         saved = "the finished work is in the store" if run.saved else "there was nothing new to save"
         raise stopped(f"stopped by a signal; {saved}", hint="Start it again to continue.") from None

@@ -16,6 +16,7 @@ from job.artifacts import Frozen
 from job.errors import DiedSilently, IntegrityViolated
 from job.logs import log
 from job.run.records import parsed
+from job.run.usage import died_of_memory
 from job.store import Store
 from job.store.base import Conflict
 
@@ -90,14 +91,17 @@ def judge(store: Store, run: str, current: Attempt) -> None:
     earlier = list(_records(store, run, current.n))
     if earlier and earlier[-1].ended is None:
         dead = earlier[-1]
-        log.warning("attempt.died", died=dead.n, stage=dead.stage, point=dead.point, why=UNSAID)
+        why = died_of_memory(store, run, dead.n) or UNSAID
+        log.warning("attempt.died", died=dead.n, stage=dead.stage, point=dead.point, why=why)
     last = earlier[-SILENT_DEATHS:]
     alike = len({(one.stage, one.point) for one in last}) == 1
     if len(last) == SILENT_DEATHS and alike and all(one.ended is None and not one.progress for one in last):
         stage, point = last[-1].stage, last[-1].point
         where = stage if stage == point else f"{stage}, {point}"
+        memory = died_of_memory(store, run, last[-1].n)
         raise DiedSilently(
-            f"{SILENT_DEATHS} attempts in a row ended without a message at the same point: {where}",
+            f"{SILENT_DEATHS} attempts in a row ended without a message at the same point: {where}"
+            + (f"; of the last one: {memory}" if memory else ""),
             hint="`finetune-run status` or `kubectl describe pod` says why. If they were killed for memory, give the "
             "pod more, or set a smaller batch or max_length; if their nodes were lost, start the run again.",
         )

@@ -16,17 +16,19 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import IO, Any
 
+import psutil
 from pydantic import BaseModel
 
 from job import library_warnings
 from job.artifacts import Frozen, stays, write_json
+from job.cgroup import memory_kills
 from job.errors import Bug, IntegrityViolated, JobError, every_error
 from job.logs import log
-from job.node import memory_kills
 from job.spec import JobSpec
 
 OnEvent = Callable[[dict[str, Any]], None]
@@ -52,15 +54,18 @@ class Terminated(BaseException):
 
 
 class Supervisor:
-    """Passes SIGTERM on to the child that runs, or raises Terminated in the parent if none runs."""
+    """Passes SIGTERM on to the child that runs, or raises Terminated in the parent if none runs. `fault`: what `end` is
+    called with."""
 
     def __init__(self) -> None:
         self.stopping = threading.Event()
+        self.fault: JobError | None = None
         self._child: subprocess.Popen[str] | None = None
 
     def install(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
+        signal.signal(signal.SIGUSR1, self._on_end)
 
     def _on_signal(self, number: int, _: Any) -> None:
         """The first one lets the child save. A second Ctrl-C ends everything at once; a second SIGTERM changes nothing,
@@ -87,13 +92,29 @@ class Supervisor:
         if self._child is not None and self._child.poll() is None:
             self._child.kill()
 
+    def end(self, fault: JobError) -> None:
+        """Ends the run with an error, from another thread: at once, with every process that it has started."""
+        if self.stopping.is_set():
+            return
+        self.fault = fault
+        self.stopping.set()
+        if main := threading.main_thread().ident:
+            signal.pthread_kill(main, signal.SIGUSR1)
+        for process in psutil.Process().children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+
+    def _on_end(self, number: int, _: Any) -> None:
+        if self.fault and self._child is None:  # else run_stage raises it
+            raise Terminated
+
     def run_stage(
         self, module: ModuleType, spec: JobSpec, inputs: Frozen, folder: Path, on_event: OnEvent | None = None
     ) -> Any:
         """Runs one stage to its Result.
 
-        Raises the JobError that the child raised, ChildKilled when a signal ended it, and Terminated
-        when it ended because the job is being stopped.
+        Raises the JobError that the child raised, ChildKilled when a signal ended it, Terminated
+        when it ended because the job is being stopped, and the fault that the run is to end with.
         """
         name = module.NAME
         folder.mkdir(parents=True, exist_ok=True)
@@ -106,6 +127,8 @@ class Supervisor:
         )
         kills_before = memory_kills()
         status, tail = self._run([sys.executable, "-m", "job", "stage", name, str(folder)], on_event)
+        if self.fault:
+            raise self.fault
         if self.stopping.is_set() and not result.is_file() and not fault.is_file():
             raise Terminated
         if status < 0:

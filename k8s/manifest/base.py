@@ -7,6 +7,7 @@ Security Standards, profile `restricted`.
 from typing import Any
 
 from job.errors import every_error
+from job.node_disk import LIMIT as DISK_LIMIT
 from k8s.placement.nodes import MACHINE
 
 CONTAINER = "finetune"
@@ -98,17 +99,20 @@ BASE: dict[str, Any] = {
             {"name": "shm", "mountPath": "/dev/shm"},
         ],
     },
-    "env": _env(
-        FINETUNE_WORK=WORK,
-        HOME=f"{WORK}/home",
-        USER="finetune",
-        LOGNAME="finetune",
-        XDG_CACHE_HOME=CACHE,
-        HF_HOME=f"{CACHE}/huggingface",
-        TRITON_CACHE_DIR=f"{CACHE}/triton",
-        TORCHINDUCTOR_CACHE_DIR=f"{CACHE}/torchinductor",
-        HF_HUB_DISABLE_TELEMETRY="1",
-    ),
+    "env": [
+        {"name": DISK_LIMIT, "valueFrom": {"resourceFieldRef": {"resource": "limits.ephemeral-storage"}}},
+        *_env(
+            FINETUNE_WORK=WORK,
+            HOME=f"{WORK}/home",
+            USER="finetune",
+            LOGNAME="finetune",
+            XDG_CACHE_HOME=CACHE,
+            HF_HOME=f"{CACHE}/huggingface",
+            TRITON_CACHE_DIR=f"{CACHE}/triton",
+            TORCHINDUCTOR_CACHE_DIR=f"{CACHE}/torchinductor",
+            HF_HUB_DISABLE_TELEMETRY="1",
+        ),
+    ],
     "singleEnv": [
         *_env(FINETUNE_SPEC=f"{SPEC_FOLDER}/spec.json"),
         _field("FINETUNE_JOB_NAME", "metadata.labels['batch.kubernetes.io/job-name']"),

@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from math import ceil
 from typing import Any, NamedTuple
 
+from job.node_disk import FOLDERS
 from job.redaction import SECRET_SHAPES
 from job.spec import JobSpec
 from k8s.errors import SettingsInvalid
-from k8s.manifest.base import BASE, CA_FOLDER, STORE
+from k8s.manifest.base import BASE, CA_FOLDER, CACHE, STORE, WORK
 from k8s.manifest.claims import check_claims
 from k8s.manifest.folders import check_folders
 from k8s.manifest.names import config_map_name
@@ -171,6 +172,7 @@ def _env(settings: Settings, spec: JobSpec, sweep: Sequence[Index]) -> list[Obje
     """The pod's variables. Those of the base come first, since names in `$(…)` must be defined before their use; the
     user's replace them."""
     parts: list[list[Object]] = [BASE["env"], BASE["sweepEnv" if sweep else "singleEnv"]]
+    parts.append([{"name": FOLDERS, "value": ":".join(_on_node_disk(settings))}])
     if settings.placement.resource and any(one.training for one in [spec, *(index.spec for index in sweep)]):
         parts.append(BASE["gpuEnv"])
     if settings.store_pvc and not spec.run.store:
@@ -222,6 +224,15 @@ def _volumes(settings: Settings, config: str) -> tuple[list[Object], list[Object
         volumes.append({"name": f"secret-{number}", "secret": {"secretName": name}})
         mounts.append({"name": f"secret-{number}", "mountPath": path, "readOnly": True})
     return [*volumes, *settings.volumes], [*mounts, *settings.volume_mounts]
+
+
+def _on_node_disk(settings: Settings) -> list[str]:
+    """The folders that the limit of ephemeral-storage counts."""
+    own = {WORK: not settings.scratch, CACHE: not settings.cache_pvc, "/tmp": True}
+    empty = {one["name"]: one["emptyDir"] for one in settings.volumes if isinstance(one.get("emptyDir"), dict)}
+    theirs = {name for name, volume in empty.items() if not volume.get("medium")}
+    mounts = [one["mountPath"] for one in settings.volume_mounts if one["name"] in theirs]
+    return [*(folder for folder, counts in own.items() if counts), *mounts]
 
 
 def _claim(name: str | None) -> Object:

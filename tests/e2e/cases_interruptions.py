@@ -92,14 +92,48 @@ def test_a_killed_container_is_named_by_the_next_attempt(place: Place, node: Clu
 
 
 @pytest.mark.own_cluster
-def test_a_child_that_the_kernel_kills_for_memory_is_named_and_tried_again(place: Place, node: Cluster) -> None:
-    """As where only one process of a container is killed (cgroup v1): PID 1 lives on."""
+def test_what_the_kernel_kills_for_memory_is_named_and_tried_again(place: Place, node: Cluster) -> None:
+    """The child alone, so that PID 1 names it, or with memory.oom.group all of the container: then the next attempt
+    does."""
     job, _ = place.launch(place.spec(training=LONG | {"max_steps": 400}))  # still at work when the memory is full
     pod = place.running()
     place.until_step(pod, 25)
-    node.starve(place.container(pod))
+    together = node.kills_together(place.container(pod))
+    node.kill_for_memory(place.container(pod))
     events = completed_once(place, job)
-    again = next((one for one in events if one["event"] == "train.retry_after_kill"), None)
-    assert again, [(one["attempt"], one["event"], one.get("why")) for one in events if one["event"] != "train.log"]
-    assert "the kernel killed it for memory" in again["why"]
-    assert {one["attempt"] for one in events} == {1}
+    names = ("attempt.died", "train.retry_after_kill")
+    (said,) = [one for one in events if one["event"] in names]
+    assert said["event"] == names[0 if together else 1]
+    assert "the kernel killed it for memory" in said["why"] or together
+    assert {one["attempt"] for one in events} == ({1, 2} if together else {1})
+
+
+def ended_unfit(place: Place, job: str) -> str:
+    """Checks that the Job has failed with its first pod, which exited 78; its last words."""
+    assert place.ended(job) == "Failed", place.state()
+    (pod,) = place.pods()
+    ended = pod.status.container_statuses[0].state.terminated
+    assert ended.exit_code == 78, ended
+    return str(ended.message)
+
+
+@pytest.mark.own_cluster
+def test_memory_that_runs_out_ends_the_run_with_the_figures(place: Place, node: Cluster) -> None:
+    """Before the kernel kills, with memory.oom.group too, where nothing would be left to say so."""
+    job, _ = place.launch(place.spec(training=LONG | {"max_steps": 400}))
+    pod = place.running()
+    place.until_step(pod, 25)
+    node.kills_together(place.container(pod))
+    with node.filled(place.container(pod)):
+        said = ended_unfit(place, job)
+    assert "the stage train uses 3.1" in said and "this container may use 3.22 GB" in said
+
+
+def test_disk_that_runs_out_ends_the_run_with_the_figures_and_is_not_tried_again(place: Place) -> None:
+    job, _ = place.launch(place.spec(training=LONG | {"max_steps": 400}), "--disk", "2Gi")
+    pod = place.running()
+    place.until_step(pod, 25)
+    fill = "import os; fd = os.open('/work/filler', os.O_CREAT | os.O_WRONLY); os.posix_fallocate(fd, 0, 2_100_000_000)"
+    place.kubectl("exec", pod, "-n", place.namespace, "--", "python3", "-c", fill)
+    said = ended_unfit(place, job)
+    assert "of the node's disk (/work 2.1" in said and "this pod may use 2.15 GB" in said

@@ -16,7 +16,7 @@ from k8s.manifest.base import BASE
 from tests.e2e.images import Image
 
 BUILDAH = ["buildah", "--storage-driver", "overlay"]
-ENVIRONMENT = {one["name"]: one["value"] for one in BASE["env"]}
+ENVIRONMENT = {one["name"]: one["value"] for one in BASE["env"] if "value" in one}
 
 
 def run(

@@ -11,9 +11,13 @@ machine's network, and everything ends with it. There is no kube-proxy and no DN
 """
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -84,19 +88,39 @@ class Cluster(ControlPlane):
         lines = self._ctr("tasks", "ps", container).splitlines()[1:]
         return [int(line.split()[0]) for line in lines]
 
-    def starve(self, container: str) -> None:
-        """Fills a container's memory, until the kernel has killed the largest of its processes."""
+    def kill_for_memory(self, container: str) -> None:
+        """Fills a container's memory until the kernel has killed the largest of its processes, or all of them. The
+        first one is held meanwhile: it would end the run before."""
         processes = self.processes_of(container)
         group, kills = _memory_group(processes[0])
         largest = max(processes, key=lambda process: psutil.Process(process).memory_info().rss)
         Path(f"/proc/{largest}/oom_score_adj").write_text("1000")  # it goes first, whatever the other one has taken
         before = _kills(group / kills)
+        os.kill(processes[0], signal.SIGSTOP)
+        try:
+            with self.filled(container):
+                self._until(lambda: not group.is_dir() or _kills(group / kills) > before, "nothing was killed", 60)
+        finally:
+            with suppress(ProcessLookupError):
+                os.kill(processes[0], signal.SIGCONT)
+
+    @contextmanager
+    def filled(self, container: str) -> Iterator[None]:
+        """Another process in the container takes memory, more and more, while the block lasts."""
+        group, _ = _memory_group(self.processes_of(container)[0])
         glutton = subprocess.Popen([sys.executable, "-c", _FILL, group / "cgroup.procs"])
         try:
-            self._until(lambda: _kills(group / kills) > before, "nothing was killed", 60)
+            yield
         finally:
             glutton.kill()
             glutton.wait()
+
+    def kills_together(self, container: str) -> bool:
+        """Whether the kernel kills all of the container for memory, as it does on cgroup v2 if Kubernetes asks it."""
+        together = _memory_group(self.processes_of(container)[0])[0] / "memory.oom.group"
+        if together.is_file():
+            together.write_text("1")
+        return together.is_file()
 
     def _ctr(self, *arguments: str) -> str:
         command = ["ctr", "--address", self._socket, "--namespace", "k8s.io", *arguments]
@@ -191,7 +215,7 @@ import os, pathlib, sys, time
 pathlib.Path(sys.argv[1]).write_text(str(os.getpid()))
 taken = []
 while True:
-    taken.append(b"x" * (32 << 20))
+    taken.append(b"x" * (8 << 20))
     time.sleep(0.02)
 """
 """Joins a cgroup and takes memory until it is stopped; the group's limit bounds it."""

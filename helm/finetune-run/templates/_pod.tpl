@@ -111,6 +111,7 @@ ephemeral-storage: {{ .disk | quote }}
 {{- define "finetune-run.env" -}}
 {{- $values := .root.Values -}}
 {{- $all := concat .base.env (ternary .base.sweepEnv .base.singleEnv (not (empty $values.sweep))) -}}
+{{- $all = append $all (dict "name" "FINETUNE_DISK_FOLDERS" "value" (include "finetune-run.onNodeDisk" .root)) -}}
 {{- if and .resource (include "finetune-run.trains" .root) }}{{ $all = concat $all .base.gpuEnv }}{{ end -}}
 {{- if and (include "finetune-run.claim" (dict "root" .root "of" "store")) (not (dig "run" "store" "" $values.spec)) -}}
 {{- $all = concat $all .base.storeEnv -}}
@@ -134,6 +135,20 @@ ephemeral-storage: {{ .disk | quote }}
 {{- $rest = append $rest (dict "name" $name "valueFrom" (dict "secretKeyRef" (dict "name" $key.name "key" $key.key))) -}}
 {{- end -}}
 {{- toYaml $rest -}}
+{{- end -}}
+
+{{/* The folders that the limit of ephemeral-storage counts. */}}
+{{- define "finetune-run.onNodeDisk" -}}
+{{- $folders := list -}}
+{{- if not .Values.scratch.size }}{{ $folders = append $folders "/work" }}{{ end -}}
+{{- if not (include "finetune-run.claim" (dict "root" . "of" "cache")) }}{{ $folders = append $folders "/cache" }}{{ end -}}
+{{- $folders = append $folders "/tmp" -}}
+{{- $theirs := list -}}
+{{- range .Values.volumes -}}
+{{- if and (kindIs "map" .emptyDir) (not (dig "emptyDir" "medium" "" .)) }}{{ $theirs = append $theirs .name }}{{ end -}}
+{{- end -}}
+{{- range .Values.volumeMounts }}{{ if has .name $theirs }}{{ $folders = append $folders .mountPath }}{{ end }}{{ end -}}
+{{- join ":" $folders -}}
 {{- end -}}
 
 {{/* Not empty if a run trains: `training: null` only quantizes, unless a sweep sets something of it. */}}

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from job import node
+from job import cgroup, node, node_disk
 from job.errors import EnvironmentUnfit
 from job.llama_cpp import bundle
 from job.pipeline import preflight
@@ -26,10 +26,9 @@ def predicted(config: dict[str, Any], gpu: node.GpuHere | None, spec: JobSpec = 
 
 
 def test_the_memory_is_the_machines_cut_by_the_cgroup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(node, "CGROUP_LIMITS", (str(tmp_path / "none"),))
+    monkeypatch.setattr(cgroup, "ROOT", tmp_path)
     whole = node.memory_bytes()
     limit = tmp_path / "memory.max"
-    monkeypatch.setattr(node, "CGROUP_LIMITS", (str(tmp_path / "none"), str(limit)))
     limit.write_text("max\n")
     assert node.memory_bytes() == whole
     limit.write_text("1000000\n")
@@ -90,10 +89,24 @@ def test_the_disk_holds_the_logits_too(tmp_path: Path, monkeypatch: pytest.Monke
     silent = SPEC.model_copy(update={"evaluation": SPEC.evaluation.model_copy(update={"judge": False})})
     without = predicted(config, T4, silent, base)
     free = SimpleNamespace(free=without.disk_peak.size + 100_000_000)
-    monkeypatch.setattr(preflight.shutil, "disk_usage", lambda _: free)
+    monkeypatch.setattr(node_disk, "disk_usage", lambda _: free)
     preflight.check_disk(without, tmp_path)
     with pytest.raises(EnvironmentUnfit, match="the stage quantize needs"):
         preflight.check_disk(predicted(config, T4, SPEC, base), tmp_path)
+
+
+def test_the_pods_limit_counts_and_not_only_what_its_node_has_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = predicted(SIZES["7B"][0], T4, SPEC, 13_500_000_000)
+    monkeypatch.setattr(node_disk, "disk_usage", lambda _: SimpleNamespace(free=10**13))
+    preflight.check_disk(found, tmp_path)
+    monkeypatch.setenv(node_disk.LIMIT, "20000000000")
+    monkeypatch.setenv(node_disk.FOLDERS, str(tmp_path / "work"))
+    preflight.check_disk(found, tmp_path)  # a volume of its own
+    monkeypatch.setenv(node_disk.FOLDERS, str(tmp_path))
+    with pytest.raises(EnvironmentUnfit, match=r"has 19\.4 GB free, but the stage quantize needs"):
+        preflight.check_disk(found, tmp_path)
 
 
 def test_a_gpu_that_cannot_hold_the_weights_is_refused_and_a_short_one_is_told(

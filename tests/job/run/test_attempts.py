@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from job.errors import DiedSilently
 from job.run import attempts
+from job.run.usage import Usage, usage_key
 from job.store import Store, open_store
 
 RUN = "one"
@@ -68,6 +70,34 @@ def test_a_death_is_not_called_one_for_memory(store: Store) -> None:
     with pytest.raises(DiedSilently) as death:
         judge(store)
     assert "probably" not in str(death.value) and "if their nodes were lost" in str(death.value)
+
+
+def measured(store: Store, n: int, used: float, limit: float | None = 6e9) -> None:
+    found = Usage(began=0, limit=int(limit) if limit else None, used=int(used))
+    store.put(usage_key(RUN, n), found.model_dump_json().encode())
+
+
+def test_a_death_with_the_memory_nearly_full_is_named_at_the_first_one(store: Store) -> None:
+    past(store, "train", "step 120")
+    measured(store, 1, 5.8e9)
+    current = attempts.begin(store, RUN)
+    with capture_logs() as said:
+        attempts.judge(store, RUN, current)
+    (died,) = [one for one in said if one["event"] == "attempt.died"]
+    assert "used 5.80 GB of the 6.00 GB of memory" in died["why"] and "the kernel killed" in died["why"]
+    current.doing("train", "step 120")
+    measured(store, 2, 5.9e9)
+    with pytest.raises(DiedSilently, match=r"of the last one: .* used 5\.90 GB of the 6\.00 GB"):
+        judge(store)
+
+
+@pytest.mark.parametrize(("used", "limit"), [(2e9, 6e9), (5.9e9, None)])
+def test_a_death_with_memory_left_is_not_called_one_for_memory(store: Store, used: float, limit: float | None) -> None:
+    past(store, "train", "step 120")
+    measured(store, 1, used, limit)
+    with capture_logs() as said:
+        judge(store)
+    assert [one["why"] for one in said if one["event"] == "attempt.died"] == [attempts.UNSAID]
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"n": 1}', b"\xff\x00", b"[" * 100_000])

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from job import cgroup
+from job.cgroup import Memory
 from job.errors import StorageFailed
 from job.report.plots import stage_bands
 from job.run import usage
@@ -27,6 +29,21 @@ def test_a_run_of_two_attempts_has_both_in_order(tmp_path: Path, monkeypatch: py
     assert first.began < second.began
     assert len(first.seconds) == len(first.memory) == len(first.stages) > 3
     assert all(10_000_000 < memory < 20_000_000_000 for memory in first.memory)
+
+
+def test_what_counts_against_the_containers_limit_is_written_at_once_if_somebody_asks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(usage, "FIRST_PAUSE_S", 600)
+    monkeypatch.setattr(cgroup, "memory", lambda: Memory(5, 6))
+    store = open_store(str(tmp_path))
+    log = UsageLog(store, "run", 1, lambda: "train")
+    log.look_now()
+    until = time.monotonic() + 20
+    while not (found := read_usage(store, "run")) and time.monotonic() < until:
+        time.sleep(0.01)
+    assert (found[0].used, found[0].limit, found[0].stages) == (5, 6, ["train"])
+    log.close()
 
 
 def test_a_long_run_is_kept_in_few_points(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

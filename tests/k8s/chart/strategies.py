@@ -120,7 +120,11 @@ def placements(draw: Any) -> Placement:
 
 variables = st.sampled_from(["y", "NO_COLOR", "https_proxy", "HOME", "FINETUNE_GPU"])
 references = st.builds(Reference, name=names, key=names)
-volume = st.builds(lambda name: {"name": f"v-{name}", "emptyDir": {"sizeLimit": "1Gi"}}, names)
+volume = st.builds(
+    lambda name, medium: {"name": name, "emptyDir": {"sizeLimit": "1Gi"} | medium},
+    st.sampled_from(["v", "v-012"]),
+    st.sampled_from([{}, {"medium": "Memory"}]),
+)
 gibibytes = st.integers(1, 300).map(lambda count: count * GIB) | st.just(1500 << 20)
 zones = {"matchExpressions": [{"key": "zone", "operator": "In", "values": ["off", "012"]}]}
 preferred = {

@@ -7,6 +7,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from job import node_disk
 from job.errors import every_error
 from job.spec.load import load
 from k8s.errors import SettingsInvalid
@@ -72,6 +73,17 @@ def test_what_a_pod_can_fill_is_bounded(found: Manifest) -> None:
     assert {"memory", "ephemeral-storage"} <= set(limits)
     bounds = [one["emptyDir"].get("sizeLimit") for one in pod_of(found)["volumes"] if "emptyDir" in one]
     assert bounds and all(bounds)
+
+
+@each_variant
+def test_the_job_is_told_the_limit_of_its_disk_and_which_folders_it_counts(found: Manifest) -> None:
+    told = variables(found)
+    assert told[node_disk.LIMIT] == {"resourceFieldRef": {"resource": "limits.ephemeral-storage"}}
+    volumes = {one["name"]: one for one in pod_of(found)["volumes"]}
+    on_disk = {name for name, one in volumes.items() if "emptyDir" in one and "medium" not in one["emptyDir"]}
+    mounts = pod_of(found)["containers"][0]["volumeMounts"]
+    counted = [one["mountPath"] for one in mounts if one["name"] in on_disk]
+    assert sorted(told[node_disk.FOLDERS].split(":")) == sorted(counted)
 
 
 @each_variant
