@@ -123,7 +123,9 @@ def prepare(cluster: Cluster | None, asked: Asked, *, title: str | None = None, 
     on_volume = bool(asked.settings.get("store_pvc"))
     found = [predicted(one, model, placement, on_volume=on_volume) for one in specs]
     needed = [resources_of(one, on_gpu=on_gpu) for one in found]
-    largest = {name: max(getattr(one, name) for one in needed) for name in Resources.model_fields}
+    largest = {name: max(getattr(one, name) for one in needed) for name in ("cpu", "memory", "disk", "shm")}
+    if (limit := asked.resources.get("cpu_limit")) and "cpu" not in asked.resources:
+        largest["cpu"] = min(largest["cpu"], limit)
     if asked.settings.get("scratch"):
         largest["disk"] = min(largest["disk"], BESIDE_SCRATCH)
     size = Resources(**(largest | asked.resources))

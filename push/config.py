@@ -99,6 +99,8 @@ class Config(Frozen):
     queue: str | None = None
     """Kueue's LocalQueue."""
     cpu: Annotated[float, Field(gt=0, le=1024)] | None = None
+    cpu_limit: Annotated[float, Field(gt=0, le=1024)] | None = None
+    """Limit of CPU cores, if a quota asks for one."""
     memory: Size | None = None
     """Memory of the pod, e.g. 14Gi; unset: predicted."""
     disk: Size | None = None

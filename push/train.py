@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from job.spec import JobSpec
 from job.spec.overlay import Assignment
 from k8s.cluster.client import Cluster
-from k8s.cluster.submit import Submitted, submit
+from k8s.cluster.submit import Submitted, submit, try_pod
 from k8s.manifest.parse import resources
 from k8s.placement.wish import Wish
 from k8s.prepare import Prepared, ask, check_references, prepare
@@ -34,8 +34,10 @@ def send(cluster: Cluster, specs: Specs, config: Config, origin: Origin) -> list
     ready = [(one, prepared(cluster, one, spec, config, origin)) for one, spec in specs]
     costs = {one.name: price.estimate(item.spec, card(item), config) for one, item in ready}
     price.check(costs, config)
-    for _, item in ready:
+    notes = {}
+    for one, item in ready:
         check_references(cluster, item.settings)
+        notes[one.name] = try_pod(cluster, item.manifest)
         for part in item.manifest:
             cluster.create({**part, "metadata": _unnamed(part["metadata"])}, dry_run=True)
     sent = []
@@ -43,7 +45,8 @@ def send(cluster: Cluster, specs: Specs, config: Config, origin: Origin) -> list
         done = submit(cluster, item.manifest, "join")
         if done.how == "joined":
             _mark(cluster, done.run.name, origin)
-        sent.append(Sent(one, item, costs[one.name], done))
+        told = item.model_copy(update={"notes": (*item.notes, *notes[one.name])})
+        sent.append(Sent(one, told, costs[one.name], done))
     return sent
 
 
@@ -65,7 +68,7 @@ def prepared(cluster: Cluster, one: Changed, spec: JobSpec, config: Config, orig
     asked = ask(
         wish,
         read,
-        resources=resources(config.cpu, config.memory, config.disk),
+        resources=resources(config.cpu, config.memory, config.disk, config.cpu_limit),
         namespace=cluster.namespace,
         image=config.image,
         pull_secrets=config.pull_secrets,

@@ -22,7 +22,8 @@ def values_of(settings: Settings, spec: JobSpec, sweep: Sequence[Index] = ()) ->
         "imagePullSecrets": list(settings.pull_secrets),
         **placement_values(settings.placement),
         "resources": {
-            "cpu": f"{size.cpu:g}", "memory": amount(size.memory), "disk": amount(size.disk), "shm": amount(size.shm)
+            "cpu": f"{size.cpu:g}", "memory": amount(size.memory), "disk": amount(size.disk), "shm": amount(size.shm),
+            "cpuLimit": None if size.cpu_limit is None else f"{size.cpu_limit:g}",
         },
         "nodeSelector": settings.node_selector,
         "affinity": settings.affinity,

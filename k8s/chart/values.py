@@ -43,7 +43,9 @@ class Image(Values):
 
 class Asked(Values):
     cpu: Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?m?$")] | float = "2"
-    """CPU cores to request; there is no limit."""
+    """CPU cores to request."""
+    cpu_limit: Annotated[str, Field(pattern=r"^([0-9]+(\.[0-9]+)?m?)?$")] | float = ""
+    """Limit of CPU cores, for a quota that asks for one. Empty: none, so that idle cores can be used."""
     memory: Size = "10Gi"
     """Memory to request; also the limit."""
     disk: Size = "40Gi"

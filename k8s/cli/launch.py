@@ -58,6 +58,7 @@ def launch(
     pull_secrets: Annotated[list[str] | None, _pod("A Secret for pulling the image.", "--pull-secret")] = None,
     pull_policy: Annotated[PullPolicy, _pod("When to pull the image.", show_default=True)] = "IfNotPresent",
     cpu: Annotated[float | None, _pod("CPU cores to request.")] = None,
+    cpu_limit: Annotated[float | None, _pod("Limit of CPU cores, if a quota asks for one; default: none.")] = None,
     memory: Annotated[str | None, _pod("Memory, e.g. 14Gi; default: predicted.")] = None,
     disk: Annotated[str | None, _pod("Disk of the node, e.g. 60Gi; default: predicted.")] = None,
     scratch: Annotated[str | None, _pod("Put the work directory on a volume of this size.")] = None,
@@ -111,7 +112,7 @@ def launch(
 
     `finetune-run --spec my.yaml --sweep training.learning_rate=1e-4,2e-4 --sweep lora.r=8,16 --parallel 2`
     """
-    from k8s.cluster.submit import submit
+    from k8s.cluster.submit import submit, try_pod
     from k8s.manifest.parse import affinity_of, reference, resources, scratch_of
     from k8s.prepare import IMAGE, ask, check_references, cluster_or_none, pairs, prepare, spec_from
 
@@ -119,7 +120,7 @@ def launch(
         _wish(gpu, platform, label, spot, shared, mig, tolerations or []),
         spec_from(spec, model, dataset, sets or []),
         sweeps=sweeps or [],
-        resources=resources(cpu, memory, disk),
+        resources=resources(cpu, memory, disk, cpu_limit),
         **_namespace(namespace),
         image=image or IMAGE,
         pull_policy=pull_policy,
@@ -165,6 +166,8 @@ def launch(
     assert cluster
     _show(prepared)
     check_references(cluster, prepared.settings)
+    for note in try_pod(cluster, prepared.manifest):
+        say(f"note: {note}", style="warn")
     sent = submit(cluster, prepared.manifest, if_exists)
     say(f"{_HOW[sent.how]}: {sent.run.name} in namespace {cluster.namespace}", style="good")
     following = sys.stdout.isatty() if follow is None else follow

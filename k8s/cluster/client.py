@@ -130,8 +130,8 @@ class Cluster:
         return sorted(found, key=lambda one: one.get("lastTimestamp") or one.get("eventTime") or "")
 
     def create(self, item: Object, *, dry_run: bool = False) -> Object:
-        """Creates a ConfigMap or a Job. Raises AlreadyThere."""
-        path = self._batch() if item["kind"] == "Job" else self._core("configmaps")
+        """Creates a ConfigMap, a Job or a Pod. Raises AlreadyThere."""
+        path = {"Job": self._batch(), "ConfigMap": self._core("configmaps"), "Pod": self._core("pods")}[item["kind"]]
         return self.call("POST", path, item, dryRun="All" if dry_run else None)
 
     def patch_job(self, name: str, change: Object) -> Object:

@@ -105,6 +105,10 @@ def _forbidden(said: str) -> LauncherError:
             f"{found['user'] or 'this user'} is not allowed to {found['verb']} {found['resource']} here",
             hint="k8s/rbac.yaml has a Role with the rights of the launcher. With --platform it need not read nodes.",
         )
+    if "must specify limits.cpu" in said:
+        return AdmissionRefused(
+            f"a quota refuses it: {said}", hint="Set --cpu-limit, e.g. 4 (in the chart: resources.cpuLimit)."
+        )
     if "exceeded quota" in said:
         return AdmissionRefused(f"a quota refuses it: {said}", hint="`kubectl describe quota` shows what is left.")
     if "violates PodSecurity" in said:

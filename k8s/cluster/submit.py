@@ -1,12 +1,21 @@
 """Creates a run's objects once: an existing run is joined, refused or created again, never doubled."""
 
+import re
 import time
 from typing import Literal, NamedTuple
 
 from k8s.cluster.client import Cluster
 from k8s.cluster.runs import Run, run_of
-from k8s.errors import AlreadyThere, LauncherError, ObjectNotFound, WaitedTooLong
+from k8s.errors import (
+    AccessDenied,
+    AdmissionRefused,
+    AlreadyThere,
+    LauncherError,
+    ObjectNotFound,
+    WaitedTooLong,
+)
 from k8s.manifest.render import Manifest
+from k8s.placement.nodes import quantity
 
 IfExists = Literal["join", "fail", "new"]
 
@@ -17,6 +26,39 @@ class Submitted(NamedTuple):
 
     run: Run
     how: Literal["created", "again", "joined"]
+
+
+def try_pod(cluster: Cluster, manifest: Manifest) -> list[str]:
+    """Asks the API server whether it would admit the Job's pod, without creating it: what refuses a pod (a quota, Pod
+    Security, a priority class that is missing) does not refuse its Job, which then waits for ever.
+
+    Nothing is asked if the run exists already. Returns notes for the user. Raises AdmissionRefused if the pod can never
+    be admitted, SettingsInvalid if it is not valid, and the API's errors.
+    """
+    name, template = manifest.job["metadata"]["name"], manifest.job["spec"]["template"]
+    found = existing(cluster, name)
+    if found and found.state != "failed":
+        return []
+    pod = {"apiVersion": "v1", "kind": "Pod", "spec": template["spec"]}
+    pod["metadata"] = template["metadata"] | {"generateName": f"{name}-"}
+    try:
+        cluster.create(pod, dry_run=True)
+    except AccessDenied:
+        return ["you may not create pods here, so whether a quota or a rule refuses the run's is seen only afterwards"]
+    except AdmissionRefused as error:
+        if not _fits_later(error.message):
+            raise
+        return [f"the run waits until other pods leave it room: {error.message}"]
+    return []
+
+
+def _fits_later(said: str) -> bool:
+    """Whether a quota has room for the pod once others are gone: `requested: cpu=2,…, used: …, limited: cpu=4,…`."""
+    found = re.search(r"exceeded quota: \S+, requested: (.*), used: .*, limited: (.*)", said)
+    if not found:
+        return False
+    requested, limited = (dict(one.split("=") for one in text.split(",")) for text in found.groups())
+    return all(quantity(amount) <= quantity(limited[name]) for name, amount in requested.items())
 
 
 def submit(cluster: Cluster, manifest: Manifest, if_exists: IfExists) -> Submitted:

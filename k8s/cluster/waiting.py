@@ -29,6 +29,7 @@ _HINTS = (
     ),
     (r"unauthorized|authorization failed|403 Forbidden", "Name a pull secret for it with --pull-secret."),
     (r"not found|manifest unknown", "Check the image's name, and that it was pushed."),
+    (r"must specify limits\.cpu", "Set --cpu-limit (in the chart: resources.cpuLimit)."),
     (r"persistentvolumeclaim \"?([\w.-]+)\"? not found", "Create the PersistentVolumeClaim {0} in this namespace."),
 )
 _PREEMPTION = re.compile(r"(\.? no new claims to deallocate,)? preemption:.*$", re.S)

@@ -22,11 +22,15 @@ def size(text: str, flag: str) -> int:
         raise SettingsInvalid(f"{flag}: {text[:40]!r} is not a size", hint="Write e.g. 14Gi, 60G or 500Mi.") from error
 
 
-def resources(cpu: float | None, memory: str | None, disk: str | None) -> dict[str, Any]:
+def resources(
+    cpu: float | None, memory: str | None, disk: str | None, cpu_limit: float | None = None
+) -> dict[str, Any]:
     """The sizes that were given; the others are predicted."""
     found: dict[str, Any] = {}
     if cpu is not None:
         found["cpu"] = cpu
+    if cpu_limit is not None:
+        found["cpu_limit"] = cpu_limit
     if memory is not None:
         found["memory"] = size(memory, "--memory")
     if disk is not None:

@@ -187,12 +187,13 @@ def _env(settings: Settings, spec: JobSpec, sweep: Sequence[Index]) -> list[Obje
 
 
 def _resources(settings: Settings) -> Object:
-    """Limits for memory and disk, whose shortage ends or evicts a pod; no CPU limit, which would only throttle."""
+    """Limits for memory and disk, whose shortage ends or evicts a pod; for CPU only the user's, which throttles."""
     size = settings.resources
     bounded: Object = {"memory": amount(size.memory), "ephemeral-storage": amount(size.disk)}
     if settings.placement.resource:
         bounded[settings.placement.resource] = "1"
-    return {"requests": {"cpu": f"{size.cpu:g}"} | bounded, "limits": bounded}
+    limit = {} if size.cpu_limit is None else {"cpu": f"{size.cpu_limit:g}"}
+    return {"requests": {"cpu": f"{size.cpu:g}"} | bounded, "limits": limit | bounded}
 
 
 def amount(count: int) -> str:

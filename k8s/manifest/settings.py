@@ -80,14 +80,22 @@ def _mount(value: dict[str, Any]) -> dict[str, Any]:
 
 
 class Resources(Frozen):
-    """The container's requests; memory and disk (bytes) are limits too, CPU (cores) is not."""
+    """The container's requests; memory and disk (bytes) are limits too, CPU (cores) only with `cpu_limit`."""
 
     cpu: Annotated[float, Field(gt=0, le=1024)] = 2
+    cpu_limit: Annotated[float, Field(gt=0, le=1024)] | None = None
+    """For a quota that asks for one; without a limit the container uses idle cores, with one it is throttled."""
     memory: Annotated[int, Field(ge=GIB)] = 10 * GIB
     disk: Annotated[int, Field(ge=GIB)] = 40 * GIB
     """On the node: the work directory (unless it is on a scratch volume), the cache and /tmp together."""
     shm: Annotated[int, Field(ge=1 << 20)] = GIB
     """/dev/shm, which counts as memory."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.cpu_limit is not None and self.cpu_limit < self.cpu:
+            raise ValueError(f"cpu_limit: {self.cpu_limit:g} is less than the {self.cpu:g} cores that are requested")
+        return self
 
 
 class Reference(Frozen):

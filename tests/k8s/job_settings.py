@@ -22,7 +22,7 @@ EVERYTHING: dict[str, Any] = {
     "image": f"registry.example:5000/team/finetune-run@sha256:{'a' * 64}",
     "namespace": "training",
     "placement": place(Wish.of("t4", spot=True, platform="aks"), None),
-    "resources": Resources(cpu=3.5, memory=11 * GIB, disk=50 * GIB + 1),
+    "resources": Resources(cpu=3.5, cpu_limit=7, memory=11 * GIB, disk=50 * GIB + 1),
     "pull_policy": "Always",
     "pull_secrets": ("registry",),
     "env": {"AWS_ENDPOINT_URL": "https://s3.example", "HF_HOME": "/cache/elsewhere"},

@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 
 from job.run.records import Manifest, PublishedFile
 from job.store import open_store
-from tests.cluster.fixtures import Cluster
+from tests.cluster.fixtures import Cluster, eventually
 from tests.cluster.pki import kubeconfig
 from tests.job.report.facts import facts
 from tests.k8s.chart.charts import ROOT
@@ -147,6 +147,20 @@ def test_a_service_account_that_is_not_there_stops_a_push(pushed: Pushed) -> Non
     found = pushed.push(pushed.repo.start)
     assert found.code == 12 and "there is no serviceaccount nobody" in found.err
     assert pushed.launcher.jobs() == []
+
+
+def test_a_quota_that_refuses_the_pods_stops_a_push_and_a_limit_in_the_configuration_meets_it(pushed: Pushed) -> None:
+    space, core = pushed.launcher.namespace, pushed.launcher.cluster.core
+    core.create_namespaced_resource_quota(space, {"metadata": {"name": "q"}, "spec": {"hard": {"limits.cpu": "8"}}})
+    eventually(lambda: core.read_namespaced_resource_quota("q", space).status.hard, "the quota")
+    pushed.repo.write("runs/a.yaml", SPEC)
+    pushed.repo.commit()
+    found = pushed.push(pushed.repo.start)
+    assert found.code == 14 and "must specify limits.cpu" in found.err and pushed.launcher.jobs() == []
+    pushed.config["cpu_limit"] = 4
+    assert pushed.push(pushed.repo.start).code == 0
+    (container,) = pushed.job()["spec"]["template"]["spec"]["containers"]
+    assert container["resources"]["limits"]["cpu"] == "4"
 
 
 def test_a_price_that_cannot_be_known_is_refused_where_there_is_a_limit(pushed: Pushed) -> None:

@@ -71,6 +71,9 @@ resources:
     cpu: {{ $values.resources.cpu | toString | quote }}
     {{- include "finetune-run.limits" . | nindent 4 }}
   limits:
+    {{- with $values.resources.cpuLimit }}
+    cpu: {{ . | toString | quote }}
+    {{- end }}
     {{- include "finetune-run.limits" . | nindent 4 }}
 env:
   {{- include "finetune-run.env" . | nindent 2 }}
@@ -96,7 +99,7 @@ volumeMounts:
   {{- end }}
 {{- end -}}
 
-{{/* For all that ends or evicts a pod when it runs out; no CPU limit, which would only throttle. */}}
+{{/* For all that ends or evicts a pod when it runs out. */}}
 {{- define "finetune-run.limits" -}}
 {{- with .root.Values.resources -}}
 memory: {{ .memory | quote }}

@@ -135,7 +135,8 @@ settings = st.fixed_dictionaries(
     {"image": st.sampled_from(["finetune-run:0.1.0", f"me/x@sha256:{'a' * 64}", "r.example:5000/a/b:012"]),
      "name": names.map(lambda name: f"job-{name}"), "namespace": st.just("team"), "placement": placements()},
     optional={
-        "resources": st.builds(Resources, cpu=st.sampled_from([0.5, 2, 16]), memory=gibibytes, disk=gibibytes),
+        "resources": st.builds(Resources, cpu=st.sampled_from([0.5, 2, 16]), memory=gibibytes, disk=gibibytes,
+                               cpu_limit=st.sampled_from([None, 16, 31.5])),
         "pull_policy": st.sampled_from(["Always", "Never"]),
         "pull_secrets": st.lists(names, max_size=2, unique=True).map(tuple),
         "env": st.dictionaries(variables, plain, max_size=3),

@@ -161,18 +161,64 @@ def test_what_a_run_waits_for_is_said(launcher: Launcher, cluster: Cluster) -> N
     assert {run["name"] for run in launcher("list", "-o", "json").json()} == {first, other}
 
 
-def test_a_quota_that_refuses_the_pod_is_told_from_the_jobs_events(launcher: Launcher, cluster: Cluster) -> None:
+def quota(launcher: Launcher, **hard: str) -> None:
+    core, space = launcher.cluster.core, launcher.namespace
+    spec = {"hard": {name.replace("_", "."): amount for name, amount in hard.items()}}
+    core.create_namespaced_resource_quota(space, {"metadata": {"name": "small"}, "spec": spec})
+    eventually(lambda: core.read_namespaced_resource_quota("small", space).status.hard, "the quota")
+
+
+def test_a_quota_that_has_no_room_for_the_pod_stops_a_launch_before_anything_is_made(launcher: Launcher) -> None:
+    quota(launcher, limits_memory="1Gi")
+    said = launcher("launch", *BARE, "--gpu", "none", "--detach")
+    assert said.code == 14 and "exceeded quota: small" in said.err
+    assert launcher.jobs() == []
+
+
+def test_a_quota_that_others_use_up_is_waited_for(launcher: Launcher, cluster: Cluster) -> None:
     cluster.nodes.add("plain")
-    quota = {"metadata": {"name": "small"}, "spec": {"hard": {"limits.memory": "1Gi"}}}
-    cluster.core.create_namespaced_resource_quota(launcher.namespace, quota)
-    eventually(
-        lambda: cluster.core.read_namespaced_resource_quota("small", launcher.namespace).status.hard, "the quota"
-    )
-    name = submit(launcher, "--gpu", "none")
+    quota(launcher, limits_memory="15Gi")
+    submit(launcher, "--gpu", "none")
+    launcher.run_pod()
+    other = submit(launcher, "--gpu", "none", "--set", "lora.r=16")
     said = eventually(
-        lambda: next((one for one in [launcher("status", name).err] if "its pod is refused" in one), None), "a reason"
+        lambda: next((one for one in [launcher("status", other).err] if "its pod is refused" in one), None), "a reason"
     )
     assert "exceeded quota: small" in said
+    third = launcher("launch", *BARE, "--gpu", "none", "--detach", "--set", "lora.r=32")
+    assert third.code == 0 and "the run waits until other pods leave it room" in third.err
+
+
+def test_a_quota_on_cpu_limits_is_met_by_an_option(launcher: Launcher, cluster: Cluster) -> None:
+    cluster.nodes.add("plain")
+    quota(launcher, limits_cpu="4")
+    said = launcher("launch", *BARE, "--gpu", "none", "--detach")
+    assert said.code == 14 and "must specify limits.cpu" in said.err and "Set --cpu-limit" in said.err
+    less = launcher("launch", *BARE, "--gpu", "none", "--cpu", "2", "--cpu-limit", "1")
+    assert less.code == 16 and "cpu_limit: 1 is less than the 2 cores" in less.err
+    submit(launcher, "--gpu", "none", "--cpu-limit", "3.5")
+    pod = cluster.core.read_namespaced_pod(launcher.pod(), launcher.namespace)
+    assert pod.spec.containers[0].resources.limits["cpu"] == "3500m"
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--priority-class", "none-such"], "no PriorityClass with name none-such"),
+        (["--runtime-class", "none-such"], 'RuntimeClass "none-such" not found'),
+        (["--memory", "40Gi"], "maximum memory usage per Container is 32Gi"),
+    ],
+    ids=str,
+)
+def test_what_refuses_every_pod_stops_a_launch(
+    launcher: Launcher, cluster: Cluster, options: list[str], words: str
+) -> None:
+    limits = {"type": "Container", "max": {"memory": "32Gi"}}
+    body = {"metadata": {"name": "most"}, "spec": {"limits": [limits]}}
+    cluster.core.create_namespaced_limit_range(launcher.namespace, body)
+    said = launcher("launch", *BARE, "--gpu", "none", "--detach", *options)
+    assert said.code == 14 and words in said.err, said.err
+    assert launcher.jobs() == []
 
 
 def test_a_run_is_paused_and_goes_on(launcher: Launcher, cluster: Cluster) -> None:

@@ -52,6 +52,18 @@ def test_a_volume_that_cannot_be_read_is_told(launcher: Launcher, cluster: Clust
     assert said.code == 0 and "the access mode of runs cannot be read" in said.err
 
 
+def test_who_may_not_create_pods_is_told_that_none_was_tried(
+    launcher: Launcher, cluster: Cluster, tmp_path: Path
+) -> None:
+    cluster.nodes.add("plain")
+    _, config = user_with(cluster, launcher.namespace, tmp_path, "Role", "RoleBinding")
+    fewer = [{"op": "replace", "path": "/rules/2/verbs", "value": ["get", "list"]}]
+    role = ["role", "finetune-run-launcher", "-n", launcher.namespace]
+    cluster.plane.kubectl("patch", *role, "--type=json", "-p", json.dumps(fewer))
+    said = Launcher(cluster, launcher.namespace, config)("launch", *BARE, "--gpu", "none", "--detach")
+    assert said.code == 0 and "you may not create pods here" in said.err and len(launcher.jobs()) == 1
+
+
 def index_of(pod: Any) -> str:
     return str(pod.metadata.annotations["batch.kubernetes.io/job-completion-index"])
 
