@@ -72,6 +72,13 @@ def _between(pods: Sequence[Object]) -> list[str]:
     return [f"waiting for a new pod{how}; the pauses grow from 10 seconds to 10 minutes"]
 
 
+def kept_off_by_taints(pod: Object) -> bool:
+    """Whether the scheduler found no node because of taints, and not because nodes are full."""
+    scheduled = _condition(pod, "PodScheduled")
+    why = scheduled.get("message") or "" if scheduled.get("status") == "False" else ""
+    return "untolerated taint" in why and "Insufficient" not in why
+
+
 def waiting_for_pod(pod: Object, said: Sequence[Object]) -> list[str]:
     """Why a pod does not run yet. `said`: the events about it."""
     status = pod["status"]

@@ -23,6 +23,11 @@ from k8s.placement.wish import Wish, cards_of, check_labels_known, memory_of
 _ABOUT_GPUS = re.compile(r"gpu|nvidia|accelerator", re.I)
 
 
+def about_gpus(key: str, value: str | None) -> bool:
+    """Whether a taint, or a toleration, is about GPUs."""
+    return bool(_ABOUT_GPUS.search(f"{key}={value or ''}"))
+
+
 class Placement(Frozen):
     """The nodes that the pod may run on. `gpus` and `resource` are empty on the CPU."""
 
@@ -151,7 +156,7 @@ class _Search:
         known = list(self.wish.tolerations)
         for platform in self.schemes:
             known += PLATFORMS[platform].tolerations(self.wish.spot)
-        return [taint for taint in node.barriers(known) if not _ABOUT_GPUS.search(f"{taint.key}={taint.value}")]
+        return [taint for taint in node.barriers(known) if not about_gpus(taint.key, taint.value)]
 
     def placement(self, gpus: Sequence[str], kind: Kind, there: list[Node]) -> Placement:
         terms = self.terms(gpus, kind, scaled_to_zero=not there)
@@ -159,7 +164,7 @@ class _Search:
             terms = _needed(terms, there)
         needed = dict.fromkeys(one for p in terms.values() for one in PLATFORMS[p].tolerations(self.wish.spot))
         own = (Toleration(t.key, t.value or None, t.effect) for n in there for t in n.barriers(needed))
-        tolerations = dict.fromkeys([*needed, *(one for one in own if _ABOUT_GPUS.search(f"{one.key}={one.value}"))])
+        tolerations = dict.fromkeys([*needed, *(one for one in own if about_gpus(one.key, one.value))])
         return Placement(
             gpus=tuple(gpus),
             resource=kind.resource,

@@ -16,9 +16,10 @@ from job.artifacts import Artifact, check_name
 from job.store.base import receive_file
 from k8s.cluster.client import Cluster
 from k8s.cluster.exec import Exec
-from k8s.cluster.waiting import waiting_for_pod
+from k8s.cluster.waiting import kept_off_by_taints, waiting_for_pod
 from k8s.errors import ClusterUnreachable, ObjectNotFound, WaitedTooLong
 from k8s.manifest.base import BASE, STORE
+from k8s.placement.place import about_gpus
 
 _SEND = """
 import json, os, sys
@@ -116,35 +117,55 @@ def reader(
 ) -> Iterator[PodStore]:
     """The store on a claim, for as long as the block lasts. Raises WaitedTooLong if the pod does not start.
 
-    `like`: the run's own pod, whose tolerations and node selection are reused: the volume may be on a tainted node.
+    `like`: the run's own pod, whose pull secrets and tolerations are reused: those for GPU nodes only if the volume is
+    on one, since GKE Autopilot refuses them of a pod that asks for no GPU (autogke-gpu-limitation).
     """
+    pod = _pod(claim, image, user)
+    pod["spec"] |= {key: like[key] for key in ("imagePullSecrets",) if key in like}
+    every = like.get("tolerations", [])
+    few = [one for one in every if not about_gpus(one.get("key", ""), one.get("value"))]
+    with _started(cluster, pod, few, every if every != few else None) as name:
+        found = PodStore(cluster, name)
+        try:
+            yield found
+        finally:
+            found.close()
+
+
+@contextmanager
+def _started(cluster: Cluster, pod: dict[str, Any], tolerations: list[Any], more: list[Any] | None) -> Iterator[str]:
+    """The pod's name, once it runs. `more`: the tolerations to try if taints keep it off every node."""
     name = f"finetune-run-reader-{secrets.token_hex(3)}"
     pods = f"/api/v1/namespaces/{cluster.namespace}/pods"
-    pod = _pod(name, claim, image, user)
-    pod["spec"] |= {key: like[key] for key in ("tolerations", "imagePullSecrets") if key in like}
-    cluster.call("POST", pods, pod)
-    found = PodStore(cluster, name)
+    spec = pod["spec"] | {"tolerations": tolerations}
+    cluster.call("POST", pods, pod | {"metadata": pod["metadata"] | {"name": name}, "spec": spec})
     try:
-        _wait_ready(cluster, f"{pods}/{name}")
-        yield found
+        ready = _wait_ready(cluster, f"{pods}/{name}", or_taints=more is not None)
+        if ready:
+            yield name
     finally:
-        found.close()
         cluster.call("DELETE", f"{pods}/{name}", gracePeriodSeconds=0)
+    if not ready and more:
+        with _started(cluster, pod, more, None) as name:
+            yield name
 
 
-def _wait_ready(cluster: Cluster, path: str) -> None:
+def _wait_ready(cluster: Cluster, path: str, *, or_taints: bool) -> bool:
+    """Whether it is ready; with `or_taints`, False if taints keep it off every node. Raises WaitedTooLong."""
     until = time.monotonic() + START_S
     while True:
         pod = cluster.call("GET", path)
         if any(one["type"] == "Ready" and one["status"] == "True" for one in pod["status"].get("conditions") or ()):
-            return
+            return True
+        if or_taints and kept_off_by_taints(pod):
+            return False
         if time.monotonic() > until:
             why = "; ".join(waiting_for_pod(pod, cluster.events(pod["metadata"]["uid"])))
             raise WaitedTooLong(f"the reader pod does not start: {why}")
         time.sleep(1)
 
 
-def _pod(name: str, claim: str, image: str, user: int | None) -> dict[str, Any]:
+def _pod(claim: str, image: str, user: int | None) -> dict[str, Any]:
     ids = {"runAsUser": user, "runAsGroup": user, "fsGroup": user} if user else {}
     container = {
         "name": "reader",
@@ -165,4 +186,4 @@ def _pod(name: str, claim: str, image: str, user: int | None) -> dict[str, Any]:
         "volumes": [volume],
     }
     labels = {"app.kubernetes.io/name": "finetune-run", "app.kubernetes.io/component": "reader"}
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": labels}, "spec": spec}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"labels": labels}, "spec": spec}

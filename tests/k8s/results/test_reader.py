@@ -61,7 +61,7 @@ def test_what_is_not_a_file_of_the_volume_is_not_there(sender: Sender, key: str)
 
 
 def test_the_pod_listens_on_no_port_and_fits_a_quota_of_every_kind() -> None:
-    pod: Any = reader._pod("reader", "claim", "image", None)
+    pod: Any = reader._pod("claim", "image", None)
     (container,) = pod["spec"]["containers"]
     assert not {"ports", "env", "readinessProbe"} & set(container)
     assert set(container["resources"]["limits"]) == {"cpu", "memory", "ephemeral-storage"}

@@ -12,7 +12,8 @@ import pytest
 from job.store import open_store
 from tests.cluster.fixtures import Cluster, eventually
 from tests.k8s.cli.test_on_a_cluster import granted, user_with
-from tests.k8s.launcher import Launcher, Said
+from tests.k8s.gpu_nodes import whole
+from tests.k8s.launcher import Launcher, Said, add
 from tests.k8s.results.test_results import CONTENT, finish
 
 pytestmark = pytest.mark.slow
@@ -37,8 +38,8 @@ def launcher(cluster: Cluster, tmp_path: Path) -> Iterator[Launcher]:
     cluster.core.delete_persistent_volume(volume)
 
 
-def results(launcher: Launcher, name: str, *options: str) -> Said:
-    """What `results` says; its pod's container is started meanwhile."""
+def results(launcher: Launcher, name: str, *options: str, seen: dict[str, Any] | None = None) -> Said:
+    """What `results` says; its pod's container is started meanwhile. `seen`: the pod's node and what it tolerates."""
     over = threading.Event()
 
     def reading() -> Any:
@@ -49,6 +50,8 @@ def results(launcher: Launcher, name: str, *options: str) -> Said:
     def start() -> None:
         pod = eventually(reading, "the reader")
         if pod is not True:
+            if seen is not None:
+                seen.update(node=pod.spec.node_name, tolerated=[one.key for one in pod.spec.tolerations])
             ready = {"type": "Ready", "status": "True"}
             body = {"status": {"phase": "Running", "conditions": [ready]}}
             launcher.cluster.core.patch_namespaced_pod_status(pod.metadata.name, launcher.namespace, body)
@@ -83,6 +86,24 @@ def test_a_transfer_that_breaks_off_goes_on_where_it_stopped(launcher: Launcher,
     assert said.code == 0, said.err
     assert (tmp_path / "models" / "Tuned-Q4_K_M.gguf").read_bytes() == LARGE
     assert not launcher.cluster.kubelet.cut_exec_after
+
+
+@pytest.mark.parametrize("kept_on_the_gpu_node", [False, True], ids=["anywhere", "on the GPU's node"])
+def test_the_reader_goes_to_a_gpu_node_only_if_the_volume_is_there(
+    launcher: Launcher, cluster: Cluster, tmp_path: Path, kept_on_the_gpu_node: bool
+) -> None:
+    add(cluster, whole("gke", "t4"))
+    name = launcher.launch("--gpu", "t4")
+    finish(str(tmp_path / "store"), name, tmp_path / "made")
+    if kept_on_the_gpu_node:
+        here = {"key": "kubernetes.io/hostname", "operator": "In", "values": ["t4-whole"]}
+        affinity = {"required": {"nodeSelectorTerms": [{"matchExpressions": [here]}]}}
+        volume = f"runs-{launcher.namespace}"
+        cluster.core.patch_persistent_volume(volume, {"spec": {"nodeAffinity": affinity}})
+    found: dict[str, Any] = {}
+    assert results(launcher, name, "--into", str(tmp_path / "models"), seen=found).code == 0
+    assert found["node"] == ("t4-whole" if kept_on_the_gpu_node else "plain")
+    assert ("nvidia.com/gpu" in found["tolerated"]) == kept_on_the_gpu_node
 
 
 def test_the_role_of_the_launcher_is_enough_and_tells_what_it_lacks(
