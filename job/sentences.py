@@ -7,11 +7,10 @@ from typing import Any
 TITLES = {
     "preflight": "checking this machine",
     "fetch": "model and rows",
-    "tokens": "held-out tokens",
+    "tokens": "rows as tokens",
     "train": "training",
     "measure": "measuring the adapter",
     "export": "export",
-    "calibration": "text for the importance matrix",
     "imatrix": "importance matrix",
     "quantize": "quantizing",
     "evaluate": "judging",
@@ -152,7 +151,14 @@ _SENTENCES: dict[str, Callable[[Event], str]] = {
     "train.log": _step,
     "train.parameters": _parameters,
     "train.loading_model": lambda event: f"loading {event['model']}",
-    "train.tokenizing": lambda event: f"tokenizing {event['rows']:,} rows, and {event['held_out']:,} held out",
+    "tokens.rows": lambda event: (
+        f"tokens: {event['tokens']:,} in {event['rows']:,} rows to train on, {event['trained']:,} of them with a loss"
+    ),
+    "tokens.left_out": lambda event: (
+        "left out, because the chat template does not show it: "
+        + ", ".join(f"{name} ({rows:,} rows)" for name, rows in event["rows"].items())
+    ),
+    "tokens.nothing_to_learn": lambda event: f"left out: {event['rows']:,} rows, {event['why']}",
     "train.held_out": lambda event: f"held-out loss {event['loss']:.3f}",
     "train.eval": lambda event: f"held-out loss {event['loss']:.3f} at step {event['step']}",
     "train.resume": lambda event: f"training goes on from the checkpoint of step {event['step']}",

@@ -6,13 +6,14 @@ from importlib.metadata import PackageNotFoundError, version
 from job import __version__
 
 TRAINING = ("torch", "transformers", "peft", "trl", "bitsandbytes", "accelerate", "datasets")
+TOKENIZING = ("transformers", "tokenizers", "jinja2")
 
 
 @cache
 def versions() -> dict[str, str]:
     """Version by package, without those that are not installed."""
     found = {"finetune-run": __version__}
-    for name in (*TRAINING, "huggingface-hub"):
+    for name in (*TRAINING, *TOKENIZING, "huggingface-hub"):
         try:
             found[name] = version(name)
         except PackageNotFoundError:

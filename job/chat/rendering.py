@@ -1,10 +1,8 @@
 """Bounds on rendering chat templates, which are programs that come with a model or a spec."""
 
-import functools
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from job.bounds import Exceeded, bounded
 from job.errors import DataInvalid, SpecInvalid
@@ -33,17 +31,3 @@ class Budget:
             ) from None
         finally:
             self._left = max(self._left + EACH_S - (time.process_time() - started), EACH_S)
-
-
-def bound_transformers(budget: Budget) -> None:
-    """Lets every tokenizer of this process render within a budget, also when a library calls it."""
-    from transformers import tokenization_utils_base as base
-
-    render = getattr(base.render_jinja_template, "__wrapped__", base.render_jinja_template)
-
-    @functools.wraps(render)
-    def render_bounded(*args: Any, **options: Any) -> Any:
-        with budget.rendering():
-            return render(*args, **options)
-
-    base.render_jinja_template = render_bounded

@@ -1,6 +1,8 @@
 """Converts a row of the data to one of the three kinds that training reads.
 
 {"text": …}    {"prompt": …, "completion": …}    {"messages": [{"role", "content"}, …]}
+
+To each, prepare.py adds its `source`: file and line.
 """
 
 import json

@@ -118,7 +118,7 @@ def lines_of(
             try:
                 if isinstance(row, Broken):
                     raise row
-                text = _line(normalize(row))
+                text = _line(normalize(row) | {"source": f"{file}:{line}"})
             except Broken as broken:
                 tally.add_broken(file, line, broken)
                 continue

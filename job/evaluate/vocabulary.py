@@ -7,26 +7,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from job.artifacts import Frozen
 from job.errors import IntegrityViolated, QualityRejected
 from job.llama_cpp import generate, offload
 from job.llama_cpp.gguf import read_metadata
+from job.tokens.stage import Vocabulary
 
 UNKNOWN, CONTROL = 2, 3  # llama.h, llama_token_type
-
-
-class Vocabulary(Frozen):
-    """A text tokenized by the model's tokenizer, and its special tokens.
-
-    `text`: a file, `ids`: a file of its token ids in decimal, including the special tokens that the tokenizer adds.
-    `control`: ids that never represent text.
-    """
-
-    text: Path
-    ids: Path
-    eos: int
-    control: list[int]
-    template: str | None
 
 
 def check(gguf: Path, expected: Vocabulary) -> None:

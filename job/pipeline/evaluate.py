@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from job.artifacts import digest_of
-from job.evaluate import tokens
 from job.llama_cpp import generate
 from job.llama_cpp import perplexity as judging
 from job.llama_cpp.perplexity import Judged
 from job.llama_cpp.windows import windows
 from job.logs import Progress, span
 from job.pipeline.state import State
+from job.tokens.stage import Stream
 
 
 def judge_unquantized(state: State) -> None:
@@ -29,7 +29,7 @@ def judge_unquantized(state: State) -> None:
     with _evaluating(state, kind):
         size = state.files.gguf.stat().st_size
         metrics: dict[str, Any] = {"type": kind, "size": size, "bits_per_weight": 32.0 if kind == "f32" else 16.0}
-        if windows_of(state.files.held_out.held_out, state)[1]:
+        if windows_of(state.files.tokens.held_out, state)[1]:
             _logits(state)
             assert state.files.unquantized
             metrics |= _layers_apart(state.files.unquantized)
@@ -45,7 +45,7 @@ def judge(state: State, kind: str, gguf: Path, quantized: str) -> None:
     depends = _depends(state, quantized)
     with _evaluating(state, kind):
         metrics: dict[str, Any] = {"type": kind}
-        context, chunks = windows_of(state.files.held_out.held_out, state)
+        context, chunks = windows_of(state.files.tokens.held_out, state)
         if chunks:
             found = judging.distance(gguf, _logits(state), context=context).model_dump()
             metrics |= {name: found.pop(name) for name in ("perplexity", "gpu_layers")} | {"distance": found}
@@ -68,12 +68,12 @@ def can_judge(state: State) -> bool:
     return state.spec.evaluation.judge and bool(state.spec.evaluation.text or (data and data["eval_rows"]))
 
 
-def windows_of(stream: tokens.Stream | None, state: State) -> tuple[int, int]:
+def windows_of(stream: Stream | None, state: State) -> tuple[int, int]:
     """The context and the number of windows for a stream of tokens; no window if there are too few."""
     if stream is None:
         return 0, 0
     evaluation = state.spec.evaluation
-    return windows(stream.count, state.files.held_out.size, evaluation.context, evaluation.max_tokens)
+    return windows(stream.count, state.files.tokens.size, evaluation.context, evaluation.max_tokens)
 
 
 def _evaluating(state: State, kind: str) -> Any:
@@ -85,14 +85,14 @@ def _evaluating(state: State, kind: str) -> Any:
 def _depends(state: State, quantized: str) -> dict[str, Any]:
     evaluation = state.spec.evaluation
     settings = [evaluation.context, evaluation.max_tokens, evaluation.threads, evaluation.max_new_tokens]
-    return {"quantize": quantized, "tokens": state.known.held_out_key, "settings": settings}
+    return {"quantize": quantized, "tokens": state.known.records["tokens"].key, "settings": settings}
 
 
 def _logits(state: State) -> Path:
     """The unquantized file's logits on the held-out rows, on this disk."""
     logits = state.run.work / "evaluate" / "logits.bin"
     if state.files.unquantized is None or not logits.is_file():
-        held_out = state.files.held_out.held_out
+        held_out = state.files.tokens.held_out
         assert held_out
         context, chunks = windows_of(held_out, state)
         unfinished = logits.with_suffix(".part")
@@ -106,10 +106,10 @@ def _logits(state: State) -> Path:
 def _looked_at(state: State, kind: str, gguf: Path) -> dict[str, Any]:
     """Measurements that need no comparison: the windows, the perplexity on the user's own text, speeds, answers."""
     found: dict[str, Any] = {}
-    context, chunks = windows_of(state.files.held_out.held_out, state)
+    context, chunks = windows_of(state.files.tokens.held_out, state)
     if chunks:
         found |= {"context": context, "chunks": chunks}
-    text = state.files.held_out.text
+    text = state.files.tokens.text
     context, chunks = windows_of(text, state)
     if text and chunks:
         found |= _layers_apart(judging.perplexity(gguf, text.ids, context=context, chunks=chunks))
@@ -125,11 +125,13 @@ def _layers_apart(judged: Judged) -> dict[str, Any]:
 
 def _answers(state: State, kind: str, gguf: Path) -> list[str]:
     """The file's answers to the held-out prompts that training was sampled with."""
-    prompts, found = state.files.held_out.prompts, []
+    prompts, found = state.files.tokens.prompts, []
     bar = Progress(f"sampling {kind}", len(prompts), "samples")
     for number, prompt in enumerate(prompts, 1):
         path = state.run.work / "evaluate" / "prompt.txt"
         path.write_bytes(prompt.text.encode())
-        found.append(generate.answer(gguf, path, context=prompt.size, tokens=state.spec.evaluation.max_new_tokens))
+        found.append(
+            generate.answer(gguf, path, context=len(prompt.ids) + 1, tokens=state.spec.evaluation.max_new_tokens)
+        )
         bar.update(number)
     return found

@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from job.artifacts import digest_of
 from job.errors import IntegrityViolated
-from job.evaluate import tokens
 from job.export import stage as export_stage
 from job.fetch import stage as fetch_stage
 from job.llama_cpp.perplexity import Judged
 from job.pipeline.known import Known
 from job.run.active_run import ActiveRun
 from job.spec.naming import run_name
+from job.tokens import stage as tokens_stage
 
 
 @dataclass
@@ -69,23 +70,35 @@ class Files:
         return result.gguf
 
     @cached_property
-    def held_out(self) -> tokens.Result:
-        """The tokenizer's results, above all the tokens of the held-out rows: from the store, else computed now."""
-        folder, key = self.run.work / "tokens", self.known.held_out_key
+    def tokens(self) -> tokens_stage.Result:
+        """The rows as tokens, and what else the tokenizer tells: from the store, else computed now."""
+        folder, depends = self.run.work / "tokens", self.known.tokens_depend_on()
+        key = digest_of(depends)
         if record := self.run.record("tokens", key):
             self.known.records["tokens"] = record
-            self.run.bring(record, folder)
-            return tokens.Result.model_validate(record.metrics).moved(folder)
+            self.run.bring(record, folder, without=tokens_stage.TRAIN)  # large, and needed only to train
+            return tokens_stage.Result.model_validate(record.metrics).moved(folder)
         data = self.known.fetched.get("data")
-        rows = self.data / "eval.jsonl" if data and data["eval_rows"] else None
-        train = self.data / "train.jsonl" if data else None
-        kind = data["kind"] if data else "text"
-        inputs = tokens.Inputs(model=self.model.model, rows=rows, train=train, kind=kind, text=self._text())
-        result: tokens.Result = self.run.child(tokens, inputs, "tokens")
+        inputs = tokens_stage.Inputs(
+            model=self.model.model,
+            rows=self.data / "eval.jsonl" if data and data["eval_rows"] else None,
+            train=self.data / "train.jsonl" if data else None,
+            kind=data["kind"] if data else "text",
+            text=self._text(),
+        )
+        result: tokens_stage.Result = self.run.child(tokens_stage, inputs, "tokens")
         names = [path.name for path in result.files()]
         metrics = result.moved(Path()).model_dump(mode="json")
-        self.known.records["tokens"] = self.run.keep("tokens", key, folder, names, metrics, self.known.held_out())
+        self.known.records["tokens"] = self.run.keep("tokens", key, folder, names, metrics, depends)
         return result
+
+    @property
+    def train_rows(self) -> Path:
+        """The rows to train on, as tokens."""
+        rows = self.tokens.train
+        assert rows
+        self.run.bring(self.known.records["tokens"], rows.path.parent, below=rows.path.name)
+        return rows.path
 
     def _text(self) -> Path | None:
         if self.known.sources.text is None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from job.artifacts import digest_of
 from job.errors import DataInvalid
-from job.llama_cpp import calibration_text, imatrix
+from job.llama_cpp import imatrix
 from job.logs import log, span
 from job.pipeline.state import State
 from job.run.records import StageRecord
@@ -24,8 +24,7 @@ def _importance_matrix(state: State, made: str) -> StageRecord | None:
         return None
     depends = {
         "export": made,
-        "data": imatrix.digest_of_file(own) if own else [data["kind"], state.known.rows("train.jsonl")],
-        "template": state.spec.chat.template,
+        "text": imatrix.digest_of_file(own) if own else state.known.made("tokens", "calibration.txt"),
         "size": [state.spec.evaluation.context, imatrix.MOST_CHUNKS],
     }
     key = digest_of(depends)
@@ -46,12 +45,10 @@ def _importance_matrix(state: State, made: str) -> StageRecord | None:
 
 def _computed(state: State, folder: Path, *, needed: bool) -> bool:
     """Computes it from the training rows. Too few rows are an error only if a type needs the matrix."""
-    spec, kind = state.spec, state.known.fetched["data"]["kind"]
-    rows = state.files.data / "train.jsonl"
-    inputs = calibration_text.Inputs(rows=rows, kind=kind, tokenizer=state.files.model.model)
-    rendered: calibration_text.Result = state.run.child(calibration_text, inputs, "calibration")
+    text, context = state.files.tokens.calibration, state.spec.evaluation.context
+    assert text
     try:
-        imatrix.make_imatrix(state.files.gguf, rendered.text, folder / IMATRIX, context=spec.evaluation.context)
+        imatrix.make_imatrix(state.files.gguf, text, folder / IMATRIX, context=context)
     except DataInvalid as error:
         if needed:
             raise

@@ -3,7 +3,6 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from job.artifacts import digest_of
 from job.fetch.sources import Sources
 from job.llama_cpp import bundle
 from job.run.records import StageRecord
@@ -11,6 +10,11 @@ from job.spec import JobSpec
 from job.spec.canonical import canonical
 from job.spec.naming import run_name
 from job.spec.places import shown_places
+from job.tokens.files import FORMAT
+from job.versions import TOKENIZING, versions
+
+_OF_ROWS = ("max_length", "trainer", "pad_token", "completion_only_loss", "assistant_only_loss")
+"""Options of training that decide what a row's tokens and labels are."""
 
 
 @dataclass
@@ -28,9 +32,9 @@ class Known:
         """The fetch stage's metrics: digests and facts about the rows."""
         return self.records["fetch"].metrics
 
-    def rows(self, name: str) -> str | None:
-        """The SHA-256 of train.jsonl or eval.jsonl; None if there is no such file."""
-        return next((one.sha256 for one in self.records["fetch"].artifacts if one.path == name), None)
+    def made(self, stage: str, name: str) -> str | None:
+        """The SHA-256 of a stage's file; None if there is no such file."""
+        return next((one.sha256 for one in self.records[stage].artifacts if one.path == name), None)
 
     def exported(self) -> dict[str, Any]:
         """Exactly what the unquantized GGUF depends on."""
@@ -47,8 +51,13 @@ class Known:
             "llama": bundle.version(),
         }
 
-    def held_out(self) -> dict[str, Any]:
-        """Exactly what the held-out tokens depend on."""
+    @property
+    def tokens(self) -> dict[str, Any]:
+        """The tokens stage's metrics (job/tokens/stage.py, Result): the rows as tokens."""
+        return self.records["tokens"].metrics
+
+    def tokens_depend_on(self) -> dict[str, Any]:
+        """Exactly what the tokens of the rows depend on."""
         spec, fetched = self.spec, self.fetched
         training, text = spec.training, spec.evaluation.text
         return {
@@ -56,12 +65,9 @@ class Known:
             "data": fetched["data"]["digest"] if fetched.get("data") else None,
             "text": [self.sources.text, shown_places(canonical(text)), spec.evaluation.max_tokens] if text else None,
             "template": spec.chat.template,
-            "format": "the template's",
-            "rows": [training.max_length, training.trainer, training.pad_token] if training else None,
+            "rows": [getattr(training, name) for name in _OF_ROWS] if training else None,
+            "judge": spec.evaluation.judge,
             "samples": spec.evaluation.samples,
-            "llama": bundle.version(),
+            "format": FORMAT,
+            "versions": {name: versions().get(name) for name in TOKENIZING},
         }
-
-    @property
-    def held_out_key(self) -> str:
-        return digest_of(self.held_out())

@@ -10,7 +10,8 @@ from job.train.measure import Measured
 
 def measure(state: State, key: str) -> dict[str, Any]:
     """What the adapter is measured as on the held-out rows: by the training, by an earlier run, or now."""
-    if state.known.rows("eval.jsonl") is None:
+    rows = state.files.tokens
+    if rows.eval is None:
         return Measured().model_dump(mode="json")
     record = state.run.record("measure", digest_of(_measured_on(state, key)))
     if record is None:
@@ -19,8 +20,8 @@ def measure(state: State, key: str) -> dict[str, Any]:
             model=state.files.model.model,
             adapter=state.files.model.adapter,
             trained=state.files.trained / "adapter",
-            eval=state.files.data / "eval.jsonl",
-            kind=state.known.fetched["data"]["kind"],
+            eval=rows.eval.path,
+            prompts=rows.prompts,
         )
         return keep_measured(state, key, state.run.child(measuring, inputs, "measure"))
     return record.metrics
@@ -34,7 +35,7 @@ def keep_measured(state: State, key: str, found: Measured) -> dict[str, Any]:
 
 
 def _measured_on(state: State, key: str) -> dict[str, Any]:
-    evaluation = state.spec.evaluation
-    settings = [evaluation.judge, evaluation.context, evaluation.max_tokens]
-    settings += [evaluation.samples, evaluation.max_new_tokens]
-    return {"train": key, "rows": state.known.rows("eval.jsonl"), "settings": settings}
+    evaluation, rows = state.spec.evaluation, state.files.tokens
+    settings: list[Any] = [evaluation.judge, evaluation.context, evaluation.max_tokens]
+    settings += [[prompt.ids for prompt in rows.prompts], evaluation.max_new_tokens]
+    return {"train": key, "rows": rows.eval and rows.eval.digest, "settings": settings}

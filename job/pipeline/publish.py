@@ -21,7 +21,7 @@ def publish_files(state: State) -> None:
             if name := extra_name(spec, one.path):
                 assert made
                 items.append(_item(made, one, name, made.stage))
-    assert state.files.held_out
+    assert state.files.tokens
     records = state.known.records | {f"quantize/{kind}": record for kind, record in state.known.quants.items()}
     records |= {f"evaluate/{kind}": record for kind, record in state.known.judged.items()}
     gate.check(spec, records)

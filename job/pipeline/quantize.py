@@ -74,7 +74,7 @@ def _quantize(state: State, kind: str, matrix: StageRecord | None) -> quantize.R
     inputs = quantize.Inputs(gguf=state.files.gguf, type=kind, imatrix=file, name=run_name(state.spec))
     with span("quantize", type=kind):
         made = quantize.run(state.spec, inputs, folder)
-        vocabulary.check(made.files[0], state.files.held_out.vocabulary)
+        vocabulary.check(made.files[0], state.files.tokens.vocabulary)
         return made
 
 

@@ -1,4 +1,4 @@
-"""The tokens stage in the parent: what there is to judge on is known, and said, before anything is trained."""
+"""The tokens stage in the parent: rows become tokens, and too little to judge on is told, before a training."""
 
 import math
 
@@ -12,9 +12,9 @@ MOST = 0.5
 
 
 def count_tokens(state: State) -> None:
-    """Tokenizes what the files will be judged on. Warns (`evaluate.too_little_text`) if it is too little: the files are
+    """Makes the rows into tokens. Warns (`evaluate.too_little_text`) if it is too little: the files are
     then made and published without these measurements."""
-    evaluation, found = state.spec.evaluation, state.files.held_out
+    evaluation, found = state.spec.evaluation, state.files.tokens
     if not evaluation.judge:
         return
     if not windows_of(found.held_out, state)[1]:
@@ -27,7 +27,7 @@ def count_tokens(state: State) -> None:
 
 
 def _warn_of_rows(state: State) -> None:
-    evaluation, found = state.spec.evaluation, state.files.held_out
+    evaluation, found = state.spec.evaluation, state.files.tokens
     data = state.known.fetched.get("data") or {}
     rows, tokens = data.get("eval_rows", 0), found.held_out.count if found.held_out else 0
     needed = least_tokens(found.size, evaluation.context, evaluation.max_tokens)
@@ -67,10 +67,10 @@ def _no_fraction(rows: int) -> str:
 def _fraction(state: State, needed: int) -> float | None:
     """The smallest sensible `dataset.eval_fraction` that holds out `needed` tokens, with room for chance: each row is
     drawn by itself."""
-    data, mean = state.known.fetched["data"], state.files.held_out.row_tokens
-    if not mean:
+    data, train = state.known.fetched["data"], state.files.tokens.train
+    if not train:
         return None
-    rows = needed / mean
+    rows = needed * train.rows / train.tokens
     weights = [one.weight for one in state.spec.datasets]
     total = data["rows"] * len(weights) / sum(weights) + data["eval_rows"]
     fraction = math.ceil(100 * (rows + 2 * math.sqrt(rows) + 1) / total) / 100

@@ -33,8 +33,9 @@ def depends_on(known: Known) -> dict[str, Any]:
     return {
         "model": fetched["model_digest"],
         "adapter": fetched["adapter_digest"],
-        "data": [fetched["data"]["kind"], known.rows("train.jsonl"), known.rows("eval.jsonl") if decide else None],
-        "chat": canonical(spec.chat),
+        "rows": known.tokens["train"]["digest"],
+        "held_out": known.tokens["eval"]["digest"] if decide and known.tokens["eval"] else None,
+        "chat": canonical(spec.chat, {"template", "system"}),  # these two are in the tokens
         "load": canonical(spec.load),
         "lora": canonical(spec.lora),
         "training": canonical(spec.training, _WITHOUT_EFFECT),
@@ -104,13 +105,13 @@ def _train_once(state: State, key: str, micro_batch: int | None, unusable: set[i
     assert spec.training
     prefix, folder = f"stages/train/{key}", run.work / "train"
     resume = _checkpoint(run, prefix, run.work / "resume", unusable)
-    rows = state.files.data
+    rows = state.files.tokens
     inputs = training.Inputs(
         model=state.files.model.model,
         adapter=state.files.model.adapter,
-        train=rows / "train.jsonl",
-        eval=rows / "eval.jsonl" if (rows / "eval.jsonl").is_file() else None,
-        kind=state.known.fetched["data"]["kind"],
+        train=state.files.train_rows,
+        eval=rows.eval.path if rows.eval else None,
+        prompts=rows.prompts,
         resume_from=resume,
         micro_batch=micro_batch,
     )

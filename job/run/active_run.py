@@ -88,10 +88,11 @@ class ActiveRun:
         bar = Progress(f"uploading {path.name}", item.size, "bytes")
         self.store.put_file(key, path, progress=bar.update)
 
-    def bring(self, record: StageRecord, folder: Path, below: str = "") -> None:
-        """Downloads a record's files (those below a name) into a folder, unless they are there and complete."""
+    def bring(self, record: StageRecord, folder: Path, below: str = "", without: str | None = None) -> None:
+        """Downloads a record's files (those below a name, but not the one `without`) into a folder, unless they are
+        there and complete."""
         for item in record.artifacts:
-            if item.path.startswith(below):
+            if item.path.startswith(below) and item.path != without:
                 bar = Progress(f"fetching {item.path}", item.size, "bytes")
                 key = f"stages/{record.stage}/{record.key}/{item.path}"
                 self.store.get_file(key, folder / item.path, item, progress=bar.update)

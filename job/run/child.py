@@ -20,8 +20,7 @@ STAGES = {
     "train": "job.train.stage",
     "measure": "job.train.measure",
     "export": "job.export.stage",
-    "tokens": "job.evaluate.tokens",
-    "calibration": "job.llama_cpp.calibration_text",
+    "tokens": "job.tokens.stage",
 }
 """The stages that run as a child process, by their NAME: the module is imported in the child alone."""
 RESERVE = 1 << 16

@@ -13,7 +13,7 @@ from job.logs import Record, log
 from job.sentences import sentence, stage_title
 
 SILENT_S = 4.0
-_ANNOUNCES = {"train.loading_model", "train.tokenizing"}
+_ANNOUNCES = {"train.loading_model"}
 """Events that announce the work that follows them."""
 
 

@@ -61,15 +61,14 @@ def common(
     }
 
 
-def for_trl(spec: JobSpec, *, assistant_only: bool) -> dict[str, Any]:
-    """The further arguments of SFTConfig."""
+def for_trl(spec: JobSpec) -> dict[str, Any]:
+    """The further arguments of SFTConfig. The rows come with their ids and labels; only packing is left to do."""
     assert spec.training
     return {
         "max_length": spec.training.max_length,
         "packing": spec.training.packing,
         "eval_packing": False,
-        "completion_only_loss": spec.training.completion_only_loss,
-        "assistant_only_loss": assistant_only,
+        "dataset_kwargs": None if spec.training.packing else {"skip_prepare_dataset": True},
     }
 
 

@@ -5,10 +5,11 @@ of the evaluation have changed.
 """
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from job.artifacts import Frozen
 from job.spec import JobSpec
+from job.tokens.stage import Prompt
 from job.train.trace import Trace
 
 NAME = "measure"
@@ -16,13 +17,13 @@ NAME = "measure"
 
 class Inputs(Frozen):
     """`adapter`: the one that the training started from; `trained`: the folder of the one that it made; `eval`: the
-    held-out rows."""
+    held-out rows as tokens."""
 
     model: Path
     adapter: Path | None = None
     trained: Path
     eval: Path
-    kind: Literal["text", "prompt_completion", "messages"]
+    prompts: list[Prompt] = []
 
 
 class Measured(Frozen):
@@ -46,9 +47,7 @@ def run(spec: JobSpec, inputs: Inputs, workdir: Path) -> Measured:
 
     stop = StopSignal()
     stop.trained = True
-    given = stage.Inputs(
-        model=inputs.model, adapter=inputs.adapter, train=inputs.eval, eval=inputs.eval, kind=inputs.kind
-    )
+    given = stage.Inputs(model=inputs.model, adapter=inputs.adapter, train=inputs.eval, eval=inputs.eval)
     with stage.memory_errors_named():
         return _measured(spec, inputs, stage.load(spec, given, workdir, stop))
 
@@ -67,6 +66,6 @@ def _measured(spec: JobSpec, inputs: Inputs, loaded: Any) -> Measured:
     return Measured(
         loss_before=before,
         loss_after=after,
-        samples=compare(spec, model, tokenizer, inputs.eval),
+        samples=compare(spec, model, tokenizer, inputs.prompts),
         trace=trace(spec, model, tokenizer, inputs.eval, precision),
     )

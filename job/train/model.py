@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from job.bounds import Exceeded, bounded
-from job.chat.rendering import Budget, bound_transformers
 from job.errors import DataInvalid, SpecInvalid
 from job.logs import log
 from job.spec import JobSpec
@@ -14,34 +13,6 @@ from job.train.precision import Precision, torch_dtype
 
 ADAPTER_S, ADAPTER_MEMORY = 300, 64 << 30
 """What loading an adapter may take: its config holds regular expressions, which PEFT tries on every module's name."""
-
-
-def load_tokenizer(spec: JobSpec, folder: Path, kind: str) -> Any:
-    """The tokenizer with the recipe's padding. Raises SpecInvalid for an unknown pad token, or for chat rows
-    without a chat template."""
-    from transformers import AutoTokenizer
-
-    bound_transformers(Budget(is_own=spec.chat.template is not None))
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    if spec.chat.template is not None:
-        tokenizer.chat_template = spec.chat.template
-    if kind == "messages" and not tokenizer.chat_template:
-        raise SpecInvalid(
-            f"the rows are chats, and {spec.model.id} has no chat template",
-            hint="Set chat.template, or use the model's instruction-tuned version.",
-        )
-    if tokenizer.eos_token is None:
-        raise DataInvalid(
-            f"the tokenizer of {spec.model.id} has no EOS token", hint="Set model.id to a causal language model."
-        )
-    if spec.training is None:
-        return tokenizer
-    pad = spec.training.pad_token or tokenizer.eos_token
-    if pad not in tokenizer.get_vocab():
-        raise SpecInvalid(f"training.pad_token: {pad!r} is not in the vocabulary of {spec.model.id}")
-    tokenizer.pad_token = pad
-    tokenizer.padding_side = spec.training.padding_side
-    return tokenizer
 
 
 def load_base(spec: JobSpec, folder: Path, precision: Precision) -> Any:

@@ -1,8 +1,5 @@
-"""Left padding in TRL.
-
-TRL's collator pads on the right whatever the tokenizer says (trl/trainer/sft_trainer.py,
-`DataCollatorForLanguageModeling.torch_call`); that of transformers asks the tokenizer.
-"""
+"""Left padding: TRL's collator, which takes labels as they are, pads on the right whatever the tokenizer says
+(trl/trainer/sft_trainer.py, `DataCollatorForLanguageModeling.torch_call`)."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""QLoRA supervised fine-tuning of one model on prepared rows, in a process of its own.
+"""QLoRA supervised fine-tuning of one model on rows of tokens, in a process of its own.
 
 <workdir>/adapter/       adapter_config.json, adapter_model.safetensors
           checkpoints/   checkpoint-<step>/, as transformers.Trainer writes them
@@ -10,26 +10,28 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from job.artifacts import Frozen, sha256_of
-from job.errors import Bug, CudaOutOfMemory, DataInvalid, IntegrityViolated, StoppedSaved
+from job.errors import Bug, CudaOutOfMemory, IntegrityViolated, StoppedSaved
 from job.logs import log
 from job.spec import JobSpec
 from job.spec.places import public_name
+from job.tokens.stage import Prompt
 from job.train.measure import Measured
 
 NAME = "train"
 
 
 class Inputs(Frozen):
-    """`resume_from`: a checkpoint's folder; `micro_batch`: replaces the batch size after the GPU ran out of memory."""
+    """`train` and `eval`: rows as tokens (job/tokens/files.py). `resume_from`: a checkpoint's folder; `micro_batch`:
+    replaces the batch size after the GPU ran out of memory."""
 
     model: Path
     adapter: Path | None = None
     train: Path
     eval: Path | None = None
-    kind: Literal["text", "prompt_completion", "messages"]
+    prompts: list[Prompt] = []
     resume_from: Path | None = None
     micro_batch: int | None = None
 
@@ -85,12 +87,13 @@ def load(spec: JobSpec, inputs: Inputs, workdir: Path, stop: Any) -> Loaded:
     """Everything as it is before the first step."""
     from transformers import set_seed
 
-    from job.train.model import load_base, load_tokenizer, with_adapter
+    from job.tokens.tokenizer import load_tokenizer
+    from job.train.model import load_base, with_adapter
     from job.train.precision import choose
 
     precision = choose(spec)
     set_seed(spec.run.seed)
-    tokenizer = load_tokenizer(spec, inputs.model, inputs.kind)
+    tokenizer = load_tokenizer(spec, inputs.model)
     log.info("train.loading_model", model=public_name(spec.model.id), bits=spec.load.bits)
     model = with_adapter(spec, load_base(spec, inputs.model, precision), inputs.adapter)
     trainer = make_trainer(spec, inputs, workdir, model, tokenizer, precision, stop)
@@ -111,8 +114,6 @@ def _run(spec: JobSpec, inputs: Inputs, workdir: Path, stop: Any) -> Result:
         resume.drop_other_losses(inputs.resume_from, _hash_of(inputs.eval))
     os.environ["TENSORBOARD_LOGGING_DIR"] = str(workdir / "logs")
     model, tokenizer, precision, trainer = load(spec, inputs, workdir, stop)
-    if not len(trainer.train_dataset):
-        raise DataInvalid("no row has a token to train on within max_length", hint="Raise training.max_length.")
     before = evaluated(trainer)
     stop.training = True
     resume.train(trainer, inputs.resume_from)
@@ -137,7 +138,7 @@ def _run(spec: JobSpec, inputs: Inputs, workdir: Path, stop: Any) -> Result:
         loss_after=after,
         trainable=trainable,
         total=total,
-        samples=compare(spec, model, tokenizer, inputs.eval),
+        samples=compare(spec, model, tokenizer, inputs.prompts),
         trace=trace(spec, model, tokenizer, inputs.eval, precision),
         tokens=int(trainer.state.num_input_tokens_seen),
         tokens_per_second=events.tokens_per_second,
@@ -172,25 +173,20 @@ def make_trainer(
 ) -> Any:
     """The trainer of the recipe's first path (`trainer: transformers`) or its second (`trl`), with this job's
     callbacks."""
-    from transformers import (
-        DataCollatorForLanguageModeling,
-        EarlyStoppingCallback,
-        PrinterCallback,
-        Trainer,
-        TrainingArguments,
-    )
+    from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainingArguments
     from trl import SFTConfig, SFTTrainer
+    from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
-    from job.train import arguments, rows
+    from job.tokens.files import dataset_of
+    from job.train import arguments
     from job.train.callbacks import Events, ResumableCheckpoints
     from job.train.model import float32_adapters, restore
     from job.train.numerics import compute_loss_in_small_tiles
     from job.train.padding import on_the_left
 
     assert spec.training
-    train = rows.read(inputs.train, workdir / "rows")
-    held_out = rows.read(inputs.eval, workdir / "rows") if inputs.eval else None
-    log.info("train.tokenizing", rows=len(train), held_out=len(held_out) if held_out else 0)
+    train = dataset_of(inputs.train, workdir / "rows")
+    held_out = dataset_of(inputs.eval, workdir / "rows") if inputs.eval else None
     given = arguments.common(
         spec, precision, workdir / "checkpoints", evaluates=held_out is not None, micro_batch=inputs.micro_batch
     )
@@ -199,31 +195,29 @@ def make_trainer(
     if spec.training.early_stopping_patience:
         callbacks.append(EarlyStoppingCallback(spec.training.early_stopping_patience))
     if spec.training.trainer == "transformers":
-        length = spec.training.max_length
         trainer = Trainer(
             model=model,
             args=TrainingArguments(**given),
-            train_dataset=rows.tokenized(train, tokenizer, length),
-            eval_dataset=rows.tokenized(held_out, tokenizer, length) if held_out else None,
-            data_collator=DataCollatorForLanguageModeling(tokenizer, mlm=False),
+            train_dataset=train,
+            eval_dataset=held_out,
+            data_collator=DataCollatorForLanguageModeling(tokenizer.pad_token_id),
             processing_class=tokenizer,
             callbacks=callbacks,
         )
     else:
         compute_loss_in_small_tiles()
         weights = float32_adapters(model)
-        only = rows.marks_assistant(spec, tokenizer, inputs.kind)
         trainer = SFTTrainer(
             model=model,
-            args=SFTConfig(**given, **arguments.for_trl(spec, assistant_only=only)),
+            args=SFTConfig(**given, **arguments.for_trl(spec)),
             train_dataset=train,
             eval_dataset=held_out,
             processing_class=tokenizer,
             callbacks=callbacks,
         )
         restore(model, weights)
-        if spec.training.padding_side == "left" and not spec.training.packing:  # what is packed has no padding
-            trainer.data_collator = on_the_left(trainer.data_collator)
+    if spec.training.padding_side == "left" and not spec.training.packing:  # what is packed has no padding
+        trainer.data_collator = on_the_left(trainer.data_collator)
     trainer.remove_callback(PrinterCallback)  # its lines are not events
     trainer.evaluate = _restoring_generators(trainer.evaluate)
     return trainer

@@ -13,7 +13,7 @@ from job.llama_cpp.perplexity import Perplexity
 from job.llama_cpp.windows import windows
 from job.logs import Progress, log
 from job.spec import JobSpec
-from job.train import rows
+from job.tokens import files
 from job.train.precision import Precision, torch_dtype
 
 
@@ -34,7 +34,7 @@ def trace(spec: JobSpec, model: Any, tokenizer: Any, held_out: Path | None, prec
     """None if there is no text to judge on, or the spec does not ask for evaluation."""
     if held_out is None or not spec.evaluation.judge:
         return None
-    ids = [token for row in rows.ids_of(held_out, tokenizer, spec) for token in row]
+    ids = [token for row in files.ids_of(held_out) for token in row]
     context, chunks = windows(len(ids), len(tokenizer), spec.evaluation.context, spec.evaluation.max_tokens)
     if not chunks:
         return None

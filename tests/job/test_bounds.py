@@ -9,18 +9,19 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from job import bounds
 from job.bounds import Exceeded, bounded
-from job.chat import calibration, rendering
+from job.chat import rendering
 from job.dataset import card, parquet_rows
 from job.dataset.readers import read_rows
 from job.errors import DataInvalid, IntegrityViolated, SpecInvalid
 from job.export import peft_adapter
 from job.fetch import safety
+from job.tokens.renderer import Renderer
 from tests import ROOT
 
 BACKTRACKS = ("(a+)+$", "a" * 60 + "b")
@@ -76,39 +77,29 @@ def test_a_small_parquet_file_of_gigabytes_is_refused(
             pass
 
 
+class Templated:
+    """Of a tokenizer, what a renderer asks for."""
+
+    special_tokens_map: ClassVar = {"eos_token": "</s>"}
+
+    def __init__(self, template: str) -> None:
+        self.chat_template = template
+
+    def get_chat_template(self, tools: Any = None) -> str:
+        return self.chat_template
+
+
 ENDLESS = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
 LARGE = "{{ 'a' * 3000000000 }}"
 
 
 @pytest.mark.parametrize("template", [ENDLESS, LARGE, "{% set a = 'b' * 4000000000 %}"])
 @pytest.mark.parametrize("is_own", [True, False])
-def test_a_template_that_does_not_end_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, template: str, is_own: bool
-) -> None:
+def test_a_template_that_does_not_end_is_refused(monkeypatch: pytest.MonkeyPatch, template: str, is_own: bool) -> None:
     monkeypatch.setattr(rendering, "SECONDS", 1.0)
-    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"chat_template": template}))
-    rows = tmp_path / "rows.jsonl"
-    rows.write_text(json.dumps({"messages": [{"role": "user", "content": "Hello"}]}) + "\n")
-    own = template if is_own else None
+    renderer = Renderer(Templated(template), rendering.Budget(is_own=is_own))
     with pytest.raises(SpecInvalid if is_own else DataInvalid, match=r"chat.template: to render the rows, it"):
-        calibration.render_text(rows, "messages", tmp_path, tmp_path / "text", template=own)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("template", [ENDLESS, LARGE])
-def test_a_tokenizers_own_rendering_is_bounded_too(
-    tiny_model: Path, monkeypatch: pytest.MonkeyPatch, template: str
-) -> None:
-    from job.spec import JobSpec
-    from job.train.model import load_tokenizer
-
-    monkeypatch.setattr(rendering, "SECONDS", 1.0)
-    spec = JobSpec.model_validate({"model": {"id": str(tiny_model)}, "dataset": {"id": "./rows.jsonl"}})
-    tokenizer = load_tokenizer(spec, tiny_model, "messages")
-    assert "<|user|>" in tokenizer.apply_chat_template([{"role": "user", "content": "Hi"}], tokenize=False)
-    tokenizer.chat_template = template
-    with pytest.raises(DataInvalid, match="to render the rows, it"):
-        tokenizer.apply_chat_template([{"role": "user", "content": "Hi"}], tokenize=False)
+        renderer.render([{"role": "user", "content": "Hello"}])
 
 
 def test_many_quick_renderings_are_no_reason_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,8 +159,8 @@ def test_a_header_that_is_larger_than_any_model_needs_is_not_parsed(tmp_path: Pa
 
 
 def test_no_template_is_rendered_in_the_parent() -> None:
-    """What renders is imported by no module that runs there."""
+    """Only the tokens stage renders, and no module that runs there calls into it."""
     for room in ("pipeline", "run", "publish", "store"):
         for path in (ROOT / "job" / room).glob("*.py"):
-            assert not re.search(r"apply_chat_template|render_text|chat import calibration", path.read_text()), path
+            assert not re.search(r"apply_chat_template|render_jinja|tokens.(renderer|encoder)", path.read_text()), path
     assert sys.modules["job.bounds"] is bounds

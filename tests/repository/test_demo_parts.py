@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 
-from job.chat import calibration
+from job.chat.rendering import Budget
 from job.dataset import layouts
 from job.llama_cpp import bundle as llama
 from job.llama_cpp.generate import generate
 from job.spec.load import load
 from job.spec.sections import Dataset
+from job.tokens.renderer import Renderer
 from tests import ROOT
 
 pytestmark = pytest.mark.slow
@@ -150,15 +151,17 @@ def test_the_base_model_splits_digits_as_its_makers_trained_it(smollm2: Path) ->
     assert tokenizer.encode("in 2024").tokens == ["in", "Ġ", "2", "0", "2", "4"]
 
 
-def test_the_demos_chat_template_is_the_models_own_without_its_system_prompt(smollm2: Path, tmp_path: Path) -> None:
+def test_the_demos_chat_template_is_the_models_own_without_its_system_prompt(smollm2: Path) -> None:
+    from transformers import AutoTokenizer
+
     environ = {"FINETUNE__MODEL__ID": str(smollm2), "FINETUNE__DATASET__ID": "rows.jsonl"}
     template = load(ROOT / "examples" / "demo.yaml", environ).chat.template
     talk = [{"role": role, "content": f"I am {role}."} for role in ("system", "user", "assistant", "user", "assistant")]
-    chats = tmp_path / "chats.jsonl"
-    chats.write_text("".join(json.dumps({"messages": one}) + "\n" for one in (talk, talk[:3])))
-    own = calibration.render_text(chats, "messages", smollm2, tmp_path / "own.txt").read_text()
-    demo = calibration.render_text(chats, "messages", smollm2, tmp_path / "demo.txt", template=template).read_text()
-    assert own == demo and own.count("<|im_start|>") == 8
+    own, demo = (AutoTokenizer.from_pretrained(smollm2) for _ in range(2))
+    demo.chat_template = template
+    for chat in (talk, talk[:3]):
+        said = [Renderer(one, Budget(is_own=True)).render(chat).text for one in (own, demo)]
+        assert said[0] == said[1] and said[0].count("<|im_start|>") == len(chat)
 
 
 def test_llama_cpp_takes_the_base_model_and_it_knows_paris(smollm2: Path, tmp_path: Path) -> None:

@@ -98,7 +98,9 @@ def read(tmp_path: Path, name: str, content: bytes, *, system: str | None = None
 
 
 def rows_of(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_bytes().split(b"\n") if line]
+    """The rows, without their sources."""
+    rows = [json.loads(line) for line in path.read_bytes().split(b"\n") if line]
+    return [{name: held for name, held in row.items() if name != "source"} for row in rows]
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -110,6 +112,12 @@ def test_every_file_format_gives_the_same_rows(tmp_path: Path, name: str, compre
     prepared = read(tmp_path, name, content)
     assert (prepared.kind, prepared.rows, prepared.broken) == ("text", len(ROWS), 0)
     assert rows_of(prepared.train) == ROWS
+
+
+def test_every_row_tells_its_file_and_line(tmp_path: Path) -> None:
+    prepared = read(tmp_path, "book.txt", b"\n\nOne\ntwo.\n\nThree.")
+    rows = [json.loads(line) for line in prepared.train.read_text().splitlines()]
+    assert [row["source"] for row in rows] == ["book.txt:3", "book.txt:6"]
 
 
 def test_a_row_of_plain_text_is_a_paragraph(tmp_path: Path) -> None:
@@ -206,7 +214,7 @@ def test_a_system_prompt_changes_no_plain_text(tmp_path: Path) -> None:
 def test_characters_that_some_readers_split_lines_at_stay_inside_their_row(tmp_path: Path) -> None:
     text = "a\u2028b\u2029c\x85d\x0be"
     prepared = read(tmp_path, "a.jsonl", as_jsonl([{"text": text}]))
-    assert [json.loads(line) for line in prepared.train.read_text().splitlines()] == [{"text": text}]
+    assert [json.loads(line)["text"] for line in prepared.train.read_text().splitlines()] == [text]
 
 
 def test_a_quote_that_is_never_closed_costs_one_csv_row(tmp_path: Path) -> None:

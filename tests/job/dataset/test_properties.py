@@ -81,7 +81,7 @@ def test_whatever_the_rows_hold_the_result_is_whole_or_exit_code_65(tmp_path: Pa
     made = [json.loads(line) for file in files for line in file.read_bytes().splitlines()]
     assert len(made) + prepared.broken == len(rows)
     for row in made:
-        assert set(row) <= {"text", "messages"}
+        assert set(row) <= {"text", "messages", "source"}
         for turn in row.get("messages", []):
             assert set(turn) == {"role", "content"} and isinstance(turn["content"], str)
 

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from job.errors import IntegrityViolated, QualityRejected
-from job.evaluate import tokens, vocabulary
+from job.evaluate import vocabulary
 from job.llama_cpp import generate
 from job.llama_cpp.gguf import read_metadata
 from job.spec import JobSpec
+from job.tokens import stage as tokens
 from tests.export_reference import exported
 from tests.tiny_families import make_family
 from tests.tiny_models import make_llama

@@ -60,7 +60,8 @@ def fetched(spec: JobSpec, folder: Path) -> tuple[str, dict[str, Any]]:
     """The kind of the rows, and the first."""
     data = fetch_stage.run(spec, fetch_stage.Inputs(sources=sources.resolve(spec)), folder / "work").data
     assert data
-    return data.kind, json.loads(data.train.read_text().splitlines()[0])
+    row = json.loads(data.train.read_text().splitlines()[0])
+    return data.kind, {name: held for name, held in row.items() if name != "source"}
 
 
 TURNS = {"messages": [{"role": "user", "content": "What is 0?"}, {"role": "assistant", "content": "It is 0."}]}

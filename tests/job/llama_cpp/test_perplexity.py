@@ -11,11 +11,12 @@ import torch
 
 from job.artifacts import Artifact
 from job.errors import QualityRejected, StorageFailed
-from job.evaluate import gate, tokens
+from job.evaluate import gate
 from job.llama_cpp import perplexity as judging
 from job.llama_cpp import quantize, windows
 from job.run.records import StageRecord
 from job.spec import JobSpec
+from job.tokens import stage as tokens
 from tests.export_reference import exported, load, make_adapter, merged_by_peft
 from tests.gguf_file import read_gguf
 from tests.tiny_models import make_llama, training_text
@@ -96,7 +97,7 @@ def test_the_perplexity_is_exp_of_the_merged_models_loss_in_transformers(
 
 @pytest.mark.slow
 def test_the_trace_in_transformers_meets_the_unquantized_file(
-    base: Path, rows: Path, ids: tokens.Stream, tmp_path: Path
+    base: Path, words: tokens.Result, ids: tokens.Stream, tmp_path: Path
 ) -> None:
     from peft import PeftModel
     from transformers import AutoTokenizer
@@ -104,11 +105,12 @@ def test_the_trace_in_transformers_meets_the_unquantized_file(
     from job.train.precision import Precision
     from job.train.trace import trace
 
+    assert words.eval
     adapter = make_adapter(base, tmp_path / "adapter")
     model = PeftModel.from_pretrained(load(base, dtype=torch.float32), adapter)
     asked = spec(evaluation={"context": CONTEXT})
     precision = Precision(cuda=False, compute="float32", fp16=False, bf16=False)
-    found = trace(asked, model, AutoTokenizer.from_pretrained(base), rows, precision)
+    found = trace(asked, model, AutoTokenizer.from_pretrained(base), words.eval.path, precision)
     assert found is not None and (found.context, found.chunks) == (CONTEXT, ids.count // CONTEXT)
     for folder, ours in ((None, found.base), (adapter, found.tuned)):
         made = exported(base, folder, tmp_path / str(folder is None), export={"dtype": "f32"}).gguf

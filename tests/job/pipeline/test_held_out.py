@@ -21,10 +21,11 @@ from tests.job_process import Ended, run_job
 def known(held_out: str, **training: Any) -> Known:
     """A run with these held-out rows, by their hash."""
     spec = JobSpec.model_validate({"model": {"id": "a/b"}, "dataset": {"id": "c/d"}, "training": training})
-    rows = [Artifact(path=f"{name}.jsonl", sha256=sha, size=1) for name, sha in (("train", "t"), ("eval", held_out))]
-    facts = {"model_digest": "m", "adapter_digest": None, "data": {"kind": "text", "digest": f"t+{held_out}"}}
+    facts = {"model_digest": "m", "adapter_digest": None}
+    rows = {"train": {"digest": "t"}, "eval": {"digest": held_out}}
     found = Known(spec, Sources.model_construct())
-    found.records["fetch"] = StageRecord(stage="fetch", key="k", artifacts=rows, metrics=facts)
+    for stage, metrics in (("fetch", facts), ("tokens", rows)):
+        found.records[stage] = StageRecord(stage=stage, key="k", artifacts=[], metrics=metrics)
     return found
 
 
@@ -85,7 +86,7 @@ def test_rows_too_few_to_judge_on_are_told_before_training_with_a_fraction_that_
     small_spec: dict[str, Any], tmp_path: Path
 ) -> None:
     small_spec["dataset"] = {"id": str(chats(tmp_path / "rows.jsonl", 160))}
-    small_spec["chat"] = {"template": "{% for m in messages %}{{ m.content }}\n{% endfor %}"}
+    small_spec["chat"] = {"template": "{% for m in messages %}{{ m.content }}{{ eos_token }}\n{% endfor %}"}
     small_spec["training"] |= {"max_steps": 2, "save_steps": 100}
     warning = told(run_job(small_spec, tmp_path / "work"))
     assert 0 < warning["rows"] < 8 and warning["tokens"] < warning["needed"]

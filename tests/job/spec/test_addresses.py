@@ -61,7 +61,7 @@ def test_neither_plan_nor_manifest_nor_a_record_of_the_store_holds_it(address: s
     manifest = Publisher(spec, "one")._manifest([], {"fetch": record}, {})
     assert "canary" not in manifest.model_dump_json() and SHOWN in manifest.model_dump_json()
     known = Known(spec, Sources(model="x", text="y"), {"fetch": record.model_copy(update={"metrics": DIGESTS})})
-    assert "canary" not in json.dumps(known.held_out())
+    assert "canary" not in json.dumps(known.tokens_depend_on())
 
 
 DIGESTS = {"model_digest": "d", "adapter_digest": None}

@@ -9,7 +9,6 @@ from unittest import mock
 
 from job.artifacts import digest_of
 from job.errors import JobError
-from job.evaluate import tokens
 from job.export import stage as export_stage
 from job.fetch.sources import Sources
 from job.llama_cpp import process
@@ -23,6 +22,7 @@ from job.run.active_run import ActiveRun
 from job.run.supervise import Supervisor
 from job.spec import JobSpec
 from job.store import open_store
+from job.tokens import stage as tokens
 from tests.job.spec.uses import Ground, hashes, jsonl
 from tests.tiny_models import training_text
 
@@ -54,8 +54,9 @@ def judged(spec: JobSpec, ground: Ground) -> Any:
         "model": SimpleNamespace(model=ground.model),
         "data": folder / "data",
         "gguf": _unquantized(ground),
-        "held_out": _tokens(spec, ground.model, folder),
+        "tokens": _tokens(spec, ground.model, folder),
     }
+    state.known.records["tokens"] = state.run.keep("tokens", "key", folder / "tokens", None, {}, {})
     with _commands() as commands:
         try:
             quantize_each(state)
@@ -77,7 +78,9 @@ def _state(spec: JobSpec, folder: Path) -> State:
 
 def _tokens(spec: JobSpec, model: Path, folder: Path) -> tokens.Result:
     text = folder / "text.txt" if spec.evaluation.text else None
-    inputs = tokens.Inputs(model=model, rows=folder / "data" / "eval.jsonl", text=text)
+    inputs = tokens.Inputs(
+        model=model, rows=folder / "data" / "eval.jsonl", train=folder / "data" / "train.jsonl", text=text
+    )
     (folder / "tokens").mkdir()
     return tokens.run(spec, inputs, folder / "tokens")
 

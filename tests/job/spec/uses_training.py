@@ -10,7 +10,7 @@ from job.spec import JobSpec
 from job.train import arguments, precision
 from job.train import stage as train_stage
 from tests.job.spec.uses import Ground, jsonl
-from tests.job.train.trainers import NeverStops
+from tests.job.train.trainers import NeverStops, inputs_of
 
 ROWS: dict[str, list[Any]] = {
     "text": [{"text": f"Of number {n}" + " and more" * (n % 5) + "."} for n in range(12)],
@@ -52,7 +52,8 @@ def _arguments(spec: JobSpec, capability: tuple[int, int]) -> Any:
 def _trainer(spec: JobSpec, ground: Ground, kind: Any) -> Any:
     from transformers import set_seed
 
-    from job.train.model import load_base, load_tokenizer, with_adapter
+    from job.tokens.tokenizer import load_tokenizer
+    from job.train.model import load_base, with_adapter
 
     if spec.training is None:
         return None  # as job/pipeline/train.py
@@ -60,11 +61,12 @@ def _trainer(spec: JobSpec, ground: Ground, kind: Any) -> Any:
     folder = ground.folder()
     for name in ("train", "eval"):
         (folder / f"{name}.jsonl").write_bytes(jsonl(ROWS[kind]))
-    inputs = train_stage.Inputs(model=ground.model, train=folder / "train.jsonl", eval=folder / "eval.jsonl", kind=kind)
     set_seed(spec.run.seed)
     try:
         chosen = precision.choose(spec)
-        tokenizer = load_tokenizer(spec, ground.model, kind)
+        rows = [folder / f"{name}.jsonl" for name in ("train", "eval")]
+        inputs = inputs_of(spec, ground.model, folder / "tokens", *rows, kind)
+        tokenizer = load_tokenizer(spec, ground.model)
         model = with_adapter(spec, load_base(spec, ground.model, chosen), None)
         trainer = train_stage.make_trainer(spec, inputs, folder, model, tokenizer, chosen, NeverStops())
     except JobError as error:

@@ -13,7 +13,7 @@ from job.errors import IntegrityViolated
 from job.train import resume
 from job.train import stage as train_stage
 from tests import ROOT
-from tests.job.train.trainers import spec_of
+from tests.job.train.trainers import inputs_of, spec_of
 
 
 class Planted:
@@ -31,17 +31,14 @@ def checkpoint(tiny_model: Path, quotes: Path, tmp_path_factory: pytest.TempPath
     """Of step 2 of a training of four steps, beside the rows that it was trained on."""
     folder = tmp_path_factory.mktemp("whole")
     spec = spec_of(tiny_model, training={"max_steps": 4, "save_steps": 2})
-    train_stage.run(spec, inputs_of(tiny_model, _rows(quotes, folder)), folder)
+    train_stage.run(spec, inputs_of(spec, tiny_model, folder / "tokens", _rows(quotes, folder)), folder)
     return folder / "checkpoints" / "checkpoint-2"
 
 
-def inputs_of(model: Path, rows: Path, **more: Any) -> train_stage.Inputs:
-    return train_stage.Inputs(model=model, train=rows / "train.jsonl", kind="text", **more)
-
-
 def _rows(quotes: Path, folder: Path) -> Path:
-    (folder / "train.jsonl").write_text(quotes.read_text().replace('"quote"', '"text"'))
-    return folder
+    rows = folder / "train.jsonl"
+    rows.write_text(quotes.read_text().replace('"quote"', '"text"'))
+    return rows
 
 
 NAMES = [
@@ -61,7 +58,8 @@ def test_a_pickle_in_a_checkpoint_is_never_run(
     if not is_checked:
         monkeypatch.setattr(train_stage, "_check_checkpoint", lambda _: None)
     spec = spec_of(tiny_model, training={"max_steps": 4, "save_steps": 2})
-    inputs = inputs_of(tiny_model, checkpoint.parents[1], resume_from=planted)
+    rows = checkpoint.parents[1] / "train.jsonl"
+    inputs = inputs_of(spec, tiny_model, tmp_path / "tokens", rows, resume_from=planted)
     try:
         train_stage.run(spec, inputs, tmp_path / "work")
     except Exception as error:

@@ -18,7 +18,7 @@ from job.predict.anatomy import anatomy_of
 from job.spec import JobSpec
 from job.train import stage as train_stage
 from tests.job.train import trainers
-from tests.job.train.trainers import trainer_of
+from tests.job.train.trainers import inputs_of, trainer_of
 from tests.tiny_models import make_llama
 
 pytestmark = pytest.mark.slow
@@ -71,7 +71,7 @@ def test_an_evaluation_leaves_every_4_bit_weight_as_it_was(
 def test_evaluations_in_between_change_no_loss(model: Path, rows: Path, tmp_path: Path) -> None:
     def losses(name: str, held_out: Path | None, **training: Any) -> list[float]:
         spec = spec_of(model, training=training)
-        inputs = train_stage.Inputs(model=model, train=rows, eval=held_out, kind="text")
+        inputs = inputs_of(spec, model, tmp_path / name / "tokens", rows, held_out)
         return [one["loss"] for one in train_stage.run(spec, inputs, tmp_path / name).losses]
 
     often = losses("often", rows, eval_steps=1)
@@ -106,7 +106,7 @@ def test_a_stage_never_asks_for_code_from_the_hub(model: Path, rows: Path, tmp_p
     (site / "kernels" / "__init__.py").write_text(f"open({str(tmp_path / 'asked')!r}, 'w')\nraise SystemExit(1)\n")
     (site / "kernels-0.17.2.dist-info" / "METADATA").write_text("Name: kernels\nVersion: 0.17.2\n")
     spec = spec_of(model, training={"max_steps": 2, "eval_steps": 1})
-    inputs = train_stage.Inputs(model=model, train=rows, eval=rows, kind="text")
+    inputs = inputs_of(spec, model, tmp_path / "tokens", rows, rows)
     given = {"spec": spec.model_dump(mode="json"), "inputs": inputs.model_dump(mode="json")}
     (folder / "inputs.json").write_text(json.dumps(given))
     path = os.pathsep.join([str(site), *filter(None, [os.environ.get("PYTHONPATH")])])

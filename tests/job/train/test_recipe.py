@@ -10,6 +10,7 @@ import pytest
 from job.spec import JobSpec
 from job.train import stage as train_stage
 from tests import plain_training
+from tests.job.train.trainers import inputs_of
 
 pytestmark = pytest.mark.slow
 
@@ -42,7 +43,7 @@ def job_losses(model: Path, rows: Path, out: Path, trainer: str, **changes: Any)
             "evaluation": {"samples": 0},
         }
     )
-    return train_stage.run(spec, train_stage.Inputs(model=model, train=rows, kind="text"), out)
+    return train_stage.run(spec, inputs_of(spec, model, out / "tokens", rows), out)
 
 
 @pytest.mark.parametrize("accumulation", [1, 2])

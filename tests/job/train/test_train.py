@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 
-from job.errors import DataInvalid, EnvironmentUnfit, QualityRejected, SpecInvalid
+from job.errors import EnvironmentUnfit, QualityRejected, SpecInvalid
 from job.spec import JobSpec
-from job.train import precision, rows
+from job.train import precision
 from job.train import stage as train_stage
 from job.train.model import load_base, with_adapter
 from tests.export_reference import make_adapter
+from tests.job.train import trainers
 from tests.job.train.trainers import ON_THE_CPU, spec_of
 
 pytestmark = pytest.mark.slow
@@ -43,10 +44,15 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def inputs_of(model: Path, data: Path, kind: Any = "text", **more: Any) -> train_stage.Inputs:
-    return train_stage.Inputs(
-        model=model, train=data / f"{kind}.jsonl", eval=data / f"{kind}-eval.jsonl", kind=kind, **more
-    )
+def inputs_of(
+    spec: JobSpec, data: Path, folder: Path, kind: Any = "text", held_out: Path | None = None, **more: Any
+) -> train_stage.Inputs:
+    rows = [data / f"{kind}.jsonl", held_out or data / f"{kind}-eval.jsonl"]
+    return trainers.inputs_of(spec, Path(spec.model.id), folder / "tokens", *rows, kind, **more)
+
+
+def trained(spec: JobSpec, data: Path, folder: Path, *args: Any, **more: Any) -> train_stage.Result:
+    return train_stage.run(spec, inputs_of(spec, data, folder, *args, **more), folder)
 
 
 def adapter_of(result: train_stage.Result) -> dict[str, Any]:
@@ -75,7 +81,7 @@ WAYS = {
 def test_each_way_to_train_moves_float32_adapters(tiny_model: Path, data: Path, tmp_path: Path, way: str) -> None:
     import torch
 
-    result = train_stage.run(spec_of(tiny_model, **WAYS[way]), inputs_of(tiny_model, data), tmp_path)
+    result = trained(spec_of(tiny_model, **WAYS[way]), data, tmp_path)
     weights = adapter_of(result)
     moved = [name for name, weight in weights.items() if "lora_B" in name and weight.abs().max() > 0]
     assert moved
@@ -89,7 +95,7 @@ def test_each_way_to_train_moves_float32_adapters(tiny_model: Path, data: Path, 
 @pytest.mark.parametrize("kind", ["prompt_completion", "messages"])
 def test_pairs_and_chats_train_and_show_samples(tiny_model: Path, data: Path, tmp_path: Path, kind: str) -> None:
     spec = spec_of(tiny_model, evaluation={"samples": 2, "max_new_tokens": 3})
-    result = train_stage.run(spec, inputs_of(tiny_model, data, kind), tmp_path)
+    result = trained(spec, data, tmp_path, kind)
     assert len(result.samples) == 2
     assert all(set(sample) == {"prompt", "before", "after", "reference"} for sample in result.samples)
 
@@ -97,11 +103,11 @@ def test_pairs_and_chats_train_and_show_samples(tiny_model: Path, data: Path, tm
 def test_the_same_spec_gives_the_same_adapter_and_starting_from_one_continues(
     tiny_model: Path, data: Path, tmp_path: Path
 ) -> None:
-    first = train_stage.run(spec_of(tiny_model), inputs_of(tiny_model, data), tmp_path / "a")
-    second = train_stage.run(spec_of(tiny_model), inputs_of(tiny_model, data), tmp_path / "b")
+    first = trained(spec_of(tiny_model), data, tmp_path / "a")
+    second = trained(spec_of(tiny_model), data, tmp_path / "b")
     name = "adapter_model.safetensors"
     assert (first.adapter / name).read_bytes() == (second.adapter / name).read_bytes()
-    third = train_stage.run(spec_of(tiny_model), inputs_of(tiny_model, data, adapter=first.adapter), tmp_path / "c")
+    third = trained(spec_of(tiny_model), data, tmp_path / "c", adapter=first.adapter)
     assert third.loss_before == pytest.approx(first.loss_after, abs=1e-5)
 
 
@@ -109,20 +115,20 @@ def test_a_resumed_training_has_the_losses_of_an_undisturbed_one(tiny_model: Pat
     def spec(**more: Any) -> JobSpec:
         return spec_of(tiny_model, training={"max_steps": 20, "save_steps": 4, "save_total_limit": 9} | more)
 
-    whole = train_stage.run(spec(), inputs_of(tiny_model, data), tmp_path / "whole")
+    whole = trained(spec(), data, tmp_path / "whole")
     for step in (8, 12):  # the end of an epoch, and the middle of the second
         kept = tmp_path / f"checkpoint-{step}"
         shutil.copytree(tmp_path / "whole" / "checkpoints" / kept.name, kept)
-        resumed = train_stage.run(spec(), inputs_of(tiny_model, data, resume_from=kept), tmp_path / "resumed")
+        resumed = trained(spec(), data, tmp_path / "resumed", resume_from=kept)
         assert resumed.losses == whole.losses
         assert resumed.loss_after == whole.loss_after
 
 
 def test_a_checkpoint_of_the_last_step_needs_no_more_training(tiny_model: Path, data: Path, tmp_path: Path) -> None:
     spec = spec_of(tiny_model, training={"max_steps": 4, "save_steps": 2})
-    whole = train_stage.run(spec, inputs_of(tiny_model, data), tmp_path / "whole")
+    whole = trained(spec, data, tmp_path / "whole")
     kept = shutil.copytree(tmp_path / "whole" / "checkpoints" / "checkpoint-4", tmp_path / "kept")
-    again = train_stage.run(spec, inputs_of(tiny_model, data, resume_from=kept), tmp_path / "again")
+    again = trained(spec, data, tmp_path / "again", resume_from=kept)
     assert again.losses == whole.losses
     name = "adapter_model.safetensors"
     assert (again.adapter / name).read_bytes() == (whole.adapter / name).read_bytes()
@@ -132,7 +138,7 @@ def test_the_best_checkpoint_travels_with_later_ones(tiny_model: Path, data: Pat
     training = {"max_steps": 8, "save_steps": 2, "eval_steps": 2, "load_best_model_at_end": True, "save_total_limit": 9}
     spec = spec_of(tiny_model, training=training | {"learning_rate": 1.0, "lr_scheduler_type": "constant"})
     strange = write(tmp_path / "strange.jsonl", [{"text": "ζξ§ ψω ¶¤ ξξζ"}])  # gets worse as the model learns English
-    inputs = inputs_of(tiny_model, data).model_copy(update={"eval": strange})
+    inputs = inputs_of(spec, data, tmp_path, held_out=strange)
     whole = train_stage.run(spec, inputs, tmp_path / "whole")
     kept = shutil.copytree(tmp_path / "whole" / "checkpoints" / "checkpoint-6", tmp_path / "kept")
     shutil.rmtree(tmp_path / "whole" / "checkpoints")
@@ -143,8 +149,8 @@ def test_the_best_checkpoint_travels_with_later_ones(tiny_model: Path, data: Pat
 
 def test_half_the_micro_batch_keeps_the_effective_batch(tiny_model: Path, data: Path, tmp_path: Path) -> None:
     spec = spec_of(tiny_model, lora={"dropout": 0.0}, training={"group_by_length": False})
-    whole = train_stage.run(spec, inputs_of(tiny_model, data), tmp_path / "a")
-    halved = train_stage.run(spec, inputs_of(tiny_model, data, micro_batch=1), tmp_path / "b")
+    whole = trained(spec, data, tmp_path / "a")
+    halved = trained(spec, data, tmp_path / "b", micro_batch=1)
     assert [one["loss"] for one in halved.losses] == pytest.approx([one["loss"] for one in whole.losses], abs=1e-4)
 
 
@@ -160,8 +166,7 @@ def test_the_best_checkpoint_is_taken_and_patience_ends(tiny_model: Path, data: 
         "early_stopping_patience": 2,
     }
     strange = write(tmp_path / "strange.jsonl", [{"text": "ζξ§ ψω ¶¤ ξξζ"}])  # gets worse as the model learns English
-    inputs = inputs_of(tiny_model, data).model_copy(update={"eval": strange})
-    result = train_stage.run(spec_of(tiny_model, training=training), inputs, tmp_path / "work")
+    result = trained(spec_of(tiny_model, training=training), data, tmp_path / "work", held_out=strange)
     assert result.steps < 12
     assert result.loss_after == pytest.approx(min(one["eval_loss"] for one in result.evals), abs=1e-5)
 
@@ -175,13 +180,13 @@ def test_a_loss_that_is_no_number_ends_the_run(tiny_model: Path, data: Path, tmp
     weights["model.norm.weight"] = torch.full_like(weights["model.norm.weight"], torch.nan)
     save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(QualityRejected, match="nan at step 1"):
-        train_stage.run(spec_of(broken), inputs_of(broken, data), tmp_path / "work")
+        trained(spec_of(broken), data, tmp_path / "work")
 
 
 def test_unknown_modules_are_named_with_those_that_exist(tiny_model: Path, data: Path, tmp_path: Path) -> None:
     with pytest.raises(SpecInvalid, match=r"query_key_value(.|\n)*k_proj, o_proj, q_proj"):
         spec = spec_of(tiny_model, lora={"target_modules": ["query_key_value"]})
-        train_stage.run(spec, inputs_of(tiny_model, data), tmp_path)
+        trained(spec, data, tmp_path)
 
 
 def test_an_adapter_that_the_trainer_would_not_train_is_refused(tiny_model: Path, data: Path, tmp_path: Path) -> None:
@@ -200,24 +205,10 @@ def test_chats_without_a_template_say_what_to_set(tiny_model: Path, data: Path, 
     config.pop("chat_template", None)
     path.write_text(json.dumps(config))
     with pytest.raises(SpecInvalid, match=r"chat\.template"):
-        train_stage.run(spec_of(bare), inputs_of(bare, data, "messages"), tmp_path / "work")
+        trained(spec_of(bare), data, tmp_path / "work", "messages")
     template = "{% for m in messages %}{{ m['content'] + eos_token }}{% endfor %}"
-    result = train_stage.run(
-        spec_of(bare, chat={"template": template}), inputs_of(bare, data, "messages"), tmp_path / "work"
-    )
+    result = trained(spec_of(bare, chat={"template": template}), data, tmp_path / "work", "messages")
     assert result.steps == 2
-    spec = spec_of(bare, chat={"template": template}, training={"assistant_only_loss": True})
-    with pytest.raises(DataInvalid, match="does not mark"):
-        train_stage.run(spec, inputs_of(bare, data, "messages"), tmp_path / "work")
-
-
-def test_the_loss_is_on_the_assistants_turns_where_the_template_marks_them(tiny_model: Path) -> None:
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
-    assert rows.marks_assistant(spec_of(tiny_model), tokenizer, "messages")
-    assert not rows.marks_assistant(spec_of(tiny_model, training={"assistant_only_loss": False}), tokenizer, "messages")
-    assert not rows.marks_assistant(spec_of(tiny_model), tokenizer, "text")
 
 
 @pytest.mark.parametrize(
@@ -251,7 +242,7 @@ def test_sigterm_saves_a_checkpoint_or_says_that_there_is_none(
     tiny_model: Path, data: Path, tmp_path: Path, when: str
 ) -> None:
     spec = spec_of(tiny_model, training={"max_steps": 5000, "save_steps": 4000})
-    inputs = inputs_of(tiny_model, data)
+    inputs = inputs_of(spec, data, tmp_path)
     given = {"spec": spec.model_dump(mode="json"), "inputs": inputs.model_dump(mode="json")}
     (tmp_path / "inputs.json").write_text(json.dumps(given))
     child = subprocess.Popen(

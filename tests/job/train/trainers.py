@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from job.spec import JobSpec
+from job.tokens import stage as tokens_stage
 from job.train import stage as train_stage
 from job.train.precision import Precision
 
@@ -23,15 +24,29 @@ def spec_of(model: Path, **sections: Any) -> JobSpec:
     return JobSpec.model_validate(base | {"training": training} | sections)
 
 
+def inputs_of(
+    spec: JobSpec, model: Path, folder: Path, train: Path, held_out: Path | None = None, kind: str = "text", **more: Any
+) -> train_stage.Inputs:
+    """Those of a training on files of rows, which become tokens in `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    given = tokens_stage.Inputs(model=model, train=train, rows=held_out, kind=kind)
+    made = tokens_stage.run(spec, given, folder)
+    assert made.train
+    return train_stage.Inputs(
+        model=model, train=made.train.path, eval=made.eval and made.eval.path, prompts=made.prompts, **more
+    )
+
+
 class NeverStops:
     asked = training = False
 
 
 def trainer_of(spec: JobSpec, model: Path, rows: Path, folder: Path, kind: Any = "text") -> Any:
     """With `rows` to train and to evaluate on."""
-    from job.train.model import load_base, load_tokenizer, with_adapter
+    from job.tokens.tokenizer import load_tokenizer
+    from job.train.model import load_base, with_adapter
 
-    tokenizer = load_tokenizer(spec, model, kind)
+    tokenizer = load_tokenizer(spec, model)
     peft = with_adapter(spec, load_base(spec, model, ON_THE_CPU), None)
-    inputs = train_stage.Inputs(model=model, train=rows, eval=rows, kind=kind)
+    inputs = inputs_of(spec, model, folder / "tokens", rows, rows, kind)
     return train_stage.make_trainer(spec, inputs, folder, peft, tokenizer, ON_THE_CPU, NeverStops())

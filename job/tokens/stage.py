@@ -1,0 +1,294 @@
+"""Makes every row into token ids and labels, once: training, judging, samples and the importance matrix take them from
+here. Also what every GGUF must agree with: the vocabulary and the format of a prompt.
+
+<workdir>/train.parquet      the rows to train on (files.py)
+          eval.parquet       the held-out rows
+          ids.txt            the held-out rows: ids in decimal, one row a line
+          text-ids.txt       the same of `evaluation.text`
+          calibration.txt    training rows as text, for an importance matrix
+          sample.txt         a text that every GGUF must tokenize to sample-ids.txt
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from job.artifacts import Frozen, written_whole
+from job.chat.portable import portable_template
+from job.chat.prompt_format import PromptFormat, plain, take_apart
+from job.errors import DataInvalid, SpecInvalid
+from job.logs import Progress, log
+from job.spec import JobSpec
+from job.tokens import files
+from job.tokens.encoder import Encoded, Encoder, Unfit
+from job.tokens.files import TokenRows
+from job.tokens.renderer import Refused
+from job.tokens.tokenizer import load_tokenizer
+
+SAMPLED_ROWS = 50
+CALIBRATION_BYTES = 250_000  # enough for MOST_CHUNKS of 512 tokens at 8 bytes a token
+LONGEST_PROMPT = 8_000  # characters: a longer row makes a sample too long to read
+TEXT_LIMIT = 8  # bytes of `evaluation.text` to read per token: more than the average token of any tokenizer
+_EVERY = 200
+_TEXT = 'Odd: naïve café, 12345 ½ 你好 🙂\ttab\n\n  two spaces, <b>tags</b> {braces} "quotes"'
+
+NAME = "tokens"
+TRAIN = "train.parquet"
+
+
+class Inputs(Frozen):
+    """`model` is a folder with the tokenizer, `rows` prepared held-out rows of `kind`, if there are any, and `train`
+    those to train on."""
+
+    model: Path
+    rows: Path | None = None
+    train: Path | None = None
+    kind: str = "text"
+    text: Path | None = None
+
+
+class Stream(Frozen):
+    """A file of token ids in decimal, and their number."""
+
+    ids: Path
+    count: int
+
+
+class Vocabulary(Frozen):
+    """A text tokenized by the model's tokenizer, and its special tokens.
+
+    `text`: a file, `ids`: a file of its token ids in decimal, including the special tokens that the tokenizer adds.
+    `control`: ids that never represent text.
+    """
+
+    text: Path
+    ids: Path
+    eos: int
+    control: list[int]
+    template: str | None
+
+
+class Prompt(Frozen):
+    """The beginning of a held-out row, as shown, as tokens, and as passed to llama.cpp (which adds BOS itself), and the
+    row's continuation."""
+
+    shown: str
+    ids: list[int]
+    text: str
+    reference: str
+
+
+class Result(Frozen):
+    """`size`: tokens in the vocabulary. `format` is None if the chat template cannot be split into parts. `left_out`:
+    fields that the chat template does not show, and of how many rows; `unlearned`: rows with nothing to learn."""
+
+    train: TokenRows | None = None
+    eval: TokenRows | None = None
+    held_out: Stream | None
+    text: Stream | None
+    calibration: Path | None = None
+    size: int
+    vocabulary: Vocabulary
+    prompts: list[Prompt]
+    format: PromptFormat | None
+    left_out: dict[str, int] = {}
+    unlearned: int = 0
+
+    def moved(self, folder: Path) -> "Result":
+        """The same with its files in another folder."""
+
+        def there(held: Any, name: str) -> Any:
+            return held and held.model_copy(update={name: folder / getattr(held, name).name})
+
+        sample = {"text": folder / self.vocabulary.text.name, "ids": folder / self.vocabulary.ids.name}
+        return self.model_copy(
+            update={
+                "train": there(self.train, "path"),
+                "eval": there(self.eval, "path"),
+                "held_out": there(self.held_out, "ids"),
+                "text": there(self.text, "ids"),
+                "calibration": self.calibration and folder / self.calibration.name,
+                "vocabulary": self.vocabulary.model_copy(update=sample),
+            }
+        )
+
+    def files(self) -> list[Path]:
+        """The files that `moved` expects there."""
+        rows = [one.path for one in (self.train, self.eval) if one]
+        streams = [one.ids for one in (self.held_out, self.text) if one]
+        calibration = [self.calibration] if self.calibration else []
+        return [self.vocabulary.text, self.vocabulary.ids, *rows, *streams, *calibration]
+
+
+def run(spec: JobSpec, inputs: Inputs, workdir: Path) -> Result:
+    """Raises SpecInvalid for rows that this model and this spec cannot train, DataInvalid for a template that takes too
+    long."""
+    tokenizer = load_tokenizer(spec, inputs.model)
+    more = _ends_of_generation(tokenizer, inputs.model)
+    rows = _Rows(Encoder(spec, tokenizer, inputs.kind, more))
+    train = evaluated = held_out = text = calibration = None
+    prompts: list[Prompt] = []
+    if inputs.train:
+        calibration = workdir / "calibration.txt"
+        with written_whole(calibration) as temporary, temporary.open("w", encoding="utf-8") as file:
+            found = rows.sampled(inputs.train, file, every_row=spec.training is not None)
+            if spec.training is None:
+                for _ in found:
+                    continue
+            else:
+                train = files.write(found, workdir / TRAIN)
+        if train and not train.rows:
+            raise DataInvalid("no row has a token to train on within max_length", hint="Raise training.max_length.")
+    if inputs.rows:
+        evaluated = files.write(rows.encoded(inputs.rows, "held out"), workdir / "eval.parquet")
+        evaluated = evaluated if evaluated.rows else None
+    if inputs.rows and evaluated:
+        held_out = _written(files.ids_of(evaluated.path), workdir / "ids.txt")
+        prompts = list(_prompts(rows, inputs.rows, spec.evaluation.samples))
+    if inputs.text:
+        text = _written(_ids_of_text(inputs.text, tokenizer, spec), workdir / "text-ids.txt")
+    rows.tell()
+    if train:
+        log.info("tokens.rows", rows=train.rows, tokens=train.tokens, trained=train.trained, cut=train.cut)
+    return Result(
+        train=train,
+        eval=evaluated,
+        held_out=held_out,
+        text=text,
+        calibration=calibration,
+        size=len(tokenizer),
+        vocabulary=_vocabulary(tokenizer, "\n".join([_TEXT, *rows.first_texts]), workdir),
+        prompts=prompts,
+        format=_format(rows.encoder, tokenizer),
+        left_out=dict(rows.left_out),
+        unlearned=rows.unlearned,
+    )
+
+
+class _Rows:
+    """Encodes the rows of files, and counts what is left out of them."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        self.encoder = encoder
+        self.left_out: Counter[str] = Counter()
+        self.unlearned = 0
+        self.first_texts: list[str] = []
+        """Held-out rows as text."""
+
+    def read(self, path: Path) -> Iterator[dict[str, Any]]:
+        with path.open(encoding="utf-8") as file:
+            yield from map(json.loads, file)
+
+    def encoded(self, path: Path, what: str) -> Iterator[tuple[str, Encoded]]:
+        """Each row with its source; those with nothing to learn are counted alone."""
+        bar = Progress(f"tokenizing the rows {what}", None, "rows")
+        for number, row in enumerate(self.read(path), 1):
+            source, found = self._encoded(row, number)
+            if what == "held out" and len(self.first_texts) < SAMPLED_ROWS:
+                self.first_texts.append(found.text)
+            if found.teaches:
+                yield source, found
+            else:
+                self.unlearned += 1
+            if number % _EVERY == 0:
+                bar.update(number)
+
+    def sampled(self, path: Path, out: Any, *, every_row: bool) -> Iterator[tuple[str, Encoded]]:
+        """Writes rows as text, taken evenly from the whole file, and gives all rows, or only these."""
+        every, left = max(1, path.stat().st_size // CALIBRATION_BYTES), CALIBRATION_BYTES
+        bar = Progress("tokenizing the rows to train on", None, "rows")
+        for number, row in enumerate(self.read(path), 1):
+            is_taken = left > 0 and (number - 1) % every == 0
+            if not (is_taken or every_row):
+                continue
+            source, found = self._encoded(row, number)
+            if is_taken:
+                out.write(found.text + "\n")
+                left -= len(found.text.encode()) + 1
+            if found.teaches:
+                yield source, found
+            else:
+                self.unlearned += 1
+            if number % _EVERY == 0:
+                bar.update(number)
+
+    def tell(self) -> None:
+        if self.left_out:
+            log.warning("tokens.left_out", rows=dict(self.left_out))
+        if self.unlearned:
+            log.warning("tokens.nothing_to_learn", rows=self.unlearned, why="no token has a loss within max_length")
+
+    def _encoded(self, row: dict[str, Any], number: int) -> tuple[str, Encoded]:
+        source = str(row.get("source") or f"row {number}")
+        try:
+            found = self.encoder.encode(row)
+        except Unfit as error:
+            raise SpecInvalid(f"{source}: {error.why}", hint=error.hint) from error
+        self.left_out.update(found.left_out)
+        return source, found
+
+
+def _ends_of_generation(tokenizer: Any, model: Path) -> list[str]:
+    """The tokens at which the model's own settings end an answer."""
+    path = model / "generation_config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except (ValueError, RecursionError) as error:
+        raise DataInvalid(f"generation_config.json is not JSON: {error}") from error
+    found = config.get("eos_token_id") if isinstance(config, dict) else None
+    ids = [one for one in (found if isinstance(found, list) else [found]) if isinstance(one, int)]
+    return [token for token in tokenizer.convert_ids_to_tokens(ids) if isinstance(token, str)]
+
+
+def _prompts(rows: _Rows, path: Path, count: int) -> Iterator[Prompt]:
+    """The first held-out rows that are not too long."""
+    found = map(rows.encoder.sample, rows.read(path))
+    bos = rows.encoder.added_bos
+    for one in islice((one for one in found if len(one.text) <= LONGEST_PROMPT), count):
+        yield Prompt(shown=one.text, ids=one.ids, text=one.text.removeprefix(bos or ""), reference=one.reference)
+
+
+def _written(rows: Iterable[list[int]], out: Path) -> Stream:
+    count = 0
+    with written_whole(out) as temporary, temporary.open("w") as file:
+        for ids in rows:
+            file.write(" ".join(map(str, ids)) + "\n")
+            count += len(ids)
+    return Stream(ids=out, count=count)
+
+
+def _ids_of_text(path: Path, tokenizer: Any, spec: JobSpec) -> Iterator[list[int]]:
+    """Token ids of the text's beginning, as llama-perplexity reads a file: with the tokenizer's special tokens around
+    it."""
+    with path.open(encoding="utf-8") as file:
+        yield tokenizer(file.read(spec.evaluation.max_tokens * TEXT_LIMIT))["input_ids"]
+
+
+def _vocabulary(tokenizer: Any, text: str, workdir: Path) -> Vocabulary:
+    path = workdir / "sample.txt"
+    path.write_bytes(text.encode())
+    ids = _written([list(tokenizer(text)["input_ids"])], workdir / "sample-ids.txt").ids
+    template = tokenizer.chat_template
+    return Vocabulary(
+        text=path,
+        ids=ids,
+        eos=tokenizer.eos_token_id,
+        control=sorted(set(tokenizer.all_special_ids)),
+        template=portable_template(template) if isinstance(template, str) else None,
+    )
+
+
+def _format(encoder: Encoder, tokenizer: Any) -> PromptFormat | None:
+    if not tokenizer.chat_template:
+        return plain(tokenizer.eos_token)
+
+    def render(messages: list[dict[str, str]], answers: bool) -> str:
+        try:
+            return encoder.renderer.render(messages, asks=answers).text
+        except Refused as error:
+            raise ValueError(str(error)) from error
+
+    return take_apart(render, tokenizer.all_special_tokens, encoder.added_bos, tokenizer.eos_token)

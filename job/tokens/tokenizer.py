@@ -1,0 +1,29 @@
+"""The model's tokenizer, as training, judging and samples use it."""
+
+from pathlib import Path
+from typing import Any
+
+from job.errors import DataInvalid, SpecInvalid
+from job.spec import JobSpec
+
+
+def load_tokenizer(spec: JobSpec, folder: Path) -> Any:
+    """The tokenizer with the spec's chat template and padding. Raises SpecInvalid for an unknown pad token, DataInvalid
+    for a tokenizer without EOS."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    if spec.chat.template is not None:
+        tokenizer.chat_template = spec.chat.template
+    if tokenizer.eos_token is None:
+        raise DataInvalid(
+            f"the tokenizer of {spec.model.id} has no EOS token", hint="Set model.id to a causal language model."
+        )
+    if spec.training is None:
+        return tokenizer
+    pad = spec.training.pad_token or tokenizer.eos_token
+    if pad not in tokenizer.get_vocab():
+        raise SpecInvalid(f"training.pad_token: {pad!r} is not in the vocabulary of {spec.model.id}")
+    tokenizer.pad_token = pad
+    tokenizer.padding_side = spec.training.padding_side
+    return tokenizer
