@@ -133,6 +133,13 @@ def _rows(event: Event) -> str:
     return f"rows: {event['train']:,} to train on, {event['held_out']:,} held out{broken}"
 
 
+def _held_out(event: Event) -> str:
+    why = f"about the {event['wanted']:,} tokens that a sound judgement takes"
+    if event["share"] >= event["most"]:
+        why = f"the most that eval_fraction auto takes, for {why}"
+    return f"held out: {event['rows']:,} of {event['of']:,} rows, {100 * event['share']:.4g}%: {why}"
+
+
 def _parameters(event: Event) -> str:
     return f"{event['trainable']:,} of {event['total']:,} weights are trained ({event['percent']:.2g}%)"
 
@@ -142,6 +149,9 @@ _SENTENCES: dict[str, Callable[[Event], str]] = {
     "stage.skipped": lambda event: f"{stage_title(event)}: {kept(event.get('made'))}",
     "quantize.planned": _planned,
     "evaluate.too_little_text": lambda event: str(event["what"]),
+    "evaluate.little_text": lambda event: str(event["what"]),
+    "evaluate.text": lambda event: str(event["what"]),
+    "data.held_out": _held_out,
     "library.warning": lambda event: f"{event['source']}: {' '.join(event['message'].split())}",
     "data.read_as": lambda event: str(event["what"]),
     "data.encoding": lambda event: str(event["what"]),

@@ -5,9 +5,9 @@ detects how rows are read, `reading` what kind they become, `normalize` converts
 writes them.
 """
 
-from job.dataset.prepare import Prepared, prepare
+from job.dataset.prepare import Prepared, Wanted, prepare
 from job.dataset.reading import Source, common_kind, find_source
 from job.dataset.running_text import write_text
 from job.dataset.splits import files_wanted
 
-__all__ = ["Prepared", "Source", "common_kind", "files_wanted", "find_source", "prepare", "write_text"]
+__all__ = ["Prepared", "Source", "Wanted", "common_kind", "files_wanted", "find_source", "prepare", "write_text"]

@@ -31,6 +31,10 @@ _SET_BITS = 48
 """A row of a mix is one 64-bit number: the set above these bits, its offset in the spool below."""
 
 
+MOST = 0.1
+"""The largest share of the rows that `eval_fraction: auto` holds out."""
+SHARES = (*(step / 10**power for power in (6, 5, 4, 3) for step in (1, 2, 5)), *(n / 100 for n in range(1, 11)))
+
 _ENCODER = json.JSONEncoder(ensure_ascii=False)
 
 
@@ -47,20 +51,38 @@ class Prepared(Frozen):
     digest: str
 
 
+class Wanted(NamedTuple):
+    """What `eval_fraction: auto` holds out: about `tokens` tokens, of which a row has at most `longest`."""
+
+    tokens: int
+    longest: int | None = None
+
+
+ENOUGH = Wanted(16_384)
+
+
 class _Part(NamedTuple):
     """A data set after reading: its rows, those of its named evaluation split, its broken rows."""
 
+    dataset: Dataset
     rows: Spool
     named: Spool | None
     broken: int
 
 
 def prepare(
-    sets: list[tuple[Dataset, Path]], *, seed: int, system: str | None, out: Path, has_template: bool = False
+    sets: list[tuple[Dataset, Path]],
+    *,
+    seed: int,
+    system: str | None,
+    out: Path,
+    has_template: bool = False,
+    wanted: Wanted = ENOUGH,
 ) -> Prepared:
     """Reads every set (a local file, or a folder such as a snapshot of a Hub repository) and writes the rows.
 
     `has_template`: whether the model has a chat template, which makes prompts and completions conversations.
+    `wanted`: what to hold out of the sets whose `eval_fraction` is auto.
 
     Raises DataInvalid for rows that cannot be used, NotFound for a split or configuration that does not
     exist, StorageFailed if the disk is full or refuses a write.
@@ -72,7 +94,10 @@ def prepare(
     try:
         out.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix=".rows-", dir=out) as spools:
-            parts = [_read(s, index, kind, system, seed, Path(spools)) for index, s in enumerate(sources)]
+            parts = [
+                _read(s, index, kind, system, seed, Path(spools), wanted.longest) for index, s in enumerate(sources)
+            ]
+            _hold_out(parts, wanted.tokens)
             rows = _write_train(parts, [dataset.weight for dataset, _ in sets], seed, out / "train.jsonl")
             eval_rows = _write_eval(parts, out / "eval.jsonl")
     except OSError as error:
@@ -89,24 +114,45 @@ def prepare(
     )
 
 
-def _read(source: Source, index: int, kind: Kind, system: str | None, seed: int, folder: Path) -> _Part:
+def _read(
+    source: Source, index: int, kind: Kind, system: str | None, seed: int, folder: Path, longest: int | None
+) -> _Part:
     """Reads a data set into spools. Raises DataInvalid if too many of its rows are broken."""
     dataset = source.dataset
-    fraction = 0.0 if source.eval_files else dataset.eval_fraction
-    read = [(source.files, Spool(folder / f"{index}.jsonl", seed=seed, index=index, eval_fraction=fraction))]
+    read = [(source.files, Spool(folder / f"{index}.jsonl", seed=seed, index=index, longest=longest))]
     if source.eval_files:
-        spool = Spool(folder / f"{index}-eval.jsonl", seed=seed, index=index, eval_fraction=0.0)
-        read.append((source.eval_files, spool))
+        read.append((source.eval_files, Spool(folder / f"{index}-eval.jsonl", seed=seed, index=index)))
     broken = 0
     for files, spool in read:
         tally = Tally(dataset)
         with closing(lines_of(files, source, normalizer(source.layout, kind, system), tally)) as lines:
             for number, line in lines:
                 spool.add(number, line)
-        spool.settle()
+        spool.close()
         tally.judge()
         broken += tally.broken
-    return _Part(rows=read[0][1], named=read[1][1] if source.eval_files else None, broken=broken)
+    return _Part(dataset=dataset, rows=read[0][1], named=read[1][1] if source.eval_files else None, broken=broken)
+
+
+def _hold_out(parts: list[_Part], wanted: int) -> None:
+    """Decides which rows are held out. `auto` is one share for all sets that have it, so that none is preferred."""
+    automatic = [part.rows for part in parts if not part.named and part.dataset.eval_fraction == "auto"]
+    share = _share(wanted, sum(rows.tokens for rows in automatic))
+    held_out = 0
+    for part in parts:
+        fraction = 0.0 if part.named else part.dataset.eval_fraction
+        count = part.rows.settle(share if fraction == "auto" else fraction)
+        held_out += count if fraction == "auto" else 0
+        if part.named:
+            part.named.settle(0.0)
+    if automatic:
+        log.info("data.held_out", rows=held_out, of=sum(map(len, automatic)), share=share, most=MOST, wanted=wanted)
+
+
+def _share(wanted: int, tokens: int) -> float:
+    """The smallest sensible share of rows that holds `wanted` of so many tokens. Round numbers: a few rows more or less
+    leave it as it is, and a smaller one holds out some of the rows of a larger one."""
+    return next((share for share in SHARES if share * tokens >= wanted), MOST)
 
 
 def lines_of(

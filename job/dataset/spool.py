@@ -1,14 +1,18 @@
 """Normalized rows of one data set on disk, with an index to draw them in any order.
 
-A row costs 9 bytes of memory (its offset and whether it is held out), whatever its length; ten million
-rows need 90 MB.
+A row costs 16 bytes of memory (its offset and its draw), whatever its length; ten million rows need 160 MB.
 """
 
 import hashlib
 import random
+import sys
 from array import array
 from collections.abc import Iterator
 from pathlib import Path
+
+BYTES_PER_TOKEN = 6
+"""Of a row as a line of JSON, with its keys and quotes: more than most text has, so that rows are not taken for longer
+than they are."""
 
 
 def chance(*of: int | str) -> float:
@@ -18,33 +22,40 @@ def chance(*of: int | str) -> float:
 
 
 class Spool:
-    """Rows are added in order; `settle` decides which are held out."""
+    """Rows are added in order; `settle` decides which are held out. `longest`: tokens of a row that count at most."""
 
-    def __init__(self, path: Path, *, seed: int, index: int, eval_fraction: float) -> None:
-        self.path = path
-        self._seed, self._index, self._fraction = seed, index, eval_fraction
+    def __init__(self, path: Path, *, seed: int, index: int, longest: int | None = None) -> None:
+        self.path, self.tokens = path, 0
+        self._seed, self._index, self._longest = seed, index, longest or sys.maxsize
         self._file = path.open("wb")
-        self._offsets, self._held_out = array("Q"), array("B")
-        self._lowest, self._highest = (2.0, 0), (-1.0, 0)
+        self._offsets, self._draws, self._held_out = array("Q"), array("d"), bytearray()
         self._end = 0
+
+    def __len__(self) -> int:
+        return len(self._offsets)
 
     def add(self, row_number: int, line: bytes) -> None:
         """`row_number` counts the rows of the data, broken ones too, so rows appended to the data later change nothing
         here."""
-        drawn = chance("eval", self._seed, self._index, row_number)
-        at = len(self._offsets)
-        self._lowest, self._highest = min(self._lowest, (drawn, at)), max(self._highest, (drawn, at))
         self._offsets.append(self._end)
-        self._held_out.append(drawn < self._fraction)
+        self._draws.append(chance("eval", self._seed, self._index, row_number))
         self._file.write(line)
         self._end += len(line)
+        self.tokens += min(len(line) // BYTES_PER_TOKEN, self._longest)
 
-    def settle(self) -> None:
-        """With two rows or more: at least one is held out, if any should be, and at least one is left to train on."""
+    def close(self) -> None:
+        """All rows are added; `tokens` is about how many they have."""
         self._file.close()
-        if self._fraction > 0 and len(self._offsets) > 1:
-            self._held_out[self._lowest[1]] = 1
-            self._held_out[self._highest[1]] = 0
+
+    def settle(self, eval_fraction: float) -> int:
+        """Holds out the rows of low draws; returns how many. With two rows or more: at least one, if any should be, and
+        at least one is left to train on."""
+        self._held_out = bytearray(draw < eval_fraction for draw in self._draws)
+        if eval_fraction > 0 and len(self._draws) > 1:
+            self._held_out[self._draws.index(min(self._draws))] = 1
+            self._held_out[self._draws.index(max(self._draws))] = 0
+        self._draws = array("d")
+        return sum(self._held_out)
 
     def lines(self, *, held_out: bool) -> Iterator[bytes]:
         """The lines of one part, in the data's order."""

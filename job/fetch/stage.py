@@ -15,7 +15,7 @@ from typing import Any
 from job import hub
 from job.artifacts import Frozen, digest_of, sha256_of
 from job.chat.templates import text_of
-from job.dataset import Prepared, files_wanted, find_source, prepare, write_text
+from job.dataset import Prepared, Wanted, files_wanted, find_source, prepare, write_text
 from job.dataset.card import card_head
 from job.errors import NotFound
 from job.fetch import https, safety, template
@@ -25,6 +25,7 @@ from job.fetch.sources import Sources
 from job.fetch.view import make_view
 from job.fetch.weights import ADAPTER, weight_files
 from job.hub.download import remove_others
+from job.llama_cpp.windows import SOUND
 from job.logs import Progress, log
 from job.spec import JobSpec
 from job.spec.places import STORES, data_place, model_place, shown_place
@@ -107,9 +108,21 @@ def _prepare(spec: JobSpec, sources: Sources, workdir: Path) -> Prepared:
     template.check(spec, found, templated)
     for line in template.described(spec, found, templated):
         log.info("data.read_as", what=line)
-    data = prepare(sets, seed=spec.run.seed, system=spec.chat.system, out=workdir / "data", has_template=templated)
+    data = prepare(
+        sets,
+        seed=spec.run.seed,
+        system=spec.chat.system,
+        out=workdir / "data",
+        has_template=templated,
+        wanted=held_out_wanted(spec),
+    )
     log.info("fetch.rows", train=data.rows, held_out=data.eval_rows, broken=data.broken, kind=data.kind)
     return data
+
+
+def held_out_wanted(spec: JobSpec) -> Wanted:
+    """What `dataset.eval_fraction: auto` should hold out, for a run's files to be judged soundly."""
+    return Wanted(min(SOUND, spec.evaluation.max_tokens), spec.training.max_length if spec.training else None)
 
 
 def _bring(place: str, pin: str, folder: Path, *, adapter: bool = False) -> Path:

@@ -1,11 +1,17 @@
 """The windows of text that files are judged on, and the size of their logits: plain numbers, used in predictions
 too."""
 
+import math
+
 LOGITS_LIMIT = 4 << 30  # bytes
 SHORTEST = 32  # tokens of context; with fewer, a perplexity is meaningless
 LEAST_SCORED = 100
 """With fewer scored tokens, llama-perplexity reports no statistics of a comparison
 (tools/perplexity/perplexity.cpp)."""
+SOUND = 16_384
+"""Tokens that a perplexity to 2% takes: half are scored, and losses of single tokens deviate by about 2.2 (the standard
+errors that llama-perplexity reports of many models on wikitext)."""
+DEVIATION = 2.2
 BATCH = 512
 """Tokens that llama-perplexity computes at a time if a window is shorter. Its default of 2048 needs four times the
 memory for logits, keys and values, and is not faster."""
@@ -19,6 +25,11 @@ def logits_bytes(vocabulary: int, context: int, chunks: int) -> int:
 def scored(context: int) -> int:
     """The number of scored tokens in a window."""
     return context - 1 - context // 2
+
+
+def error_of(tokens: int, context: int) -> float:
+    """The relative standard error to expect of a perplexity over so many windows' tokens: 0.02 is 2%."""
+    return DEVIATION / math.sqrt(max(1, tokens * scored(context) // context))
 
 
 def least_tokens(vocabulary: int, context: int, max_tokens: int) -> int | None:

@@ -19,6 +19,8 @@ def fetch_rows(state: State) -> None:
         "template": bool(spec.chat.template),
         "seed": spec.run.seed,
     } | sources.local_state(spec, text=False)
+    if any(one.eval_fraction == "auto" for one in spec.datasets):
+        depends["held_out"] = list(fetch_stage.held_out_wanted(spec))
     key = digest_of(depends)
     record = state.run.record("fetch", key)
     if record is None:

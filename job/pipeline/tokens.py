@@ -2,11 +2,13 @@
 
 import math
 
-from job.llama_cpp.windows import least_tokens
+from job.llama_cpp.windows import SOUND, error_of, least_tokens
 from job.logs import log
 from job.pipeline.evaluate import windows_of
 from job.pipeline.state import State
 
+LARGE_ERROR = 0.05
+"""Relative standard error of a perplexity: a tuned model that is 5% worse is not published."""
 MOST = 0.5
 """The largest `dataset.eval_fraction` to recommend: more rows are trained on than judged on."""
 
@@ -17,13 +19,30 @@ def count_tokens(state: State) -> None:
     evaluation, found = state.spec.evaluation, state.files.tokens
     if not evaluation.judge:
         return
-    if not windows_of(found.held_out, state)[1]:
+    context, chunks = windows_of(found.held_out, state)
+    if chunks:
+        _tell_error(state, context, chunks)
+    else:
         _warn_of_rows(state)
     if evaluation.text and not windows_of(found.text, state)[1]:
         tokens = found.text.count if found.text else 0
         needed = least_tokens(found.size, evaluation.context, evaluation.max_tokens)
         what = f"evaluation.text is too short to judge on: {tokens} tokens; {_least(needed)}. Name a longer text."
         log.warning("evaluate.too_little_text", of="text", tokens=tokens, needed=needed, what=what)
+
+
+def _tell_error(state: State, context: int, chunks: int) -> None:
+    """How exact the perplexities will be; a warning if a limit of the quality gate is within the error."""
+    rows, tokens = state.known.fetched["data"]["eval_rows"], context * chunks
+    error = error_of(tokens, context)
+    what = f"judged on {rows} held-out rows: {tokens:,} tokens; expect perplexities to be exact to about {error:.1%}"
+    if error <= LARGE_ERROR:
+        log.info("evaluate.text", rows=rows, tokens=tokens, error=round(error, 4), what=what)
+    else:
+        more = (
+            f"A sound judgement takes {SOUND:,}: add rows, set a larger dataset.eval_fraction, or name evaluation.text."
+        )
+        log.warning("evaluate.little_text", rows=rows, tokens=tokens, error=round(error, 4), what=f"{what}. {more}")
 
 
 def _warn_of_rows(state: State) -> None:

@@ -30,6 +30,7 @@ from job.spec.types import (
     RunId,
     S3Url,
     Section,
+    Share,
     Template,
     Text,
     each_once,
@@ -73,8 +74,9 @@ class Dataset(Section):
     """Use at most this many rows."""
     weight: PositiveNumber = 1.0
     """With several data sets: how often each row is used (2 = twice, 0.5 = a seeded half)."""
-    eval_fraction: Fraction = 0.02
-    """The share of rows to hold out for evaluation, chosen by the seed."""
+    eval_fraction: Share = "auto"
+    """The share of rows to hold out for evaluation, chosen by the seed. auto: what a sound judgement takes, at most a
+    tenth."""
     max_broken: Fraction = 0.01
     """If a larger share of the rows is broken, the run ends with exit code 65."""
 

@@ -240,6 +240,7 @@ NUMBER = BeforeValidator(_number)
 Count = Annotated[int, Field(gt=0, lt=2**31), NUMBER]
 From0 = Annotated[int, Field(ge=0, lt=2**31), NUMBER]
 Fraction = Annotated[float, Field(ge=0, lt=1), NUMBER]
+Share = Literal["auto"] | Fraction
 Rate = Annotated[float, Field(gt=0, le=1), NUMBER]
 PositiveNumber = Annotated[float, Field(gt=0), NUMBER]
 NonNegativeNumber = Annotated[float, Field(ge=0), NUMBER]

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
-from job.dataset import Prepared, prepare
+from job.dataset import Prepared, Wanted, prepare
 from job.errors import JobError
 from job.spec.sections import Dataset
 
@@ -83,6 +84,54 @@ def test_without_a_fraction_or_with_one_row_nothing_is_held_out(tmp_path: Path) 
     prepared = make(tmp_path / "out", write_rows(tmp_path / "one.jsonl", 1))
     assert (prepared.eval, prepared.rows) == (None, 1)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["train.jsonl"]
+
+
+def of_bytes(path: Path, rows: int, size: int) -> Path:
+    """Rows of about `size` bytes."""
+    path.write_text("".join(json.dumps({"text": f"{n} ".ljust(size, "x")}) + "\n" for n in range(rows)))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("rows", "size", "wanted", "share"),
+    [
+        (160, 300, Wanted(16_384), 0.1),  # 8,000 tokens in all
+        (2000, 600, Wanted(16_384), 0.09),  # 100 tokens a row
+        (20_000, 600, Wanted(16_384), 0.01),
+        (20_000, 600, Wanted(164), 0.0001),
+        (2000, 6000, Wanted(16_384, longest=100), 0.09),  # what is cut is not counted
+    ],
+)
+def test_auto_holds_out_what_a_judgement_takes_and_never_more_than_a_tenth(
+    tmp_path: Path, rows: int, size: int, wanted: Wanted, share: float
+) -> None:
+    file = of_bytes(tmp_path / "a.jsonl", rows, size)
+    with capture_logs() as logged:
+        prepared = prepare([(Dataset(id=str(file)), file)], seed=1, system=None, out=tmp_path / "out", wanted=wanted)
+    (told,) = [one for one in logged if one["event"] == "data.held_out"]
+    assert told["share"] == pytest.approx(share)
+    assert (told["rows"], told["of"]) == (prepared.eval_rows, rows)
+    expected = share * rows
+    assert abs(prepared.eval_rows - expected) <= 4 * expected**0.5 + 1
+
+
+def test_what_auto_holds_out_of_more_rows_is_some_of_what_it_holds_out_of_fewer(tmp_path: Path) -> None:
+    held_out = []
+    for rows in (500, 505, 5000):
+        prepared = make(tmp_path / str(rows), of_bytes(tmp_path / f"{rows}.jsonl", rows, 600))
+        held_out.append({int(text.split()[0]) for text in texts(prepared.eval)})
+    assert {n for n in held_out[1] if n < 500} == held_out[0], "a few rows more move none"
+    assert {n for n in held_out[2] if n < 500} < held_out[0]
+
+
+def test_auto_is_one_share_for_all_sets_that_have_it(tmp_path: Path) -> None:
+    files = [of_bytes(tmp_path / "a.jsonl", 2000, 600), of_bytes(tmp_path / "b.jsonl", 2000, 600)]
+    with capture_logs() as logged:
+        prepared = make(tmp_path / "out", *files)
+        fixed = make(tmp_path / "fixed", *files, options=[{"eval_fraction": 0.5}, {"eval_fraction": 0}])
+    (told,) = [one for one in logged if one["event"] == "data.held_out"]
+    assert told["share"] == pytest.approx(0.05) and told["rows"] == prepared.eval_rows
+    assert 900 < fixed.eval_rows < 1100
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 
 from job.artifacts import Artifact
 from job.fetch.sources import Sources
-from job.llama_cpp.windows import least_tokens, windows
+from job.llama_cpp.windows import SOUND, error_of, least_tokens, windows
 from job.pipeline import export, train
 from job.pipeline.known import Known
 from job.run.records import StageRecord, read_manifest
@@ -55,6 +55,11 @@ def test_the_tokens_that_are_needed_are_enough(context: int) -> None:
     assert not windows(needed - 1, 32_000, context, 32_768)[1]
 
 
+def test_the_error_of_a_perplexity_falls_with_the_root_of_what_is_scored() -> None:
+    assert error_of(SOUND, 512) == pytest.approx(0.024, abs=0.001)
+    assert error_of(SOUND // 4, 512) == pytest.approx(2 * error_of(SOUND, 512))
+
+
 def test_settings_that_judge_nothing_are_known_as_such() -> None:
     assert least_tokens(32_000, 16, 32_768) is None and least_tokens(32_000, 512, 64) is None
 
@@ -85,7 +90,7 @@ def told(ended: Ended) -> dict[str, Any]:
 def test_rows_too_few_to_judge_on_are_told_before_training_with_a_fraction_that_does(
     small_spec: dict[str, Any], tmp_path: Path
 ) -> None:
-    small_spec["dataset"] = {"id": str(chats(tmp_path / "rows.jsonl", 160))}
+    small_spec["dataset"] = {"id": str(chats(tmp_path / "rows.jsonl", 160)), "eval_fraction": 0.02}
     small_spec["chat"] = {"template": "{% for m in messages %}{{ m.content }}{{ eos_token }}\n{% endfor %}"}
     small_spec["training"] |= {"max_steps": 2, "save_steps": 100}
     warning = told(run_job(small_spec, tmp_path / "work"))
@@ -95,6 +100,25 @@ def test_rows_too_few_to_judge_on_are_told_before_training_with_a_fraction_that_
     small_spec["dataset"]["eval_fraction"] = warning["eval_fraction"]
     enough = run_job(small_spec, tmp_path / "work")
     assert enough.code == 0 and not enough.named("evaluate.too_little_text"), enough.output
+
+
+@pytest.mark.slow
+def test_a_small_data_set_with_every_default_is_judged_and_told_how_exactly(tiny_model: Path, tmp_path: Path) -> None:
+    spec = {
+        "model": {"id": str(tiny_model)},
+        "dataset": {"id": str(chats(tmp_path / "rows.jsonl", 160))},
+        "training": {"max_steps": 2},
+        "run": {"store": str(tmp_path / "store")},
+    }
+    ended = run_job(spec, tmp_path / "work")
+    assert ended.code == 0 and not ended.named("evaluate.too_little_text"), ended.output
+    (held_out,) = ended.named("data.held_out")
+    assert held_out["share"] == 0.1 and 8 <= held_out["rows"] <= 24 and held_out["of"] == 160
+    (told,) = ended.named("evaluate.little_text")
+    assert told["level"] == "warning" and told["error"] > 0.05
+    assert f"expect perplexities to be exact to about {told['error']:.1%}. A sound judgement takes" in told["what"]
+    manifest = read_manifest(open_store(str(tmp_path / "store")), ended.events[-1]["run"])
+    assert manifest and manifest.stages["evaluate/q4_k_m"].metrics["distance"]["kld"] >= 0
 
 
 @pytest.mark.slow
