@@ -145,7 +145,9 @@ def prepare(cluster: Cluster | None, asked: Asked, *, title: str | None = None, 
         *_unpushed(made),
         *_unknown_modes(made, len(asked.sweep)),
     ]
-    _check_room(size, placement, nodes)
+    if (fault := _too_small(size, placement, nodes)) and not asked.wish.force:
+        raise fault
+    notes += [f"{fault.message}; it is sent (--force)"] if fault else []
     return Prepared(
         spec=asked.spec, sweep=asked.sweep, placement=placement, settings=made,
         manifest=render(made, asked.spec, asked.sweep), vram=asked.vram, notes=tuple(notes),
@@ -211,17 +213,18 @@ def _paths(spec: JobSpec) -> list[str]:
     ]
 
 
-def _check_room(size: Resources, placement: Placement, nodes: Sequence[Node] | None) -> None:
-    """Raises GpuUnavailable if every node with the GPU has too little memory or disk."""
+def _too_small(size: Resources, placement: Placement, nodes: Sequence[Node] | None) -> GpuUnavailable | None:
+    """The error if every node with the GPU has too little memory or disk."""
     fitting = [node for node in nodes or () if node.name in placement.nodes and node.memory]
     small = [node for node in fitting if size.memory > node.memory or size.disk > (node.disk or size.disk)]
     if not fitting or len(small) < len(fitting):
-        return
+        return None
     node = max(fitting, key=lambda one: one.memory)
-    raise GpuUnavailable(
+    return GpuUnavailable(
         f"the run asks for {size.memory / 2**30:.0f} GiB of memory and {size.disk / 2**30:.0f} GiB of disk, but the "
         f"largest node with this GPU ({node.name}) has {node.memory / 2**30:.1f} and {node.disk / 2**30:.0f} GiB",
-        hint="Use a larger node, or set --memory and --disk lower; --scratch puts the work directory on a volume.",
+        hint="Use a larger node, or set --memory and --disk lower; --scratch puts the work directory on a volume. "
+        "`launch --force` sends it as it is.",
     )
 
 

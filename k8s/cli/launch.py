@@ -10,6 +10,7 @@ import typer
 from k8s.cli.options import (
     Context,
     Dataset,
+    Force,
     Gpu,
     Label,
     Mig,
@@ -54,6 +55,7 @@ def launch(
     shared: Shared = False,
     mig: Mig = "",
     tolerations: Tolerations = None,
+    force: Force = False,
     image: Annotated[str | None, _pod("The job's image, best by digest.", envvar="FINETUNE_IMAGE")] = None,
     pull_secrets: Annotated[list[str] | None, _pod("A Secret for pulling the image.", "--pull-secret")] = None,
     pull_policy: Annotated[PullPolicy, _pod("When to pull the image.", show_default=True)] = "IfNotPresent",
@@ -117,7 +119,7 @@ def launch(
     from k8s.prepare import IMAGE, ask, check_references, cluster_or_none, pairs, prepare, spec_from
 
     asked = ask(
-        _wish(gpu, platform, label, spot, shared, mig, tolerations or []),
+        _wish(gpu, platform, label, spot, shared, mig, tolerations or [], force),
         spec_from(spec, model, dataset, sets or []),
         sweeps=sweeps or [],
         resources=resources(cpu, memory, disk, cpu_limit),
@@ -223,7 +225,14 @@ def plan(
 
 
 def _wish(
-    gpu: str, platform: str | None, label: str | None, spot: bool, shared: bool, mig: str, tolerations: list[str]
+    gpu: str,
+    platform: str | None,
+    label: str | None,
+    spot: bool,
+    shared: bool,
+    mig: str,
+    tolerations: list[str],
+    force: bool = False,
 ) -> Any:
     """A function that makes the wish from the predicted VRAM."""
     from k8s.manifest.parse import toleration
@@ -232,7 +241,7 @@ def _wish(
     def of(needs: int | None) -> Any:
         return Wish.of(
             gpu, needs=needs, platform=platform, label=label, spot=spot, shared=shared, mig=mig,
-            tolerations=tuple(map(toleration, tolerations)),
+            tolerations=tuple(map(toleration, tolerations)), force=force,
         )  # fmt: skip
 
     return of

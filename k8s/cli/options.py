@@ -42,6 +42,9 @@ Label = Annotated[
 Spot = Annotated[bool, typer.Option("--spot", help="Use spot nodes.", rich_help_panel=_GPU)]
 Shared = Annotated[bool, typer.Option("--shared", help="Use a time-sliced share of a card.", rich_help_panel=_GPU)]
 Mig = Annotated[str, typer.Option(help="Use a MIG slice, e.g. 1g.5gb.", rich_help_panel=_GPU)]
+Force = Annotated[
+    bool, typer.Option("--force", help="Send it even if no node can run it now; a note says why.", rich_help_panel=_GPU)
+]
 Tolerations = Annotated[
     list[str] | None,
     typer.Option("--toleration", help="key[=value][:effect] of a taint to tolerate.", rich_help_panel=_GPU),

@@ -12,6 +12,7 @@ from typing import Any
 from k8s.cluster import client_errors
 from k8s.errors import AccessDenied, ClusterUnreachable, ObjectNotFound
 from k8s.manifest.settings import AccessMode
+from k8s.placement import dra
 from k8s.placement.nodes import Node, node_of, quantity
 
 Object = dict[str, Any]
@@ -180,14 +181,27 @@ class Cluster:
     # --- the cluster's nodes ---
 
     def nodes(self) -> list[Node] | None:
-        """The nodes, with the GPUs in use by running pods if this user can read pods; None if the user cannot read
-        nodes."""
+        """The nodes, with the GPUs in use by running pods, and those served by DRA, if this user can read these; None
+        if the user cannot read nodes."""
         try:
             found = self.items("/api/v1/nodes")
         except AccessDenied:
             return None
-        used = self._gpus_in_use()
-        return [node_of(one, used.get(one["metadata"]["name"])) for one in found]
+        used, (by_dra, mapped) = self._gpus_in_use(), self._gpus_by_dra()
+        names = [one["metadata"]["name"] for one in found]
+        return [
+            node_of(one, used.get(name), dra=by_dra.get(name, 0), mapped=mapped)
+            for name, one in zip(names, found, strict=True)
+        ]
+
+    def _gpus_by_dra(self) -> tuple[dict[str, int], bool]:
+        """As `node_of` takes them; none in a cluster before 1.34, or if this user cannot read them."""
+        path = "/apis/resource.k8s.io/v1"
+        try:
+            slices, classes = self.items(f"{path}/resourceslices"), self.items(f"{path}/deviceclasses")
+        except (AccessDenied, ObjectNotFound):
+            return {}, False
+        return dra.whole_gpus(slices), dra.is_mapped(classes)
 
     def _gpus_in_use(self) -> dict[str, dict[str, int]]:
         try:

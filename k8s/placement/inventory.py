@@ -54,6 +54,8 @@ def offers(nodes: Iterable[Node]) -> tuple[Offer, ...]:
 def _blocked(node: Node) -> str:
     if not node.ready:
         return "not ready"
+    if node.dra_only:
+        return "served by DRA only"
     return "" if node.runs_the_image else f"not {'/'.join(reversed(MACHINE.values()))}"
 
 

@@ -87,6 +87,8 @@ class Node:
     cpu: float = 0
     memory: int = 0
     disk: int = 0
+    dra_only: bool = False
+    """Its GPUs are served by DRA, and no DeviceClass stands for the request of the Job (k8s/placement/dra.py)."""
 
     def satisfies(self, terms: Iterable[Term]) -> bool:
         """Whether one of the alternatives holds here."""
@@ -114,11 +116,16 @@ def quantity(text: str | int | float) -> Decimal:
     return Decimal(found[1]) * _SUFFIXES[found[2]]
 
 
-def node_of(item: Mapping[str, Any], used: Mapping[str, int] | None = None) -> Node:
-    """A node from the API's JSON (camelCase). A cordoned node counts as not ready."""
+def node_of(
+    item: Mapping[str, Any], used: Mapping[str, int] | None = None, *, dra: int = 0, mapped: bool = False
+) -> Node:
+    """A node from the API's JSON (camelCase). A cordoned node counts as not ready. `dra`: its cards that are served by
+    DRA; `mapped`: whether a DeviceClass stands for requests of nvidia.com/gpu."""
     metadata, spec, status = item["metadata"], item.get("spec", {}), item.get("status", {})
     has = status.get("allocatable") or status.get("capacity") or {}
     conditions = {one["type"]: one["status"] for one in status.get("conditions") or ()}
+    gpus = {name: int(quantity(count)) for name, count in has.items() if name.startswith(GPU_RESOURCES)}
+    by_dra = {GPU_RESOURCES + "gpu": dra} if dra and not any(gpus.values()) else {}
     return Node(
         name=metadata["name"],
         labels=metadata.get("labels") or {},
@@ -127,7 +134,8 @@ def node_of(item: Mapping[str, Any], used: Mapping[str, int] | None = None) -> N
             for one in spec.get("taints") or ()
             if not one["key"].startswith("node.kubernetes.io/")
         ),
-        gpus={name: int(quantity(count)) for name, count in has.items() if name.startswith(GPU_RESOURCES)},
+        gpus=gpus | by_dra,
+        dra_only=bool(by_dra) and not mapped,
         used=used or {},
         provider_id=spec.get("providerID") or "",
         ready=conditions.get("Ready", "True") == "True" and not spec.get("unschedulable"),

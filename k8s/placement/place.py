@@ -13,13 +13,15 @@ from pydantic import Field
 
 from job.artifacts import Frozen
 from k8s.errors import GpuUnavailable, SettingsInvalid
-from k8s.placement import inventory
+from k8s.placement import dra, inventory
 from k8s.placement.gpu_names import GPU_NAMES
 from k8s.placement.kinds import INSTANCE_TYPE, Kind
 from k8s.placement.nodes import MACHINE, Expression, Node, Taint, Term, Toleration
 from k8s.placement.platforms import PLATFORMS, PROVIDERS, PlatformName
 from k8s.placement.wish import Wish, cards_of, check_labels_known, memory_of
 
+ON_ONE_MACHINE = {"k3s", "kind", "rke2"}
+"""Providers (node.spec.providerID) that stand for no cloud, and start no nodes."""
 _ABOUT_GPUS = re.compile(r"gpu|nvidia|accelerator", re.I)
 
 
@@ -90,7 +92,7 @@ def place(wish: Wish, nodes: Sequence[Node] | None) -> Placement:
         if found := search.there(group, kind):
             return search.placement(group, kind, found)
     for group, kind in options:
-        if search.may_scale() and search.terms(group, kind, scaled_to_zero=True):
+        if (wish.force or search.may_scale()) and search.terms(group, kind, scaled_to_zero=True):
             return search.placement(group, kind, [])
     raise _not_here(wish, names, search)
 
@@ -118,10 +120,11 @@ class _Search:
             )
 
     def may_scale(self) -> bool:
-        """Whether there may be further nodes: in a cloud, or if the nodes cannot be read."""
-        in_a_cloud = any(node.provider_id.split("://")[0] in PROVIDERS for node in self.nodes)
+        """Whether there may be further nodes: in a cloud whose labels are known, or in any if the user names the label;
+        or if the nodes cannot be read."""
+        providers = {node.provider_id.split("://")[0] for node in self.nodes if node.provider_id}
         clouds = any(platform not in ("gfd", "custom") for platform in self.schemes)
-        return self.unread or clouds or (in_a_cloud and bool(self.wish.label))
+        return self.unread or clouds or (bool(providers - ON_ONE_MACHINE) and bool(self.wish.label))
 
     def terms(self, gpus: Iterable[str], kind: Kind, *, scaled_to_zero: bool = False) -> dict[Term, PlatformName]:
         """The alternatives, each with its platform. Without nodes, GFD's labels add nothing to a cloud's."""
@@ -144,7 +147,8 @@ class _Search:
 
     def _can_run(self, node: Node, kind: Kind) -> bool:
         offered = inventory.kind_of(node, kind.resource).what
-        return node.ready and node.runs_the_image and offered == kind.what and not self.barriers(node)
+        usable = node.ready and node.runs_the_image and not node.dra_only
+        return usable and offered == kind.what and not self.barriers(node)
 
     def labelled(self, terms: Iterable[Term], kind: Kind) -> list[Node]:
         """The nodes with such cards, whether a pod can run there or not."""
@@ -183,7 +187,14 @@ class _Search:
         self, gpus: Sequence[str], kind: Kind, there: list[Node], terms: dict[Term, PlatformName]
     ) -> Iterable[str]:
         wanted = _or(gpus, kind, self.wish.spot)
-        if not there and self.nodes:
+        if (needs := self.wish.needs or 0) > (has := min(memory_of(self.wish, gpu) for gpu in gpus)):
+            yield f"The run needs {needs / 1e9:.1f} GB of VRAM, but {wanted} has {has / 1e9:.1f}; it is sent (--force)."
+        if not there and not self.may_scale():
+            yield (
+                f"This cluster has no {wanted}; the run is sent (--force), and stays pending until there is one. "
+                f"Available now: {inventory.said(self.nodes)}."
+            )
+        elif not there and self.nodes:
             yield (
                 f"There is no node with {wanted} now. If a pool of such nodes is scaled to zero, the autoscaler adds "
                 f"one; without such a pool, the run stays pending. Available now: {inventory.said(self.nodes)}."
@@ -233,6 +244,8 @@ class _Search:
                 yield f"Node {node.name} has {_or(gpus, kind, False)}, but its taint {taint} keeps pods off; {what}."
             if not node.ready:
                 yield f"Node {node.name} has {_or(gpus, kind, False)}, but is not ready or cordoned."
+            if node.dra_only:
+                yield f"Node {node.name} has {_or(gpus, kind, False)}, but serves it by DRA: {dra.ADVICE}."
             if not node.runs_the_image:
                 has = ", ".join(f"{key}={node.labels.get(key, '')}" for key in MACHINE)
                 yield (
@@ -264,4 +277,5 @@ def _not_here(wish: Wish, names: list[str], search: _Search) -> GpuUnavailable:
     has = f"It has: {inventory.said(search.nodes)}."
     if not search.nodes:
         has = "It has no node now. If pools are scaled to zero, name their platform: --platform gke, eks, aks, …"
-    return GpuUnavailable(f"this cluster has no {wanted} for this run", hint=" ".join([has, *dict.fromkeys(blocked)]))
+    hint = " ".join([has, *dict.fromkeys(blocked), "`launch --force` sends it all the same."])
+    return GpuUnavailable(f"this cluster has no {wanted} for this run", hint=hint)

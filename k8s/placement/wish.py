@@ -32,6 +32,8 @@ class Wish(Frozen):
     shared: bool = False
     mig: str = ""
     """A MIG profile, e.g. 1g.5gb."""
+    force: bool = False
+    """Whether a placement is given even if no node has the GPU, or the GPU has too little memory."""
     tolerations: tuple[Toleration, ...] = ()
     """Further tolerations, for taints that are not about GPUs."""
 
@@ -120,7 +122,8 @@ def _suits(wish: Wish, name: str) -> bool:
     """Whether this card can satisfy the wish."""
     if wish.mig and not GPU_NAMES[name].mig:
         return False
-    return memory_of(wish, name) >= (wish.needs or 0)
+    named = wish.force and not wish.is_auto
+    return named or memory_of(wish, name) >= (wish.needs or 0)
 
 
 def memory_of(wish: Wish, name: str) -> int:
@@ -140,5 +143,5 @@ def _too_small(wish: Wish) -> LauncherError:
     advice = f"GPUs with enough: {', '.join(larger)}." if larger else "No known GPU has enough."
     return GpuUnavailable(
         f"the run needs {needs:.1f} GB of VRAM, but {', '.join(wish.gpus)} has less",
-        hint=f"{advice} `python -m job plan` shows how to make the run smaller.",
+        hint=f"{advice} `python -m job plan` shows how to make the run smaller; `launch --force` sends it as it is.",
     )

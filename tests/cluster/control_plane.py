@@ -21,6 +21,8 @@ from tests import ROOT
 from tests.cluster.pki import Authority, by_certificate, kubeconfig
 
 START_S = 90
+GATES = "DRAExtendedResource=true"
+"""On by default from Kubernetes 1.36."""
 GRACE_S = 6
 """After so long without a heartbeat a node is not ready: short, so that a test can see it."""
 
@@ -80,7 +82,10 @@ class ControlPlane:
             node_monitor_grace_period=f"{self.grace_s}s", node_monitor_period="1s",
             kube_api_qps=500, kube_api_burst=1000,  # it starts, and deletes namespaces, seconds sooner
         )  # fmt: skip
-        self._run("kube-scheduler", kubeconfig=self.folder / "scheduler.conf", leader_elect="false", secure_port=0)
+        self._run(
+            "kube-scheduler", kubeconfig=self.folder / "scheduler.conf", leader_elect="false", secure_port=0,
+            feature_gates=GATES,
+        )  # fmt: skip
         return self
 
     def stop(self) -> None:
@@ -127,7 +132,7 @@ class ControlPlane:
             enable_admission_plugins="NodeRestriction,ExtendedResourceToleration",
             service_cluster_ip_range="10.96.0.0/16", endpoint_reconciler_type="none",
             kubelet_preferred_address_types="InternalIP", audit_log_path=self.folder / "audit.log",
-            audit_policy_file=self._audit_policy(),
+            audit_policy_file=self._audit_policy(), feature_gates=GATES,
         )  # fmt: skip
 
     def _audit_policy(self) -> Path:

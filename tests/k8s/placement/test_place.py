@@ -259,6 +259,36 @@ def test_a_label_that_the_user_names_decides() -> None:
     assert lands_on(found, nodes) == {"a"} and found.gpus == ("t4",)
 
 
+@pytest.mark.parametrize("provider", ["digitalocean://1", "linode://2", "ocid1.instance.oc1.x", "gce://p/z/n"])
+def test_a_named_label_is_enough_for_a_pool_at_zero_in_any_cloud(provider: str) -> None:
+    found = place(Wish.of("t4", label="accelerator=t4"), [Node("cpu", provider_id=provider)])
+    assert not found.nodes and any("scaled to zero" in note for note in found.notes)
+    assert Node("t4", {"accelerator": "t4"}).satisfies(found.terms)
+
+
+@pytest.mark.parametrize("provider", ["", "k3s://cpu", "kind://docker/kind/cpu"])
+def test_where_no_cloud_starts_nodes_a_label_that_no_node_has_is_refused(provider: str) -> None:
+    with pytest.raises(GpuUnavailable, match="no t4"):
+        place(Wish.of("t4", label="accelerator=t4"), [Node("cpu", provider_id=provider)])
+
+
+def test_a_run_is_sent_by_force_with_a_note_where_no_node_has_the_card() -> None:
+    nodes = [whole("gfd", "l4")]
+    with pytest.raises(GpuUnavailable) as refusal:
+        place(Wish.of("t4"), nodes)
+    assert "--force" in refusal.value.hint
+    found = place(Wish.of("t4", force=True), nodes)
+    assert whole("gfd", "t4").satisfies(found.terms) and not found.nodes
+    assert any("is sent (--force)" in note and "1 x l4" in note for note in found.notes)
+
+
+def test_a_card_that_is_predicted_too_small_is_taken_by_force() -> None:
+    found = place(Wish.of("t4", needs=20 * 10**9, force=True), crowd("gke"))
+    assert found.nodes == ("t4-whole",) and any("needs 20.0 GB of VRAM" in note for note in found.notes)
+    with pytest.raises(GpuUnavailable, match=r"needs 300\.0 GB"):
+        place(Wish.of("auto", needs=300 * 10**9, force=True), crowd("gke"))
+
+
 def test_taints_about_gpus_are_tolerated_and_others_are_told() -> None:
     odd = replace(whole("gfd", "t4"), taints=(Taint("gpu-type", "t4", "NoSchedule"),))
     assert lands_on(place(Wish.of("t4"), [odd]), [odd]) == {"t4-whole"}
@@ -302,7 +332,8 @@ def test_a_refusal_says_what_there_is_instead() -> None:
     odd = linux("v100", {PRODUCT: "Tesla-V100-SXM2-16GB"}, gpus={"nvidia.com/gpu": 2})
     with pytest.raises(GpuUnavailable) as refusal:
         place(Wish.of("t4"), [*nodes, odd])
-    assert refusal.value.hint == "It has: 1 x l4, 7 x h100 MIG 1g.10gb, 4 x a10 shared, 2 x Tesla-V100-SXM2-16GB."
+    has = "It has: 1 x l4, 7 x h100 MIG 1g.10gb, 4 x a10 shared, 2 x Tesla-V100-SXM2-16GB."
+    assert refusal.value.hint == f"{has} `launch --force` sends it all the same."
 
 
 def test_an_empty_cluster_asks_for_the_platform() -> None:
