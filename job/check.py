@@ -73,6 +73,8 @@ def _model(place: str, is_adapter: bool) -> Iterator[str]:
 def _rows(dataset: Dataset, system: str | None) -> Iterator[str]:
     found = scan(find_source(dataset, Path(dataset.id).expanduser()), system)
     yield f"{dataset.id}: {_told(found)}"
+    if found.left_out:
+        yield found.left_out
 
 
 def _told(found: Scanned) -> str:

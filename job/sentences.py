@@ -155,6 +155,7 @@ _SENTENCES: dict[str, Callable[[Event], str]] = {
     "library.warning": lambda event: f"{event['source']}: {' '.join(event['message'].split())}",
     "data.read_as": lambda event: str(event["what"]),
     "data.encoding": lambda event: str(event["what"]),
+    "data.left_out": lambda event: str(event["what"]),
     "preflight.gpu": _gpu,
     "preflight.disk": _disk,
     "fetch.rows": _rows,

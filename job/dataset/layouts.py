@@ -1,23 +1,26 @@
 """Detects how the rows of a data set are read, from the columns of its first rows and the spec.
 
-The formats, the columns that each expects, and the names that are recognized for them:
+The formats, the columns that each expects, and the names that are recognized for them, in any case:
 
-    messages           messages | conversation                      chat turns {role, content}
-    sharegpt           conversations                                chat turns {from, value}
-    alpaca             instruction, output | response, [input | context], [system]   becomes a conversation
-    prompt_completion  prompt, completion | prompt, response | question, answer | query, response | input, output
-    text               text | the only text column | content | quote
+    messages           messages | conversation, [system]                chat turns {role, content}
+    sharegpt           conversations, [system]                          chat turns {from, value}
+    alpaca             instruction, output | response | …, [input | context], [system]     becomes a conversation
+    prompt_completion  prompt, completion, or one column that asks and one that answers (question, answer; …)
+    text               text | the only column that holds anything but numbers | content | quote
 
 Alpaca rows become conversations, because a model with a chat template learns instructions best in that form; so does a
-prompt with its completion, if the model has one (reading.py).
-A pair of columns other than prompt/completion is used only if it is the only pair and no other column (a `context`,
-a `text`) would be lost.
+prompt with its completion, if the model has one (reading.py). A pair with a system prompt is read as alpaca.
+
+Nothing is guessed if a column with content would be lost: a `context` beside a question, a list of turns beside an id,
+the rejected answers of a preference set.
 """
 
 from collections.abc import Callable
 from typing import Any, Literal
 
 from job.artifacts import Frozen
+from job.dataset.heads import Heads
+from job.dataset.preferences import refuse_preferences
 from job.dataset.rows import listed, shown
 from job.errors import DataInvalid
 from job.spec.sections import Dataset
@@ -26,28 +29,40 @@ Format = Literal["text", "prompt_completion", "messages", "alpaca", "sharegpt"]
 Kind = Literal["text", "prompt_completion", "messages"]
 
 EXPECTED: dict[Format, tuple[str, ...]] = {
-    "messages": ("messages",),
-    "sharegpt": ("conversations",),
+    "messages": ("messages", "system"),
+    "sharegpt": ("conversations", "system"),
     "alpaca": ("instruction", "input", "output", "system"),
     "prompt_completion": ("prompt", "completion"),
     "text": ("text",),
 }
-_PAIRS = (("prompt", "response"), ("question", "answer"), ("query", "response"), ("input", "output"))
-_WOULD_BE_LOST = ("text", "content", "context", "passage", "choices", "options", "chosen", "rejected")
+_ASKS = ("prompt", "question", "query", "input", "problem")
+_ANSWERS = ("completion", "response", "answer", "output", "solution")
+_SPEAKERS = (("user", "human"), ("assistant", "gpt", "bot"))
+_SYSTEM = ("system", "system_prompt")
+_WOULD_BE_LOST = (
+    *("text", "content", "context", "passage", "document", "documents", "evidence", "facts", "table", "schema", "code"),
+    *("choices", "options", "chosen", "rejected", "history", "tools", "image", "images", "audio"),
+    *("reasoning", "reasoning_content", "thinking", "thought", "rationale", "explanation", "cot"),
+)
+_OF_ONE_TURN = ("role", "from")
 
 
 class Layout(Frozen):
-    """How a row is read: `columns` maps the names that the format expects to the names in the data."""
+    """How a row is read: `columns` maps the names that the format expects to the names in the data.
+
+    `between`: what stands between a prompt and its completion in plain text. A question does not end in a way that its
+    answer can follow, as a prompt does.
+    """
 
     format: Format
     kind: Kind
     columns: dict[str, str]
+    between: str = ""
 
 
-def find_layout(dataset: Dataset, heads: list[dict[str, Any]], name: str) -> Layout:
+def find_layout(dataset: Dataset, rows: list[dict[str, Any]], name: str) -> Layout:
     """The layout of a data set, from its first rows. Raises DataInvalid with the columns and the fields to set."""
-    seen = list(dict.fromkeys(column for row in heads for column in row))
-    renames = _renames(dataset, seen, name)
+    heads = Heads(rows, _renames(dataset, rows, name))
     wanted: list[Format] = list(EXPECTED)
     if dataset.format != "auto":
         wanted = [dataset.format]
@@ -55,25 +70,29 @@ def find_layout(dataset: Dataset, heads: list[dict[str, Any]], name: str) -> Lay
         wanted = ["text"]
     elif dataset.columns:
         wanted = [kind for kind in EXPECTED if set(dataset.columns) <= set(EXPECTED[kind])]
+    else:
+        refuse_preferences(heads, name)
     for kind in wanted:
-        columns = _FINDERS[kind](renames, seen, heads)
-        if columns:
-            return Layout(format=kind, kind=_kind(kind, columns, heads), columns=columns)
+        if layout := _FINDERS[kind](heads):
+            return layout
     what = (
         "it is unclear how to read a row" if dataset.format == "auto" else f"a row cannot be read as {dataset.format}"
     )
+    turns = [listed([column]) for column in heads.names if heads.holds_turns(column)]
+    found = f" Column {turns[0]} holds conversations: set dataset.columns: {{messages: {turns[0]}}}." if turns else ""
     raise DataInvalid(
-        f"{name}: {what}; its columns are {listed(map(shown, seen))}",
+        f"{name}: {what}; its columns are {heads.described()}",
         hint="Set dataset.text to the column of plain text, or dataset.columns to "
-        "{prompt: …, completion: …}, {instruction: …, output: …} or {messages: …}.",
+        f"{{prompt: …, completion: …}}, {{instruction: …, output: …}} or {{messages: …}}.{found}",
     )
 
 
-def _renames(dataset: Dataset, seen: list[str], name: str) -> dict[str, str]:
+def _renames(dataset: Dataset, rows: list[dict[str, Any]], name: str) -> dict[str, str]:
     renames = dict(dataset.columns)
     if dataset.text is not None:
         renames["text"] = dataset.text
     known = {column for columns in EXPECTED.values() for column in columns}
+    seen = list(dict.fromkeys(column for row in rows for column in row))
     for expected, actual in renames.items():
         if expected not in known:
             raise DataInvalid(
@@ -89,82 +108,73 @@ def _renames(dataset: Dataset, seen: list[str], name: str) -> dict[str, str]:
     return renames
 
 
-def _column(renames: dict[str, str], seen: list[str], *names: str) -> str | None:
-    """The data's column for the first of `names`: the renamed one, or the first of `names` that the data has."""
-    if names[0] in renames:
-        return renames[names[0]]
-    return next((name for name in names if name in seen), None)
+def _messages(heads: Heads) -> Layout | None:
+    column = heads.column("messages", "conversation")
+    return _conversation("messages", {"messages": column}, heads) if column else None
 
 
-def _messages(renames: dict[str, str], seen: list[str], _: list[dict[str, Any]]) -> dict[str, str] | None:
-    column = _column(renames, seen, "messages", "conversation")
-    return {"messages": column} if column else None
+def _sharegpt(heads: Heads) -> Layout | None:
+    column = heads.column("conversations")
+    return _conversation("sharegpt", {"conversations": column}, heads) if column else None
 
 
-def _sharegpt(renames: dict[str, str], seen: list[str], _: list[dict[str, Any]]) -> dict[str, str] | None:
-    column = _column(renames, seen, "conversations")
-    return {"conversations": column} if column else None
-
-
-def _alpaca(renames: dict[str, str], seen: list[str], _: list[dict[str, Any]]) -> dict[str, str] | None:
-    found = {
-        "instruction": _column(renames, seen, "instruction"),
-        "output": _column(renames, seen, "output", "response"),
-        "input": _column(renames, seen, "input", "context"),
-        "system": _column(renames, seen, "system"),
-    }
-    if not found["instruction"] or not found["output"]:
+def _alpaca(heads: Heads) -> Layout | None:
+    instruction, output = heads.column("instruction"), heads.column("output", "response", "completion", "answer")
+    if not instruction or not output:
         return None
-    return {name: column for name, column in found.items() if column}
+    asked = heads.column("input", "context")
+    columns = {"instruction": instruction, "output": output} | ({"input": asked} if asked else {})
+    return _conversation("alpaca", columns, heads)
 
 
-def _prompt_completion(renames: dict[str, str], seen: list[str], _: list[dict[str, Any]]) -> dict[str, str] | None:
-    prompt, completion = _column(renames, seen, "prompt"), _column(renames, seen, "completion")
-    if prompt and completion:
-        return {"prompt": prompt, "completion": completion}
-    pairs = [pair for pair in _PAIRS if set(pair) <= set(seen)]
-    if renames or len(pairs) != 1 or set(_WOULD_BE_LOST) & set(seen):
+def _conversation(format: Format, columns: dict[str, str], heads: Heads) -> Layout:
+    system = heads.column(*_SYSTEM)
+    if system and ("system" in heads.renames or heads.holds_text(system)):
+        columns = columns | {"system": system}
+    return Layout(format=format, kind="messages", columns=columns)
+
+
+def _prompt_completion(heads: Heads) -> Layout | None:
+    prompt, completion = heads.column("prompt"), heads.column("completion")
+    guessed = not prompt or not completion
+    if guessed:
+        if heads.renames or heads.has(*_WOULD_BE_LOST):
+            return None
+        pair = _one_of_each(heads, _ASKS, _ANSWERS) or _one_of_each(heads, *_SPEAKERS)
+        if pair is None:
+            return None
+        prompt, completion = pair
+    assert prompt and completion
+    columns = {"prompt": prompt, "completion": completion}
+    if heads.holds_lists(prompt):  # prompts that are lists of turns make a conversation
+        return Layout(format="prompt_completion", kind="messages", columns=columns)
+    if not heads.renames and (system := heads.column(*_SYSTEM)) and heads.holds_text(system):
+        return _conversation("alpaca", {"instruction": prompt, "output": completion}, heads)
+    return Layout(
+        format="prompt_completion", kind="prompt_completion", columns=columns, between="\n" if guessed else ""
+    )
+
+
+def _one_of_each(heads: Heads, asks: tuple[str, ...], answers: tuple[str, ...]) -> tuple[str, str] | None:
+    asking, answering = heads.all(*asks), heads.all(*answers)
+    return (asking[0], answering[0]) if len(asking) == len(answering) == 1 else None
+
+
+def _text(heads: Heads) -> Layout | None:
+    column = heads.column("text")
+    if column is None and not heads.has(*_OF_ONE_TURN):
+        content = [name for name in heads.names if heads.holds_content(name)]
+        named = [name for name in heads.all("content", "quote") if heads.holds_text(name)]
+        column = next(iter(content if len(content) == 1 and heads.holds_text(content[0]) else named), None)
+    if column is None or (heads.has(*_ASKS, *_ANSWERS) and "text" not in heads.renames):
         return None
-    return {"prompt": pairs[0][0], "completion": pairs[0][1]}
+    return Layout(format="text", kind="text", columns={"text": column})
 
 
-def _text(renames: dict[str, str], seen: list[str], heads: list[dict[str, Any]]) -> dict[str, str] | None:
-    column = _column(renames, seen, "text")
-    if column is None:
-        texts = [name for name in seen if _holds_text([row.get(name) for row in heads])]
-        column = texts[0] if len(texts) == 1 else next((name for name in ("content", "quote") if name in texts), None)
-    pairs = [pair for pair in (*_PAIRS, ("prompt", "completion")) if set(pair) <= set(seen)]
-    if column is None or (pairs and "text" not in renames):
-        return None
-    return {"text": column}
-
-
-_FINDERS: dict[Format, Callable[[dict[str, str], list[str], list[dict[str, Any]]], dict[str, str] | None]] = {
+_FINDERS: dict[Format, Callable[[Heads], Layout | None]] = {
     "messages": _messages,
     "sharegpt": _sharegpt,
     "alpaca": _alpaca,
     "prompt_completion": _prompt_completion,
     "text": _text,
 }
-
-
-def _holds_text(values: list[Any]) -> bool:
-    held = [value for value in values if value is not None]
-    return bool(held) and all(isinstance(value, str) for value in held) and not all(map(_is_number, held))
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _kind(kind: Format, columns: dict[str, str], heads: list[dict[str, Any]]) -> Kind:
-    """Prompts and completions that are themselves lists of turns make a conversation."""
-    if kind == "text":
-        return "text"
-    if kind == "prompt_completion" and not any(isinstance(row.get(columns["prompt"]), list) for row in heads):
-        return "prompt_completion"
-    return "messages"

@@ -41,10 +41,11 @@ def normalizer(layout: Layout, kind: Kind, system: str | None) -> Callable[[dict
         return {"text": _text(row, columns["text"])}
 
     def as_pair(row: dict[str, Any]) -> Normalized:
-        return {"prompt": _text(row, columns["prompt"]), "completion": _text(row, columns["completion"])}
+        prompt, completion = _text(row, columns["prompt"]), _text(row, columns["completion"])
+        return {"prompt": prompt + layout.between, "completion": completion}
 
     def as_messages(row: dict[str, Any]) -> Normalized:
-        turns = _ordered(_TURNS[layout.format](row, columns))
+        turns = _ordered(_with_system(_TURNS[layout.format](row, columns), row, columns.get("system")))
         if system and turns[0]["role"] != "system":
             turns.insert(0, {"role": "system", "content": system})
         return {"messages": turns}
@@ -79,19 +80,36 @@ def _clean(value: Any, where: str, *, may_be_empty: bool = False) -> str:
     return value
 
 
-def _chat(row: dict[str, Any], columns: dict[str, str]) -> list[Turn]:
-    (column,) = columns.values()
+def _with_system(turns: list[Turn], row: dict[str, Any], column: str | None) -> list[Turn]:
+    """The turns after the system prompt of a column. Raises Broken if the conversation has another one."""
+    system = _optional(row, column)
+    if not system.strip():
+        return turns
+    if turns[:1] and turns[0]["role"] == "system":
+        if turns[0]["content"] != system:
+            raise Broken(f"column {shown(column)} and the first turn are two system prompts")
+        return turns
+    return [{"role": "system", "content": system}, *turns]
+
+
+def _messages(row: dict[str, Any], columns: dict[str, str]) -> list[Turn]:
+    return _chat(row, columns["messages"])
+
+
+def _sharegpt(row: dict[str, Any], columns: dict[str, str]) -> list[Turn]:
+    return _chat(row, columns["conversations"])
+
+
+def _chat(row: dict[str, Any], column: str) -> list[Turn]:
     return _turns(row.get(column), f"column {shown(column)}")
 
 
 def _instruction(row: dict[str, Any], columns: dict[str, str]) -> list[Turn]:
     asked = [_text(row, columns["instruction"]), _optional(row, columns.get("input"))]
-    turns = [
+    return [
         {"role": "user", "content": "\n\n".join(part for part in asked if part.strip())},
         {"role": "assistant", "content": _text(row, columns["output"])},
     ]
-    system = _optional(row, columns.get("system"))
-    return [{"role": "system", "content": system}, *turns] if system.strip() else turns
 
 
 def _pair(row: dict[str, Any], columns: dict[str, str]) -> list[Turn]:
@@ -105,8 +123,8 @@ def _pair(row: dict[str, Any], columns: dict[str, str]) -> list[Turn]:
 
 
 _TURNS: dict[str, Callable[[dict[str, Any], dict[str, str]], list[Turn]]] = {
-    "messages": _chat,
-    "sharegpt": _chat,
+    "messages": _messages,
+    "sharegpt": _sharegpt,
     "alpaca": _instruction,
     "prompt_completion": _pair,
 }

@@ -20,7 +20,7 @@ from job.artifacts import Frozen, digest_of, sha256_of, written_whole
 from job.dataset.layouts import Kind
 from job.dataset.normalize import normalizer
 from job.dataset.reading import Source, common_kind, find_source, rows_of
-from job.dataset.rows import MAX_ROW, Broken
+from job.dataset.rows import MAX_ROW, Broken, listed
 from job.dataset.spool import Spool
 from job.dataset.tally import Tally
 from job.errors import StorageFailed
@@ -40,7 +40,7 @@ _ENCODER = json.JSONEncoder(ensure_ascii=False)
 
 class Prepared(Frozen):
     """The files that training reads. `digest` is over both files; `broken` is the number of broken rows in all data
-    sets."""
+    sets, `left_out` the columns of each that are not trained, with the number of rows that have something there."""
 
     train: Path
     eval: Path | None
@@ -49,6 +49,7 @@ class Prepared(Frozen):
     eval_rows: int
     broken: int
     digest: str
+    left_out: dict[str, dict[str, int]] = {}
 
 
 class Wanted(NamedTuple):
@@ -62,12 +63,13 @@ ENOUGH = Wanted(16_384)
 
 
 class _Part(NamedTuple):
-    """A data set after reading: its rows, those of its named evaluation split, its broken rows."""
+    """A data set after reading: its rows, those of its named evaluation split, its broken rows, what is not trained."""
 
     dataset: Dataset
     rows: Spool
     named: Spool | None
     broken: int
+    left_out: dict[str, int]
 
 
 def prepare(
@@ -111,6 +113,7 @@ def prepare(
         eval_rows=eval_rows,
         broken=sum(part.broken for part in parts),
         digest=digest_of([kind, *(sha256_of(file) for file in files)]),
+        left_out={source.name: part.left_out for source, part in zip(sources, parts, strict=True) if part.left_out},
     )
 
 
@@ -122,16 +125,36 @@ def _read(
     read = [(source.files, Spool(folder / f"{index}.jsonl", seed=seed, index=index, longest=longest))]
     if source.eval_files:
         read.append((source.eval_files, Spool(folder / f"{index}-eval.jsonl", seed=seed, index=index)))
-    broken = 0
+    tallies = []
     for files, spool in read:
-        tally = Tally(dataset)
-        with closing(lines_of(files, source, normalizer(source.layout, kind, system), tally)) as lines:
+        tallies.append(tally := Tally(dataset))
+        with spool, closing(lines_of(files, source, normalizer(source.layout, kind, system), tally)) as lines:
             for number, line in lines:
                 spool.add(number, line)
-        spool.close()
         tally.judge()
-        broken += tally.broken
-    return _Part(dataset=dataset, rows=read[0][1], named=read[1][1] if source.eval_files else None, broken=broken)
+    left_out = columns_left_out(source, tallies[0])
+    if left_out:
+        log.warning("data.left_out", dataset=source.name, columns=left_out, what=described_left_out(source, left_out))
+    named = read[1][1] if source.eval_files else None
+    return _Part(
+        dataset=dataset,
+        rows=read[0][1],
+        named=named,
+        broken=sum(tally.broken for tally in tallies),
+        left_out=left_out,
+    )
+
+
+def columns_left_out(source: Source, tally: Tally) -> dict[str, int]:
+    """The columns that are not trained, each with its rows; a column that is not even decoded counts in all rows."""
+    columns = dict.fromkeys([*source.left_out(source.first), *tally.left_out])
+    return {column: tally.left_out[column] or tally.good for column in columns}
+
+
+def described_left_out(source: Source, columns: dict[str, int]) -> str:
+    """The same in one line."""
+    told = listed(f"{listed([column])} ({rows:,} {'row' if rows == 1 else 'rows'})" for column, rows in columns.items())
+    return f"{source.name}: not trained, as rows are read as {source.layout.format}: {told}"
 
 
 def _hold_out(parts: list[_Part], wanted: int) -> None:
@@ -168,7 +191,7 @@ def lines_of(
             except Broken as broken:
                 tally.add_broken(file, line, broken)
                 continue
-            tally.add_good()
+            tally.add_good(source.left_out(row))
             yield number, text
             if tally.good == source.dataset.limit:
                 return

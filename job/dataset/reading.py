@@ -23,6 +23,8 @@ from job.spec.sections import Dataset
 _HEAD = 20
 """Number of good rows that are read to detect the format."""
 
+_NOTHING: tuple[Any, ...] = (None, "", [], {})
+
 Found = tuple[str, int, dict[str, Any] | Broken]
 """A row with its file's name and its line."""
 
@@ -34,10 +36,17 @@ class Source(Frozen):
     files: list[Path]
     eval_files: list[Path]
     layout: Layout
+    first: dict[str, Any]
+    """The first good row."""
 
     @property
     def name(self) -> str:
         return shown_place(self.dataset.id)
+
+    def left_out(self, row: dict[str, Any]) -> list[str]:
+        """The columns of a row that hold something and are not trained."""
+        used = self.layout.columns.values()
+        return [column for column, value in row.items() if column not in used and value not in _NOTHING]
 
     @property
     def keeps_pairs(self) -> bool:
@@ -54,7 +63,7 @@ def find_source(dataset: Dataset, path: Path) -> Source:
     if not heads:
         _refuse_all(dataset, files)
     layout = find_layout(dataset, heads, shown_place(dataset.id))
-    return Source(dataset=dataset, files=files, eval_files=eval_files, layout=layout)
+    return Source(dataset=dataset, files=files, eval_files=eval_files, layout=layout, first=heads[0])
 
 
 def rows_of(files: list[Path], columns: set[str] | None) -> Generator[Found, None, None]:

@@ -4,7 +4,7 @@ from contextlib import closing
 
 from job.artifacts import Frozen
 from job.dataset.normalize import normalizer
-from job.dataset.prepare import lines_of
+from job.dataset.prepare import columns_left_out, described_left_out, lines_of
 from job.dataset.reading import Source
 from job.dataset.tally import Tally
 
@@ -14,12 +14,13 @@ MOST_BYTES = 16 << 20
 
 class Scanned(Frozen):
     """What was seen. `first`: the first broken rows, each with its file, line and reason; `whole`: whether all rows
-    were read."""
+    were read; `left_out`: what is not trained, in one line."""
 
     rows: int
     broken: int
     first: list[str]
     whole: bool
+    left_out: str | None = None
 
 
 def scan(source: Source, system: str | None) -> Scanned:
@@ -34,4 +35,11 @@ def scan(source: Source, system: str | None) -> Scanned:
                 break
     if whole:
         tally.judge()
-    return Scanned(rows=tally.good, broken=tally.broken, first=tally.first, whole=whole)
+    left_out = columns_left_out(source, tally)
+    return Scanned(
+        rows=tally.good,
+        broken=tally.broken,
+        first=tally.first,
+        whole=whole,
+        left_out=described_left_out(source, left_out) if left_out else None,
+    )

@@ -9,6 +9,7 @@ import sys
 from array import array
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Self
 
 BYTES_PER_TOKEN = 6
 """Of a row as a line of JSON, with its keys and quotes: more than most text has, so that rows are not taken for longer
@@ -22,7 +23,8 @@ def chance(*of: int | str) -> float:
 
 
 class Spool:
-    """Rows are added in order; `settle` decides which are held out. `longest`: tokens of a row that count at most."""
+    """Rows are added in order, inside `with`; `settle` then decides which are held out. `longest`: tokens of a row that
+    count at most; `tokens`: about how many all have."""
 
     def __init__(self, path: Path, *, seed: int, index: int, longest: int | None = None) -> None:
         self.path, self.tokens = path, 0
@@ -30,6 +32,12 @@ class Spool:
         self._file = path.open("wb")
         self._offsets, self._draws, self._held_out = array("Q"), array("d"), bytearray()
         self._end = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
 
     def __len__(self) -> int:
         return len(self._offsets)
@@ -42,10 +50,6 @@ class Spool:
         self._file.write(line)
         self._end += len(line)
         self.tokens += min(len(line) // BYTES_PER_TOKEN, self._longest)
-
-    def close(self) -> None:
-        """All rows are added; `tokens` is about how many they have."""
-        self._file.close()
 
     def settle(self, eval_fraction: float) -> int:
         """Holds out the rows of low draws; returns how many. With two rows or more: at least one, if any should be, and

@@ -1,4 +1,8 @@
-"""Counts the rows of a data set, logs the first broken ones, and decides whether there are too many of them."""
+"""Counts the rows of a data set and what of them is not trained, logs the first broken ones, and decides whether there
+are too many of them."""
+
+from collections import Counter
+from collections.abc import Iterable
 
 from job.dataset.rows import AS_UTF_8, NOT_UTF_8, Broken
 from job.errors import DataInvalid
@@ -17,12 +21,15 @@ class Tally:
     def __init__(self, dataset: Dataset) -> None:
         self.good = self.broken = 0
         self._dataset = dataset
+        self.left_out: Counter[str] = Counter()
+        """Columns that hold something and are not trained, each with the number of its rows."""
         self.first: list[str] = []
         """The first broken rows, each with its file, line and reason."""
         self._progress = Progress("reading rows", dataset.limit, "rows")
 
-    def add_good(self) -> None:
+    def add_good(self, left_out: Iterable[str] = ()) -> None:
         self.good += 1
+        self.left_out.update(left_out)
         if self.good % _EVERY == 0:
             self._progress.update(self.good, broken=self.broken)
 

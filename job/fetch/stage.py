@@ -106,8 +106,9 @@ def _prepare(spec: JobSpec, sources: Sources, workdir: Path) -> Prepared:
     templated = template.has_template(spec, sources.model)
     found = [find_source(one, path) for one, path in sets]
     template.check(spec, found, templated)
+    tell = log.warning if found and template.is_guessed_plain(found, templated) else log.info
     for line in template.described(spec, found, templated):
-        log.info("data.read_as", what=line)
+        tell("data.read_as", what=line)
     data = prepare(
         sets,
         seed=spec.run.seed,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from job.chat.templates import READY, own_template
 from job.dataset import Source, common_kind, find_source
+from job.dataset.rows import listed, shown
 from job.errors import SpecInvalid
 from job.fetch.listing import Listing
 from job.spec import JobSpec
@@ -56,12 +57,12 @@ def described(spec: JobSpec, sources: Sequence[Source], templated: bool | None) 
         return
     kind = common_kind(list(sources), has_template=templated is not False)
     for one in sources:
-        columns = ", ".join(one.layout.columns.values())
+        columns = listed(one.layout.columns.values())
         yield f"{one.name}: read as {one.layout.format} ({columns}); {_become(spec, one, kind, templated)}"
 
 
 def _become(spec: JobSpec, one: Source, kind: str, templated: bool | None) -> str:
-    model, plain = spec.model.id, "plain text: the prompt, then the completion"
+    model, plain = spec.model.id, _plain(one)
     if kind == "messages" and templated:
         keeps = "; dataset.format: prompt_completion keeps plain text" if one.layout.kind != "messages" else ""
         return f"conversations in the chat template{'' if spec.chat.template else f' of {model}'}{keeps}"
@@ -74,6 +75,22 @@ def _become(spec: JobSpec, one: Source, kind: str, templated: bool | None) -> st
     if templated is False:
         return f"{plain}, because {model} has no chat template. To train conversations:\n  {READY_YAML}"
     return f"{plain}, as dataset.format says"
+
+
+def _plain(one: Source) -> str:
+    """How a pair becomes plain text, and the first of them."""
+    if one.layout.kind != "prompt_completion":
+        return "plain text"
+    prompt, completion = one.layout.columns["prompt"], one.layout.columns["completion"]
+    between = "a line break, " if one.layout.between else ""
+    first = f"{shown(one.first.get(prompt))}, {between}{shown(one.first.get(completion))}"
+    return f"plain text: {listed([prompt])}, {between}then {listed([completion])} (the first row: {first})"
+
+
+def is_guessed_plain(sources: Sequence[Source], templated: bool) -> bool:
+    """Whether questions and answers become plain text only because the model has no chat template."""
+    plain = not templated and common_kind(list(sources), has_template=False) == "prompt_completion"
+    return plain and not any(one.keeps_pairs for one in sources)
 
 
 def described_here(spec: JobSpec, commit: str | None = None) -> Iterator[str]:

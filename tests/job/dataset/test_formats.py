@@ -140,8 +140,8 @@ ROW_FORMATS: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = 
     "a named column": ({"title": "a", "body": "b"}, {"text": "body"}, {"text": "b"}),
     "a renamed column": ({"title": "a", "body": "b"}, {"columns": {"text": "title"}}, {"text": "a"}),
     "prompt and completion": ({"prompt": "p", "completion": "c"}, {}, {"prompt": "p", "completion": "c"}),
-    "question and answer": ({"question": "p", "answer": "c"}, {}, {"prompt": "p", "completion": "c"}),
-    "input and output": ({"input": "p", "output": "c"}, {}, {"prompt": "p", "completion": "c"}),
+    "question and answer": ({"question": "p", "answer": "c"}, {}, {"prompt": "p\n", "completion": "c"}),
+    "input and output": ({"input": "p", "output": "c"}, {}, {"prompt": "p\n", "completion": "c"}),
     "a renamed pair": (
         {"a": "p", "b": "c", "text": "x"},
         {"columns": {"prompt": "a", "completion": "b"}},

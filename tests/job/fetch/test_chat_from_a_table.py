@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog.testing
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from job.chat.portable import portable_template
@@ -120,9 +121,17 @@ def test_one_table_that_the_spec_keeps_as_pairs_keeps_the_others(tmp_path: Path)
 def test_on_a_base_model_pairs_are_plain_text_and_check_says_how_to_choose(tmp_path: Path) -> None:
     spec = spec_of(model(tmp_path), table(tmp_path))
     (line,) = template.described_here(spec)
-    assert "rows.jsonl: read as prompt_completion (question, answer); plain text" in line
+    assert "rows.jsonl: read as prompt_completion (question, answer); plain text: question, a line break, then" in line
+    assert "(the first row: 'What is 0?', a line break, 'It is 0.')" in line
     assert template.READY_YAML in line
-    assert fetched(spec, tmp_path)[0] == "prompt_completion"
+    with structlog.testing.capture_logs() as records:
+        assert fetched(spec, tmp_path) == ("prompt_completion", {"prompt": "What is 0?\n", "completion": "It is 0."})
+    assert [one["log_level"] for one in records if one["event"] == "data.read_as"] == ["warning"]
+
+
+def test_a_prompt_and_its_completion_stay_as_they_are(tmp_path: Path) -> None:
+    spec = spec_of(model(tmp_path), table(tmp_path, "pairs"))
+    assert fetched(spec, tmp_path) == ("prompt_completion", {"prompt": "What is 0?", "completion": "It is 0."})
 
 
 def test_the_ready_template_in_a_message_can_be_pasted_into_a_spec(tmp_path: Path) -> None:
