@@ -31,14 +31,14 @@ from typing import Any, NoReturn
 
 from tests import ROOT
 
-STAGES = ("tokens", "train", "measure", "export", "calibration")
+STAGES = ("tokens", "train", "measure", "export")
 IMPORTS = (
     "bitsandbytes", "datasets", "peft", "sentencepiece", "tensorboard", "torch.utils.tensorboard", "torch",
     "transformers.models.llama.modeling_llama", "transformers", "transformers.trainer", "trl",
     "trl.trainer.sft_trainer",
-    "job.__main__", "job.evaluate.tokens", "job.export.stage", "job.llama_cpp.calibration_text", "job.run.child",
+    "job.__main__", "job.export.stage", "job.run.child", "job.tokens.stage",
     "job.train.arguments", "job.train.callbacks", "job.train.measure", "job.train.model", "job.train.padding",
-    "job.train.precision", "job.train.resume", "job.train.rows", "job.train.samples", "job.train.stage",
+    "job.train.precision", "job.train.resume", "job.train.samples", "job.train.stage",
     "job.train.trace",
 )  # fmt: skip
 PR_SET_PDEATHSIG = 1  # linux/prctl.h

@@ -95,11 +95,11 @@ def of_bytes(path: Path, rows: int, size: int) -> Path:
 @pytest.mark.parametrize(
     ("rows", "size", "wanted", "share"),
     [
-        (160, 300, Wanted(16_384), 0.1),  # 8,000 tokens in all
-        (2000, 600, Wanted(16_384), 0.09),  # 100 tokens a row
-        (20_000, 600, Wanted(16_384), 0.01),
+        (160, 300, Wanted(17_500), 0.1),  # 8,000 tokens in all
+        (2000, 600, Wanted(17_500), 0.09),  # 100 tokens a row
+        (20_000, 600, Wanted(17_500), 0.01),
         (20_000, 600, Wanted(164), 0.0001),
-        (2000, 6000, Wanted(16_384, longest=100), 0.09),  # what is cut is not counted
+        (2000, 6000, Wanted(17_500, longest=100), 0.09),  # what is cut is not counted
     ],
 )
 def test_auto_holds_out_what_a_judgement_takes_and_never_more_than_a_tenth(
@@ -127,7 +127,8 @@ def test_what_auto_holds_out_of_more_rows_is_some_of_what_it_holds_out_of_fewer(
 def test_auto_is_one_share_for_all_sets_that_have_it(tmp_path: Path) -> None:
     files = [of_bytes(tmp_path / "a.jsonl", 2000, 600), of_bytes(tmp_path / "b.jsonl", 2000, 600)]
     with capture_logs() as logged:
-        prepared = make(tmp_path / "out", *files)
+        sets = [(Dataset(id=str(file)), file) for file in files]
+        prepared = prepare(sets, seed=1, system=None, out=tmp_path / "out", wanted=Wanted(17_500))
         fixed = make(tmp_path / "fixed", *files, options=[{"eval_fraction": 0.5}, {"eval_fraction": 0}])
     (told,) = [one for one in logged if one["event"] == "data.held_out"]
     assert told["share"] == pytest.approx(0.05) and told["rows"] == prepared.eval_rows
