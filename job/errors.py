@@ -148,10 +148,10 @@ class PeerActive(JobError):
 
 
 class LeaseHeld(JobError):
-    """Another Job holds the lease."""
+    """Another Job holds the lease. Retried: after `helm upgrade` that is the old Job, which is being stopped."""
 
     code = 84
-    kubernetes = "FailJob"
+    kubernetes = "Count"
 
 
 def named(error: Exception) -> JobError:

@@ -17,7 +17,7 @@ variable."""
 NO_DEVICE = 100
 RUNTIME_CLASS = (
     "On k3s and RKE2 a pod needs the runtime class of NVIDIA's container runtime: `--runtime-class nvidia` "
-    "(chart: `runtimeClass: nvidia`)."
+    "(chart: `runtimeClassName: nvidia`)."
 )
 ADVICE = {
     46: "Another process uses the GPU exclusively (compute mode), or the GPU needs a reset: check `nvidia-smi -q`.",

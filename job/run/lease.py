@@ -157,4 +157,4 @@ def _refusal(holder: Holder, job: str, store: Store, key: str) -> JobError:
     what = f"{store.url}/{key} is held by attempt {holder.attempt} of Job {holder.job}"
     if holder.job == job:
         return PeerActive(what, hint="It is alive and at work; this attempt has nothing to do.")
-    return LeaseHeld(what, hint="Wait until that Job ends, or name another run.id.")
+    return LeaseHeld(what, hint="It is tried again. If both Jobs go on, cancel one, or name another run.id.")

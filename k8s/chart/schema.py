@@ -6,7 +6,7 @@ from typing import Any
 from pydantic.json_schema import GenerateJsonSchema
 
 from job.spec.schema import schema as spec_schema
-from k8s.chart.values import ChartValues
+from k8s.chart.values import AcceptedValues
 
 NUMBER = r"^[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?$"
 """`--set` turns 2e-4, 0.1 and 012 into texts; the job reads them as numbers."""
@@ -24,7 +24,7 @@ class _Plain(GenerateJsonSchema):
 def schema() -> dict[str, Any]:
     """The schema of values.yaml. The spec's model and dataset may be missing, so that `helm lint` passes; the template
     reports that."""
-    made = ChartValues.model_json_schema(by_alias=True, schema_generator=_Plain)
+    made = AcceptedValues.model_json_schema(by_alias=True, schema_generator=_Plain)
     spec = spec_schema()
     named = {name: _numbers(one) for name, one in spec.pop("$defs").items()}
     spec = _numbers({key: value for key, value in spec.items() if key not in ("$schema", "required", "title")})

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-from k8s.manifest.settings import DNS_LABEL, DNS_NAME, WEEK_S, AccessMode, DataKey, EnvName, Name, Reference
+from k8s.manifest.settings import DNS_LABEL, DNS_NAME, AccessMode, DataKey, EnvName, Name, Reference
 from k8s.placement.gpu_names import GPU_NAMES
 from k8s.placement.platforms import PlatformName
 
@@ -97,19 +97,28 @@ class Certificates(Values):
     """The key in that ConfigMap."""
 
 
+Number = Annotated[int, Field(ge=1, le=65535)]
+
+
+class Port(Values):
+    port: Number
+    protocol: Literal["TCP", "UDP", "SCTP"] = "TCP"
+
+
 class Block(Values):
     cidr: str = Field(pattern=r"^[0-9a-fA-F.:]+/[0-9]{1,3}$")
-    ports: list[Annotated[int, Field(ge=1, le=65535)]] = []
-    """TCP ports. Empty: all."""
+    ports: list[Number | Port] = []
+    """TCP ports, or {port: 123, protocol: UDP}. Empty: all."""
 
 
 class NetworkPolicy(Values):
     enabled: bool = False
     """Create a policy: nothing in; out only to DNS, to TCP 443, and to the addresses below. (It cannot name hosts.)"""
     egress: list[Block] = []
-    """Further addresses to allow, e.g. of a store inside the cluster: {cidr: 10.0.0.0/8, ports: [9000]}."""
+    """Further addresses to allow, e.g. of a store inside the cluster: {cidr: 10.0.0.0/8, ports: [9000]}. A port of
+    another protocol than TCP: {port: 123, protocol: UDP}."""
     metadata: bool = True
-    """Allow the node's metadata addresses, which workload identity needs."""
+    """Allow the node's metadata addresses (IPv4 and IPv6), which workload identity needs."""
 
 
 class ChartValues(Values):
@@ -171,13 +180,13 @@ class ChartValues(Values):
     """The service account of the pod. Its token is not mounted."""
     queue: str = Field("", pattern=r"^([A-Za-z0-9]([\w.-]{0,61}[A-Za-z0-9])?)?$")
     """Kueue's LocalQueue; Kueue suspends the Job itself."""
-    priority_class: NoName = ""
+    priority_class_name: NoName = ""
     """An existing PriorityClass."""
-    runtime_class: NoName = ""
+    runtime_class_name: NoName = ""
     """Runtime class, e.g. nvidia, which a pod on k3s and RKE2 needs for a GPU."""
-    labels: Labels = {}
+    pod_labels: Labels = {}
     """Labels for the Job and its pods."""
-    annotations: dict[str, str] = {}
+    pod_annotations: dict[str, str] = {}
     """Annotations for the Job and its pods."""
     proxy: Proxy = Proxy()
     """Proxies through which the pod reaches the internet."""
@@ -187,16 +196,31 @@ class ChartValues(Values):
     """User, group and fsGroup; 0: the platform sets them (OpenShift)."""
     grace_seconds: int = Field(120, ge=1, le=3600)
     """Seconds to save a checkpoint when the pod is stopped."""
-    deadline_seconds: int = Field(WEEK_S, ge=60)
-    """Seconds after which the run is ended, even if it is still pending."""
+    deadline_seconds: Annotated[int, Field(ge=60)] | Literal[0] = 0
+    """Seconds after which the run is ended, even if it is still pending. 0: a week; of a sweep, a week for each run."""
     ttl_seconds: int = Field(-1, ge=-1)
     """Seconds after its end when the Job is deleted; -1: never. (GitOps tools would create a deleted Job again.)"""
     keep_old_runs: bool = False
     """Let an active run finish when the release is upgraded with another spec or uninstalled."""
     network_policy: NetworkPolicy = NetworkPolicy()
     """Restricts the pod's network traffic; the cluster's network plugin enforces it."""
-    name_override: str = Field("", pattern=rf"^$|{DNS_LABEL}", max_length=40)
+    fullname_override: str = Field("", pattern=rf"^$|{DNS_LABEL}", max_length=40)
     """Prefix of every object's name. Empty: the release's name."""
+
+
+class AcceptedValues(ChartValues):
+    """The values with the names that they had in version 0.1, which are accepted until the next one."""
+
+    priority_class: NoName = Field("", deprecated="priorityClassName")
+    """Now priorityClassName."""
+    runtime_class: NoName = Field("", deprecated="runtimeClassName")
+    """Now runtimeClassName."""
+    labels: Labels = Field({}, deprecated="podLabels")
+    """Now podLabels."""
+    annotations: dict[str, str] = Field({}, deprecated="podAnnotations")
+    """Now podAnnotations."""
+    name_override: str = Field("", pattern=rf"^$|{DNS_LABEL}", max_length=40, deprecated="fullnameOverride")
+    """Now fullnameOverride."""
 
 
 DEFAULTS: dict[str, Any] = ChartValues().model_dump(mode="json", by_alias=True)

@@ -175,8 +175,14 @@ class Cluster:
         return next((one for one in widest if one in modes), "ReadWriteOncePod")
 
     def local_queue(self, name: str) -> Object:
-        """Kueue's LocalQueue. Raises ObjectNotFound, also if Kueue is not installed."""
-        return self.call("GET", f"/apis/kueue.x-k8s.io/v1beta1/namespaces/{self.namespace}/localqueues/{name}")
+        """Kueue's LocalQueue. Raises ObjectNotFound, also if Kueue is not installed.
+
+        Kueue has served v1beta2 since 0.15, and v1beta1 until 0.19."""
+        path = f"namespaces/{self.namespace}/localqueues/{name}"
+        try:
+            return self.call("GET", f"/apis/kueue.x-k8s.io/v1beta2/{path}")
+        except ObjectNotFound:
+            return self.call("GET", f"/apis/kueue.x-k8s.io/v1beta1/{path}")
 
     # --- the cluster's nodes ---
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from job.artifacts import Frozen
+from job.predict.timing import WEEK_S
 from job.redaction import SECRET_SHAPES, secret_values
 from job.spec.placeholders import placeholders, replace
 from k8s.errors import SettingsInvalid
@@ -17,7 +18,6 @@ from k8s.manifest.base import BASE, CA_FOLDER, CACHE, SPEC_FOLDER, STORE, VOLUME
 from k8s.manifest.names import LONGEST
 from k8s.placement.place import Placement
 
-WEEK_S = 7 * 24 * 3600
 GIB = 1 << 30
 _RESERVED_ENV = {one["name"] for key in ("singleEnv", "sweepEnv") for one in BASE[key]}
 _RESERVED_PATHS = (SPEC_FOLDER, CA_FOLDER, WORK, CACHE, STORE, "/tmp", "/dev", "/proc", "/sys")

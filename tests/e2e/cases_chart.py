@@ -75,9 +75,9 @@ def test_two_installs_of_one_run_id_do_not_double_it(release: Release) -> None:
     place.until_step(place.running(), 10)
     beside = {"gpu": "none", "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists"}]}  # the one card is taken
     second = Release(place, "other").install(spec, **beside)
-    assert place.ended(second) == "Failed", place.state()
-    (end,) = [one.status.container_statuses[0].state.terminated for one in place.pods("Failed")]
-    assert end.exit_code == 84
+    assert place.ended(second) == "Complete", place.state()  # tried again, it finds the work of the first
+    ends = [one.status.container_statuses[0].state.terminated for one in place.pods("Failed")]
+    assert {end.exit_code for end in ends} == {84}
     assert place.ended(first) == "Complete", place.state()
     ends = [one for one in place.events("one-run") if one["event"] == "stage.end" and one.get("stage") == "train"]
     assert len(ends) == 1

@@ -32,8 +32,8 @@ def test_two_jobs_of_one_run_id_do_not_double_it(place: Place) -> None:
     place.until_step(place.running(), 10)
     beside = ["--name", "second", "--toleration", "nvidia.com/gpu"]  # the one card is taken
     second, said = place.launch(spec, *beside, gpu="none", follow=True)
-    assert said.code == 84, said.err + place.state()
-    assert place.condition(second) == "Failed"
-    assert place.ended(first) == "Complete", place.state()
+    assert said.code == 0, said.err + place.state()  # tried again, it finds the work of the first
+    assert 84 in [one.status.container_statuses[0].state.terminated.exit_code for one in place.pods("Failed")]
+    assert place.condition(second) == place.ended(first) == "Complete", place.state()
     ends = [one for one in place.events("one-run") if one["event"] == "stage.end" and one.get("stage") == "train"]
     assert len(ends) == 1

@@ -79,7 +79,7 @@ def test_a_required_gpu_that_did_not_come_ends_the_run_and_names_the_runtime_cla
     assert "has no GPU: there is no /dev/nvidia0 or the like, although NVIDIA_VISIBLE_DEVICES is 'GPU-1f2e'" in str(
         fault
     )
-    assert "`--runtime-class nvidia` (chart: `runtimeClass: nvidia`)" in fault.hint
+    assert "`--runtime-class nvidia` (chart: `runtimeClassName: nvidia`)" in fault.hint
     assert fault.hint.endswith("To use the CPU, set FINETUNE_GPU to an empty value.")
 
 

@@ -32,7 +32,7 @@ DOCUMENTED = {
     "QualityRejected": (81, "FailJob"),
     "IntegrityViolated": (82, "FailJob"),
     "PeerActive": (83, "Ignore"),
-    "LeaseHeld": (84, "FailJob"),
+    "LeaseHeld": (84, "Count"),
 }
 
 

@@ -1,5 +1,6 @@
 {{/* The Job's spec; `.config`: the ConfigMap's name. */}}
 {{- define "finetune-run.jobSpec" -}}
+{{- include "finetune-run.checkNames" . -}}
 {{- include "finetune-run.checkClaims" . -}}
 {{- $base := .Files.Get "files/job.yaml" | fromYaml -}}
 {{- $sweep := len .Values.sweep -}}
@@ -8,7 +9,7 @@
 completions: {{ $sweep }}
 parallelism: {{ min .Values.parallel $sweep }}
 {{- end }}
-activeDeadlineSeconds: {{ .Values.deadlineSeconds | int64 }}
+activeDeadlineSeconds: {{ .Values.deadlineSeconds | int64 | default (mul $base.deadlineSeconds (max 1 $sweep)) }}
 {{- if ge (.Values.ttlSeconds | int64) 0 }}
 ttlSecondsAfterFinished: {{ .Values.ttlSeconds | int64 }}
 {{- end }}
@@ -20,7 +21,7 @@ template:
       {{- $refused := (include "finetune-run.placement" . | fromYaml).refused -}}
       {{- $own := dict -}}
       {{- range $name, $value := $base.podAnnotations }}{{ if not (has $name $refused) }}{{ $_ := set $own $name $value }}{{ end }}{{ end }}
-      {{- merge (dict) .Values.annotations $own | toYaml | nindent 6 }}
+      {{- merge (dict) .Values.podAnnotations (.Values.annotations | default dict) $own | toYaml | nindent 6 }}
   spec:
     {{- include "finetune-run.pod" . | nindent 4 }}
 {{- end -}}

@@ -1,11 +1,26 @@
 {{/* Begins every name: the release's, with the chart's behind it unless it has it already (no longer than 43, since
 the Job's name has a hash of 8 behind it, and the pods' host names an index and five letters behind that). */}}
 {{- define "finetune-run.fullname" -}}
-{{- $name := .Values.nameOverride -}}
+{{- $name := .Values.fullnameOverride | default .Values.nameOverride -}}
 {{- if not $name -}}
 {{- $name = ternary .Release.Name (printf "%s-finetune-run" .Release.Name) (contains "finetune-run" .Release.Name) -}}
 {{- end -}}
 {{- $name | lower | replace "." "-" | trunc 43 | trimSuffix "-" -}}
+{{- end -}}
+
+{{/* Values whose old names are accepted until the next release (k8s/chart/values.py). */}}
+{{- define "finetune-run.renamed" -}}
+annotations: podAnnotations
+labels: podLabels
+nameOverride: fullnameOverride
+priorityClass: priorityClassName
+runtimeClass: runtimeClassName
+{{- end -}}
+
+{{- define "finetune-run.checkNames" -}}
+{{- range $old, $new := include "finetune-run.renamed" . | fromYaml -}}
+{{- if and (get $.Values $old) (get $.Values $new) }}{{ fail (printf "%s is the old name of %s: write only %s" $old $new $new) }}{{ end -}}
+{{- end -}}
 {{- end -}}
 
 {{- define "finetune-run.serviceAccount" -}}
@@ -29,7 +44,12 @@ the Job's name has a hash of 8 behind it, and the pods' host names an index and 
 {{- define "finetune-run.labels" -}}
 {{- $base := (.Files.Get "files/job.yaml" | fromYaml).labels -}}
 {{- $own := dict "app.kubernetes.io/instance" .Release.Name -}}
-{{- toYaml (merge (dict) $own $base .Values.labels) -}}
+{{- toYaml (merge (dict) $own $base .Values.podLabels (.Values.labels | default dict)) -}}
+{{- end -}}
+
+{{/* The annotation of what outlives an upgrade and an uninstall, if old runs do: a run's Job and what it needs. */}}
+{{- define "finetune-run.kept" -}}
+{{- if .Values.keepOldRuns }}helm.sh/resource-policy: keep{{ end -}}
 {{- end -}}
 
 {{- define "finetune-run.chartLabels" -}}

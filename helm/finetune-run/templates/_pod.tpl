@@ -28,10 +28,10 @@ imagePullSecrets:
 {{- with include "finetune-run.serviceAccount" . }}
 serviceAccountName: {{ . | quote }}
 {{- end }}
-{{- with .Values.priorityClass }}
+{{- with .Values.priorityClassName | default .Values.priorityClass }}
 priorityClassName: {{ . | quote }}
 {{- end }}
-{{- with .Values.runtimeClass }}
+{{- with .Values.runtimeClassName | default .Values.runtimeClass }}
 runtimeClassName: {{ . | quote }}
 {{- end }}
 containers:

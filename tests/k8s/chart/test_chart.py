@@ -1,6 +1,9 @@
 """What each template of the chart makes of its values, with real Helm."""
 
 import json
+import os
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from typing import Any
@@ -10,6 +13,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from k8s.chart.emit import values_of
+from k8s.yaml_text import text_of
 from tests.k8s.autopilot import refusals
 from tests.k8s.chart.charts import CHART, LEAST, ROOT, helm, of_kind, refused, spec_of, template, with_spec
 from tests.k8s.job_settings import EVERYTHING, settings, spec
@@ -184,6 +188,25 @@ def test_the_network_policy_lets_out_what_it_says() -> None:
     }  # fmt: skip
     closed = of_kind(template(LEAST | {"networkPolicy": {"enabled": True, "metadata": False}}), "NetworkPolicy")
     assert len(closed["spec"]["egress"]) == 2
+    dns = {(one["protocol"], one["port"]) for one in closed["spec"]["egress"][0]["ports"]}
+    assert dns == {(protocol, port) for protocol in ("UDP", "TCP") for port in (53, 5353)}, "5353 is OpenShift's"
+    metadata = {one["ipBlock"]["cidr"] for one in policy["egress"][2]["to"]}
+    assert metadata >= {"169.254.169.254/32", "fd00:ec2::254/128", "fd00:ec2::23/128", "fd20:ce::254/128"}
+
+
+def test_the_network_policy_lets_out_other_protocols_than_tcp() -> None:
+    ports = [9000, {"port": 123, "protocol": "UDP"}, {"port": 514}]
+    egress = [{"cidr": "fd00::/8", "ports": ports}, {"cidr": "10.0.0.0/8"}]
+    objects = template(LEAST | {"networkPolicy": {"enabled": True, "egress": egress}})
+    policy = of_kind(objects, "NetworkPolicy")
+    kubernetes_validate.validate(policy, RELEASES[-1], strict=True)
+    wanted = [("TCP", 9000), ("UDP", 123), ("TCP", 514)]
+    some, every = policy["spec"]["egress"][-2:]
+    assert [(one["protocol"], one["port"]) for one in some["ports"]] == wanted and "ports" not in every
+    for wrong in ({"port": 0}, {"port": 1, "protocol": "ICMP"}, {"protocol": "UDP"}):
+        assert "/networkPolicy/egress/0/ports/0" in refused(
+            LEAST | {"networkPolicy": {"egress": [{"cidr": "10.0.0.0/8", "ports": [wrong]}]}}
+        )
 
 
 def test_a_sweep_is_one_indexed_job_whose_runs_publish_apart() -> None:
@@ -261,10 +284,46 @@ def test_a_node_selector_that_contradicts_the_job_is_refused(key: str) -> None:
     assert f"nodeSelector: {key} is other, but the Job needs" in said
 
 
-def test_old_runs_are_kept_when_that_is_asked_for() -> None:
-    objects = template(LEAST | {"keepOldRuns": True})
-    for kind in ("Job", "ConfigMap"):
-        assert of_kind(objects, kind)["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
+def test_old_runs_are_kept_with_all_that_they_need_when_that_is_asked_for() -> None:
+    needed = {kind: value for kind, value in EXTRAS.items() if kind in ("serviceAccount", "networkPolicy")}
+    for objects, kept in ((template(LEAST | needed | {"keepOldRuns": True}), "keep"), (template(LEAST | needed), None)):
+        for kind in ("Job", "ConfigMap", "ServiceAccount", "NetworkPolicy"):
+            annotations = of_kind(objects, kind)["metadata"].get("annotations", {})
+            assert annotations.get("helm.sh/resource-policy") == kept, kind
+    assert of_kind(objects, "ServiceAccount")["metadata"]["annotations"] == EXTRAS["serviceAccount"]["annotations"]
+
+
+OLD_NAMES: dict[str, tuple[str, Any]] = {
+    "annotations": ("podAnnotations", {"a/b": "c"}),
+    "labels": ("podLabels", {"team": "nlp"}),
+    "nameOverride": ("fullnameOverride", "quotes"),
+    "priorityClass": ("priorityClassName", "batch"),
+    "runtimeClass": ("runtimeClassName", "nvidia"),
+}
+
+
+@pytest.mark.parametrize("old", OLD_NAMES)
+def test_an_old_name_of_a_value_means_the_same_and_is_told(old: str) -> None:
+    new, value = OLD_NAMES[old]
+    assert template(LEAST | {old: value}) == template(LEAST | {new: value}) != template(LEAST)
+    assert f"{old} is the old name of {new}" in refused(LEAST | {old: value, new: value})
+    values = text_of([LEAST | {old: value}])
+    said = helm("install", "mine", str(CHART), "--dry-run=client", "-f", "-", stdin=values)
+    assert f"`{old}` is called `{new}` now" in said
+
+
+@pytest.mark.parametrize("sweep", [[], ["--sweep", "lora.r=8,16,32"]], ids=["run", "sweep"])
+def test_the_deadline_is_the_same_from_both_doors(sweep: list[str]) -> None:
+    """Of a run of which nothing is predicted."""
+    command = [sys.executable, "-m", "k8s.launch", "--model", "./no/model", "--dataset", "./rows.jsonl", "--dry-run"]
+    command += ["--gpu", "none", "--image", "me/x:1", *sweep]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"KUBECONFIG": "/no"}, check=True)
+    _, sent = YAML(typ="safe").load_all(done.stdout)
+    values = LEAST | {"sweep": [{"lora.r": 8}, {"lora.r": 16}, {"lora.r": 32}] if sweep else []}
+    made = of_kind(template(values), "Job")["spec"]["activeDeadlineSeconds"]
+    assert made == sent["spec"]["activeDeadlineSeconds"] == 604800 * (3 if sweep else 1)
+    assert of_kind(template(values | {"deadlineSeconds": 90}), "Job")["spec"]["activeDeadlineSeconds"] == 90
+    assert "/deadlineSeconds" in refused(LEAST | {"deadlineSeconds": 59})
 
 
 def test_the_chart_has_the_version_of_the_package() -> None:

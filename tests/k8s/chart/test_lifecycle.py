@@ -93,6 +93,36 @@ def test_a_run_that_is_kept_goes_on_beside_the_next_one_and_a_rollback_finds_it(
     assert next(job.metadata.uid for job in release.jobs() if job.metadata.name == first) == uid
 
 
+def test_a_run_that_is_kept_keeps_its_account_and_its_policy(release: Release, cluster: Cluster) -> None:
+    extras = {"serviceAccount": {"create": True}, "networkPolicy": {"enabled": True}}
+    first = release.apply(LEAST | {"gpu": "none", "keepOldRuns": True} | extras)
+    kinds, name = "serviceaccounts,networkpolicies", "mine-finetune-run"
+
+    def there() -> set[str]:
+        said = cluster.plane.kubectl("get", kinds, "-n", release.namespace, "-o", "name").split()
+        return {one.split("/")[0] for one in said if one.endswith(f"/{name}")}
+
+    needed = {"serviceaccount", "networkpolicy.networking.k8s.io"}
+    assert there() == needed
+    release.apply(with_spec(lora={"r": 4}) | {"gpu": "none", "keepOldRuns": True})  # needs neither itself
+    assert first in release.names() and there() == needed
+    release.apply(LEAST | {"gpu": "none", "keepOldRuns": True} | extras)
+    release("uninstall", "mine")
+    assert first in release.names() and there() == needed
+    assert first == release.apply(LEAST | {"gpu": "none", "keepOldRuns": True} | extras), "they are taken up again"
+
+
+def test_a_run_that_finds_the_old_job_being_stopped_is_tried_again(release: Release, cluster: Cluster) -> None:
+    """As after an upgrade: the old pod saves its checkpoint, and still holds the lease of their run id."""
+    cluster.nodes.add("plain")
+    launcher = Launcher(cluster, release.namespace)
+    name = release.apply(with_spec(run={"id": "mine"}) | {"gpu": "none"})
+    first = launcher.end_pod(84)
+    eventually(lambda: launcher.pod() != first, "another pod", timeout_s=60)
+    launcher.end_pod(0)
+    cluster.condition(release.namespace, name, "Complete")
+
+
 def test_an_uninstall_leaves_nothing_but_the_claims(release: Release, cluster: Cluster) -> None:
     extras = {"serviceAccount": {"create": True}, "store": {"size": "1Gi"}, "networkPolicy": {"enabled": True}}
     release.apply(LEAST | extras | {"gpu": "none"})

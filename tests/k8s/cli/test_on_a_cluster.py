@@ -108,10 +108,11 @@ def test_a_combination_that_cannot_be_is_named(launcher: Launcher) -> None:
 
 
 @pytest.fixture(scope="module")
-def kueue(shared_cluster: Cluster) -> Iterator[None]:
-    """Kueue's LocalQueue as a resource of the API."""
+def kueue(request: pytest.FixtureRequest, shared_cluster: Cluster) -> Iterator[str]:
+    """Kueue's LocalQueue as a resource of the API, in the one version that is served: v1beta2 from 0.20 on."""
+    served = getattr(request, "param", "v1beta2")
     schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-    version = {"name": "v1beta1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}
+    version = {"name": served, "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}
     names = {"plural": "localqueues", "singular": "localqueue", "kind": "LocalQueue"}
     spec = {"group": "kueue.x-k8s.io", "scope": "Namespaced", "names": names, "versions": [version]}
     extensions = client.ApiextensionsV1Api(shared_cluster.api)
@@ -122,17 +123,24 @@ def kueue(shared_cluster: Cluster) -> Iterator[None]:
         return any(one.type == "Established" and one.status == "True" for one in found)
 
     eventually(established, "the resource")
-    yield
+    yield served
     extensions.delete_custom_resource_definition("localqueues.kueue.x-k8s.io")
 
+    def there() -> bool:
+        found = extensions.list_custom_resource_definition().items
+        return any(one.metadata.name == "localqueues.kueue.x-k8s.io" for one in found)
 
-def test_a_run_waits_in_its_queue_until_it_is_admitted(launcher: Launcher, cluster: Cluster, kueue: None) -> None:
+    eventually(lambda: not there(), "the resource to go")
+
+
+@pytest.mark.parametrize("kueue", ["v1beta1", "v1beta2"], indirect=True)
+def test_a_run_waits_in_its_queue_until_it_is_admitted(launcher: Launcher, cluster: Cluster, kueue: str) -> None:
     cluster.nodes.add("plain")
     missing = launcher("launch", *BARE, "--gpu", "none", "--queue", "team", "--detach")
     assert missing.code == 12 and "there is no LocalQueue team" in missing.err
-    queue = {"apiVersion": "kueue.x-k8s.io/v1beta1", "kind": "LocalQueue", "metadata": {"name": "team"}}
+    queue = {"apiVersion": f"kueue.x-k8s.io/{kueue}", "kind": "LocalQueue", "metadata": {"name": "team"}}
     custom = client.CustomObjectsApi(cluster.api)
-    custom.create_namespaced_custom_object("kueue.x-k8s.io", "v1beta1", launcher.namespace, "localqueues", queue)
+    custom.create_namespaced_custom_object("kueue.x-k8s.io", kueue, launcher.namespace, "localqueues", queue)
     name = submit(launcher, "--gpu", "none", "--queue", "team")
     job = cluster.batch.read_namespaced_job(name, launcher.namespace)
     assert job.spec.suspend and job.metadata.labels["kueue.x-k8s.io/queue-name"] == "team"
@@ -184,7 +192,7 @@ def user_with(cluster: Cluster, namespace: str, tmp_path: Path, *kinds: str) -> 
 
 
 def test_the_role_is_enough_for_every_command_and_not_more(
-    launcher: Launcher, cluster: Cluster, tmp_path: Path, kueue: None
+    launcher: Launcher, cluster: Cluster, tmp_path: Path, kueue: str
 ) -> None:
     add(cluster, whole("gke", "t4"))
     cluster.nodes.add("plain")

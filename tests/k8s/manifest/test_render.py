@@ -18,6 +18,7 @@ from k8s.manifest.sweep import Index
 from k8s.placement.place import place
 from k8s.placement.wish import Wish
 from k8s.yaml_text import text_of
+from tests import ROOT
 from tests.k8s.autopilot import refusals
 from tests.k8s.gpu_nodes import whole
 from tests.k8s.job_settings import EVERYTHING, pod_of, runs, settings, spec, variables
@@ -39,6 +40,14 @@ VARIANTS = {
     "sweep with everything": render(settings(**EVERYTHING, parallel=8), spec(), runs(3)),
 }
 each_variant = pytest.mark.parametrize("found", VARIANTS.values(), ids=VARIANTS.keys())
+
+
+def test_the_page_on_istio_keeps_its_sidecar_out_of_the_pod() -> None:
+    options = " ".join((ROOT / "docs" / "on-premises.md").read_text().split())
+    assert "`--label sidecar.istio.io/inject=false --annotation sidecar.istio.io/inject=false`" in options
+    off = {"sidecar.istio.io/inject": "false"}
+    metadata = render(settings(labels=off, annotations=off), spec()).job["spec"]["template"]["metadata"]
+    assert metadata["labels"].items() >= off.items() <= metadata["annotations"].items()
 
 
 def test_the_case_with_everything_leaves_no_setting_at_its_default() -> None:
