@@ -150,6 +150,8 @@ _SENTENCES: dict[str, Callable[[Event], str]] = {
     "quantize.planned": _planned,
     "evaluate.too_little_text": lambda event: str(event["what"]),
     "evaluate.little_text": lambda event: str(event["what"]),
+    "publish.earlier_files": lambda event: str(event["what"]),
+    "publish.replaced": lambda event: f"deleted from {event['place']}: {', '.join(event['files'])}, of an earlier run",
     "evaluate.text": lambda event: str(event["what"]),
     "data.held_out": _held_out,
     "library.warning": lambda event: f"{event['source']}: {' '.join(event['message'].split())}",

@@ -61,12 +61,17 @@ def list_files(repo_id: str, commit: str, kind: Kind = "model") -> list[HubFile]
     return sorted(call("list the files of", repo, listed), key=lambda file: file.path)
 
 
-def read_small(repo_id: str, commit: str, file: HubFile, folder: Path, kind: Kind = "model") -> str:
-    """The text of a small file (up to 16 MB), downloaded to a folder. Raises IntegrityViolated for a larger one."""
+def read_bytes(repo_id: str, commit: str, file: HubFile, folder: Path, kind: Kind = "model") -> bytes:
+    """A small file (up to 16 MB), downloaded to a folder. Raises IntegrityViolated for a larger one."""
     if file.size > _SMALL:
         raise IntegrityViolated(f"{repo_id}: {file.path} has {file.size} bytes, too many for such a file")
     download(repo_id, commit, [file], folder, kind)
-    return (folder / file.path).read_text(encoding="utf-8", errors="replace")
+    return (folder / file.path).read_bytes()
+
+
+def read_small(repo_id: str, commit: str, file: HubFile, folder: Path, kind: Kind = "model") -> str:
+    """The same as text."""
+    return read_bytes(repo_id, commit, file, folder, kind).decode(errors="replace")
 
 
 def download(repo_id: str, commit: str, files: list[HubFile], folder: Path, kind: Kind = "model") -> dict[str, str]:

@@ -8,17 +8,21 @@ attempt, so they are not part of that digest.
 
 import hashlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from job.artifacts import Artifact, digest_of
-from job.errors import CredentialsRejected, IntegrityViolated
+from job.errors import CredentialsRejected, IntegrityViolated, SpecInvalid
 from job.hub.calls import Repo, api, call, endpoint, token
 from job.hub.download import HubFile, list_files
 from job.logs import Progress, log
+from job.publish.committed import Committed
+from job.publish.earlier import CARD, MANIFEST, Beside, beside
 from job.publish.place import Item, OnDisk
+from job.run.records import Manifest
+from job.spec.sections import Hub
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitOperationAdd
@@ -32,12 +36,12 @@ _CONFLICTS = frozenset({409, 412})
 class HubPublisher:
     """One repository, and the files of one run to publish there."""
 
-    def __init__(self, repo_id: str, run: str, *, private: bool = True, revision: str = "main") -> None:
-        self.repo_id, self._run = repo_id, run
-        self._private, self._revision = private, revision
-        self._repo = Repo(id=repo_id)
+    def __init__(self, hub: Hub, run: str, *, replace: bool = False) -> None:
+        self.repo_id, self._revision = hub.repo_id, hub.revision
+        self._hub, self._run, self._replace = hub, run, replace
+        self._repo = Repo(id=hub.repo_id)
         self._operations: dict[str, CommitOperationAdd] = {}
-        self._documents = {"manifest.json"}
+        self._documents = {CARD, MANIFEST}
 
     def check_write(self) -> None:
         """Checks write access before any GPU time is spent. Creates the repository and the branch if they are missing.
@@ -57,7 +61,8 @@ class HubPublisher:
                 hint=f"Create a token with write access at {endpoint()}/settings/tokens.",
             )
         if not call("look for", self._repo, lambda: api().repo_exists(self.repo_id)):
-            call("create", self._repo, lambda: api().create_repo(self.repo_id, private=self._private, exist_ok=True))
+            private = self._hub.private
+            call("create", self._repo, lambda: api().create_repo(self.repo_id, private=private, exist_ok=True))
         if self._revision != "main":
             branch = self._revision
             call(
@@ -66,7 +71,22 @@ class HubPublisher:
                 lambda: api().create_branch(self.repo_id, branch=branch, exist_ok=True),
             )
         self._announce()
+        self._check_private()
         log.info("hub.write_access", repo=self.repo_id, account=who.get("name"), revision=self._revision)
+
+    def _check_private(self) -> None:
+        """Raises SpecInvalid if what should be private would be published to the world: held-out prompts and answers
+        are part of it."""
+        if not self._hub.private or self._hub.public_ok:
+            return
+        info = call("look at", self._repo, lambda: api().repo_info(self.repo_id))
+        if not info.private:
+            raise SpecInvalid(
+                f"publish.hub.private is true, but {self.repo_id} is a public repository: everyone could read the "
+                "files, with prompts and answers of held-out rows",
+                hint="Name another repository, make this one private, or set publish.hub.public_ok: true to publish "
+                "there all the same.",
+            )
 
     def _announce(self) -> None:
         from huggingface_hub import CommitOperationAdd
@@ -84,20 +104,21 @@ class HubPublisher:
 
     def fill(self, items: list[Item], on_disk: OnDisk) -> None:
         """Files that this process has sent ahead are not sent again."""
+        self._check_private()  # it may have become public since
         self._documents |= {item.name for item in items if item.kind == "document"}
         for item in items:
             if item.name not in self._operations:
                 with on_disk(item) as path:
                     self.preupload(path, item.name)
 
-    def finish(self, manifest: bytes, count: int, title: str) -> str | None:
+    def finish(self, manifest: Manifest, card: bytes, title: str) -> str | None:
         """Makes the single commit."""
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "manifest.json"
-            path.write_bytes(manifest)
-            self.preupload(path, path.name)
-        commit = self.commit(title)
-        log.info("publish.done", place=self.url, commit=commit, files=count)
+
+        def at(head: str) -> Beside:
+            return beside(Committed(self.repo_id, head), self.url, manifest, card, replace=self._replace)
+
+        commit = self.commit(title, at)
+        log.info("publish.done", place=self.url, commit=commit, files=len(manifest.files) + 1)
         return commit
 
     def preupload(self, path: Path, name: str) -> None:
@@ -114,8 +135,9 @@ class HubPublisher:
     def _upload(self, operation: "CommitOperationAdd") -> None:
         api().preupload_lfs_files(self.repo_id, [operation], revision=self._revision)
 
-    def commit(self, message: str) -> str:
-        """Commits every file that was uploaded ahead; returns the commit's id.
+    def commit(self, message: str, at: Callable[[str], Beside] = lambda _: Beside({}, [])) -> str:
+        """Commits every file that was uploaded ahead; returns the commit's id. `at`: what belongs beside them on top of
+        a commit.
 
         The commit is made once for a run and its artifacts, even if this is called again or replies are lost. Raises
         IntegrityViolated if the commit does not contain what was sent, else the errors of `calls.call`.
@@ -123,21 +145,29 @@ class HubPublisher:
         artifacts = [name for name in self._operations if name not in self._documents]
         files = sorted((name, self._operations[name].upload_info.sha256.hex()) for name in artifacts)
         mark = f"{MARK} {self._run} {digest_of(files)}"
-        found, is_new = call("commit to", self._repo, lambda: self._commit_once(message, mark), also_on=_CONFLICTS)
+        found, is_new = call("commit to", self._repo, lambda: self._commit_once(message, mark, at), also_on=_CONFLICTS)
         self._verify(found, list(self._operations) if is_new else artifacts)
         return found
 
-    def _commit_once(self, message: str, mark: str) -> tuple[str, bool]:
+    def _commit_once(self, message: str, mark: str, at: Callable[[str], Beside]) -> tuple[str, bool]:
         """The commit's id, and whether it was made now."""
+        from huggingface_hub import CommitOperationDelete
+
         client = api()
         commits = client.list_repo_commits(self.repo_id, revision=self._revision)
         for commit in commits:
             if mark in commit.message.splitlines():
                 log.info("hub.committed_before", repo=self.repo_id, commit=commit.commit_id)
                 return str(commit.commit_id), False
+        documents, gone = at(commits[0].commit_id) if commits else Beside({}, [])
+        with tempfile.TemporaryDirectory() as folder:
+            for name, content in documents.items():
+                path = Path(folder) / name
+                path.write_bytes(content)
+                self.preupload(path, name)
         made = client.create_commit(
             self.repo_id,
-            list(self._operations.values()),
+            [*self._operations.values(), *(CommitOperationDelete(name) for name in gone)],
             commit_message=message,
             commit_description=mark,
             revision=self._revision,

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 from job.artifacts import Artifact, Frozen
+from job.run.records import Manifest
 
 
 class Item(Frozen):
@@ -40,9 +41,10 @@ class Place(Protocol):
         ...
 
     def fill(self, items: list[Item], on_disk: OnDisk) -> None:
-        """Uploads every file. A file that is there already, by its hash, is not sent again."""
+        """Uploads every file but the card. A file that is there already, by its hash, is not sent again."""
         ...
 
-    def finish(self, manifest: bytes, count: int, title: str) -> str | None:
-        """Writes `manifest.json`, last, and makes `count` files visible; returns the commit's id, if there is one."""
+    def finish(self, manifest: Manifest, card: bytes, title: str) -> str | None:
+        """Writes `README.md` and, last, `manifest.json`, as they belong there (`job.publish.earlier`), and makes all
+        files visible; returns the commit's id, if there is one."""
         ...

@@ -12,6 +12,7 @@ from typing import Any
 
 from job.artifacts import Artifact, artifact
 from job.logs import Progress
+from job.publish.earlier import CARD
 from job.publish.hub import HubPublisher
 from job.publish.place import Item, Place
 from job.publish.stores import StorePlace
@@ -32,9 +33,10 @@ class Publisher:
     def __init__(self, spec: JobSpec, run: str) -> None:
         self._spec, self._run = spec, run
         publish = spec.publish
-        self._places: list[Place] = [StorePlace(address) for address in (publish.folder, publish.s3) if address]
-        if hub := publish.hub:
-            self._places.append(HubPublisher(hub.repo_id, run, private=hub.private, revision=hub.revision))
+        addresses = [address for address in (publish.folder, publish.s3) if address]
+        self._places: list[Place] = [StorePlace(address, replace=publish.replace) for address in addresses]
+        if publish.hub:
+            self._places.append(HubPublisher(publish.hub, run, replace=publish.replace))
 
     def check_write(self) -> None:
         """Checks each place's credentials and write access, before any GPU time is spent."""
@@ -53,12 +55,13 @@ class Publisher:
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
         items = [*items, *self._documents(store, work, items, records, sources)]
+        card = (work / CARD).read_bytes()
         for place in self._places:
-            place.fill(items, lambda item: _on_disk(store, work, item))
+            place.fill([item for item in items if item.name != CARD], lambda item: _on_disk(store, work, item))
         manifest = self._manifest(items, records, sources)
         title = f"{run_name(self._spec)}: {len(items)} files"
         for place in reversed(self._places):  # a commit comes first: the other places' manifest names it
-            if commit := place.finish(_text(manifest), len(items) + 1, title):
+            if commit := place.finish(manifest, card, title):
                 manifest = manifest.model_copy(update={"hub_commit": commit})
         return write_manifest(store, manifest)
 
@@ -91,10 +94,6 @@ class Publisher:
             store.put_file(key, work / name)
             found.append(Item(name=name, key=key, artifact=artifact(work, name), kind="document"))
         return found
-
-
-def _text(manifest: Manifest) -> bytes:
-    return (manifest.model_dump_json(indent=2) + "\n").encode()
 
 
 @contextmanager

@@ -1,18 +1,20 @@
-"""Publishes to a folder or an S3 prefix: file by file, then the manifest."""
+"""Publishes to a folder or an S3 prefix: file by file, then the card and the manifest."""
 
 from pathlib import Path
 
 from job.artifacts import Artifact
 from job.logs import Progress, log
+from job.publish.earlier import beside
 from job.publish.place import Item, OnDisk
+from job.run.records import Manifest, PublishedFile
 from job.store import open_store
 
 
 class StorePlace:
-    """A folder or an S3 prefix, by its address."""
+    """A folder or an S3 prefix, by its address. `replace`: see `publish.replace` in the spec."""
 
-    def __init__(self, address: str) -> None:
-        self._store = open_store(address)
+    def __init__(self, address: str, *, replace: bool = False) -> None:
+        self._store, self._replace = open_store(address), replace
 
     @property
     def url(self) -> str:
@@ -30,7 +32,24 @@ class StorePlace:
                 bar = Progress(f"publishing {item.name}", item.artifact.size, "bytes")
                 self._store.put_file(item.name, path, progress=bar.update)
 
-    def finish(self, manifest: bytes, count: int, title: str) -> str | None:
-        self._store.put("manifest.json", manifest)
-        log.info("publish.done", place=self.url, files=count)
+    def finish(self, manifest: Manifest, card: bytes, title: str) -> str | None:
+        """Files are deleted before the manifest that lists them is replaced: a next attempt continues."""
+        made = beside(self, self.url, manifest, card, replace=self._replace)
+        for name in made.gone:
+            self._store.delete(name)
+        for name, content in made.documents.items():
+            self._store.put(name, content)
+        log.info("publish.done", place=self.url, files=len(manifest.files) + 1)
         return None
+
+    def read(self, name: str) -> bytes | None:
+        found = self._store.get(name)
+        return found[0] if found else None
+
+    def has(self, file: PublishedFile) -> bool:
+        found = self._store.head(file.name)
+        return found is not None and found.size == file.size
+
+    def is_same(self, file: PublishedFile) -> bool:
+        found = self._store.measure(file.name, Progress(f"verifying {file.name}", file.size, "bytes").update)
+        return found is not None and found.sha256 == file.sha256

@@ -12,6 +12,9 @@ from job.report.choice import enough
 from job.report.facts import Facts
 from job.spec.places import data_place, model_place
 
+BEGIN, END = b"<!-- finetune-run: begin -->", b"<!-- finetune-run: end -->"
+"""What is between them is written anew by each run; the rest of a README.md is its owner's."""
+
 
 def card(facts: Facts, plot: str | None) -> str:
     """The card's text. `plot`: a picture's published name."""
@@ -37,7 +40,15 @@ def card(facts: Facts, plot: str | None) -> str:
         imatrix="imatrix" in facts.records,
         plain=markdown,
     )
-    return redact(text)
+    head, body = redact(text).split("\n---\n", 1)
+    body = body.strip("\n").replace("<!-- finetune-run:", "&lt;!-- finetune-run:")  # quoted from a row
+    return f"{head}\n---\n\n{BEGIN.decode()}\n{body}\n{END.decode()}\n"
+
+
+def earlier_section(names: list[str]) -> str:
+    """The end of a card at a place where files of earlier runs lie, too."""
+    listed = "".join(f"- {markdown(name)}\n" for name in names)
+    return f"\n## Files of earlier runs\n\nThese are not made by the run above:\n\n{listed}"
 
 
 def file_table(facts: Facts) -> str:

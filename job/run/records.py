@@ -75,7 +75,8 @@ class PublishedFile(Frozen):
 
 
 class Manifest(Frozen):
-    """A finished run. `places`: where its files were published, by URL."""
+    """A finished run. `places`: where its files were published, by URL. At a place it also lists the files of `earlier`
+    runs that are still there."""
 
     run: str
     name: str
@@ -84,6 +85,7 @@ class Manifest(Frozen):
     sources: dict[str, Any]
     stages: dict[str, StageRecord]
     files: list[PublishedFile]
+    earlier: list[PublishedFile] = []
     places: list[str]
     versions: dict[str, str] = {}
     hub_commit: str | None = None

@@ -177,7 +177,9 @@ class Hub(Section):
     repo_id: RepoId
     """owner/name; it is created if it does not exist."""
     private: bool = True
-    """Whether a new repository is private."""
+    """Whether a new repository is private. An existing public one is then refused."""
+    public_ok: bool = False
+    """Publish to an existing public repository even if `private` is true."""
     revision: Revision = "main"
     """The branch that gets the commit."""
 
@@ -193,6 +195,9 @@ class Publish(Section):
     """`s3://bucket/prefix`; the credentials come from the environment."""
     hub: Hub | None = None
     """The Hub repository to publish to."""
+    replace: bool = False
+    """Delete the files of earlier runs that this one does not make: those that the manifest there lists and nobody has
+    changed."""
 
     @property
     def addresses(self) -> list[str]:

@@ -16,6 +16,7 @@ from job.errors import RemoteUnavailable
 from job.hub import calls
 from job.hub.download import list_files
 from job.publish.hub import HubPublisher
+from job.spec import sections
 from tests.hub_server import Hub
 
 FOREVER = 3600.0
@@ -29,7 +30,7 @@ def publisher(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> HubP
     without_pauses = SimpleNamespace(sleep=lambda _: None, time=time.time, monotonic=time.monotonic)
     monkeypatch.setattr("huggingface_hub.utils._http.time", without_pauses)
     (tmp_path / "m.gguf").write_bytes(b"x" * 100_000)
-    made = HubPublisher("me/made", "run-1")
+    made = HubPublisher(sections.Hub(repo_id="me/made"), "run-1")
     made.check_write()
     return made
 
@@ -83,8 +84,9 @@ from pathlib import Path
 from job.errors import RemoteUnavailable
 from job.hub import calls
 from job.publish.hub import HubPublisher
+from job.spec import sections
 calls.STALL_S, calls.STALLS, calls.TRIES = 0.5, 1, 2
-made = HubPublisher("me/made", "run-1")
+made = HubPublisher(sections.Hub(repo_id="me/made"), "run-1")
 made.check_write()
 try:
     made.preupload(Path(sys.argv[1]), "m.gguf")

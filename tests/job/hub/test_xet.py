@@ -8,6 +8,7 @@ import pytest
 
 from job.hub.download import commit_of, download, list_files
 from job.publish.hub import HubPublisher
+from job.spec import sections
 from tests.hub_server import Hub
 
 CONTENT = os.urandom(3_000_000)
@@ -21,7 +22,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_a_file_is_uploaded_by_xet_and_is_whole_in_the_commit(xet_hub: Hub, file: Path) -> None:
-    publisher = HubPublisher("me/made", "run-1")
+    publisher = HubPublisher(sections.Hub(repo_id="me/made"), "run-1")
     publisher.check_write()
     publisher.preupload(file, "m.gguf")
     file.unlink()

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from job.publish.hub import HubPublisher, _operation
+from job.spec import sections
 from tests.hub_server import Hub
 
 SIZES = {"empty": 0, "small": 100, "in a file": 3_000_000}
@@ -18,7 +19,7 @@ def test_an_upload_knows_its_mode_its_size_and_its_hash_when_the_file_is_gone(
 ) -> None:
     content = bytes(n % 251 for n in range(SIZES[size]))
     (tmp_path / name).write_bytes(content)
-    one = HubPublisher("me/made", "run-1")
+    one = HubPublisher(sections.Hub(repo_id="me/made"), "run-1")
     one.check_write()
     assert _operation(tmp_path / name, name)._upload_mode is None, "only the Hub knows"
     one.preupload(tmp_path / name, name)

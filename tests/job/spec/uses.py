@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from job.artifacts import Artifact, sha256_of
-from job.errors import JobError
+from job.errors import JobError, SpecInvalid
 from job.evaluate import gate
 from job.fetch import sources
 from job.fetch import stage as fetch_stage
@@ -111,16 +111,23 @@ def identified(spec: JobSpec, ground: Ground) -> Any:
 
 
 def published(spec: JobSpec, ground: Ground) -> Any:
-    """The places, the names there, and the repository and branch that are made."""
+    """The places, the names there, and the repository and branch that are made, or that an existing one is public."""
     publisher = Publisher(spec, "one")
+    public, replaced = "", [place._replace for place in publisher._places]  # type: ignore[attr-defined]
     for place in publisher._places:
         if isinstance(place, HubPublisher):
             place.check_write()
+            ground.hub.repo(place.repo_id).private = False
+            try:
+                place.check_write()
+            except SpecInvalid as error:
+                public = error.message
+            ground.hub.repo(place.repo_id).private = bool(spec.publish.hub and spec.publish.hub.private)
     made = [(repo.id, repo.private, sorted(repo.branches)) for repo in ground.hub.repos.all.values()]
     for key in [key for key, repo in ground.hub.repos.all.items() if "gguf" in repo.id]:
         del ground.hub.repos.all[key]
     names = file_names(spec, "q8_0", [Artifact(path="model.gguf", sha256="", size=0)])
-    return [[place.url for place in publisher._places], sorted(names.values()), made]
+    return [[place.url for place in publisher._places], sorted(names.values()), made, public, replaced]
 
 
 def gated(spec: JobSpec, ground: Ground) -> Any:
