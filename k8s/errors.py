@@ -1,4 +1,4 @@
-"""The launcher's own faults, codes 10 to 19; a run's codes (job/errors.py) begin at 64, so the two never overlap."""
+"""The launcher's own faults, codes 10 to 20; a run's codes (job/errors.py) begin at 64, so the two never overlap."""
 
 from collections.abc import Iterator
 from typing import ClassVar
@@ -70,6 +70,12 @@ class LauncherBug(LauncherError):
     """An unexpected error: a bug."""
 
     code = 19
+
+
+class ImageUnavailable(LauncherError):
+    """A pod of the run has not been able to pull its image for 15 minutes. It holds its node."""
+
+    code = 20
 
 
 def every_error() -> Iterator[type[LauncherError]]:

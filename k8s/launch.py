@@ -1,7 +1,7 @@
 """The launcher's command line, and the only place that catches everything and maps it to an exit code.
 
 `python k8s/launch.py --gpu t4 --model M --dataset D`, installed as `finetune-run`. Without a command it launches. Exit
-codes: the run's own (job/errors.py) where it was waited for, 10 to 19 (k8s/errors.py) for the launcher's own faults.
+codes: the run's own (job/errors.py) where it was waited for, 10 to 20 (k8s/errors.py) for the launcher's own faults.
 """
 
 import sys
@@ -24,7 +24,7 @@ app = App(
     rich_markup_mode="markdown",
     help="Launches fine-tuning runs on Kubernetes, follows and manages them.\n\n"
     "`finetune-run --gpu t4 --model NousResearch/Llama-2-7b-hf --dataset Abirate/english_quotes` is `launch`.",
-    epilog="Exit codes: the run's own if its end was waited for (docs/exit-codes.md); 10 to 19: the launcher's errors.",
+    epilog="Exit codes: the run's own if its end was waited for (docs/exit-codes.md); 10 to 20: the launcher's errors.",
 )
 launch.register(app)
 manage.register(app)

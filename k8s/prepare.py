@@ -27,7 +27,8 @@ from k8s.placement.nodes import Node
 from k8s.placement.place import Placement, place
 from k8s.placement.wish import Wish, cards_of
 
-IMAGE = f"finetune-run:{__version__}"
+LOCAL_IMAGE = f"finetune-run:{__version__}"
+"""What is on a node without a registry, and what is planned with."""
 BESIDE_SCRATCH = 16 << 30
 """Bytes on the node's disk if the work directory is on a scratch volume: /tmp, the cache, the log."""
 
@@ -57,6 +58,17 @@ class Prepared(Frozen):
     manifest: Manifest
     vram: int | None
     notes: tuple[str, ...]
+
+
+def image_of(named: str | None, pull_policy: str) -> str:
+    """The image to run. Raises SettingsInvalid if none is named: only a node that never pulls has one without."""
+    if named or pull_policy == "Never":
+        return named or LOCAL_IMAGE
+    raise SettingsInvalid(
+        "no image is named",
+        hint="Push it to a registry that the cluster can pull from (docs/image.md), and name it with --image or "
+        "FINETUNE_IMAGE. If each node has it already, use --pull-policy Never.",
+    )
 
 
 def spec_from(path: Path | None, model: str | None, dataset: str | None, sets: Sequence[str]) -> Any:
@@ -98,6 +110,7 @@ def ask(
     SpecInvalid, and GpuUnavailable if the run does not fit on any card that is named.
     """
     cards_of(wish_of(None))
+    settings["image"] = image_of(settings.get("image"), settings.get("pull_policy", ""))
     Settings.of(**{"name": "unnamed", "resources": dict(resources)} | settings)
     spec = read([])
     sweep = indexes(read, sweeps)
@@ -142,7 +155,6 @@ def prepare(cluster: Cluster | None, asked: Asked, *, title: str | None = None, 
         *placement.notes,
         *_storeless(specs, made),
         *_paths(asked.spec),
-        *_unpushed(made),
         *_unknown_modes(made, len(asked.sweep)),
     ]
     if (fault := _too_small(size, placement, nodes)) and not asked.wish.force:
@@ -195,12 +207,6 @@ def _unknown_modes(settings: Settings, runs: int) -> list[str]:
         f"the access mode of {', '.join(unknown)} cannot be read: {settings.parallel} runs at a time need "
         "ReadWriteMany, or their pods hold a GPU and wait for the volume"
     ]
-
-
-def _unpushed(settings: Settings) -> list[str]:
-    if settings.image != IMAGE:
-        return []
-    return [f"the image is {IMAGE}, which no registry has; name yours with --image or FINETUNE_IMAGE (docs/image.md)"]
 
 
 def _paths(spec: JobSpec) -> list[str]:

@@ -18,7 +18,7 @@ from job.spec.placeholders import placeholders, replace
 from job.spec.places import Where
 from k8s.errors import LauncherError, SettingsInvalid
 from k8s.manifest.parse import size
-from k8s.manifest.settings import DNS_LABEL, Labels, Name
+from k8s.manifest.settings import DNS_LABEL, Labels, Name, has_registry
 from k8s.placement.platforms import PlatformName
 from k8s.placement.wish import Wish
 
@@ -117,7 +117,7 @@ class Config(Frozen):
 
     @model_validator(mode="after")
     def _whole(self) -> "Config":
-        if "@sha256:" not in self.image:
+        if "@sha256:" not in self.image or not has_registry(self.image):
             raise ValueError("image: name it by its digest, registry/name@sha256:…")
         if (self.store is None) == (self.store_pvc is None):
             raise ValueError("no store is named, so a lost run would start from the beginning; name store or store_pvc")

@@ -11,6 +11,6 @@ helm=$("$root/scripts/build-go.sh" helm)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cp -R "$root/helm/finetune-run" "$work/finetune-run"
-sed -i "s|^  repository: finetune-run$|  repository: $image|; s|^  digest: \"\"$|  digest: $digest|" "$work/finetune-run/values.yaml"
+sed -i "s|^  repository: \"\"$|  repository: $image|; s|^  digest: \"\"$|  digest: $digest|" "$work/finetune-run/values.yaml"
 grep -q "^  repository: $image$" "$work/finetune-run/values.yaml" && grep -q "^  digest: $digest$" "$work/finetune-run/values.yaml"
 "$helm" package "$work/finetune-run" --destination "$folder" | sed -n 's/^Successfully packaged chart and saved it to: //p'

@@ -31,8 +31,9 @@ class Values(BaseModel):
 
 
 class Image(Values):
-    repository: str = Field("finetune-run", pattern=r"^[a-z0-9][\w.:/-]*$")
-    """The registry and name to which you pushed the image."""
+    repository: str = Field("", pattern=r"^([a-z0-9][\w.:/-]*)?$")
+    """Required: the registry and name to which you pushed the image, e.g. ghcr.io/owner/finetune-run. Without a
+    registry only with pullPolicy Never."""
     tag: str = Field("", pattern=r"^[\w.-]*$", max_length=128)
     """The tag. Empty: the chart's appVersion."""
     digest: str = Field("", pattern="^(sha256:[0-9a-f]{64})?$")

@@ -56,7 +56,9 @@ def launch(
     mig: Mig = "",
     tolerations: Tolerations = None,
     force: Force = False,
-    image: Annotated[str | None, _pod("The job's image, best by digest.", envvar="FINETUNE_IMAGE")] = None,
+    image: Annotated[
+        str | None, _pod("The job's image in your registry, by digest if you can.", envvar="FINETUNE_IMAGE")
+    ] = None,
     pull_secrets: Annotated[list[str] | None, _pod("A Secret for pulling the image.", "--pull-secret")] = None,
     pull_policy: Annotated[PullPolicy, _pod("When to pull the image.", show_default=True)] = "IfNotPresent",
     cpu: Annotated[float | None, _pod("CPU cores to request.")] = None,
@@ -104,7 +106,7 @@ def launch(
 ) -> None:
     """Submit a run and follow it.
 
-    Examples:
+    Examples, with the image in FINETUNE_IMAGE:
 
     `finetune-run --gpu t4 --model NousResearch/Llama-2-7b-hf --dataset Abirate/english_quotes`
 
@@ -116,7 +118,7 @@ def launch(
     """
     from k8s.cluster.submit import submit, try_pod
     from k8s.manifest.parse import affinity_of, reference, resources, scratch_of
-    from k8s.prepare import IMAGE, ask, check_references, cluster_or_none, pairs, prepare, spec_from
+    from k8s.prepare import ask, check_references, cluster_or_none, pairs, prepare, spec_from
 
     asked = ask(
         _wish(gpu, platform, label, spot, shared, mig, tolerations or [], force),
@@ -124,7 +126,7 @@ def launch(
         sweeps=sweeps or [],
         resources=resources(cpu, memory, disk, cpu_limit),
         **_namespace(namespace),
-        image=image or IMAGE,
+        image=image,
         pull_policy=pull_policy,
         pull_secrets=pull_secrets or (),
         scratch=scratch_of(scratch, scratch_class),
@@ -205,12 +207,13 @@ def plan(
     Example: `finetune-run plan --spec my.yaml --gpu t4 --price 0.35`
     """
     from job.plan import describe
-    from k8s.prepare import IMAGE, ask, cluster_or_none, prepare, spec_from
+    from k8s.prepare import LOCAL_IMAGE, ask, cluster_or_none, prepare, spec_from
 
     asked = ask(
         _wish(gpu, platform, label, spot, shared, mig, tolerations or []),
         spec_from(spec, model, dataset, sets or []),
-        image=IMAGE,
+        image=LOCAL_IMAGE,
+        pull_policy="Never",  # nothing is sent
         **_namespace(namespace),
     )
     prepared = prepare(cluster_or_none(context, namespace, needed=not platform and gpu != "none"), asked)

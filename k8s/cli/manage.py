@@ -65,6 +65,7 @@ def list_runs(context: Context = None, namespace: Namespace = None, output: Show
 def status(name: Name, context: Context = None, namespace: Namespace = None, output: Shown = Output.table) -> None:
     """Show a run's state, what it is waiting for and how its pods ended."""
     from k8s.cluster.client import Cluster
+    from k8s.cluster.image import check_image
     from k8s.cluster.runs import run_of
     from k8s.cluster.waiting import waiting_for
 
@@ -75,6 +76,7 @@ def status(name: Name, context: Context = None, namespace: Namespace = None, out
     waits = waiting_for(job, pods, said)
     if output is not Output.table:
         result(run.model_dump(mode="json") | {"waiting_for": waits}, output, (), ())
+        check_image(name, pods, said)
         return
     table(RUN_HEADINGS, [run_row(run)])
     for sentence in waits:
@@ -90,6 +92,7 @@ def status(name: Name, context: Context = None, namespace: Namespace = None, out
         table(("POD", "PHASE", "CODE", "REASON"), [_pod_row(pod) for pod in pods])
     if run.sweep:
         show_sweep(run)
+    check_image(name, pods, said)
 
 
 def _pod_row(pod: Any) -> list[str]:

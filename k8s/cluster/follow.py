@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from k8s.cluster.client import Cluster
+from k8s.cluster.image import check_image
 from k8s.cluster.runs import Run, run_of, why_it_ended
 from k8s.cluster.waiting import lost_node, waiting_for
 from k8s.errors import AlreadyThere, ClusterUnreachable, ObjectNotFound, SettingsInvalid, WaitedTooLong
@@ -45,7 +46,7 @@ class Follower:
 
     def run(self, timeout_s: float | None = None) -> Run:
         """Follows it to its end. Raises WaitedTooLong after `timeout_s` (the run goes on), ObjectNotFound if it is
-        deleted meanwhile, ClusterUnreachable after UNREACHABLE_S without an answer."""
+        deleted meanwhile, ImageUnavailable, and ClusterUnreachable after UNREACHABLE_S without an answer."""
         until = None if timeout_s is None else time.monotonic() + timeout_s
         try:
             while True:
@@ -82,6 +83,7 @@ class Follower:
             said = self._cluster.events(run.uid)
             said += self._cluster.events(pods[-1]["metadata"]["uid"]) if pods else []
             words = waiting_for(job, pods, said)
+            check_image(self._name, pods, said)
         if node := lost_node(pods):
             words.append(
                 f"node {node} does not answer; the run continues on another node once this one is removed "

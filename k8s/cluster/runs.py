@@ -52,8 +52,8 @@ class Run(Frozen):
         """Seconds from the first start to the end, or until now."""
         if self.started is None:
             return None
-        end = _time(self.ended) if self.ended else datetime.now(UTC)
-        return (end - _time(self.started)).total_seconds()
+        end = time_of(self.ended) if self.ended else datetime.now(UTC)
+        return (end - time_of(self.started)).total_seconds()
 
 
 def run_of(job: Object, pods: Sequence[Object] = ()) -> Run:
@@ -136,7 +136,7 @@ def ended_container(pod: Object) -> Object | None:
     return None
 
 
-def _time(text: str) -> datetime:
+def time_of(text: str) -> datetime:
     return datetime.fromisoformat(text.replace("Z", "+00:00"))
 
 

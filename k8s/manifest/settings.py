@@ -30,6 +30,15 @@ def _image(value: str) -> str:
     return value
 
 
+def has_registry(image: str) -> bool:
+    """Whether the reference begins with a registry: a name with a dot or a port, or localhost (distribution/reference).
+
+    Without one, container runtimes ask Docker Hub.
+    """
+    registry, slash, _ = image.partition("/")
+    return bool(slash) and (registry == "localhost" or "." in registry or ":" in registry)
+
+
 def _key(value: str) -> str:
     """A label's or an annotation's key."""
     if not re.fullmatch(r"([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([\w.-]{0,61}[A-Za-z0-9])?", value, re.A):
@@ -181,6 +190,11 @@ class Settings(Frozen):
 
     @model_validator(mode="after")
     def _sound(self) -> Self:
+        if self.pull_policy != "Never" and not has_registry(self.image):
+            raise ValueError(
+                f"image: {self.image} names no registry; write it with one, e.g. ghcr.io/owner/finetune-run:1 or "
+                "docker.io/owner/finetune-run:1, or use the pull policy Never if each node has the image"
+            )
         given = self.env | self.proxies
         if secret_values(given) or any(SECRET_SHAPES.search(one) for one in [*given.values(), *self._metadata]):
             raise ValueError("a value is a secret; put it into a Secret and name that (env_secrets, secret_env)")

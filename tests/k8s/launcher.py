@@ -45,7 +45,8 @@ class Launcher:
 
     @property
     def environment(self) -> dict[str, str]:
-        return {**os.environ, "KUBECONFIG": str(self.kubeconfig), "COLUMNS": "200", "HF_ENDPOINT": "http://127.0.0.1:9"}
+        own = {"KUBECONFIG": str(self.kubeconfig), "FINETUNE_IMAGE": "registry.example/finetune-run:1"}
+        return {**os.environ, **own, "COLUMNS": "200", "HF_ENDPOINT": "http://127.0.0.1:9"}
 
     def __call__(self, *arguments: str) -> Said:
         done = subprocess.run(

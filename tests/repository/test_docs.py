@@ -38,15 +38,18 @@ NEEDS_MORE = ("run", "--access")
 
 
 class Reader(NamedTuple):
-    """The folder of somebody who reads a page, with the files that it has told of, and their two environments."""
+    """The folder of somebody who reads a page, with the files that it has told of, their two environments, and the
+    variables that the page has exported."""
 
     folder: Path
     light: Path
     repository: Repository
+    exported: dict[str, str]
 
     def run(self, *command: str | Path) -> str:
         environment = os.environ | {"KUBECONFIG": str(self.folder / "none"), "HF_ENDPOINT": "http://127.0.0.1:9"}
         environment.pop("VIRTUAL_ENV", None)
+        environment |= self.exported
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=120, cwd=self.folder, env=environment, check=False
         )
@@ -69,7 +72,8 @@ def reader(tmp_path: Path, bin_folder: Path, model_folder: Path, request: pytest
     (folder / "bundle.pem").write_text("")
     (repository.folder / "runs" / "quotes.yaml").write_text((folder / "my.yaml").read_text())
     repository.commit()
-    return Reader(folder, bin_folder, repository)
+    exported = [word.split("=", 1) for one in in_blocks(page) if one.words[0] == "export" for word in one.words[1:]]
+    return Reader(folder, bin_folder, repository, dict(exported))
 
 
 def check_job(reader: Reader, words: tuple[str, ...]) -> None:

@@ -40,6 +40,7 @@ def said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tm
     for name in [name for name in os.environ if name.upper().startswith("FINETUNE")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("KUBECONFIG", "/nowhere")
+    monkeypatch.setenv("FINETUNE_IMAGE", "registry.example/finetune-run:1")
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setenv("COLUMNS", "2000")
     monkeypatch.setattr(os, "_exit", sys.exit)

@@ -34,8 +34,11 @@ runtimeClass: runtimeClassName
 {{- $claim.existingClaim | default $made -}}
 {{- end -}}
 
+{{/* With its registry: without one, container runtimes ask Docker Hub (k8s/manifest/settings.py). */}}
 {{- define "finetune-run.image" -}}
 {{- with .Values.image -}}
+{{- if not .repository }}{{ fail "image.repository: name the registry and the image that you pushed there (docs/image.md), e.g. --set image.repository=ghcr.io/owner/finetune-run" }}{{ end -}}
+{{- if and (ne .pullPolicy "Never") (not (regexMatch "^(localhost|[^/]*[.:][^/]*)/" .repository)) }}{{ fail (printf "image.repository: %s names no registry; write it with one, e.g. ghcr.io/owner/finetune-run or docker.io/owner/finetune-run, or set image.pullPolicy to Never if each node has the image" .repository) }}{{ end -}}
 {{- if .digest }}{{ .repository }}@{{ .digest }}{{ else }}{{ .repository }}:{{ .tag | default $.Chart.AppVersion }}{{ end -}}
 {{- end -}}
 {{- end -}}

@@ -14,7 +14,8 @@ from tests import ROOT
 CHART = ROOT / "helm" / "finetune-run"
 HELM = Path(os.environ.get("HELM") or ROOT / ".venv" / "bin" / "helm")
 """HELM=/path/to/helm runs the tests with another one: Helm 3, say."""
-LEAST: dict[str, Any] = {"spec": {"model": {"id": "a/b"}, "dataset": {"id": "c/d"}}}
+IMAGE = {"repository": "registry.example/finetune-run"}
+LEAST: dict[str, Any] = {"spec": {"model": {"id": "a/b"}, "dataset": {"id": "c/d"}}, "image": IMAGE}
 
 
 def helm(*arguments: str, stdin: str = "", check: bool = True) -> str:
@@ -55,7 +56,7 @@ def refused(values: dict[str, Any], *options: str) -> str:
 
 
 def with_spec(**spec: Any) -> dict[str, Any]:
-    return {"spec": LEAST["spec"] | spec}
+    return LEAST | {"spec": LEAST["spec"] | spec}
 
 
 def spec_of(objects: list[dict[str, Any]]) -> Any:

@@ -132,7 +132,7 @@ preferred = {
     "podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [{"topologyKey": "y"}]},
 }
 settings = st.fixed_dictionaries(
-    {"image": st.sampled_from(["finetune-run:0.1.0", f"me/x@sha256:{'a' * 64}", "r.example:5000/a/b:012"]),
+    {"image": st.sampled_from(["localhost/x:0.1.0", f"ghcr.io/me/x@sha256:{'a' * 64}", "r.example:5000/a/b:012"]),
      "name": names.map(lambda name: f"job-{name}"), "namespace": st.just("team"), "placement": placements()},
     optional={
         "resources": st.builds(Resources, cpu=st.sampled_from([0.5, 2, 16]), memory=gibibytes, disk=gibibytes,

@@ -15,7 +15,7 @@ from ruamel.yaml import YAML
 from k8s.chart.emit import values_of
 from k8s.yaml_text import text_of
 from tests.k8s.autopilot import refusals
-from tests.k8s.chart.charts import CHART, LEAST, ROOT, helm, of_kind, refused, spec_of, template, with_spec
+from tests.k8s.chart.charts import CHART, IMAGE, LEAST, ROOT, helm, of_kind, refused, spec_of, template, with_spec
 from tests.k8s.job_settings import EVERYTHING, settings, spec
 
 pytestmark = pytest.mark.slow
@@ -69,7 +69,31 @@ def test_bare_lint_passes() -> None:
 
 
 def test_a_missing_model_is_named_with_what_to_write() -> None:
-    assert "--set spec.model.id=" in refused({})
+    assert "--set spec.model.id=" in refused({"image": IMAGE})
+
+
+@pytest.mark.parametrize(
+    ("image", "said"),
+    [
+        ({}, "--set image.repository="),
+        ({"repository": "finetune-run"}, "image.repository: finetune-run names no registry"),
+        ({"repository": "owner/finetune-run"}, "docker.io/owner/finetune-run"),
+        ({"repository": "finetune-run", "pullPolicy": "Always"}, "names no registry"),
+    ],
+    ids=str,
+)
+def test_an_image_that_no_registry_is_named_for_is_refused(image: dict[str, str], said: str) -> None:
+    assert said in refused(LEAST | {"image": image})
+
+
+@pytest.mark.parametrize("name", ["ghcr.io/me/x", "localhost/x", "r.example:5000/x", "10.0.0.1/x"])
+def test_an_image_with_its_registry_is_used(name: str) -> None:
+    assert container_of(template(LEAST | {"image": {"repository": name}}))["image"].startswith(f"{name}:")
+
+
+def test_an_image_that_is_never_pulled_needs_no_registry() -> None:
+    found = container_of(template(LEAST | {"image": {"repository": "finetune-run", "pullPolicy": "Never"}}))
+    assert found["image"].startswith("finetune-run:") and found["imagePullPolicy"] == "Never"
 
 
 def test_a_training_of_null_arrives() -> None:
@@ -223,7 +247,7 @@ def test_a_sweep_is_one_indexed_job_whose_runs_publish_apart() -> None:
 def test_the_name_changes_with_all_that_is_rendered_and_with_nothing_else() -> None:
     name = of_kind(template(LEAST), "Job")["metadata"]["name"]
     assert of_kind(template(LEAST | {"networkPolicy": {"enabled": True}}), "Job")["metadata"]["name"] == name
-    for other in (with_spec(lora={"r": 4}), LEAST | {"env": {"A": "b"}}, LEAST | {"image": {"tag": "2"}}):
+    for other in (with_spec(lora={"r": 4}), LEAST | {"env": {"A": "b"}}, LEAST | {"image": IMAGE | {"tag": "2"}}):
         assert of_kind(template(other), "Job")["metadata"]["name"] != name
     long = of_kind(template(LEAST, release="x" * 53), "Job")["metadata"]["name"]
     assert len(long) <= 52
@@ -259,7 +283,7 @@ def test_the_access_test_needs_no_volume_of_the_run() -> None:
 
 def test_the_access_test_mounts_a_claim_from_which_the_run_reads() -> None:
     read = {"spec": {"model": {"id": "/cache/llama"}, "dataset": [{"id": "/store/rows.jsonl"}]}}
-    objects = template(read | {"store": {"size": "20Gi"}, "cache": {"existingClaim": "models"}})
+    objects = template(LEAST | read | {"store": {"size": "20Gi"}, "cache": {"existingClaim": "models"}})
     found = {one["name"]: set(one) for one in of_kind(objects, "Pod")["spec"]["volumes"]}
     assert "persistentVolumeClaim" in found["store"] & found["cache"]
     assert of_kind(objects, "Pod")["spec"]["tolerations"] == pod_of(objects)["tolerations"], "its node may be a GPU's"

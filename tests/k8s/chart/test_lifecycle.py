@@ -10,7 +10,7 @@ from ruamel.yaml import YAML
 
 from k8s.yaml_text import text_of
 from tests.cluster.fixtures import Cluster, eventually
-from tests.k8s.chart.charts import CHART, HELM, LEAST, ROOT, documents, of_kind, with_spec
+from tests.k8s.chart.charts import CHART, HELM, IMAGE, LEAST, ROOT, documents, of_kind, with_spec
 from tests.k8s.gpu_nodes import whole
 from tests.k8s.launcher import Launcher, add
 from tests.placeholders import filled
@@ -176,7 +176,8 @@ def test_the_launcher_shows_and_ends_what_helm_started(release: Release, cluster
 
 
 def test_rendered_manifests_are_applied_twice_without_a_change(release: Release, cluster: Cluster) -> None:
-    rendered = release("template", "mine", str(CHART), "--no-hooks", "--set", "spec.model.id=a/b,spec.dataset.id=c/d")
+    least = "spec.model.id=a/b,spec.dataset.id=c/d,image.repository=ghcr.io/me/x"
+    rendered = release("template", "mine", str(CHART), "--no-hooks", "--set", least)
     first = cluster.plane.kubectl("apply", "-n", release.namespace, "-f", "-", stdin=rendered)
     again = cluster.plane.kubectl("apply", "-n", release.namespace, "-f", "-", stdin=rendered)
     assert first.count("created") == 2 and again.count("unchanged") == 2
@@ -191,9 +192,9 @@ def test_a_wrong_value_fails_with_its_path(release: Release, command: list[str])
 
 @pytest.mark.parametrize("path", sorted((ROOT / "examples" / "helm").glob("*.yaml")), ids=lambda path: path.stem)
 def test_the_example_values_are_admitted(release: Release, cluster: Cluster, path: Path) -> None:
-    values = YAML(typ="safe").load(filled(path.read_text()))
+    values = YAML(typ="safe").load(filled(path.read_text())) | {"image": IMAGE}  # which the command names
     name = release.apply(values)
-    assert f"-f examples/helm/{path.name}" in path.read_text()
+    assert f"-f examples/helm/{path.name} --set image.repository=" in path.read_text()
     template = cluster.batch.read_namespaced_job(name, release.namespace).spec.template
     template = cluster.api.sanitize_for_serialization(template)
     for elsewhere in ("serviceAccountName", "serviceAccount", "runtimeClassName"):

@@ -107,7 +107,7 @@ def flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 )
 def test_the_values_that_the_launcher_prints_give_what_it_would_send(tmp_path: Path, options: list[str]) -> None:
     command = [sys.executable, "-m", "k8s.launch", "launch", "--model", "./no/model", "--dataset", "./rows.jsonl"]
-    command += ["--gpu", "t4", "--platform", "gke", "--namespace", "team", "--image", "me/x:1", *options]
+    command += ["--gpu", "t4", "--platform", "gke", "--namespace", "team", "--image", "docker.io/me/x:1", *options]
     environment = os.environ | {"KUBECONFIG": str(tmp_path / "none")}
 
     def said(*how: str) -> list[Any]:

@@ -14,6 +14,7 @@ DOCUMENTED = {
     "WaitedTooLong": 17,
     "RunAborted": 18,
     "LauncherBug": 19,
+    "ImageUnavailable": 20,
 }
 
 

@@ -18,8 +18,10 @@ class Said(NamedTuple):
 
 @pytest.fixture
 def without_a_cluster(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
+    monkeypatch.setenv("KUBECONFIG", "/nowhere")
+    monkeypatch.setenv("FINETUNE_IMAGE", "registry.example/finetune-run:1")
+
     def run(*words: str) -> Said:
-        monkeypatch.setenv("KUBECONFIG", "/nowhere")
         monkeypatch.setattr(sys, "argv", ["finetune-run", *words])
         with pytest.raises(SystemExit) as ended:
             main()
@@ -57,6 +59,9 @@ def test_a_wrong_option_is_named_before_a_missing_cluster(
         (["--label", "team"], "--label: 'team'"),
         (["--env", "A=b", "--env", "FINETUNE_SPEC=x"], "FINETUNE_SPEC is set by the Job itself"),
         (["--image", "NOT AN IMAGE"], "image:"),
+        (["--image", "finetune-run:0.1.0"], "finetune-run:0.1.0 names no registry"),
+        (["--image", "owner/finetune-run:0.1.0"], "docker.io/owner/finetune-run"),
+        (["--image", "YOUR-REGISTRY/finetune-run:0.1.0"], "YOUR-REGISTRY"),
         (["--memory", "much"], "--memory: 'much'"),
         (["--cpu", "0"], "resources.cpu:"),
         (["--namespace", "Mine"], "namespace:"),
@@ -70,6 +75,27 @@ def test_a_wrong_setting_is_named_before_a_missing_cluster(
     assert said.code == 16 and words in said.error and "cluster is configured" not in said.error
 
 
-def test_what_is_right_needs_the_cluster(without_a_cluster: Any) -> None:
-    said = without_a_cluster("launch", *RUN, "--gpu", "t4")
+@pytest.mark.parametrize(
+    "options",
+    [
+        [],
+        ["--image", "localhost/finetune-run:1"],
+        ["--image", "10.0.0.1:5000/finetune-run"],
+        ["--pull-policy", "Never", "--image", "finetune-run:1"],
+    ],
+    ids=str,
+)
+def test_what_is_right_needs_the_cluster(without_a_cluster: Any, options: list[str]) -> None:
+    said = without_a_cluster("launch", *RUN, "--gpu", "t4", *options)
     assert said.code == 10 and "no cluster is configured" in said.error
+
+
+@pytest.mark.parametrize(
+    ("options", "code"), [([], 16), (["--dry-run", "--platform", "gke"], 16), (["--pull-policy", "Never"], 10)]
+)
+def test_without_an_image_nothing_is_sent_unless_it_is_never_pulled(
+    without_a_cluster: Any, monkeypatch: pytest.MonkeyPatch, options: list[str], code: int
+) -> None:
+    monkeypatch.delenv("FINETUNE_IMAGE")
+    said = without_a_cluster("launch", *RUN, "--gpu", "t4", *options)
+    assert said.code == code and ("no image is named" in said.error) == (code == 16)
