@@ -20,7 +20,6 @@ class PromptFormat(Frozen):
     `end`.
 
     `system` is None if the template accepts no system prompt. `gap` is white space that the model generates itself.
-    `stops`: texts that end an answer.
     """
 
     system: str | None
@@ -29,7 +28,6 @@ class PromptFormat(Frozen):
     assistant: str
     gap: str
     end: str
-    stops: list[str]
 
     def shown(self) -> str:
         """A prompt, with names in place of the texts."""
@@ -37,13 +35,13 @@ class PromptFormat(Frozen):
         return f"{start}{{prompt}}{self.assistant}"
 
 
-def plain(eos: str) -> PromptFormat:
+def plain() -> PromptFormat:
     """The format of a model without a chat template: the prompt unchanged."""
-    return PromptFormat(system=None, system_end="", user="", assistant="", gap="", end="", stops=[eos])
+    return PromptFormat(system=None, system_end="", user="", assistant="", gap="", end="")
 
 
-def take_apart(render: Render, special: list[str], bos: str | None, eos: str) -> PromptFormat | None:
-    """The parts of a chat template, or None for one that has no such parts. `special`: the special tokens' texts.
+def take_apart(render: Render, bos: str | None) -> PromptFormat | None:
+    """The parts of a chat template, or None for one that has no such parts.
 
     A BOS at the start is left out: the program that runs the model adds it.
     """
@@ -69,7 +67,6 @@ def take_apart(render: Render, special: list[str], bos: str | None, eos: str) ->
         assistant=assistant,
         gap=gap,
         end=end,
-        stops=list(dict.fromkeys([eos, *(token for token in special if token in end)])),
     )
 
 

@@ -1,4 +1,4 @@
-"""A model's own chat template, and a ready one for models without."""
+"""A model's own chat template."""
 
 import json
 from collections.abc import Callable
@@ -7,14 +7,6 @@ from pathlib import Path
 from job.errors import DataInvalid
 
 FILES = ("chat_template.jinja", "tokenizer_config.json")
-
-READY = (
-    "{{ bos_token }}{% for m in messages %}{% if m.role == 'assistant' %}"
-    "Assistant:{% generation %} {{ m.content }}{{ eos_token }}{% endgeneration %}{{ '\\n' }}"
-    "{% else %}{{ m.role | capitalize }}: {{ m.content }}{{ '\\n' }}{% endif %}{% endfor %}"
-    "{% if add_generation_prompt %}Assistant:{% endif %}"
-)
-"""A chat template that needs no tokens but BOS and EOS, so it fits every vocabulary. It is one line, to be pasted."""
 
 
 def own_template(read: Callable[[str], str | None]) -> str | None:

@@ -122,17 +122,21 @@ class Replace:
 
 @dataclass(frozen=True)
 class Rows:
-    """Some rows of an embedding, trained and saved with the adapter (trainable_token_indices)."""
+    """Some rows of an embedding, trained and saved with the adapter (trainable_token_indices). Rows behind its end are
+    those of added tokens."""
 
     indices: tuple[int, ...]
     saved: "Load"
 
     def shape_of(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        return shape
+        return (max(shape[0], max(self.indices) + 1), *shape[1:])
 
     def applied(self, weight: "Tensor") -> "Tensor":
         import torch
 
+        more = self.shape_of(tuple(weight.shape))[0] - weight.shape[0]
+        if more:
+            weight = torch.cat([weight, weight.new_zeros(more, *weight.shape[1:])])
         return weight.index_copy(0, torch.tensor(self.indices), self.saved().to(weight.dtype))
 
 

@@ -35,9 +35,9 @@ class Plan:
 
     @property
     def vocab_size(self) -> int | None:
-        """Rows of the input embedding, if the adapter contains the whole of it."""
+        """Rows of the input embedding, if the adapter contains the whole of it, or rows of it."""
         for name, changes in self.changes.items():
-            if name.endswith(_INPUT) and any(isinstance(change, Replace) for change in changes):
+            if name.endswith(_INPUT) and any(isinstance(change, Replace | Rows) for change in changes):
                 return self.shapes[name][0]
         return None
 
@@ -115,7 +115,7 @@ def _was_quantized(name: str, shape: tuple[int, ...]) -> bool:
 def _shape(name: str, steps: list[Change], shape: tuple[int, ...]) -> tuple[int, ...]:
     for step in steps:
         new = step.shape_of(shape)
-        resized = isinstance(step, Replace) and name.endswith(_INPUT + _OUTPUT) and new[1:] == shape[1:]
+        resized = isinstance(step, Replace | Rows) and name.endswith(_INPUT + _OUTPUT) and new[1:] == shape[1:]
         if new != shape and not resized:
             what = "its product has" if isinstance(step, LowRank) else "it saves"
             raise IntegrityViolated(

@@ -28,6 +28,8 @@ SHARD_BYTES = 4_000_000_000
 
 _ITEM_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
 
+GENERATION = "generation_config.json"
+
 
 class _Tensor(NamedTuple):
     name: str
@@ -43,8 +45,9 @@ class _Tensor(NamedTuple):
         return count
 
 
-def write_merged(view: Path, target: Path, make_plan: Callable[[Shapes], Plan]) -> Path:
-    """Merges the model in `view` into the folder `target`, in shards of at most SHARD_BYTES.
+def write_merged(view: Path, target: Path, make_plan: Callable[[Shapes], Plan], eos: int | None = None) -> Path:
+    """Merges the model in `view` into the folder `target`, in shards of at most SHARD_BYTES. `eos`: a token at which
+    answers end now, besides those of the model's settings.
 
     Raises IntegrityViolated for broken weights, StorageFailed when the disk is full.
     """
@@ -59,9 +62,17 @@ def write_merged(view: Path, target: Path, make_plan: Callable[[Shapes], Plan]) 
         config["tie_word_embeddings"] = False
     if plan.vocab_size:
         config["vocab_size"] = plan.vocab_size
+    settings = view / GENERATION
+    generation = json.loads(settings.read_text(encoding="utf-8")) if settings.exists() else {}
+    if eos is not None:
+        old = generation.get("eos_token_id", config.get("eos_token_id"))
+        ends = [eos, *(old if isinstance(old, list) else [old])]
+        generation["eos_token_id"] = list(dict.fromkeys(token for token in ends if token is not None))
+        config["eos_token_id"] = eos
     write_json(target / "config.json", config)
-    extra = [view / "generation_config.json"] if (view / "generation_config.json").exists() else []
-    for path in [*tokenizer_files(view), *extra]:
+    if generation:
+        write_json(target / GENERATION, generation)
+    for path in tokenizer_files(view):
         copy = shutil.copytree if path.is_dir() else shutil.copyfile
         copy(path, target / path.name)
     return target

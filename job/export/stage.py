@@ -23,6 +23,7 @@ from job.export.merge_plan import EMPTY, Plan, Shapes, plan
 from job.export.merged_folder import write_merged
 from job.export.model_view import make_view
 from job.export.peft_adapter import PeftAdapter
+from job.llama_cpp.gguf import read_metadata
 from job.spec import JobSpec
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # malloc.h
@@ -83,7 +84,8 @@ def run(spec: JobSpec, inputs: Inputs, workdir: Path) -> Result:
         lora = None
         if wants_lora and adapter:
             lora = write_adapter_gguf(adapter, view, workdir / f"{inputs.name}-lora.gguf", tied=tied)
-        merged = write_merged(view, workdir / "merged", plan_folder) if spec.export.merged else None
+        eos = read_metadata(gguf).get("tokenizer.ggml.eos_token_id") if inputs.tokenizer else None
+        merged = write_merged(view, workdir / "merged", plan_folder, eos) if spec.export.merged else None
     return Result(
         gguf=gguf,
         adapter_gguf=lora,

@@ -4,15 +4,18 @@ of the rows."""
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from job.chat.templates import READY, own_template
+from job.chat.templates import own_template
 from job.dataset import Source, common_kind, find_source
 from job.dataset.rows import listed, shown
 from job.errors import SpecInvalid
 from job.fetch.listing import Listing
 from job.spec import JobSpec
 from job.spec.places import data_place
+from job.spec.ready import READY
 
-READY_YAML = "chat: {template: '" + READY.replace("'", "''") + "'}"
+READY_YAML = "chat: {template: plain}"
+"""What fits every vocabulary."""
+OTHERS = ", ".join(name for name in READY if name != "plain")
 
 
 def has_template(spec: JobSpec, commit: str) -> bool:
@@ -45,8 +48,8 @@ def _check_chats(spec: JobSpec, sources: Sequence[Source]) -> None:
     raise SpecInvalid(
         f"the rows of {chats[0].name} are conversations (read as {chats[0].layout.format}), "
         f"but {spec.model.id} has no chat template",
-        hint="Use the model's instruction-tuned version, or give it a template. This one fits every vocabulary:\n"
-        f"  {READY_YAML}{hint}",
+        hint="Use the model's instruction-tuned version, or give it a template. This one fits every vocabulary (the "
+        f"tokens of {OTHERS} are added where the model lacks them):\n  {READY_YAML}{hint}",
     )
 
 

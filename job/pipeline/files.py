@@ -59,9 +59,12 @@ class Files:
     @cached_property
     def gguf(self) -> Path:
         """The unquantized GGUF; made again if only its record is left."""
+        adapter = self.trained / "adapter" if self.trained else self.model.adapter
+        has_tokenizer = self.trained is not None and (self.trained / "adapter" / "tokenizer.json").is_file()
         inputs = export_stage.Inputs(
             model=self.model.model,
-            adapter=self.trained / "adapter" if self.trained else self.model.adapter,
+            adapter=adapter,
+            tokenizer=adapter if has_tokenizer else None,
             name=run_name(self.run.spec),
         )
         result: export_stage.Result = self.run.child(export_stage, inputs, "export")

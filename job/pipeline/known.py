@@ -64,7 +64,7 @@ class Known:
             "model": fetched["model_digest"],
             "data": fetched["data"]["digest"] if fetched.get("data") else None,
             "text": [self.sources.text, shown_places(canonical(text)), spec.evaluation.max_tokens] if text else None,
-            "template": spec.chat.template,
+            "template": [spec.chat.template, spec.chat.add_tokens],
             "rows": [getattr(training, name) for name in _OF_ROWS] if training else None,
             "judge": spec.evaluation.judge,
             "samples": spec.evaluation.samples,

@@ -22,6 +22,7 @@ def measure(state: State, key: str) -> dict[str, Any]:
             trained=state.files.trained / "adapter",
             eval=rows.eval.path,
             prompts=rows.prompts,
+            added=rows.added,
         )
         return keep_measured(state, key, state.run.child(measuring, inputs, "measure"))
     return record.metrics

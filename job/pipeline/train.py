@@ -112,6 +112,7 @@ def _train_once(state: State, key: str, micro_batch: int | None, unusable: set[i
         train=state.files.train_rows,
         eval=rows.eval.path if rows.eval else None,
         prompts=rows.prompts,
+        added=rows.added,
         resume_from=resume,
         micro_batch=micro_batch,
     )

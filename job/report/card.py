@@ -36,6 +36,7 @@ def card(facts: Facts, plot: str | None) -> str:
         batch=training.per_device_train_batch_size * training.gradient_accumulation_steps if training else 0,
         loss_before=train.get("loss_before"),
         loss_after=train.get("loss_after"),
+        stops=code_block("\n".join(facts.stops)),
         prompt=code_block(facts.form.shown()) if facts.form else None,
         imatrix="imatrix" in facts.records,
         plain=markdown,

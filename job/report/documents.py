@@ -17,6 +17,6 @@ def documents(facts: Facts) -> dict[str, bytes]:
     if any(line.perplexity for line in facts.lines if line.size):
         found[PLOT] = plots.png(plots.sizes(facts.lines))
     found["README.md"] = card.card(facts, plot=PLOT if PLOT in found else None).encode()
-    found["Modelfile"] = modelfile(facts.recommended[0], facts.form).encode()
+    found["Modelfile"] = modelfile(facts.recommended[0], facts.form, facts.stops).encode()
     found[PAGE] = page.page(facts).encode()
     return found

@@ -75,6 +75,12 @@ class Facts:
         return PromptFormat.model_validate(found) if found else None
 
     @property
+    def stops(self) -> list[str]:
+        """Texts that end an answer."""
+        found: list[str] = self.records["tokens"].metrics.get("stops", []) if "tokens" in self.records else []
+        return found
+
+    @property
     def has_template(self) -> bool:
         """Whether the GGUF has a chat template."""
         known = self.records["tokens"].metrics if "tokens" in self.records else {}

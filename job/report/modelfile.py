@@ -3,21 +3,22 @@
 The language: https://github.com/ollama/ollama/blob/main/docs/template.md (Go's text/template).
 """
 
+from collections.abc import Sequence
+
 from job.chat.prompt_format import PromptFormat
 from job.redaction import redact
 
 _QUOTES = '"""'
 
 
-def modelfile(gguf: str, form: PromptFormat | None) -> str:
+def modelfile(gguf: str, form: PromptFormat | None, stops: Sequence[str]) -> str:
     """The Modelfile of one GGUF. If the template's parts are not known, it has no template, and Ollama reads the
     GGUF's."""
     lines = [f"FROM ./{gguf}"]
     template = form and go_template(form)
     if template is not None:
         lines.append(f"TEMPLATE {_QUOTES}{template}{_QUOTES}")
-    stops = [stop for stop in (form.stops if form else []) if '"' not in stop and stop.isprintable()]
-    lines += [f'PARAMETER stop "{stop}"' for stop in stops]
+    lines += [f'PARAMETER stop "{stop}"' for stop in stops if '"' not in stop and stop.isprintable()]
     return redact("\n".join(lines) + "\n")
 
 

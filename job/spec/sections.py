@@ -13,6 +13,7 @@ from pydantic import AfterValidator, Field
 
 from job.spec.types import (
     NUMBER,
+    AddTokens,
     Count,
     DataId,
     FileName,
@@ -85,7 +86,11 @@ class Chat(Section):
     """Chat template and system prompt, e.g. for base models without a template."""
 
     template: Template | None = None
-    """A Jinja chat template. It replaces the model's own and is written into the GGUF."""
+    """A Jinja chat template, or the name of a ready one: chatml, llama3, phi3, plain. It replaces the model's own and
+    is written into the GGUF."""
+    add_tokens: AddTokens = "auto"
+    """auto: add tokens that the chat template writes and the vocabulary lacks, as <|im_end|>. Otherwise the tokens to
+    add. Their rows of the embeddings are trained, also those of tokens that the vocabulary has already."""
     system: str | None = None
     """A system prompt to add to each conversation that has none."""
 

@@ -14,6 +14,7 @@ from pydantic_core import PydanticCustomError
 from job.nearest import guess
 from job.spec.places import HUB, NO_MODEL, ending, suffix_format
 from job.spec.quants import ALIASES, EVERY_TYPE
+from job.spec.ready import READY
 from job.spec.unread import UNREAD, how_to_convert
 
 NO_SUCH_TYPE = "llama.cpp has no such type"
@@ -194,9 +195,27 @@ def _is_loopback(host: str) -> bool:
 
 
 def _template(value: str) -> str:
-    """Jinja marks what it replaces; a text without a mark would be every prompt, and may be the path of a file."""
+    """The text of a ready template for its name. Jinja marks what it replaces; a text without a mark would be every
+    prompt, and may be the path of a file."""
+    if (name := value.strip().lower()) in READY:
+        return READY[name]
     if not re.search(r"\{[{%]", value):
-        raise ValueError("not a Jinja template, which has {{ … }} or {% … %}; write its text, not the path of a file")
+        raise ValueError(
+            f"not a Jinja template, which has {{{{ … }}}} or {{% … %}}, and not one of {', '.join(READY)}"
+            f"{guess(value, READY) or '; write its text, not the path of a file'}"
+        )
+    return value
+
+
+def _token(value: str) -> str:
+    if not value.strip() or value != value.strip() or not value.isprintable():
+        raise ValueError("not the text of a token: white space around it, or characters that nobody sees")
+    return value
+
+
+def _auto(value: Any) -> Any:
+    if isinstance(value, str) and value != "auto":
+        raise ValueError(f"{value!r} is not auto; write a list of tokens: [{value}]")
     return value
 
 
@@ -260,6 +279,8 @@ Folder = Annotated[Text, AfterValidator(_folder)]
 ModelId = Annotated[Text, AfterValidator(_model_id)]
 DataId = Annotated[Text, AfterValidator(_data_id)]
 Template = Annotated[str, AfterValidator(_template)]
+Token = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_token)]
+AddTokens = Annotated[Literal["auto"] | list[Token], BeforeValidator(_auto)]
 Imatrix = Annotated[Text, AfterValidator(_imatrix)]
 Revision = Annotated[Text, AfterValidator(_revision)]
 RepoId = Annotated[

@@ -61,16 +61,21 @@ class Encoder:
         self._training, self._tokenizer, self._kind = spec.training, tokenizer, kind
         self.renderer = Renderer(tokenizer, Budget(is_own=spec.chat.template is not None))
         self._is_trl = spec.training is None or spec.training.trainer == "trl"
-        self._enders: list[str] = []
+        self._enders = self._found_enders(more_enders)
         self._answers_only = False
         if kind == "messages":
-            self._look_at_template(spec, more_enders)
+            self._look_at_template(spec)
 
     @property
     def added_bos(self) -> str | None:
         """BOS as text, if the tokenizer and llama.cpp add it; a chat template may write it too."""
         bos: str | None = self._tokenizer.bos_token
         return bos if bos and self._tokenizer("a")["input_ids"][0] == self._tokenizer.bos_token_id else None
+
+    @property
+    def stops(self) -> list[str]:
+        """Texts of the tokens that end an answer: EOS, those of the model's settings, and those of the template."""
+        return self._enders
 
     def encode(self, row: dict[str, Any]) -> Encoded:
         """Raises Unfit."""
@@ -211,8 +216,15 @@ class Encoder:
         except Refused as error:
             raise Unfit(f"the chat template refuses it: {error}", "Change the row, or set chat.template.") from error
 
-    def _look_at_template(self, spec: JobSpec, more_enders: Sequence[str]) -> None:
+    def _found_enders(self, more: Sequence[str]) -> list[str]:
         tokenizer = self._tokenizer
+        added = tokenizer.added_tokens_decoder.values()
+        special = [*tokenizer.all_special_tokens, *(token.content for token in added if token.special)]
+        special = [token for token in special if token != tokenizer.bos_token or token == tokenizer.eos_token]
+        enders = enders_of(self.renderer, special) if self.renderer.has_template else []
+        return list(dict.fromkeys([tokenizer.eos_token, *more, *enders]))
+
+    def _look_at_template(self, spec: JobSpec) -> None:
         if not self.renderer.has_template:
             if spec.training is not None or spec.evaluation.judge:
                 raise SpecInvalid(
@@ -221,11 +233,6 @@ class Encoder:
                 )
             log.warning("imatrix.no_chat_template", model=spec.model.id, what="the turns are put one after another")
             return
-        added = tokenizer.added_tokens_decoder.values()
-        special = [*tokenizer.all_special_tokens, *(token.content for token in added if token.special)]
-        special = [token for token in special if token != tokenizer.bos_token or token == tokenizer.eos_token]
-        enders = enders_of(self.renderer, special)
-        self._enders = list(dict.fromkeys([tokenizer.eos_token, *more_enders, *enders]))
         if spec.training is None or not self._is_trl or spec.training.assistant_only_loss is False:
             return
         self._answers_only = self.renderer.marks_answers or can_find(self.renderer, self._enders)

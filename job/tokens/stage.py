@@ -23,6 +23,7 @@ from job.errors import DataInvalid, SpecInvalid
 from job.logs import Progress, log
 from job.spec import JobSpec
 from job.tokens import files
+from job.tokens.added import tokens_to_train
 from job.tokens.encoder import Encoded, Encoder, Unfit
 from job.tokens.files import TokenRows
 from job.tokens.renderer import Refused
@@ -82,8 +83,9 @@ class Prompt(Frozen):
 
 
 class Result(Frozen):
-    """`size`: tokens in the vocabulary. `format` is None if the chat template cannot be split into parts. `left_out`:
-    fields that the chat template does not show, and of how many rows; `unlearned`: rows with nothing to learn."""
+    """`size`: tokens in the vocabulary; `stops`: texts that end an answer; `added`: tokens whose rows of the embeddings
+    are trained. `format` is None if the chat template cannot be split into parts. `left_out`: fields that the chat
+    template does not show, and of how many rows; `unlearned`: rows with nothing to learn."""
 
     train: TokenRows | None = None
     eval: TokenRows | None = None
@@ -94,6 +96,8 @@ class Result(Frozen):
     vocabulary: Vocabulary
     prompts: list[Prompt]
     format: PromptFormat | None
+    stops: list[str] = []
+    added: list[str] = []
     left_out: dict[str, int] = {}
     unlearned: int = 0
 
@@ -127,7 +131,9 @@ def run(spec: JobSpec, inputs: Inputs, workdir: Path) -> Result:
     """Raises SpecInvalid for rows that this model and this spec cannot train, DataInvalid for a template that takes too
     long."""
     tokenizer = load_tokenizer(spec, inputs.model)
-    more = _ends_of_generation(tokenizer, inputs.model)
+    more = [*_ends_of_generation(tokenizer, inputs.model), tokenizer.eos_token]
+    if added := tokens_to_train(spec, tokenizer, inputs.kind):
+        tokenizer = load_tokenizer(spec, inputs.model, added)
     rows = _Rows(Encoder(spec, tokenizer, inputs.kind, more))
     train = evaluated = held_out = text = calibration = None
     prompts: list[Prompt] = []
@@ -163,6 +169,8 @@ def run(spec: JobSpec, inputs: Inputs, workdir: Path) -> Result:
         vocabulary=_vocabulary(tokenizer, "\n".join([_TEXT, *rows.first_texts]), workdir),
         prompts=prompts,
         format=_format(rows.encoder, tokenizer),
+        stops=rows.encoder.stops,
+        added=added,
         left_out=dict(rows.left_out),
         unlearned=rows.unlearned,
     )
@@ -283,7 +291,7 @@ def _vocabulary(tokenizer: Any, text: str, workdir: Path) -> Vocabulary:
 
 def _format(encoder: Encoder, tokenizer: Any) -> PromptFormat | None:
     if not tokenizer.chat_template:
-        return plain(tokenizer.eos_token)
+        return plain()
 
     def render(messages: list[dict[str, str]], answers: bool) -> str:
         try:
@@ -291,4 +299,4 @@ def _format(encoder: Encoder, tokenizer: Any) -> PromptFormat | None:
         except Refused as error:
             raise ValueError(str(error)) from error
 
-    return take_apart(render, tokenizer.all_special_tokens, encoder.added_bos, tokenizer.eos_token)
+    return take_apart(render, encoder.added_bos)

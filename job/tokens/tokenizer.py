@@ -1,15 +1,17 @@
 """The model's tokenizer, as training, judging and samples use it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from job.errors import DataInvalid, SpecInvalid
 from job.spec import JobSpec
+from job.tokens.added import add
 
 
-def load_tokenizer(spec: JobSpec, folder: Path) -> Any:
-    """The tokenizer with the spec's chat template and padding. Raises SpecInvalid for an unknown pad token, DataInvalid
-    for a tokenizer without EOS."""
+def load_tokenizer(spec: JobSpec, folder: Path, added: Sequence[str] = ()) -> Any:
+    """The tokenizer with the spec's chat template and padding, and with added tokens. Raises SpecInvalid for an unknown
+    pad token, DataInvalid for a tokenizer without EOS."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -26,4 +28,5 @@ def load_tokenizer(spec: JobSpec, folder: Path) -> Any:
         raise SpecInvalid(f"training.pad_token: {pad!r} is not in the vocabulary of {spec.model.id}")
     tokenizer.pad_token = pad
     tokenizer.padding_side = spec.training.padding_side
+    add(spec, tokenizer, added)
     return tokenizer

@@ -24,6 +24,7 @@ class Inputs(Frozen):
     trained: Path
     eval: Path
     prompts: list[Prompt] = []
+    added: list[str] = []
 
 
 class Measured(Frozen):
@@ -47,7 +48,9 @@ def run(spec: JobSpec, inputs: Inputs, workdir: Path) -> Measured:
 
     stop = StopSignal()
     stop.trained = True
-    given = stage.Inputs(model=inputs.model, adapter=inputs.adapter, train=inputs.eval, eval=inputs.eval)
+    given = stage.Inputs(
+        model=inputs.model, adapter=inputs.adapter, train=inputs.eval, eval=inputs.eval, added=inputs.added
+    )
     with stage.memory_errors_named():
         return _measured(spec, inputs, stage.load(spec, given, workdir, stop))
 

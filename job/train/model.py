@@ -1,6 +1,8 @@
 """The base model as the spec loads it, its tokenizer, and its adapter."""
 
 import json
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +17,16 @@ ADAPTER_S, ADAPTER_MEMORY = 300, 64 << 30
 """What loading an adapter may take: its config holds regular expressions, which PEFT tries on every module's name."""
 
 
-def load_base(spec: JobSpec, folder: Path, precision: Precision) -> Any:
-    """The base model, quantized as `load` says, ready for training with adapters."""
+def load_base(
+    spec: JobSpec, folder: Path, precision: Precision, tokenizer: Any = None, added: Sequence[str] = ()
+) -> Any:
+    """The base model, quantized as `load` says, ready for training with adapters, with rows for the tokens that were
+    `added` to the tokenizer."""
     import torch
     from peft import prepare_model_for_kbit_training
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
+    from job.train.embeddings import pieces_of, prepare_rows
     from job.train.numerics import keep_weights_as_loaded
 
     assert spec.training
@@ -45,6 +51,8 @@ def load_base(spec: JobSpec, folder: Path, precision: Precision) -> Any:
         trust_remote_code=False,
     )
     model.config.use_cache = False
+    if added:
+        prepare_rows(model, tokenizer, pieces_of(folder, added))
     if quantization is not None:
         keep_weights_as_loaded(model)
         model = prepare_model_for_kbit_training(
@@ -55,12 +63,14 @@ def load_base(spec: JobSpec, folder: Path, precision: Precision) -> Any:
     return model
 
 
-def with_adapter(spec: JobSpec, model: Any, adapter: Path | None) -> Any:
-    """The model with a new adapter, or with the given one to train on.
+def with_adapter(spec: JobSpec, model: Any, adapter: Path | None, tokens: Sequence[int] = ()) -> Any:
+    """The model with a new adapter, which also trains the embeddings of `tokens`, or with the given one to train on.
 
     Raises SpecInvalid if a target module is not in the model, with those that are, or cannot be trained.
     """
     from peft import LoraConfig, PeftModel, TaskType, get_peft_model
+
+    from job.train.embeddings import show_no_bias, trainable_rows
 
     if adapter is not None:
         linear = _linear(model)
@@ -82,10 +92,14 @@ def with_adapter(spec: JobSpec, model: Any, adapter: Path | None) -> Any:
             use_rslora=spec.lora.use_rslora,
             use_dora=spec.lora.use_dora,
             modules_to_save=list(spec.lora.modules_to_save) or None,
+            trainable_token_indices=trainable_rows(spec, model, tokens),
             task_type=TaskType.CAUSAL_LM,
         )
         _check_names(spec, model)
         peft = get_peft_model(model, config)
+        show_no_bias(peft)
+        if tokens and not spec.lora.modules_to_save:  # their rows are in the adapter; PEFT would save all of them
+            peft.save_pretrained = partial(peft.save_pretrained, save_embedding_layers=False)
     _check_head(spec, peft)
     trainable, total = peft.get_nb_trainable_parameters()
     log.info("train.parameters", trainable=trainable, total=total, percent=round(100 * trainable / total, 4))

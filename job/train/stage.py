@@ -24,14 +24,16 @@ NAME = "train"
 
 
 class Inputs(Frozen):
-    """`train` and `eval`: rows as tokens (job/tokens/files.py). `resume_from`: a checkpoint's folder; `micro_batch`:
-    replaces the batch size after the GPU ran out of memory."""
+    """`train` and `eval`: rows as tokens (job/tokens/files.py); `added`: tokens whose rows of the embeddings are
+    trained. `resume_from`: a checkpoint's folder; `micro_batch`: replaces the batch size after the GPU ran out of
+    memory."""
 
     model: Path
     adapter: Path | None = None
     train: Path
     eval: Path | None = None
     prompts: list[Prompt] = []
+    added: list[str] = []
     resume_from: Path | None = None
     micro_batch: int | None = None
 
@@ -93,9 +95,10 @@ def load(spec: JobSpec, inputs: Inputs, workdir: Path, stop: Any) -> Loaded:
 
     precision = choose(spec)
     set_seed(spec.run.seed)
-    tokenizer = load_tokenizer(spec, inputs.model)
+    tokenizer = load_tokenizer(spec, inputs.model, inputs.added)
     log.info("train.loading_model", model=public_name(spec.model.id), bits=spec.load.bits)
-    model = with_adapter(spec, load_base(spec, inputs.model, precision), inputs.adapter)
+    base = load_base(spec, inputs.model, precision, tokenizer, inputs.added)
+    model = with_adapter(spec, base, inputs.adapter, tokenizer.convert_tokens_to_ids(inputs.added))
     trainer = make_trainer(spec, inputs, workdir, model, tokenizer, precision, stop)
     return Loaded(model, tokenizer, precision, trainer)
 
@@ -123,6 +126,8 @@ def _run(spec: JobSpec, inputs: Inputs, workdir: Path, stop: Any) -> Result:
         raise StoppedSaved(f"stopped by a signal after step {step}; its checkpoint is saved")
     after = evaluated(trainer)
     save_adapter(spec, model, workdir / "adapter")
+    if inputs.added:
+        tokenizer.save_pretrained(workdir / "adapter")
     history = trainer.state.log_history
     losses = [_numbers(entry, "step", "loss", "learning_rate", "grad_norm") for entry in history if "loss" in entry]
     events = next(one for one in trainer.callback_handler.callbacks if isinstance(one, Events))

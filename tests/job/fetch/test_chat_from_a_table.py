@@ -10,12 +10,12 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from job.chat.portable import portable_template
 from job.chat.prompt_format import take_apart
-from job.chat.templates import READY
 from job.errors import SpecInvalid
 from job.fetch import sources, template
 from job.fetch import stage as fetch_stage
 from job.spec import JobSpec
 from job.spec.load import load
+from job.spec.ready import READY
 from tests.hub_server import Hub
 from tests.job.fetch.models import GOOD
 
@@ -87,7 +87,7 @@ def test_a_template_in_the_tokenizers_config_counts_too(files: dict[str, str], t
 
 
 def test_a_template_of_the_spec_counts_on_a_base_model(tmp_path: Path) -> None:
-    spec = spec_of(model(tmp_path), table(tmp_path), chat={"template": READY, "system": "Be brief."})
+    spec = spec_of(model(tmp_path), table(tmp_path), chat={"template": "plain", "system": "Be brief."})
     kind, row = fetched(spec, tmp_path)
     assert kind == "messages"
     assert row["messages"] == [{"role": "system", "content": "Be brief."}, *TURNS["messages"]]
@@ -147,7 +147,7 @@ def test_the_ready_template_in_a_message_can_be_pasted_into_a_spec(tmp_path: Pat
     path = tmp_path / "spec.yaml"
     path.write_text(f"model: {{id: {base}}}\ndataset: {{id: {rows}, eval_fraction: 0}}\n{ready}\n")
     pasted = load(path, {})
-    assert pasted.chat.template == READY
+    assert pasted.chat.template == READY["plain"]
     assert fetched(pasted, tmp_path) == ("messages", TURNS)
     columns = str(told.value).split("dataset.columns: {")[1].split("}")[0]
     plain = dict(pair.split(": ") for pair in columns.split(", "))
@@ -176,8 +176,8 @@ def render(source: str) -> Any:
 
 
 def test_the_ready_template_ends_an_answer_and_can_be_said_in_ollamas_language() -> None:
-    form = take_apart(render(READY), ["<s>", "</s>"], "<s>", "</s>")
+    form = take_apart(render(READY["plain"]), "<s>")
     assert form
-    assert form.stops == ["</s>"]
+    assert form.end == "</s>\n"
     assert form.shown() == "System: {system}\nUser: {prompt}\nAssistant:"
-    assert render(READY)(TURNS["messages"], False) == "<s>User: What is 0?\nAssistant: It is 0.</s>\n"
+    assert render(READY["plain"])(TURNS["messages"], False) == "<s>User: What is 0?\nAssistant: It is 0.</s>\n"

@@ -45,8 +45,9 @@ def facts(given: JobSpec | None = None, *, judged: bool = True, trained: bool = 
             format={
                 "system": "<|im_start|>system\n", "system_end": "<|im_end|>\n<|im_start|>user\n",
                 "user": "<|im_start|>user\n", "assistant": "<|im_end|>\n<|im_start|>assistant\n", "gap": "",
-                "end": "<|im_end|>\n", "stops": ["<|im_end|>"],
+                "end": "<|im_end|>\n",
             },
+            stops=["<|im_end|>", "</s>"],
         ),
     }  # fmt: skip
     for kind, (size, bits, _) in TYPES.items():

@@ -15,7 +15,6 @@ from job.chat.prompt_format import PromptFormat, plain, take_apart
 from job.report.modelfile import go_template, modelfile
 from tests import ROOT
 
-SPECIAL = ["<s>", "</s>", "<|im_end|>", "<|eot|>", "<end_of_turn>"]
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
@@ -56,7 +55,7 @@ def render(template: str) -> Any:
 
 
 def parts(template: str) -> PromptFormat:
-    found = take_apart(render(template), SPECIAL, "<s>", "</s>")
+    found = take_apart(render(template), "<s>")
     assert found is not None
     return found
 
@@ -100,25 +99,24 @@ def test_go_renders_a_conversation_as_the_chat_template_does(name: str, renderer
 
 
 def test_what_ends_an_answer_is_told_to_ollama() -> None:
-    assert parts(CHATML).stops == ["</s>", "<|im_end|>"]
-    text = modelfile("m-Q4_K_M.gguf", parts(CHATML))
+    text = modelfile("m-Q4_K_M.gguf", parts(CHATML), ["</s>", "<|im_end|>"])
     assert text.startswith('FROM ./m-Q4_K_M.gguf\nTEMPLATE """{{ if .System }}<|im_start|>system\n')
-    assert 'PARAMETER stop "<|im_end|>"' in text
+    assert text.endswith('PARAMETER stop "</s>"\nPARAMETER stop "<|im_end|>"\n')
 
 
 def test_a_template_without_such_parts_is_left_to_ollama() -> None:
-    assert take_apart(render(ODD), SPECIAL, "<s>", "</s>") is None
-    assert modelfile("m.gguf", None) == "FROM ./m.gguf\n"
+    assert take_apart(render(ODD), "<s>") is None
+    assert modelfile("m.gguf", None, ["<|end|>"]) == 'FROM ./m.gguf\nPARAMETER stop "<|end|>"\n'
 
 
 def test_text_that_go_would_run_is_not_put_into_a_template() -> None:
-    form = plain("</s>").model_copy(update={"user": "{{ .Env }}"})
+    form = plain().model_copy(update={"user": "{{ .Env }}"})
     assert go_template(form) is None
-    assert "TEMPLATE" not in modelfile("m.gguf", form)
+    assert "TEMPLATE" not in modelfile("m.gguf", form, [])
 
 
 def test_a_model_without_a_template_gets_the_prompt_as_it_is() -> None:
-    assert modelfile("m.gguf", plain("</s>")) == (
+    assert modelfile("m.gguf", plain(), ["</s>"]) == (
         'FROM ./m.gguf\nTEMPLATE """{{ .Prompt }}{{ .Response }}"""\nPARAMETER stop "</s>"\n'
     )
-    assert plain("</s>").shown() == "{prompt}"
+    assert plain().shown() == "{prompt}"

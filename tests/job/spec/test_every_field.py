@@ -57,6 +57,7 @@ OTHERS: dict[str, list[Any]] = {
     "dataset.max_broken": [0.0],
     "chat.template": [TEMPLATE],
     "chat.system": ["Be brief."],
+    "chat.add_tokens": [["<gene>"]],
     "lora.target_modules": ["all-linear", ["k_proj"]],
     "lora.modules_to_save": [["lm_head"]],
     "training.assistant_only_loss": [False],  # true is what unset means where the template marks the turns

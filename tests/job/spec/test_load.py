@@ -69,7 +69,7 @@ WRONG_FIELDS = [
     ("load: {bits: true}", ["load.bits: true ->", "4, 8, 16, 32"]),
     ("load: {load_in_4bit: true}", ["load.load_in_4bit: true ->", "did you mean load.bits?"]),
     ("load: {quant_type: nf8}", ['load.quant_type: "nf8" ->', "did you mean nf4?", "fp4"]),
-    ("chat: null", ["chat: null -> not a mapping; write a mapping of template, system"]),
+    ("chat: null", ["chat: null -> not a mapping; write a mapping of template, add_tokens, system"]),
     ("chat: {system: 5}", ["chat.system: 5 -> not text; put it in quotes"]),
     (
         "export: {types: [q4_l]}",
