@@ -2,11 +2,13 @@
 
 The formats, the columns that each expects, and the names that are recognized for them, in any case:
 
-    messages           messages | conversation, [system]                chat turns {role, content}
-    sharegpt           conversations, [system]                          chat turns {from, value}
-    alpaca             instruction, output | response | …, [input | context], [system]     becomes a conversation
+    messages           messages | conversation                          chat turns {role, content, tool_calls, …}
+    sharegpt           conversations                                    chat turns {from, value}
+    alpaca             instruction, output | response | …, [input | context], [history]    becomes a conversation
     prompt_completion  prompt, completion, or one column that asks and one that answers (question, answer; …)
     text               text | the only column that holds anything but numbers | content | quote
+
+Beside a conversation may stand its `system` prompt and its `tools`.
 
 Alpaca rows become conversations, because a model with a chat template learns instructions best in that form; so does a
 prompt with its completion, if the model has one (reading.py). A pair with a system prompt is read as alpaca.
@@ -29,10 +31,10 @@ Format = Literal["text", "prompt_completion", "messages", "alpaca", "sharegpt"]
 Kind = Literal["text", "prompt_completion", "messages"]
 
 EXPECTED: dict[Format, tuple[str, ...]] = {
-    "messages": ("messages", "system"),
-    "sharegpt": ("conversations", "system"),
-    "alpaca": ("instruction", "input", "output", "system"),
-    "prompt_completion": ("prompt", "completion"),
+    "messages": ("messages", "system", "tools"),
+    "sharegpt": ("conversations", "system", "tools"),
+    "alpaca": ("instruction", "input", "output", "history", "system", "tools"),
+    "prompt_completion": ("prompt", "completion", "system", "tools"),
     "text": ("text",),
 }
 _ASKS = ("prompt", "question", "query", "input", "problem")
@@ -131,6 +133,9 @@ def _conversation(format: Format, columns: dict[str, str], heads: Heads) -> Layo
     system = heads.column(*_SYSTEM)
     if system and ("system" in heads.renames or heads.holds_text(system)):
         columns = columns | {"system": system}
+    for name in ("history", "tools"):
+        if name in EXPECTED[format] and (column := heads.column(name)):
+            columns = columns | {name: column}
     return Layout(format=format, kind="messages", columns=columns)
 
 
@@ -147,7 +152,7 @@ def _prompt_completion(heads: Heads) -> Layout | None:
     assert prompt and completion
     columns = {"prompt": prompt, "completion": completion}
     if heads.holds_lists(prompt):  # prompts that are lists of turns make a conversation
-        return Layout(format="prompt_completion", kind="messages", columns=columns)
+        return _conversation("prompt_completion", columns, heads)
     if not heads.renames and (system := heads.column(*_SYSTEM)) and heads.holds_text(system):
         return _conversation("alpaca", {"instruction": prompt, "output": completion}, heads)
     return Layout(

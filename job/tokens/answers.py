@@ -11,7 +11,7 @@ from typing import Any
 
 from job.tokens.renderer import Refused, Renderer, Span, Turn
 
-_LEAST = 4
+_LEAST = 16
 """Characters in which the end of a prompt must be found again, to take an answer's start from it."""
 _KEPT = {"role", "id", "type", "tool_call_id", "index"}
 
@@ -20,16 +20,23 @@ class NotFound(Exception):
     """A part of a turn is not in the rendered text."""
 
 
-def find_answers(renderer: Renderer, turns: list[Turn], tools: Any, text: str, enders: Sequence[str]) -> list[Span]:
-    """The span of each assistant turn in `text`, the rendering of all turns, with the first of `enders` behind it.
-    Raises NotFound."""
-    found: list[Span] = []
+def find_answers(
+    renderer: Renderer, turns: list[Turn], tools: Any, text: str, enders: Sequence[str]
+) -> list[Span | None]:
+    """The span of each assistant turn in `text`, the rendering of all turns, with the first of `enders` behind it; None
+    for a turn that the template does not show. Raises NotFound."""
+    found: list[Span | None] = []
+    lowest = 0
     for number, turn in enumerate(turns):
         if turn["role"] != "assistant":
             continue
-        first, last = _changed(renderer, turns, tools, text, number)
-        start = _start(renderer, turns[:number], tools, text, found[-1][1] if found else 0, first)
-        found.append((start, end_after(text, last, turns[number + 1 :], enders) or last))
+        words = _changed(renderer, turns, tools, text, number)
+        if words is None:
+            found.append(None)
+            continue
+        start = _start(renderer, turns[:number], tools, text, lowest, words[0])
+        lowest = end_after(text, words[1], turns[number + 1 :], enders) or words[1]
+        found.append((start, lowest))
     return found
 
 
@@ -75,7 +82,7 @@ def can_find(renderer: Renderer, enders: Sequence[str]) -> bool:
         return True
     except NotFound:
         return False
-    parts = [text[start:end] for start, end in spans]
+    parts = [text[span[0] : span[1]] if span else "" for span in spans]
     return all(
         said in part and not any(asked in part for asked in _ASKED) for said, part in zip(_SAID, parts, strict=True)
     )
@@ -86,14 +93,33 @@ def _first(tokens: Sequence[str], text: str) -> str | None:
     return min(places)[2] if places else None
 
 
-def _changed(renderer: Renderer, turns: list[Turn], tools: Any, text: str, number: int) -> Span:
-    """The part of the text that comes from one turn's words."""
+def _changed(renderer: Renderer, turns: list[Turn], tools: Any, text: str, number: int) -> Span | None:
+    """The part of the text that comes from one turn's words; None if there is none."""
+    turn = turns[number]
+    whole = _difference(renderer, turns, altered(turn), tools, text, number)
+    calls = turn.get("tool_calls")
+    if whole is None or not calls:
+        return whole
+    # What a call answers may be shown with its name: only the arguments tell where the call ends.
+    arguments = [call["function"].get("arguments") for call in calls]
+    if not arguments[-1]:
+        return whole
+    others = [
+        call | {"function": call["function"] | {"arguments": altered(held)}}
+        for call, held in zip(calls, arguments, strict=True)
+    ]
+    said = _difference(renderer, turns, turn | {"tool_calls": others}, tools, text, number)
+    return whole if said is None else (min(whole[0], said[0]), said[1])
+
+
+def _difference(renderer: Renderer, turns: list[Turn], turn: Turn, tools: Any, text: str, number: int) -> Span | None:
+    """Where the text differs if a turn is another one."""
     try:
-        other = renderer.render([*turns[:number], altered(turns[number]), *turns[number + 1 :]], tools).text
+        other = renderer.render([*turns[:number], turn, *turns[number + 1 :]], tools).text
     except Refused as error:
         raise NotFound(f"turn {number + 1} cannot be told from the others: {error}") from error
     if other == text:
-        raise NotFound(f"the chat template does not show turn {number + 1}")
+        return None
     first = _common(text, other)
     last = _common(text[first:][::-1], other[first:][::-1])
     return first, len(text) - last
@@ -103,14 +129,26 @@ def _start(renderer: Renderer, before: list[Turn], tools: Any, text: str, lowest
     """Where what asks for the answer ends, at or before the `first` character of its words."""
     try:
         prompt = renderer.render(before, tools, asks=True).text
+        if (end := _end_of(prompt, text, lowest, first)) is not None:
+            return end
+        plain = renderer.render(before, tools).text
     except Refused:
         return first
-    if text.startswith(prompt) and len(prompt) <= first:
-        return len(prompt)
-    size, start = _LEAST, first
-    while size <= len(prompt) and (place := text.rfind(prompt[-size:], lowest, first)) >= 0:
-        start, size = place + size, size + max(1, size // 4)
-    return start
+    end = _end_of(plain, text, lowest, first)
+    if end is None or not prompt.startswith(plain):
+        return first
+    return min(first, end + _common(prompt[len(plain) :], text[end:]))
+
+
+def _end_of(beginning: str, text: str, lowest: int, most: int) -> int | None:
+    """Where a beginning of the conversation ends in the text: templates render its turns by what follows them, so only
+    its last characters must be there."""
+    if text.startswith(beginning) and len(beginning) <= most:
+        return len(beginning)
+    size, end = min(_LEAST, len(beginning)), None
+    while 0 < size <= len(beginning) and (place := text.rfind(beginning[-size:], lowest, most)) >= 0:
+        end, size = place + size, size + max(1, size // 4)
+    return end
 
 
 def altered(value: Any) -> Any:

@@ -63,6 +63,7 @@ class Encoder:
         self._is_trl = spec.training is None or spec.training.trainer == "trl"
         self._enders = self._found_enders(more_enders)
         self._answers_only = False
+        _check_losses(spec, kind)
         if kind == "messages":
             self._look_at_template(spec)
 
@@ -160,10 +161,11 @@ class Encoder:
             if not all(weights) or (self._answers_only and not marked):
                 raise Unfit(str(error), _MARK) from error
             return self._marked_ends(text, marked), []
-        numbers = [number for number, turn in enumerate(turns) if turn["role"] == "assistant"]
-        learned = [span for number, span in zip(numbers, spans, strict=True) if weights[number]]
-        unlearned = [span for number, span in zip(numbers, spans, strict=True) if not weights[number]]
-        for number, (_, end) in zip(numbers, spans, strict=True):
+        numbers = (number for number, turn in enumerate(turns) if turn["role"] == "assistant")
+        shown = {number: span for number, span in zip(numbers, spans, strict=True) if span}
+        learned = [span for number, span in shown.items() if weights[number]]
+        unlearned = [span for number, span in shown.items() if not weights[number]]
+        for number, (_, end) in shown.items():
             if weights[number] and not text[:end].endswith(tuple(self._enders)):
                 raise Unfit(f"no token ends the answer of turn {number + 1}", _END)
         if self.renderer.marks_answers:
@@ -244,3 +246,18 @@ class Encoder:
                     hint=_MARK,
                 )
             log.warning("train.loss_on_all_turns", why="the assistant's turns cannot be told from the others")
+
+
+def _check_losses(spec: JobSpec, kind: str) -> None:
+    """Raises SpecInvalid for a loss on parts that these rows do not have."""
+    if spec.training is None:
+        return
+    if spec.training.assistant_only_loss and kind != "messages":
+        raise SpecInvalid(
+            "training.assistant_only_loss: the rows are not conversations, so no turn is the assistant's",
+            hint="Leave it out.",
+        )
+    if spec.training.completion_only_loss and kind == "text":
+        raise SpecInvalid(
+            "training.completion_only_loss: the rows are plain text, which has no completions", hint="Leave it out."
+        )

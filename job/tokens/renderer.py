@@ -1,6 +1,8 @@
 """Renders chats with the chat template: the only place of the job that does."""
 
+import json
 import re
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from job.chat.rendering import Budget
@@ -11,7 +13,6 @@ Span = tuple[int, int]
 """Of characters: the first, and the one after the last."""
 
 _MARKS = re.compile(r"\{%[-+]?\s*generation\b")
-_ARGUMENTS = "arguments"
 
 
 class Refused(Exception):
@@ -31,8 +32,6 @@ class Renderer:
     def __init__(self, tokenizer: Any, budget: Budget) -> None:
         self._tokenizer, self._budget = tokenizer, budget
         self._special = tokenizer.special_tokens_map
-        self._as_text = False
-        """Whether the template wants a call's arguments as JSON text: known once it has refused an object."""
 
     @property
     def has_template(self) -> bool:
@@ -50,23 +49,25 @@ class Renderer:
         Refused; SpecInvalid or DataInvalid for a template that takes too long."""
         if not self.has_template:
             return Rendered("\n".join(str(turn.get("content") or "") for turn in turns), [])
-        try:
-            return self._render(_with_text_arguments(turns) if self._as_text else turns, tools, asks)
-        except Refused:
-            if self._as_text or not any(turn.get("tool_calls") for turn in turns):
-                raise
-            found = self._render(_with_text_arguments(turns), tools, asks)
-            self._as_text = True
-            return found
+        refused: Refused | None = None
+        for written in _ways(turns):
+            try:
+                found = self._rendered(written, tools, asks)
+                if self._writes_none(written, tools, asks, found):
+                    continue
+            except Refused as error:
+                refused = refused or error
+            else:
+                return found
+        assert refused
+        raise refused
 
-    def _render(self, turns: list[Turn], tools: list[Any] | None, asks: bool) -> Rendered:
-        found = self._rendered(turns, tools, asks)
-        if "None" in found.text and any(turn.get("content", "") is None for turn in turns):
-            bare = [turn | {"content": ""} if turn.get("content", "") is None else turn for turn in turns]
-            other = self._rendered(bare, tools, asks)
-            if other.text.count("None") < found.text.count("None"):  # the template writes the missing content out
-                return other
-        return found
+    def _writes_none(self, turns: list[Turn], tools: list[Any] | None, asks: bool, found: Rendered) -> bool:
+        """Whether the template writes a content that is null as the word."""
+        if "None" not in found.text or all(turn.get("content", "") is not None for turn in turns):
+            return False
+        bare = [_with_content(turn) for turn in turns]
+        return self._rendered(bare, tools, asks).text.count("None") < found.text.count("None")
 
     def _rendered(self, turns: list[Turn], tools: list[Any] | None, asks: bool) -> Rendered:
         from transformers.utils.chat_template_utils import render_jinja_template
@@ -88,16 +89,27 @@ class Renderer:
         return Rendered(str(text), [(start, end) for start, end in (marked or [[]])[0] if end > start])
 
 
-def _with_text_arguments(turns: list[Turn]) -> list[Turn]:
-    return [turn | {"tool_calls": _texts(turn["tool_calls"])} if turn.get("tool_calls") else turn for turn in turns]
+def _ways(turns: list[Turn]) -> Iterator[list[Turn]]:
+    """The turns, and other ways to write those that call tools: templates differ in whether a call's arguments are an
+    object or JSON text, and whether a content may be null."""
+    yield turns
+    has_calls = any(turn.get("tool_calls") for turn in turns)
+    as_text = [_with_texts(turn) if turn.get("tool_calls") else turn for turn in turns]
+    if has_calls:
+        yield as_text
+    if any(turn.get("content", "") is None for turn in turns):
+        yield [_with_content(turn) for turn in turns]
+        if has_calls:
+            yield [_with_content(turn) for turn in as_text]
 
 
-def _texts(calls: list[Any]) -> list[Any]:
-    import json
+def _with_content(turn: Turn) -> Turn:
+    return turn | {"content": turn.get("content") or ""}
 
-    def text(call: Any) -> Any:
+
+def _with_texts(turn: Turn) -> Turn:
+    def text(call: dict[str, Any]) -> dict[str, Any]:
         function = call["function"]
-        arguments = json.dumps(function.get(_ARGUMENTS), ensure_ascii=False)
-        return call | {"function": function | {_ARGUMENTS: arguments}}
+        return call | {"function": function | {"arguments": json.dumps(function["arguments"], ensure_ascii=False)}}
 
-    return [text(call) for call in calls]
+    return turn | {"tool_calls": [text(call) for call in turn["tool_calls"]]}
