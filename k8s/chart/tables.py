@@ -32,9 +32,9 @@ def job_table() -> dict[str, Any]:
 
 
 def placement_table() -> dict[str, Any]:
-    """By platform: `whole`, added to every term for a whole card; `spot`, `tolerations`, `spotTolerations`;
-    `spotRefuses`, annotations; `resources` of each kind, and of each GPU and kind the requirements. With `custom`, the
-    user's label comes first.
+    """By platform: `whole`, added to every term for a whole card, and `driver`, to every term; `spot`, `tolerations`,
+    `spotTolerations`; `spotRefuses`, annotations; `resources` of each kind, and of each GPU and kind the requirements.
+    With `custom`, the user's label comes first.
     """
     return {"platforms": {platform: _one(platform) for platform in PLATFORMS}}
 
@@ -46,6 +46,7 @@ def _one(platform: PlatformName) -> dict[str, Any]:
     resources = {name: kind.resource for name in KINDS for gpu in gpus if (kind := _kind(platform, gpu, name))}
     return {
         "whole": _written(one.whole()),
+        "driver": _written(one.driver()),
         "spot": _written(one.spot()),
         "tolerations": [one.manifest() for one in steady],
         "spotTolerations": [one.manifest() for one in on_spot if one not in steady],

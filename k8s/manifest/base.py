@@ -18,8 +18,6 @@ VOLUMES = ("spec", "work", "cache", "tmp", "shm")
 RETRIES = 6
 """Pods that may fail before the Job ends, as in Kubernetes' own default. A reboot, a pod that a node refuses
 (UnexpectedAdmissionError) and a stop without a DisruptionTarget count."""
-NODE_LOST_S = 60
-"""Seconds that a pod stays bound to an unreachable node; Kubernetes' default is 300."""
 
 
 def failure_policy(wrong: str) -> dict[str, Any]:
@@ -73,15 +71,6 @@ BASE: dict[str, Any] = {
             "fsGroupChangePolicy": "OnRootMismatch",
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        "tolerations": [
-            {
-                "key": f"node.kubernetes.io/{state}",
-                "operator": "Exists",
-                "effect": "NoExecute",
-                "tolerationSeconds": NODE_LOST_S,
-            }
-            for state in ("not-ready", "unreachable")
-        ],
     },
     "container": {
         "name": CONTAINER,

@@ -136,7 +136,8 @@ def _pod(settings: Settings, spec: JobSpec, config: str, sweep: Sequence[Index])
     if settings.user is not None:
         user = settings.user
         pod["securityContext"] = pod["securityContext"] | {"runAsUser": user, "runAsGroup": user, "fsGroup": user}
-    pod["tolerations"] = pod["tolerations"] + [one.manifest() for one in settings.placement.tolerations]
+    if tolerations := [one.manifest() for one in settings.placement.tolerations]:
+        pod["tolerations"] = tolerations
     if affinity := _affinity(settings):
         pod["affinity"] = affinity
     pod["nodeSelector"] = settings.node_selector | settings.required_labels

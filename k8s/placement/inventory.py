@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from k8s.placement.gpu_names import GPU_NAMES
-from k8s.placement.kinds import GPU, MIG_GPU, PRODUCT, SHARED_GPU, Kind
+from k8s.placement.kinds import GPU, MIG_GPU, PRODUCT, SHARED_GPU, Kind, old_driver
 from k8s.placement.nodes import GPU_RESOURCES, MACHINE, Node
 from k8s.placement.platforms import PLATFORMS, PlatformName
 
@@ -54,6 +54,8 @@ def offers(nodes: Iterable[Node]) -> tuple[Offer, ...]:
 def _blocked(node: Node) -> str:
     if not node.ready:
         return "not ready"
+    if old := old_driver(node):
+        return f"driver {old}"
     if node.dra_only:
         return "served by DRA only"
     return "" if node.runs_the_image else f"not {'/'.join(reversed(MACHINE.values()))}"

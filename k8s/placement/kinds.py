@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
-from k8s.placement.nodes import Expression, Term
+from job.gpu_faults import DRIVER
+from k8s.placement.nodes import Expression, Node, Term
 
 GPU, SHARED_GPU, MIG_GPU = "nvidia.com/gpu", "nvidia.com/gpu.shared", "nvidia.com/mig-"
 PRODUCT = "nvidia.com/gpu.product"
@@ -22,6 +23,14 @@ WHOLE: Term = (
 """Excludes nodes that offer shares or slices under the name of a whole card, on any platform."""
 
 
+DRIVER_LABELS = ("nvidia.com/cuda.driver.major", "nvidia.com/cuda.driver-version.major")
+"""GFD's, the old one and the one that replaces it; it writes both."""
+_BRANCHES = "418 440 450 455 460 465 470 495 510 515 520 525 530 535 545 550 555 560 565 570 575 580 590 595 610 620"
+_OLD_DRIVERS = tuple(one for one in _BRANCHES.split() if int(one) < DRIVER)
+"""NVIDIA's branches before the one that the image needs. (The operator Gt would refuse nodes without the label.)"""
+NEW_ENOUGH: Term = tuple(Expression(label, "NotIn", _OLD_DRIVERS) for label in DRIVER_LABELS)
+
+
 class Kind(NamedTuple):
     """The kind of request, and its resource."""
 
@@ -31,6 +40,11 @@ class Kind(NamedTuple):
 
     def __str__(self) -> str:
         return {"whole": "", "shared": "shared", "mig": f"MIG {self.profile}"}[self.what]
+
+
+def old_driver(node: Node) -> str:
+    """The major version of a node's driver, if a label says that it is too old for the image."""
+    return next((major for label in DRIVER_LABELS if (major := node.labels.get(label, "")) in _OLD_DRIVERS), "")
 
 
 def kinds(shared: bool, mig: str) -> tuple[Kind, ...]:

@@ -54,20 +54,23 @@ class Taint(NamedTuple):
 
 
 class Toleration(NamedTuple):
-    """Lets a pod onto nodes with a taint; without an effect, any effect."""
+    """Lets a pod onto nodes with a taint; without an effect, any effect. `seconds`: how long it stays on a node that
+    gets the taint (NoExecute)."""
 
     key: str
     value: str | None = None
     effect: str | None = "NoSchedule"
+    seconds: int | None = None
 
     def covers(self, taint: Taint) -> bool:
         same = self.key == taint.key and self.value in (None, taint.value)
         return same and self.effect in (None, taint.effect)
 
-    def manifest(self) -> dict[str, str]:
-        found = {"key": self.key, "operator": "Exists" if self.value is None else "Equal"}
+    def manifest(self) -> dict[str, Any]:
+        found: dict[str, Any] = {"key": self.key, "operator": "Exists" if self.value is None else "Equal"}
         found |= {} if self.value is None else {"value": self.value}
-        return found | ({"effect": self.effect} if self.effect else {})
+        found |= {"effect": self.effect} if self.effect else {}
+        return found | ({} if self.seconds is None else {"tolerationSeconds": self.seconds})
 
 
 @dataclass(frozen=True)

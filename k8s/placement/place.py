@@ -12,10 +12,11 @@ from typing import Any
 from pydantic import Field
 
 from job.artifacts import Frozen
+from job.gpu_faults import DRIVER
 from k8s.errors import GpuUnavailable, SettingsInvalid
 from k8s.placement import dra, inventory
 from k8s.placement.gpu_names import GPU_NAMES
-from k8s.placement.kinds import INSTANCE_TYPE, Kind
+from k8s.placement.kinds import INSTANCE_TYPE, Kind, old_driver
 from k8s.placement.nodes import MACHINE, Expression, Node, Taint, Term, Toleration
 from k8s.placement.platforms import PLATFORMS, PROVIDERS, PlatformName
 from k8s.placement.wish import Wish, cards_of, check_labels_known, memory_of
@@ -126,7 +127,9 @@ class _Search:
         clouds = any(platform not in ("gfd", "custom") for platform in self.schemes)
         return self.unread or clouds or (bool(providers - ON_ONE_MACHINE) and bool(self.wish.label))
 
-    def terms(self, gpus: Iterable[str], kind: Kind, *, scaled_to_zero: bool = False) -> dict[Term, PlatformName]:
+    def terms(
+        self, gpus: Iterable[str], kind: Kind, *, scaled_to_zero: bool = False, any_driver: bool = True
+    ) -> dict[Term, PlatformName]:
         """The alternatives, each with its platform. Without nodes, GFD's labels add nothing to a cloud's."""
         schemes = self.schemes
         if scaled_to_zero and len(schemes) > 1:
@@ -137,7 +140,8 @@ class _Search:
             if self.wish.spot and not on_spot:
                 continue
             each = (PLATFORMS[platform].term(gpu, kind, self.wish.named) for gpu in gpus)
-            found |= {one + on_spot: platform for one in each if one}
+            rest = on_spot + (() if any_driver else PLATFORMS[platform].driver())
+            found |= {one + rest: platform for one in each if one}
         return found
 
     def there(self, gpus: Sequence[str], kind: Kind) -> list[Node]:
@@ -147,7 +151,7 @@ class _Search:
 
     def _can_run(self, node: Node, kind: Kind) -> bool:
         offered = inventory.kind_of(node, kind.resource).what
-        usable = node.ready and node.runs_the_image and not node.dra_only
+        usable = node.ready and node.runs_the_image and not node.dra_only and not old_driver(node)
         return usable and offered == kind.what and not self.barriers(node)
 
     def labelled(self, terms: Iterable[Term], kind: Kind) -> list[Node]:
@@ -163,7 +167,7 @@ class _Search:
         return [taint for taint in node.barriers(known) if not about_gpus(taint.key, taint.value)]
 
     def placement(self, gpus: Sequence[str], kind: Kind, there: list[Node]) -> Placement:
-        terms = self.terms(gpus, kind, scaled_to_zero=not there)
+        terms = self.terms(gpus, kind, scaled_to_zero=not there, any_driver=self.wish.force)
         if there:
             terms = _needed(terms, there)
         needed = dict.fromkeys(one for p in terms.values() for one in PLATFORMS[p].tolerations(self.wish.spot))
@@ -244,6 +248,9 @@ class _Search:
                 yield f"Node {node.name} has {_or(gpus, kind, False)}, but its taint {taint} keeps pods off; {what}."
             if not node.ready:
                 yield f"Node {node.name} has {_or(gpus, kind, False)}, but is not ready or cordoned."
+            if old := old_driver(node):
+                has = f"Node {node.name} has {_or(gpus, kind, False)}"
+                yield f"{has}, but driver {old}, and the image needs {DRIVER} or newer."
             if node.dra_only:
                 yield f"Node {node.name} has {_or(gpus, kind, False)}, but serves it by DRA: {dra.ADVICE}."
             if not node.runs_the_image:

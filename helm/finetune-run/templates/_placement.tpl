@@ -23,7 +23,7 @@ alternative. Of a single one, the labels with one value are the node selector (k
 {{- range $gpu := $gpus -}}
 {{- $wanted := get (get $platform.gpus $gpu | default dict) $kind -}}
 {{- if kindIs "slice" $wanted -}}
-{{- $term := concat $label $wanted (ternary $platform.whole list (eq $kind "whole")) (ternary $platform.spot list $values.spot) -}}
+{{- $term := concat $label $wanted (ternary $platform.whole list (eq $kind "whole")) (ternary $platform.spot list $values.spot) $platform.driver -}}
 {{- $_ := set $found "terms" (append $found.terms (dict "matchExpressions" $term)) -}}
 {{- $_ := set $found "resource" (get $platform.resources $kind) -}}
 {{- end -}}

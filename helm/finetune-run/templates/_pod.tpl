@@ -2,7 +2,7 @@
 {{- define "finetune-run.pod" -}}
 {{- $base := .Files.Get "files/job.yaml" | fromYaml -}}
 {{- $placement := include "finetune-run.placement" . | fromYaml -}}
-{{ omit $base.pod "securityContext" "tolerations" "nodeSelector" | toYaml }}
+{{ omit $base.pod "securityContext" "nodeSelector" | toYaml }}
 terminationGracePeriodSeconds: {{ .Values.graceSeconds }}
 securityContext:
   {{- toYaml $base.pod.securityContext | nindent 2 }}
@@ -11,8 +11,10 @@ securityContext:
   runAsGroup: {{ . }}
   fsGroup: {{ . }}
   {{- end }}
+{{- with $placement.tolerations }}
 tolerations:
-  {{- concat $base.pod.tolerations $placement.tolerations | toYaml | nindent 2 }}
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- with include "finetune-run.affinity" (dict "terms" $placement.terms "wanted" .Values.affinity) }}
 affinity:
   {{- . | nindent 2 }}

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from k8s.placement.gpu_names import GPU_NAMES
 from k8s.placement.kinds import among
 from k8s.placement.nodes import Term, Toleration
-from k8s.placement.platforms.base import Labelled
+from k8s.placement.platforms.base import Cloud
 
 SPOT = "kubernetes.azure.com/scalesetpriority"
 
 
 @dataclass(frozen=True)
-class Aks(Labelled):
+class Aks(Cloud):
     """`label`: the label of the machine's type. `spot_label`: that of a spot node."""
 
     label: str

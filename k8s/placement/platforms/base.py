@@ -3,7 +3,7 @@
 from typing import Protocol
 
 from k8s.placement.gpu_names import GPU_NAMES
-from k8s.placement.kinds import GPU, PRODUCT, WHOLE, Kind
+from k8s.placement.kinds import GPU, NEW_ENOUGH, PRODUCT, WHOLE, Kind
 from k8s.placement.nodes import Expression, Term, Toleration
 
 GPU_TAINT = Toleration("nvidia.com/gpu")
@@ -25,6 +25,10 @@ class Platform(Protocol):
         """The part of `term` that is the same for each whole card."""
         ...
 
+    def driver(self) -> Term:
+        """Leaves out nodes whose label says that their driver is too old for the image."""
+        ...
+
     def spot(self) -> Term:
         """The label of a spot node."""
         ...
@@ -40,6 +44,11 @@ class Platform(Protocol):
     def least_on_a_node(self, gpu: str) -> int:
         """The number of these GPUs in its smallest machine; 1 if unknown."""
         ...
+
+
+NODE_LOST_S = 60
+"""Seconds that a pod stays bound to an unreachable node of a cloud: its machine is gone, or replaced. On-premises it
+comes back more often than not, and Kubernetes' own 300 seconds are kept."""
 
 
 class Labelled:
@@ -59,6 +68,9 @@ class Labelled:
     def whole(self) -> Term:
         return WHOLE
 
+    def driver(self) -> Term:
+        return NEW_ENOUGH
+
     def spot(self) -> Term:
         return ()
 
@@ -70,6 +82,14 @@ class Labelled:
 
     def least_on_a_node(self, gpu: str) -> int:
         return 1
+
+
+class Cloud(Labelled):
+    """What the clouds have in common besides."""
+
+    def tolerations(self, on_spot: bool) -> tuple[Toleration, ...]:
+        lost = (f"node.kubernetes.io/{state}" for state in ("not-ready", "unreachable"))
+        return (*super().tolerations(on_spot), *(Toleration(key, None, "NoExecute", NODE_LOST_S) for key in lost))
 
 
 def shared_names(products: tuple[str, ...]) -> tuple[str, ...]:

@@ -3,10 +3,10 @@
 from k8s.placement.gpu_names import GPU_NAMES
 from k8s.placement.kinds import INSTANCE_TYPE, among
 from k8s.placement.nodes import Term
-from k8s.placement.platforms.base import Labelled
+from k8s.placement.platforms.base import Cloud
 
 
-class Eks(Labelled):
+class Eks(Cloud):
     def card(self, gpu: str) -> Term:
         return among(INSTANCE_TYPE, GPU_NAMES[gpu].eks)
 

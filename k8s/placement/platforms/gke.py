@@ -7,13 +7,13 @@ the list of its message is in rancher/dashboard#10564), and its node auto-provis
 from k8s.placement.gpu_names import GPU_NAMES
 from k8s.placement.kinds import GKE_WHOLE, GPU, Kind, among
 from k8s.placement.nodes import Expression, Term, Toleration
-from k8s.placement.platforms.base import Labelled
+from k8s.placement.platforms.base import Cloud
 
 SPOT = "cloud.google.com/gke-spot"
 SAFE_TO_EVICT = "cluster-autoscaler.kubernetes.io/safe-to-evict"
 
 
-class Gke(Labelled):
+class Gke(Cloud):
     def card(self, gpu: str) -> Term:
         return among("cloud.google.com/gke-accelerator", GPU_NAMES[gpu].gke)
 
@@ -29,6 +29,9 @@ class Gke(Labelled):
 
     def whole(self) -> Term:
         return GKE_WHOLE
+
+    def driver(self) -> Term:
+        return ()
 
     def spot(self) -> Term:
         return among(SPOT, ("true",))

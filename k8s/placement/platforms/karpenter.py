@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from k8s.placement.gpu_names import GPU_NAMES
 from k8s.placement.kinds import among
 from k8s.placement.nodes import Expression, Term
-from k8s.placement.platforms.base import Labelled
+from k8s.placement.platforms.base import Cloud
 
 SPOT = among("karpenter.sh/capacity-type", ("spot",))
 
 
 @dataclass(frozen=True)
-class Karpenter(Labelled):
+class Karpenter(Cloud):
     """`domain`: the domain of its labels."""
 
     domain: str

@@ -43,6 +43,17 @@ def test_a_label_that_an_arm_node_has_too_leads_to_the_node_that_runs_the_image(
     assert cluster.core.read_namespaced_pod(launcher.pod(), launcher.namespace).spec.node_name == "hgx"
 
 
+@pytest.mark.parametrize(("platform", "seconds"), [("gke", 60), ("karpenter", 60), ("gfd", 300)])
+def test_a_pod_leaves_a_lost_node_of_a_cloud_sooner_than_one_on_premises(
+    launcher: Launcher, cluster: Cluster, platform: str, seconds: int
+) -> None:
+    add(cluster, whole(platform, "t4"))
+    submit(launcher, "--gpu", "t4")
+    pod = cluster.core.read_namespaced_pod(launcher.pod(), launcher.namespace)
+    lost = {one.key: one.toleration_seconds for one in pod.spec.tolerations if one.effect == "NoExecute"}
+    assert lost == {f"node.kubernetes.io/{state}": seconds for state in ("not-ready", "unreachable")}
+
+
 def test_what_dry_run_prints_is_what_is_created(launcher: Launcher, cluster: Cluster) -> None:
     add(cluster, whole("gke", "t4"))
     printed = launcher("launch", *BARE, "--gpu", "t4", "--dry-run")

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from job.gpu_faults import DRIVER
 from job.predict.gpus import GPUS
 from k8s.errors import GpuUnavailable, SettingsInvalid
 from k8s.placement.gpu_names import GPU_NAMES
@@ -287,6 +288,25 @@ def test_a_card_that_is_predicted_too_small_is_taken_by_force() -> None:
     assert found.nodes == ("t4-whole",) and any("needs 20.0 GB of VRAM" in note for note in found.notes)
     with pytest.raises(GpuUnavailable, match=r"needs 300\.0 GB"):
         place(Wish.of("auto", needs=300 * 10**9, force=True), crowd("gke"))
+
+
+@pytest.mark.parametrize("label", ["nvidia.com/cuda.driver.major", "nvidia.com/cuda.driver-version.major"])
+@pytest.mark.parametrize("platform", ["gfd", "eks", "aks"])
+def test_a_node_whose_driver_is_too_old_for_the_image_is_not_taken_and_told(platform: str, label: str) -> None:
+    old = whole(platform, "t4", "old", **{label: "535"})
+    new = whole(platform, "t4", "new", **{label: "580"})
+    silent = whole(platform, "t4", "silent")
+    found = place(Wish.of("t4"), [old, new, silent])
+    assert lands_on(found, [old, new, silent]) == {"new", "silent"} == set(found.nodes)
+    assert lands_on(place(Wish.of("t4", shared=True, platform=platform), None), [old]) == set()
+    said = f"Node old has t4, but driver 535, and the image needs {DRIVER} or newer."
+    if platform == "gfd":
+        with pytest.raises(GpuUnavailable) as refusal:
+            place(Wish.of("t4"), [old])
+        assert said in refusal.value.hint and "t4 (driver 535)" in refusal.value.hint
+    else:
+        assert said in place(Wish.of("t4"), [old]).notes
+    assert lands_on(place(Wish.of("t4", force=True), [old]), [old]) == {"old"}
 
 
 def test_taints_about_gpus_are_tolerated_and_others_are_told() -> None:
