@@ -40,7 +40,10 @@ _ENCODER = json.JSONEncoder(ensure_ascii=False)
 
 class Prepared(Frozen):
     """The files that training reads. `digest` is over both files; `broken` is the number of broken rows in all data
-    sets, `left_out` the columns of each that are not trained, with the number of rows that have something there."""
+    sets, `left_out` the columns of each that are not trained, with the number of rows that have something there.
+
+    `duplicates`: rows that are equal to an earlier one of their data set; `dropped`: those of them that
+    `dataset.duplicates` leaves out; `eval_seen`: held-out rows that stand among the rows to train on too."""
 
     train: Path
     eval: Path | None
@@ -50,6 +53,9 @@ class Prepared(Frozen):
     broken: int
     digest: str
     left_out: dict[str, dict[str, int]] = {}
+    duplicates: int = 0
+    dropped: int = 0
+    eval_seen: int = 0
 
 
 class Wanted(NamedTuple):
@@ -99,9 +105,14 @@ def prepare(
             parts = [
                 _read(s, index, kind, system, seed, Path(spools), wanted.longest) for index, s in enumerate(sources)
             ]
-            _hold_out(parts, wanted.tokens)
+            repeats = [part.rows.repeats() for part in parts]
+            dropped = [
+                found if part.dataset.duplicates == "drop" else [] for part, found in zip(parts, repeats, strict=True)
+            ]
+            _hold_out(parts, dropped, wanted.tokens)
             rows = _write_train(parts, [dataset.weight for dataset, _ in sets], seed, out / "train.jsonl")
             eval_rows = _write_eval(parts, out / "eval.jsonl")
+            seen = _seen(parts)
     except OSError as error:
         raise StorageFailed(f"cannot write to {out}: {error.strerror or error}", hint="Free space there.") from error
     files = [out / "train.jsonl", *([out / "eval.jsonl"] if eval_rows else [])]
@@ -113,6 +124,9 @@ def prepare(
         eval_rows=eval_rows,
         broken=sum(part.broken for part in parts),
         digest=digest_of([kind, *(sha256_of(file) for file in files)]),
+        duplicates=sum(map(len, repeats)),
+        dropped=sum(map(len, dropped)),
+        eval_seen=seen,
         left_out={source.name: part.left_out for source, part in zip(sources, parts, strict=True) if part.left_out},
     )
 
@@ -157,17 +171,27 @@ def described_left_out(source: Source, columns: dict[str, int]) -> str:
     return f"{source.name}: not trained, as rows are read as {source.layout.format}: {told}"
 
 
-def _hold_out(parts: list[_Part], wanted: int) -> None:
-    """Decides which rows are held out. `auto` is one share for all sets that have it, so that none is preferred."""
+def _seen(parts: list[_Part]) -> int:
+    """How many held-out rows are equal to one that is trained, of whichever data set."""
+    import numpy
+
+    held_out = [part.named.hashes(held_out=False) if part.named else part.rows.hashes(held_out=True) for part in parts]
+    trained = [part.rows.hashes(held_out=False) for part in parts]
+    return int(numpy.isin(numpy.concatenate(held_out), numpy.concatenate(trained)).sum())
+
+
+def _hold_out(parts: list[_Part], dropped: list[list[int]], wanted: int) -> None:
+    """Decides which rows are held out. `auto` is one share for all sets that have it, so that none is preferred.
+    `dropped`: rows of each set that are not used."""
     automatic = [part.rows for part in parts if not part.named and part.dataset.eval_fraction == "auto"]
     share = _share(wanted, sum(rows.tokens for rows in automatic))
     held_out = 0
-    for part in parts:
+    for part, left_out in zip(parts, dropped, strict=True):
         fraction = 0.0 if part.named else part.dataset.eval_fraction
-        count = part.rows.settle(share if fraction == "auto" else fraction)
+        count = part.rows.settle(share if fraction == "auto" else fraction, left_out)
         held_out += count if fraction == "auto" else 0
         if part.named:
-            part.named.settle(0.0)
+            part.named.settle(0.0, part.named.repeats() if part.dataset.duplicates == "drop" else ())
     if automatic:
         log.info("data.held_out", rows=held_out, of=sum(map(len, automatic)), share=share, most=MOST, wanted=wanted)
 
@@ -182,12 +206,13 @@ def lines_of(
     files: list[Path], source: Source, normalize: Callable[[dict[str, Any]], dict[str, Any]], tally: Tally
 ) -> Generator[tuple[int, bytes], None, None]:
     """The good rows, each with its number among all rows, up to `limit`; broken ones are counted in the tally."""
+    too_long = {} if source.dataset.too_long == "cut" else {"too_long": source.dataset.too_long}
     with closing(rows_of(files, set(source.layout.columns.values()))) as rows:
         for number, (file, line, row) in enumerate(rows):
             try:
                 if isinstance(row, Broken):
                     raise row
-                text = _line(normalize(row) | {"source": f"{file}:{line}"})
+                text = _line(normalize(row) | {"source": f"{file}:{line}"} | too_long)
             except Broken as broken:
                 tally.add_broken(file, line, broken)
                 continue

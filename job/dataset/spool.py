@@ -1,19 +1,24 @@
 """Normalized rows of one data set on disk, with an index to draw them in any order.
 
-A row costs 16 bytes of memory (its offset and its draw), whatever its length; ten million rows need 160 MB.
+A row costs 24 bytes of memory (its offset, its draw and its hash), whatever its length; ten million rows need 240 MB.
 """
 
 import hashlib
+import math
 import random
 import sys
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 BYTES_PER_TOKEN = 6
 """Of a row as a line of JSON, with its keys and quotes: more than most text has, so that rows are not taken for longer
 than they are."""
+
+SOURCE = b', "source": '
+"""What follows in a line is where the row comes from, and nothing of it."""
+_TRAINED, _HELD_OUT, _DROPPED = range(3)
 
 
 def chance(*of: int | str) -> float:
@@ -30,7 +35,8 @@ class Spool:
         self.path, self.tokens = path, 0
         self._seed, self._index, self._longest = seed, index, longest or sys.maxsize
         self._file = path.open("wb")
-        self._offsets, self._draws, self._held_out = array("Q"), array("d"), bytearray()
+        self._offsets, self._draws, self._hashes = array("Q"), array("d"), array("Q")
+        self._parts = bytearray()
         self._end = 0
 
     def __enter__(self) -> Self:
@@ -45,27 +51,49 @@ class Spool:
     def add(self, row_number: int, line: bytes) -> None:
         """`row_number` counts the rows of the data, broken ones too, so rows appended to the data later change nothing
         here."""
+        row = line.rpartition(SOURCE)[0] or line
         self._offsets.append(self._end)
         self._draws.append(chance("eval", self._seed, self._index, row_number))
+        self._hashes.append(int.from_bytes(hashlib.blake2b(row, digest_size=8).digest(), "big"))
         self._file.write(line)
         self._end += len(line)
-        self.tokens += min(len(line) // BYTES_PER_TOKEN, self._longest)
+        self.tokens += min(len(row) // BYTES_PER_TOKEN, self._longest)
 
-    def settle(self, eval_fraction: float) -> int:
-        """Holds out the rows of low draws; returns how many. With two rows or more: at least one, if any should be, and
-        at least one is left to train on."""
-        self._held_out = bytearray(draw < eval_fraction for draw in self._draws)
-        if eval_fraction > 0 and len(self._draws) > 1:
-            self._held_out[self._draws.index(min(self._draws))] = 1
-            self._held_out[self._draws.index(max(self._draws))] = 0
+    def repeats(self) -> list[int]:
+        """The rows that are equal to an earlier one, by their numbers here."""
+        import numpy
+
+        hashes = numpy.frombuffer(self._hashes, dtype=numpy.uint64)
+        order = numpy.argsort(hashes, kind="stable")
+        found: list[int] = order[1:][hashes[order[1:]] == hashes[order[:-1]]].tolist()
+        return found
+
+    def settle(self, eval_fraction: float, dropped: Sequence[int] = ()) -> int:
+        """Holds out the rows of low draws, but those that are dropped; returns how many. With two rows or more: at
+        least one, if any should be, and at least one is left to train on."""
+        self._parts = bytearray(_HELD_OUT if draw < eval_fraction else _TRAINED for draw in self._draws)
+        for number in dropped:
+            self._parts[number], self._draws[number] = _DROPPED, math.nan
+        kept = [draw for draw in self._draws if not math.isnan(draw)]
+        if eval_fraction > 0 and len(kept) > 1:
+            self._parts[self._draws.index(min(kept))] = _HELD_OUT
+            self._parts[self._draws.index(max(kept))] = _TRAINED
         self._draws = array("d")
-        return sum(self._held_out)
+        return self._parts.count(_HELD_OUT)
+
+    def hashes(self, *, held_out: bool) -> Any:
+        """The hashes of the rows of one part, as a numpy array."""
+        import numpy
+
+        parts = numpy.frombuffer(self._parts, dtype=numpy.uint8)
+        return numpy.frombuffer(self._hashes, dtype=numpy.uint64)[parts == (_HELD_OUT if held_out else _TRAINED)]
 
     def lines(self, *, held_out: bool) -> Iterator[bytes]:
         """The lines of one part, in the data's order."""
+        wanted = _HELD_OUT if held_out else _TRAINED
         with self.path.open("rb") as file:
-            for flag, line in zip(self._held_out, file, strict=True):
-                if flag == held_out:
+            for part, line in zip(self._parts, file, strict=True):
+                if part == wanted:
                     yield line
 
     def drawn(self, weight: float) -> Iterator[int]:
@@ -74,7 +102,7 @@ class Spool:
 
         The share is exact to one row, and at least one row is drawn.
         """
-        offsets = array("Q", (at for at, flag in zip(self._offsets, self._held_out, strict=True) if not flag))
+        offsets = array("Q", (at for at, part in zip(self._offsets, self._parts, strict=True) if part == _TRAINED))
         whole = int(weight)
         for _ in range(whole):
             yield from offsets

@@ -24,11 +24,22 @@ def publish_files(state: State) -> None:
     assert state.files.tokens
     records = state.known.records | {f"quantize/{kind}": record for kind, record in state.known.quants.items()}
     records |= {f"evaluate/{kind}": record for kind, record in state.known.judged.items()}
+    records["fetch"] = _as_trained(records["fetch"], state)
     gate.check(spec, records)
     state.run.usage.flush()
     with span("publish"):
         pinned = state.known.sources.model_dump(mode="json")
         state.manifest = state.publisher.publish(state.run.store, state.run.work / "publish", items, records, pinned)
+
+
+def _as_trained(record: StageRecord, state: State) -> StageRecord:
+    """The fetch record as it is published: its `rows` are those that were trained and held out, not those that were
+    read."""
+    data, tokens = record.metrics.get("data"), state.files.tokens
+    if not data or not tokens.train:
+        return record
+    used = {"rows": tokens.train.rows, "eval_rows": tokens.eval.rows if tokens.eval else 0}
+    return record.model_copy(update={"metrics": record.metrics | {"data": data | used}})
 
 
 def _item(record: StageRecord, one: Artifact, name: str, kind: str) -> Item:

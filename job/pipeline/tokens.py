@@ -5,6 +5,7 @@ import math
 from job.llama_cpp.windows import SOUND, error_of, least_tokens
 from job.logs import log
 from job.pipeline.evaluate import windows_of
+from job.pipeline.rows import tell_rows
 from job.pipeline.state import State
 
 LARGE_ERROR = 0.05
@@ -17,6 +18,7 @@ def count_tokens(state: State) -> None:
     """Makes the rows into tokens. Warns (`evaluate.too_little_text`) if it is too little: the files are
     then made and published without these measurements."""
     evaluation, found = state.spec.evaluation, state.files.tokens
+    tell_rows(state)
     if not evaluation.judge:
         return
     context, chunks = windows_of(found.held_out, state)

@@ -10,6 +10,7 @@ from job.chat.prompt_format import PromptFormat
 from job.llama_cpp import bundle
 from job.report import table
 from job.report.choice import enough
+from job.report.rows import Rows, rows_of
 from job.report.table import Line, Records
 from job.run.usage import Usage
 from job.spec import JobSpec
@@ -64,6 +65,11 @@ class Facts:
     def train(self) -> dict[str, Any]:
         """The train stage's metrics; empty without training."""
         return self.records["train"].metrics if "train" in self.records else {}
+
+    @cached_property
+    def rows(self) -> Rows | None:
+        """What was trained and what was not, if there was a training."""
+        return rows_of(self.records) if self.spec.training else None
 
     @property
     def tuned(self) -> bool:

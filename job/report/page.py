@@ -87,7 +87,9 @@ def _cells(facts: Facts, line: table.Line) -> list[Cell]:
 
 def _plots(facts: Facts) -> dict[str, str | None]:
     """SVG by subject, or None if there is nothing to show."""
-    found: dict[str, str | None] = dict.fromkeys(("losses", "sizes", "memory"))
+    found: dict[str, str | None] = dict.fromkeys(("lengths", "losses", "sizes", "memory"))
+    if facts.rows and facts.rows.bins and facts.spec.training:
+        found["lengths"] = plots.svg(plots.lengths(facts.rows.bins, facts.spec.training.max_length))
     if facts.train.get("losses"):
         found["losses"] = plots.svg(plots.losses(facts.train["losses"], facts.train.get("evals", [])))
     if any(line.perplexity for line in facts.lines if line.size):

@@ -47,6 +47,19 @@ def _save(draw: Draw, out: Any, ink: str, **options: Any) -> None:
         figure.savefig(out, **options)
 
 
+def lengths(bins: Sequence[tuple[int, int]], most: int) -> Draw:
+    """A histogram of the rows' lengths, each bin named by its longest, and where they are cut."""
+
+    def draw(figure: Any) -> None:
+        axes = figure.subplots()
+        names = [f"{length:,}" for length, _ in bins]
+        axes.bar(names, [rows for _, rows in bins], color=[BLUE if length <= most else ORANGE for length, _ in bins])
+        axes.set(xlabel=f"tokens of a row, at most (max_length: {most:,})", ylabel="rows")
+        axes.tick_params(axis="x", rotation=45)
+
+    return draw
+
+
 def losses(steps: Sequence[dict[str, float]], evals: Sequence[dict[str, float]]) -> Draw:
     """Training loss with its running mean, held-out loss, and the learning rate on an axis of its own."""
 

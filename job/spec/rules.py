@@ -54,6 +54,9 @@ def _data_faults(spec: Parts) -> Iterator[CrossFault]:
         if data.text is not None and data.format not in ("auto", "text"):
             message = f"format {data.format} has no text column; leave it out, or write `format: text`"
             yield CrossFault((f"{place}.text", f"{place}.format"), message)
+        if data.too_long != "cut" and not spec.training:
+            message = "without training no row is cut; leave it out"
+            yield CrossFault((f"{place}.too_long", "training"), message)
         for name in ("completion_only_loss", "assistant_only_loss"):
             if data.format == "text" and spec.training and getattr(spec.training, name):
                 message = f"the rows of {place} are plain text, which has no part to exclude from the loss; write false"

@@ -78,6 +78,11 @@ class Dataset(Section):
     eval_fraction: Share = "auto"
     """The share of rows to hold out for evaluation, chosen by the seed. auto: what a sound judgement takes, at most a
     tenth."""
+    duplicates: Literal["keep", "drop"] = "keep"
+    """What to do with a row that is equal to an earlier one of this data set. Both are counted and told."""
+    too_long: Literal["cut", "drop", "fail"] = "cut"
+    """What to do with a row of more than `training.max_length` tokens. cut: train on its beginning. drop: leave it out.
+    fail: end the run with exit code 65 before the training."""
     max_broken: Fraction = 0.01
     """If a larger share of the rows is broken, the run ends with exit code 65."""
 

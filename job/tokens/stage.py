@@ -26,6 +26,7 @@ from job.tokens import files
 from job.tokens.added import tokens_to_train
 from job.tokens.encoder import Encoded, Encoder, Unfit
 from job.tokens.files import TokenRows
+from job.tokens.lengths import Counts, LengthTally, check_lengths
 from job.tokens.renderer import Refused
 from job.tokens.tokenizer import load_tokenizer
 
@@ -85,7 +86,8 @@ class Prompt(Frozen):
 class Result(Frozen):
     """`size`: tokens in the vocabulary; `stops`: texts that end an answer; `added`: tokens whose rows of the embeddings
     are trained. `format` is None if the chat template cannot be split into parts. `left_out`: fields that the chat
-    template does not show, and of how many rows; `unlearned`: rows with nothing to learn."""
+    template does not show, and of how many rows; `unlearned`: rows with nothing to learn; `counts`: what became of the
+    rows of `train` and `eval`."""
 
     train: TokenRows | None = None
     eval: TokenRows | None = None
@@ -100,6 +102,7 @@ class Result(Frozen):
     added: list[str] = []
     left_out: dict[str, int] = {}
     unlearned: int = 0
+    counts: dict[str, Counts] = {}
 
     def moved(self, folder: Path) -> "Result":
         """The same with its files in another folder."""
@@ -146,11 +149,12 @@ def run(spec: JobSpec, inputs: Inputs, workdir: Path) -> Result:
                     continue
             else:
                 train = files.write(found, workdir / TRAIN)
-        if train and not train.rows:
-            raise DataInvalid("no row has a token to train on within max_length", hint="Raise training.max_length.")
+    if train and not train.rows:
+        raise DataInvalid("no row has a token to train on within max_length", hint="Raise training.max_length.")
     if inputs.rows:
         evaluated = files.write(rows.encoded(inputs.rows, "held out"), workdir / "eval.parquet")
         evaluated = evaluated if evaluated.rows else None
+    check_lengths(spec, rows.parts.values())
     if inputs.rows and evaluated:
         held_out = _written(files.ids_of(evaluated.path), workdir / "ids.txt")
         prompts = list(_prompts(rows, inputs.rows, spec.evaluation.samples))
@@ -173,6 +177,7 @@ def run(spec: JobSpec, inputs: Inputs, workdir: Path) -> Result:
         added=added,
         left_out=dict(rows.left_out),
         unlearned=rows.unlearned,
+        counts={what: part.counts() for what, part in rows.parts.items()},
     )
 
 
@@ -182,9 +187,13 @@ class _Rows:
     def __init__(self, encoder: Encoder) -> None:
         self.encoder = encoder
         self.left_out: Counter[str] = Counter()
-        self.unlearned = 0
+        self.parts = {"train": LengthTally(), "eval": LengthTally()}
         self.first_texts: list[str] = []
         """Held-out rows as text."""
+
+    @property
+    def unlearned(self) -> int:
+        return sum(part.unlearned for part in self.parts.values())
 
     def read(self, path: Path) -> Iterator[dict[str, Any]]:
         with path.open(encoding="utf-8") as file:
@@ -197,10 +206,8 @@ class _Rows:
             source, found = self._encoded(row, number)
             if what == "held out" and len(self.first_texts) < SAMPLED_ROWS:
                 self.first_texts.append(found.text)
-            if found.teaches:
+            if self.parts["eval"].takes(source, found, row.get("too_long", "cut")):
                 yield source, found
-            else:
-                self.unlearned += 1
             if number % _EVERY == 0:
                 bar.update(number)
 
@@ -213,13 +220,12 @@ class _Rows:
             if not (is_taken or every_row):
                 continue
             source, found = self._encoded(row, number)
-            if is_taken:
+            is_used = self.parts["train"].takes(source, found, row.get("too_long", "cut"))
+            if is_taken and is_used:
                 out.write(found.text + "\n")
                 left -= len(found.text.encode()) + 1
-            if found.teaches:
+            if is_used:
                 yield source, found
-            else:
-                self.unlearned += 1
             if number % _EVERY == 0:
                 bar.update(number)
 

@@ -179,6 +179,10 @@ CROSS = [
         {"dataset": {"id": "a/b", "format": "text"}, "training": {"completion_only_loss": True}},
         "training.completion_only_loss: the rows of dataset are plain text",
     ),
+    (
+        {"dataset": {"id": "a/b", "too_long": "drop"}, "training": None},
+        "dataset.too_long: without training no row is cut",
+    ),
     ({"lora": {"modules_to_save": ["q_proj"]}}, "lora.modules_to_save: q_proj: in target_modules too"),
     ({"training": None, "export": {"adapter": True}}, "export.adapter: without training or model.adapter"),
     ({"lora": {"use_dora": True}, "export": {"adapter": True}}, "export.adapter: a GGUF adapter can hold neither DoRA"),

@@ -48,7 +48,8 @@ def _book(what: str) -> bytes:
 
 
 def _broken(what: str) -> bytes:
-    return b"{\n{\n" + _book(what)
+    rows = _book(what)
+    return b"{\n{\n" + rows.splitlines(keepends=True)[0] + rows
 
 
 def _chats(what: str) -> bytes:
