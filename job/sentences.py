@@ -152,6 +152,7 @@ _SENTENCES: dict[str, Callable[[Event], str]] = {
     "evaluate.little_text": lambda event: str(event["what"]),
     "publish.earlier_files": lambda event: str(event["what"]),
     "publish.replaced": lambda event: f"deleted from {event['place']}: {', '.join(event['files'])}, of an earlier run",
+    "s3.region": lambda event: str(event["what"]),
     "evaluate.text": lambda event: str(event["what"]),
     "data.held_out": _held_out,
     "library.warning": lambda event: f"{event['source']}: {' '.join(event['message'].split())}",

@@ -38,8 +38,9 @@ def versitygw() -> str:
 class Server:
     """One versitygw with keys of its own, on a port that it keeps over stop() and start()."""
 
-    def __init__(self, folder: Path, host: str = "127.0.0.1") -> None:
-        self.host = host
+    def __init__(self, folder: Path, host: str = "127.0.0.1", region: str = REGION, domain: str | None = None) -> None:
+        """`domain`: the name below which each bucket has a host of its own (virtual-host style)."""
+        self.host, self.region, self.domain = host, region, domain
         self.root = folder / "buckets"
         self.root.mkdir()
         self.access_key = "TEST" + secrets.token_hex(8).upper()
@@ -64,6 +65,9 @@ class Server:
             "/health",
             "--port",
             f"{self.host}:{self.port}",
+            "--region",
+            self.region,
+            *(["--virtual-domain", f"{self.domain}:{self.port}"] if self.domain else []),
             "posix",
             self.root,
         ]
@@ -93,7 +97,7 @@ class Server:
             endpoint_url=endpoint or self.endpoint,
             aws_access_key_id=self.access_key,
             aws_secret_access_key=self.secret_key,
-            region_name=REGION,
+            region_name=self.region,
         )
 
 

@@ -192,7 +192,8 @@ class S3Store:
             found = s3.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=full)
             return [item["Key"] for page in found for item in page.get("Contents", [])]
 
-        return iter(sorted(key.removeprefix(self._below) for key in self._calls.run("listing", full, pages)))
+        keys = (key.removeprefix(self._below) for key in self._calls.run("listing", full, pages))
+        return iter(sorted(key for key in keys if key))  # consoles mark a folder with an object of its name
 
     def delete(self, key: str) -> None:
         full = self._full(key)

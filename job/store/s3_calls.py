@@ -21,10 +21,12 @@ from job.errors import (
     JobError,
     NotFound,
     RemoteUnavailable,
+    SpecInvalid,
     StorageFailed,
 )
 from job.logs import log
 from job.redaction import redact
+from job.store.s3_region import Region
 
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError
@@ -42,6 +44,13 @@ _CREDENTIALS = {
     "AccessDenied", "AccountProblem", "AllAccessDisabled", "InvalidSecurity", "NotSignedUp", "XAdminUserNotFound",
 }  # fmt: skip
 _REGION = {"PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"}
+_BELOW_AN_OBJECT = {
+    "ObjectParentIsFile",  # versitygw
+    "ExistingObjectIsDirectory",
+    "XMinioParentIsObject",
+    "XMinioObjectExistsAsDirectory",
+}
+"""On servers that keep objects as files, a key cannot be both an object and a prefix."""
 _FULL = {"QuotaExceeded", "XMinioStorageFull", "EntityTooLarge"}
 _DAMAGED = {"BadDigest", "InvalidDigest", "XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch"}
 
@@ -59,6 +68,7 @@ class Calls:
 
     def __init__(self, bucket: str, session: Any = None, patience_s: float | None = None, proven: bool = False) -> None:
         self.bucket, self.proven = bucket, proven
+        self._region = Region(bucket)
         self.patience_s = float(os.environ.get("FINETUNE_RETRY_S") or 600) if patience_s is None else patience_s
         self._session = session
         self._client: S3Client | None = None
@@ -79,6 +89,7 @@ class Calls:
                 hurried = self.patience_s < 60
                 made: S3Client = self._session.client(
                     "s3",
+                    region_name=self._region.known,
                     config=Config(
                         retries={"mode": "standard", "total_max_attempts": 1 if hurried else 3},
                         connect_timeout=min(10.0, max(1.0, self.patience_s)),
@@ -86,8 +97,17 @@ class Calls:
                         max_pool_connections=16,
                     ),
                 )
+                self._region.listen(made)
                 self._client = made
             return self._client
+
+    def _moves(self, error: "ClientError | None" = None) -> bool:
+        """Whether the bucket is in another region than the client, which is then replaced."""
+        if not self._region.differs(self.client(), self._session.region_name, error):
+            return False
+        with self._lock:
+            self._client = None
+        return True
 
     def run(self, what: str, key: str, call: Callable[["S3Client"], T], stop: threading.Event | None = None) -> T:
         """Makes a call, and retries temporary errors until `stop` is set.
@@ -126,8 +146,13 @@ class Calls:
         from urllib3.exceptions import HTTPError
 
         try:
-            return call(self.client())
+            result = call(self.client())
+            if self._region.told:
+                self._moves()
+            return result
         except boto.ClientError as error:
+            if self._moves(error):
+                return self._once(where, call)
             fault = self._fault_of(where, error)
             if fault is None:
                 raise
@@ -173,6 +198,11 @@ class Calls:
             return StorageFailed(text, hint="The data was damaged on the way. The next attempt sends it again.")
         if code in _REGION or status == 301:
             return EnvironmentUnfit(text, hint="Set AWS_DEFAULT_REGION to the bucket's region.")
+        if code in _BELOW_AN_OBJECT:
+            return SpecInvalid(
+                text,
+                hint=f"Name another prefix: s3://{self.bucket} holds an object where this server needs a folder.",
+            )
         if code == "RequestTimeTooSkewed":
             return StorageFailed(  # counted and tried again: another node has another clock
                 text, hint="Set this machine's clock: S3 refuses a difference of more than 15 minutes."
@@ -189,4 +219,6 @@ class Calls:
                 text,
                 hint="Correct the keys or the role. It needs s3:GetObject, s3:PutObject and s3:ListBucket there.",
             )
+        if status == 400 and not self.proven:  # HEAD has no more words for a wrong region
+            return EnvironmentUnfit(text, hint="Check AWS_DEFAULT_REGION and AWS_ENDPOINT_URL.")
         return RemoteUnavailable(text)
