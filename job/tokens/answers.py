@@ -41,7 +41,8 @@ def find_answers(
 
 
 def end_after(text: str, at: int, later: list[Turn], enders: Sequence[str]) -> int | None:
-    """Where the first ender at or after `at` ends, if it comes before the turns that follow."""
+    """Where the first ender at or after `at` ends, with those right behind it, if it comes before the turns that
+    follow."""
     said = next((str(turn["content"]).strip() for turn in later if str(turn.get("content") or "").strip()), None)
     limit = text.find(said, at) if said else -1
     ends = [
@@ -49,7 +50,10 @@ def end_after(text: str, at: int, later: list[Turn], enders: Sequence[str]) -> i
         for ender in enders
         if (place := text.find(ender, at, limit if limit >= 0 else None)) >= 0
     ]
-    return min(ends)[1] if ends else None
+    end = min(ends)[1] if ends else None
+    while end is not None and (more := next((one for one in enders if text.startswith(one, end)), None)):
+        end += len(more)
+    return end
 
 
 _ASKED, _SAID = ("One-asked", "Two-asked"), ("One-said", "Two-said")

@@ -61,6 +61,8 @@ class Encoder:
         self._training, self._tokenizer, self._kind = spec.training, tokenizer, kind
         self.renderer = Renderer(tokenizer, Budget(is_own=spec.chat.template is not None))
         self._is_trl = spec.training is None or spec.training.trainer == "trl"
+        self._closer: str | None = None
+        """What ends an answer that more turns follow, for a template that leaves the last one open."""
         self._enders = self._found_enders(more_enders)
         self._answers_only = False
         _check_losses(spec, kind)
@@ -139,38 +141,48 @@ class Encoder:
         turns = [{name: held for name, held in turn.items() if name != "weight"} for turn in row["messages"]]
         tools = row.get("tools")
         text, marked = self._rendered(turns, tools)
-        ids, spans = self.ids_of(text, special=not self.renderer.has_template)
-        labels = list(ids)
-        if self._training is not None:
-            learned, unlearned = self._learned(turns, tools, text, marked, weights)
-            if self._answers_only:
-                labels = self._labels(text, ids, spans, learned)
-            if unlearned:
-                hidden = self._labels(text, ids, spans, unlearned)
-                labels = [NO_LOSS if held != NO_LOSS else label for label, held in zip(labels, hidden, strict=True)]
         missing = left_out(self.renderer, turns, tools, text) if self.renderer.has_template else set()
+        learned, unlearned = None, list[Span]()
+        if self._training is not None:
+            text, learned, unlearned = self._learned(turns, tools, text, marked, weights)
+        ids, spans = self.ids_of(text, special=not self.renderer.has_template)
+        labels = list(ids) if learned is None else self._labels(text, ids, spans, learned)
+        if unlearned:
+            hidden = self._labels(text, ids, spans, unlearned)
+            labels = [NO_LOSS if held != NO_LOSS else label for label, held in zip(labels, hidden, strict=True)]
         return self._cut(text, ids, labels, missing)
 
     def _learned(
         self, turns: list[dict[str, Any]], tools: Any, text: str, marked: list[Span], weights: list[int]
-    ) -> tuple[list[Span], list[Span]]:
-        """The spans of the answers to learn, each with the token that ends it, and of the turns of weight 0."""
+    ) -> tuple[str, list[Span] | None, list[Span]]:
+        """The text with its last answer ended, the spans to learn (None: all), and those of the turns of weight 0. Each
+        answer that is learned has a token that ends it."""
         try:
             spans = find_answers(self.renderer, turns, tools, text, self._enders)
         except NotFound as error:
             if not all(weights) or (self._answers_only and not marked):
                 raise Unfit(str(error), _MARK) from error
-            return self._marked_ends(text, marked), []
+            ends = self._marked_ends(text, marked)
+            return text, ends if self._answers_only else None, []
         numbers = (number for number, turn in enumerate(turns) if turn["role"] == "assistant")
         shown = {number: span for number, span in zip(numbers, spans, strict=True) if span}
+        last = len(turns) - 1
+        if self._closer and last in shown and not self._is_ended(text, shown[last][1]):
+            text += self._closer
+            shown[last] = (shown[last][0], len(text))
+        for number, (_, end) in shown.items():
+            if weights[number] and not self._is_ended(text, end):
+                raise Unfit(f"no token ends the answer of turn {number + 1}", _END)
         learned = [span for number, span in shown.items() if weights[number]]
         unlearned = [span for number, span in shown.items() if not weights[number]]
-        for number, (_, end) in shown.items():
-            if weights[number] and not text[:end].endswith(tuple(self._enders)):
-                raise Unfit(f"no token ends the answer of turn {number + 1}", _END)
+        if not self._answers_only:
+            return text, None, unlearned
         if self.renderer.marks_answers:
             learned = sorted([*marked, *(self._ender(text, end) for _, end in learned)])
-        return learned, unlearned
+        return text, learned, unlearned
+
+    def _is_ended(self, text: str, end: int) -> bool:
+        return text[:end].endswith(tuple(self._enders))
 
     def _marked_ends(self, text: str, marked: list[Span]) -> list[Span]:
         """What the template marks, each with the token that ends it."""
@@ -224,6 +236,7 @@ class Encoder:
         special = [*tokenizer.all_special_tokens, *(token.content for token in added if token.special)]
         special = [token for token in special if token != tokenizer.bos_token or token == tokenizer.eos_token]
         enders = enders_of(self.renderer, special) if self.renderer.has_template else []
+        self._closer = next(iter(enders), None)
         return list(dict.fromkeys([tokenizer.eos_token, *more, *enders]))
 
     def _look_at_template(self, spec: JobSpec) -> None:
