@@ -28,11 +28,11 @@ def loads(config: dict[str, Any]) -> bool:
     return config.get("model_type") in table()["loads"]
 
 
-def check_known(config: dict[str, Any], where: str) -> None:
-    """Raises SpecInvalid for an architecture that transformers cannot load as a language model, or that llama.cpp's
-    converter cannot convert."""
+def check_known(config: dict[str, Any], where: str, *, trained: bool) -> None:
+    """Raises SpecInvalid for an architecture that llama.cpp's converter cannot convert, or, to be trained, that
+    transformers cannot load as a language model."""
     kind, architecture = config.get("model_type"), _architecture(config)
-    if not loads(config):
+    if trained and not loads(config):
         of = f" ({architecture})" if architecture else ""
         raise SpecInvalid(
             f"model.id: {where} is of the type {kind!r}{of}, which transformers {table()['transformers']} does not "
@@ -42,7 +42,7 @@ def check_known(config: dict[str, Any], where: str) -> None:
     if architecture is None:
         raise SpecInvalid(
             f"model.id: the config.json of {where} names no architecture",
-            hint=f"Its `architectures` should be [{table()['loads'][kind]}].",
+            hint=f"Its `architectures` should be [{table()['loads'].get(kind, 'the name of its class')}].",
         )
     if architecture not in table()["converts"]:
         raise SpecInvalid(

@@ -6,6 +6,7 @@ from typing import Any
 
 TITLES = {
     "preflight": "checking this machine",
+    "rehearse": "checking the model",
     "fetch": "model and rows",
     "tokens": "rows as tokens",
     "train": "training",

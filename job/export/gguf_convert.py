@@ -53,6 +53,19 @@ def write_gguf(view: Path, target: Path, dtype: str, name: str, make_plan: MakeP
     Raises SpecInvalid for an architecture or a tokenizer that the converter does not know, IntegrityViolated for
     weights that are broken, StorageFailed when the disk is full.
     """
+    model, written = _converted(view, target, dtype, name, make_plan)
+    with written_whole(target) as temporary, _translated(view), streamed(model.gguf_writer.tensors[-1]):
+        _write(model.gguf_writer, temporary)
+    return written
+
+
+def rehearse_gguf(view: Path, dtype: str, name: str, make_plan: MakePlan) -> Written:
+    """All that `write_gguf` does but reading tensors and writing a file: the weights in `view` may be hollow."""
+    return _converted(view, view / "rehearsed.gguf", dtype, name, make_plan)[1]
+
+
+def _converted(view: Path, target: Path, dtype: str, name: str, make_plan: MakePlan) -> tuple[Any, Written]:
+    """The converter's model, ready to be written to `target`, and what it will contain."""
     import torch
 
     converter = _converter()
@@ -67,9 +80,7 @@ def write_gguf(view: Path, target: Path, dtype: str, name: str, make_plan: MakeP
         _prepare(model)
         tensors: dict[str, Any] = model.gguf_writer.tensors[-1]
         parameters = sum(math.prod(info.shape) for info in tensors.values())
-    with written_whole(target) as temporary, _translated(view), streamed(tensors):
-        _write(model.gguf_writer, temporary)
-    return Written(architecture, len(tensors), parameters, len(plans[0].changes) if plans else 0)
+    return model, Written(architecture, len(tensors), parameters, len(plans[0].changes) if plans else 0)
 
 
 def _model_class(converter: Any, architecture: str) -> Any:

@@ -10,13 +10,12 @@ from dataclasses import dataclass
 
 from job.errors import IntegrityViolated
 from job.export.merge import Change, LowRank, Replace, Requantized, Rows
-from job.export.peft_adapter import PeftAdapter
+from job.export.peft_adapter import INPUT, PeftAdapter
 
 Shapes = Mapping[str, tuple[int, ...]]
 
-_INPUT = ("embed_tokens.weight", "wte.weight", "embed_in.weight", "word_embeddings.weight")
 _OUTPUT = ("lm_head.weight", "embed_out.weight")
-_NOT_QUANTIZED = (*_INPUT, *_OUTPUT, "wpe.weight", "router.weight", "mlp.gate.weight")
+_NOT_QUANTIZED = (*INPUT, *_OUTPUT, "wpe.weight", "router.weight", "mlp.gate.weight")
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ class Plan:
     def vocab_size(self) -> int | None:
         """Rows of the input embedding, if the adapter contains the whole of it, or rows of it."""
         for name, changes in self.changes.items():
-            if name.endswith(_INPUT) and any(isinstance(change, Replace | Rows) for change in changes):
+            if name.endswith(INPUT) and any(isinstance(change, Replace | Rows) for change in changes):
                 return self.shapes[name][0]
         return None
 
@@ -79,7 +78,7 @@ def plan(adapter: PeftAdapter, base: Shapes, *, tied: bool, requantized: Requant
 
 def _untied(adapter: PeftAdapter, changes: dict[str, list[Change]], base: Shapes) -> dict[str, str]:
     """For tied embeddings: what the output side is made from, if it becomes a tensor of its own."""
-    embedding = next((name for name in base if name.endswith(_INPUT)), None)
+    embedding = next((name for name in base if name.endswith(INPUT)), None)
     if embedding is None:
         return {}
     head = next((name for name in changes if name.endswith(_OUTPUT)), "lm_head.weight")
@@ -115,7 +114,7 @@ def _was_quantized(name: str, shape: tuple[int, ...]) -> bool:
 def _shape(name: str, steps: list[Change], shape: tuple[int, ...]) -> tuple[int, ...]:
     for step in steps:
         new = step.shape_of(shape)
-        resized = isinstance(step, Replace | Rows) and name.endswith(_INPUT + _OUTPUT) and new[1:] == shape[1:]
+        resized = isinstance(step, Replace | Rows) and name.endswith(INPUT + _OUTPUT) and new[1:] == shape[1:]
         if new != shape and not resized:
             what = "its product has" if isinstance(step, LowRank) else "it saves"
             raise IntegrityViolated(

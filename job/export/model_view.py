@@ -13,14 +13,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from job.errors import IntegrityViolated, NotFound
-
-_TOKENIZER_FILES = (
-    "tokenizer.json", "tokenizer.model", "added_tokens.json", "special_tokens_map.json", "vocab.json", "merges.txt",
-    "chat_template.jinja", "chat_template.json", "additional_chat_templates",
-)  # fmt: skip
-_TEMPLATES = ("chat_template.jinja", "chat_template.json", "additional_chat_templates")
-_CONFIG = "tokenizer_config.json"
+from job.chat.tokenizer_files import CONFIG, FILES, combined
+from job.errors import NotFound
 
 
 def make_view(view: Path, model: Path, tokenizer: Path | None, template: str | None) -> Path:
@@ -30,46 +24,19 @@ def make_view(view: Path, model: Path, tokenizer: Path | None, template: str | N
     """
     if not (model / "config.json").is_file():
         raise NotFound(f"{model} has no config.json", hint="Set model.id to a model in Hugging Face's format.")
-    sources = {path.name: path for path in model.iterdir() if path.name != _CONFIG}
-    own, new = _config(model), _config(tokenizer) if tokenizer else {}
-    if tokenizer:
-        brought = {name: tokenizer / name for name in _TOKENIZER_FILES if (tokenizer / name).exists()}
-        if any(name in brought for name in _TEMPLATES) or "chat_template" in new:
-            _drop_template(sources, own)
-        sources |= brought
-    settings = own | {key: value for key, value in new.items() if value is not None}
-    if template is not None:
-        _drop_template(sources, settings)
-        settings["chat_template"] = template
+    sources, settings = combined(model, tokenizer, template)
     view.mkdir()
     for name, source in sources.items():
         (view / name).symlink_to(source.resolve())
     if settings:
         _declare_added_tokens(view, settings)
-        (view / _CONFIG).write_text(json.dumps(settings, ensure_ascii=False, indent=2) + "\n")
+        (view / CONFIG).write_text(json.dumps(settings, ensure_ascii=False, indent=2) + "\n")
     return view
 
 
 def tokenizer_files(view: Path) -> list[Path]:
     """The tokenizer's files in a view, to copy them into a published model."""
-    return [view / name for name in (*_TOKENIZER_FILES, _CONFIG) if (view / name).exists()]
-
-
-def _config(folder: Path) -> dict[str, Any]:
-    path = folder / _CONFIG
-    if not path.is_file():
-        return {}
-    try:
-        settings: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise IntegrityViolated(f"{path} is not JSON: {error}") from error
-    return settings
-
-
-def _drop_template(sources: dict[str, Path], settings: dict[str, Any]) -> None:
-    settings.pop("chat_template", None)
-    for name in _TEMPLATES:
-        sources.pop(name, None)
+    return [view / name for name in (*FILES, CONFIG) if (view / name).exists()]
 
 
 def _declare_added_tokens(view: Path, settings: dict[str, Any]) -> None:

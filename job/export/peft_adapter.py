@@ -19,6 +19,9 @@ from job.export.merge import AddVector, Change, LowRank, Replace, Rows
 if TYPE_CHECKING:
     from torch import Tensor
 
+INPUT = ("embed_tokens.weight", "wte.weight", "embed_in.weight", "word_embeddings.weight")
+"""How the names of input embeddings end."""
+
 PATTERN_S, PATTERN_MEMORY = 20, 256 << 20
 CONFIG, WEIGHTS = adapter_config.NAME, "adapter_model.safetensors"
 
@@ -58,6 +61,11 @@ class PeftAdapter:
     @property
     def has_dora(self) -> bool:
         return any("lora_magnitude_vector" in parts for parts in self.parts.values())
+
+    @property
+    def embedding_rows(self) -> int:
+        """Rows of the input embedding, if the adapter brings the whole of it; else 0."""
+        return max((self.shapes[key][0] for name, key in self.saved.items() if name.endswith(INPUT)), default=0)
 
     @property
     def keeps_embeddings_tied(self) -> bool:

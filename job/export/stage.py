@@ -67,11 +67,8 @@ def run(spec: JobSpec, inputs: Inputs, workdir: Path) -> Result:
 
     def plan_gguf(base: Shapes, config: dict[str, Any]) -> Plan:
         nonlocal tied
-        tied = _tied(config)
-        if adapter is None:
-            return EMPTY
-        _check_unquantized(config)
-        return plan(adapter, base, tied=tied, requantized=_requantized(spec))
+        tied = is_tied(config)
+        return planned(spec, adapter, base, config)
 
     def plan_folder(base: Shapes) -> Plan:
         return plan(adapter, base, tied=tied, requantized=_requantized(spec)) if adapter else EMPTY
@@ -96,6 +93,14 @@ def run(spec: JobSpec, inputs: Inputs, workdir: Path) -> Result:
         changed=written.changed,
         size=gguf.stat().st_size,
     )
+
+
+def planned(spec: JobSpec, adapter: PeftAdapter | None, base: Shapes, config: dict[str, Any]) -> Plan:
+    """The plan for a base with this config."""
+    if adapter is None:
+        return EMPTY
+    _check_unquantized(config)
+    return plan(adapter, base, tied=is_tied(config), requantized=_requantized(spec))
 
 
 def _reuse_buffers() -> None:
@@ -123,7 +128,7 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _tied(config: dict[str, Any]) -> bool:
+def is_tied(config: dict[str, Any]) -> bool:
     """Whether input and output embedding are the same tensor; transformers' default is yes."""
     text = config.get("text_config") or {}
     return bool(config.get("tie_word_embeddings", text.get("tie_word_embeddings", True)))

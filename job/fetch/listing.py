@@ -57,6 +57,15 @@ class Listing:
             return self._on_hub[name].size
         return (Path(self.place).expanduser() / name).stat().st_size
 
+    def start_of(self, name: str, count: int) -> bytes:
+        """The first bytes of a file, at most `count`."""
+        if self._where in STORES:
+            return objects_at(self.place).store.start_of(name, count)
+        if self._where == "hub":
+            return hub.start_of(self.place, self.commit, name, count)
+        with (Path(self.place).expanduser() / name).open("rb") as file:
+            return file.read(count)
+
     def text(self, name: str) -> str | None:
         """The text of a small file; None if there is no such file."""
         if self._where == "path":

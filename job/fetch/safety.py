@@ -46,8 +46,9 @@ def check_names(names: Iterable[str], where: str) -> None:
     raise NotFound(f"{where} has no safetensors", hint="Is this a model's folder or repository?")
 
 
-def check_folder(folder: Path, where: str, *, adapter: bool = False) -> None:
-    """Refuses a folder by its contents: links that leave the folder, configs as `check_configs`, damaged weights.
+def check_folder(folder: Path, where: str, *, adapter: bool = False, trained: bool = True) -> None:
+    """Refuses a model's or an adapter's folder by its contents: links that leave it, damaged weights, and configs as
+    `check_configs` does.
 
     Raises IntegrityViolated, DataInvalid (already quantized, a broken config.json), SpecInvalid and NotFound.
     """
@@ -57,15 +58,15 @@ def check_folder(folder: Path, where: str, *, adapter: bool = False) -> None:
             raise IntegrityViolated(f"{where}: {path.name} is a link that leaves the folder")
     check_names((path.relative_to(folder).as_posix() for path in paths if not path.is_dir()), where)
     found = Listing.of(folder, where)
-    check_configs(found, adapter=adapter)
+    check_configs(found, adapter=adapter, trained=trained)
     for name in weight_files(found, adapter=adapter):
         if name.endswith(".safetensors"):
             check_safetensors(folder / name, where)
 
 
-def check_configs(found: Listing, *, adapter: bool = False) -> None:
+def check_configs(found: Listing, *, adapter: bool = False, trained: bool = True) -> None:
     """Refuses a model that needs Python code of its own, is quantized already, or is of an architecture that is not
-    known; an adapter of a kind that cannot be merged.
+    known; an adapter of a kind that cannot be merged. `trained`: whether the model is to be trained.
 
     Code that comes with what transformers knows natively is never downloaded nor run: it is no reason to refuse.
     """
@@ -86,7 +87,7 @@ def check_configs(found: Listing, *, adapter: bool = False) -> None:
             f"{where} is quantized already ({method}); an adapter would be merged into rounded weights",
             hint="Name the original 16-bit model.",
         )
-    architectures.check_known(config, where)
+    architectures.check_known(config, where, trained=trained)
 
 
 def _needs_code(name: str, instead: str, where: str) -> IntegrityViolated:

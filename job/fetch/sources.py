@@ -7,6 +7,7 @@ from job import hub, network
 from job.artifacts import Frozen, digest_of
 from job.errors import NotFound
 from job.fetch import safety
+from job.fetch.adapter_base import compare_base
 from job.fetch.listing import Listing
 from job.fetch.objects import objects_at
 from job.fetch.weights import weight_files
@@ -32,7 +33,9 @@ def resolve(spec: JobSpec) -> Sources:
     adapter = None
     if model.adapter:
         adapter = _pin_model(model.adapter, "main", adapter=True)
-    pinned = _pin_model(model.id, model.revision)
+    pinned = _pin_model(model.id, model.revision, trained=spec.training is not None)
+    if model.adapter and adapter:
+        compare_base(Listing(model.adapter, adapter), Listing(model.id, pinned))
     text = spec.evaluation.text if spec.evaluation.judge else None
     return Sources(
         model=pinned,
@@ -42,7 +45,7 @@ def resolve(spec: JobSpec) -> Sources:
     )
 
 
-def _pin_model(place: str, revision: str, *, adapter: bool = False) -> str:
+def _pin_model(place: str, revision: str, *, adapter: bool = False, trained: bool = True) -> str:
     """Pins a model or an adapter, after refusing by its listing and its small files what cannot be used."""
     on_hub = model_place(place) == "hub"
     pin = hub.commit_of(place, revision) if on_hub else fingerprint(place)
@@ -51,7 +54,7 @@ def _pin_model(place: str, revision: str, *, adapter: bool = False) -> str:
     found = Listing(place, pin)
     safety.check_names(found.names, place)
     weight_files(found, adapter=adapter)
-    safety.check_configs(found, adapter=adapter)
+    safety.check_configs(found, adapter=adapter, trained=trained)
     if on_hub:
         log.info("fetch.pinned", repo=place, revision=revision, commit=pin)
     return pin

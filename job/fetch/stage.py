@@ -8,34 +8,24 @@
           text.txt    `evaluation.text`
 """
 
-import fnmatch
 from pathlib import Path
 from typing import Any
 
 from job import hub
-from job.artifacts import Frozen, digest_of, sha256_of
+from job.artifacts import Frozen, digest_of
 from job.chat.templates import text_of
 from job.dataset import Prepared, Wanted, files_wanted, find_source, prepare, write_text
 from job.dataset.card import card_head
-from job.errors import NotFound
-from job.fetch import https, safety, template
-from job.fetch.listing import Listing
+from job.fetch import https, template
+from job.fetch.model import bring, download_objects, folder_digest
 from job.fetch.objects import objects_at
 from job.fetch.sources import Sources
-from job.fetch.view import make_view
-from job.fetch.weights import ADAPTER, weight_files
-from job.hub.download import remove_others
 from job.llama_cpp.windows import SOUND
-from job.logs import Progress, log
+from job.logs import log
 from job.spec import JobSpec
-from job.spec.places import STORES, data_place, model_place, shown_place
+from job.spec.places import STORES, data_place, shown_place
 from job.spec.sections import Dataset
-from job.store import Store
 
-_WANTED = (
-    "config.json", "generation_config.json", "adapter_config.json",
-    "tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab*", "merges.txt", "*.jinja", "LICENSE*",
-)  # fmt: skip
 _CARD = ("license", "license_name", "license_link", "language")
 
 NAME = "fetch"
@@ -51,7 +41,8 @@ class Inputs(Frozen):
 
 
 class Result(Frozen):
-    """Digests are over the names and SHA-256 of the files that matter. `card`: facts of the model's card."""
+    """Digests are over the names and SHA-256 of the files that matter; the model's includes an adapter whose tokenizer
+    is used. `card`: facts of the model's card."""
 
     model: Path
     model_digest: str
@@ -71,15 +62,14 @@ def run(spec: JobSpec, inputs: Inputs, workdir: Path) -> Result:
     if inputs.want_data and spec.datasets:  # before the model: rows that cannot be used cost no large download
         data = _prepare(spec, sources, workdir)
     if inputs.want_model:
-        folder = _bring(spec.model.id, sources.model, workdir / "model")
-        safety.check_folder(folder, spec.model.id)
-        model_digest, card = folder_digest(folder), _card(folder)
-        model = make_view(folder, workdir / "model-view", weight_files(Listing.of(folder)))
-        if spec.model.adapter and sources.adapter:
-            folder = _bring(spec.model.adapter, sources.adapter, workdir / "adapter", adapter=True)
-            safety.check_folder(folder, spec.model.adapter, adapter=True)
-            adapter_digest = folder_digest(folder, adapter=True)
-            adapter = make_view(folder, workdir / "adapter-view", [ADAPTER])
+        brought = bring(spec, sources, workdir)
+        model, adapter = brought.model, brought.adapter
+        model_digest, card = folder_digest(brought.model_folder), _card(brought.model_folder)
+        if brought.adapter_folder:
+            adapter_digest = folder_digest(brought.adapter_folder, adapter=True)
+            if brought.brings_tokenizer:
+                model_digest = digest_of([model_digest, adapter_digest])
+                log.info("fetch.adapter_tokenizer", what=f"tokenizer and template of {spec.model.adapter} are used")
     text = None
     if inputs.want_text and spec.evaluation.text and sources.text:
         dataset = spec.evaluation.text.dataset
@@ -103,7 +93,7 @@ def _prepare(spec: JobSpec, sources: Sources, workdir: Path) -> Prepared:
         (one, _bring_data(one, pin, workdir / "sources" / str(number)))
         for number, (one, pin) in enumerate(zip(spec.datasets, sources.datasets, strict=True))
     ]
-    templated = template.has_template(spec, sources.model)
+    templated = template.has_template(spec, sources.model, sources.adapter or "")
     found = [find_source(one, path) for one, path in sets]
     template.check(spec, found, templated)
     tell = log.warning if found and template.is_guessed_plain(found, templated) else log.info
@@ -126,39 +116,6 @@ def held_out_wanted(spec: JobSpec) -> Wanted:
     return Wanted(min(SOUND, spec.evaluation.max_tokens), spec.training.max_length if spec.training else None)
 
 
-def _bring(place: str, pin: str, folder: Path, *, adapter: bool = False) -> Path:
-    """A model or adapter as a folder: downloaded, or used in place."""
-    where = model_place(place)
-    if where == "path":
-        return Path(place).expanduser().resolve()
-    found = Listing(place, pin)
-    names = [*_wanted(found, adapter=adapter), *(name for name in found.names if name == "README.md")]
-    if where in STORES:
-        _from_s3(objects_at(place).store, names, folder)
-        return folder
-    files = [file for file in hub.list_files(place, pin) if file.path in names]
-    remove_others(folder, files)
-    hub.download(place, pin, files, folder)
-    return folder
-
-
-def _wanted(found: Listing, *, adapter: bool = False) -> list[str]:
-    """The files that matter: the weights, and what belongs to them at the top of the folder."""
-    beside = [name for name in found.names if "/" not in name and any(fnmatch.fnmatch(name, one) for one in _WANTED)]
-    return sorted({*beside, *weight_files(found, adapter=adapter)})
-
-
-def folder_digest(folder: Path, *, adapter: bool = False) -> str:
-    """A digest of the weights, the configuration and the tokenizer, in hex."""
-    files = [folder / name for name in _wanted(Listing.of(folder), adapter=adapter)]
-    total, done, hashes = sum(path.stat().st_size for path in files), 0, []
-    bar = Progress(f"hashing {folder.name}", total, "bytes")
-    for path in files:
-        hashes.append((path.name, sha256_of(path, lambda count, start=done: bar.update(start + count))))  # type: ignore[misc]
-        done += path.stat().st_size
-    return digest_of(hashes)
-
-
 def _bring_data(one: Dataset, pin: str, folder: Path) -> Path:
     """One data set as a local file or folder."""
     where = data_place(one.id)
@@ -171,7 +128,7 @@ def _bring_data(one: Dataset, pin: str, folder: Path) -> Path:
         store, names, single = objects_at(one.id)
         if not single:
             names = [*files_wanted(names, one), *(name for name in names if name == "README.md")]
-        _from_s3(store, names, folder)
+        download_objects(store, names, folder)
         return folder / names[0] if single else folder
     if where == "path":
         return Path(one.id).expanduser().resolve()
@@ -181,16 +138,6 @@ def _bring_data(one: Dataset, pin: str, folder: Path) -> Path:
     wanted = set(files_wanted([file.path for file in files], one, text))
     hub.download(one.id, pin, [file for file in files if file.path in wanted], folder, "dataset")
     return folder
-
-
-def _from_s3(store: Store, names: list[str], folder: Path) -> None:
-    """Downloads objects. Each is read twice: for its hash, then to be written and verified."""
-    for name in names:
-        expected = store.measure(name)
-        if expected is None:
-            raise NotFound(f"{store.url}/{name} no longer exists")
-        bar = Progress(f"downloading {name}", expected.size, "bytes")
-        store.get_file(name, folder / name, expected, progress=bar.update)
 
 
 def _card(model: Path) -> dict[str, Any]:

@@ -18,9 +18,13 @@ READY_YAML = "chat: {template: plain}"
 OTHERS = ", ".join(name for name in READY if name != "plain")
 
 
-def has_template(spec: JobSpec, commit: str) -> bool:
-    """Whether the spec sets `chat.template`, or the model brings its own. `commit`: that of a model on the Hub."""
-    return bool(spec.chat.template) or own_template(Listing(spec.model.id, commit).text) is not None
+def has_template(spec: JobSpec, commit: str, adapter_commit: str = "") -> bool:
+    """Whether the spec sets `chat.template`, or the model or the adapter brings its own. `commit`: of those on the
+    Hub."""
+    listings = [Listing(spec.model.id, commit)]
+    if spec.model.adapter:
+        listings.append(Listing(spec.model.adapter, adapter_commit))
+    return bool(spec.chat.template) or any(own_template(one.text) is not None for one in listings)
 
 
 def check(spec: JobSpec, sources: Sequence[Source], templated: bool) -> None:

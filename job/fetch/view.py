@@ -10,6 +10,8 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from job.chat.tokenizer_files import CONFIG, TEMPLATES, VOCABULARIES, combined
+
 CONFIGS = ("config.json", "tokenizer_config.json", "adapter_config.json", "generation_config.json")
 _FOLDERS = ("additional_chat_templates",)
 _CODE = (".py", ".pyc", ".so")
@@ -32,6 +34,26 @@ def make_view(folder: Path, view: Path, weights: Collection[str]) -> Path:
         elif source.is_file() or source.name in _FOLDERS:
             (view / source.name).symlink_to(source.resolve())
     return view
+
+
+def with_tokenizer(view: Path, brought: Path) -> Path:
+    """A view beside `view` with the tokenizer and chat template of the view `brought`; `view`, if that has none."""
+    if not brings_tokenizer(brought):
+        return view
+    both = view.with_name(f"{view.name}-tokenizer")
+    shutil.rmtree(both, ignore_errors=True)
+    both.mkdir()
+    sources, settings = combined(view, brought)
+    for name, source in sources.items():
+        (both / name).symlink_to(source.resolve())
+    if settings:
+        (both / CONFIG).write_text(json.dumps(settings, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+    return both
+
+
+def brings_tokenizer(folder: Path) -> bool:
+    """Whether an adapter has a tokenizer or a chat template of its own, as most trainers save it."""
+    return any((folder / name).exists() for name in (*VOCABULARIES, *TEMPLATES))
 
 
 def without_code(config: Any) -> Any:

@@ -3,6 +3,6 @@
 `calls` knows the endpoint and the token, waits and translates; `download` lists, fetches and verifies.
 """
 
-from job.hub.download import HubFile, commit_of, download, list_files, may_read, read_small
+from job.hub.download import HubFile, commit_of, download, list_files, may_read, read_small, start_of
 
-__all__ = ["HubFile", "commit_of", "download", "list_files", "may_read", "read_small"]
+__all__ = ["HubFile", "commit_of", "download", "list_files", "may_read", "read_small", "start_of"]

@@ -74,6 +74,27 @@ def read_small(repo_id: str, commit: str, file: HubFile, folder: Path, kind: Kin
     return read_bytes(repo_id, commit, file, folder, kind).decode(errors="replace")
 
 
+def start_of(repo_id: str, commit: str, name: str, count: int) -> bytes:
+    """The first bytes of a file, at most `count`, whatever the server sends."""
+    from huggingface_hub import hf_hub_url
+    from huggingface_hub.utils._http import get_session, hf_raise_for_status
+
+    url = hf_hub_url(repo_id, name, revision=commit, endpoint=endpoint())
+    headers = api()._build_hf_headers() | {"Range": f"bytes=0-{count - 1}"}
+
+    def read() -> bytes:
+        found = bytearray()
+        with get_session().stream("GET", url, headers=headers, follow_redirects=True) as reply:
+            hf_raise_for_status(reply)
+            for block in reply.iter_bytes(1 << 16):
+                found += block
+                if len(found) >= count:
+                    break
+        return bytes(found[:count])
+
+    return call(f"read the header of {name} of", Repo(id=repo_id, kind="model", revision=commit), read)
+
+
 def download(repo_id: str, commit: str, files: list[HubFile], folder: Path, kind: Kind = "model") -> dict[str, str]:
     """Downloads files of one commit into a folder and returns their SHA-256 by name.
 

@@ -22,6 +22,7 @@ from job.pipeline.files import Files
 from job.pipeline.known import Known
 from job.pipeline.publish import publish_files
 from job.pipeline.quantize import quantize_each
+from job.pipeline.rehearse import rehearse
 from job.pipeline.state import State
 from job.pipeline.tokens import count_tokens
 from job.pipeline.train import train
@@ -36,6 +37,7 @@ from job.spec import JobSpec
 from job.spec.naming import run_name
 
 STAGES: tuple[tuple[str, Callable[[State], None]], ...] = (
+    ("rehearse", rehearse),
     ("fetch", fetch_rows),
     ("tokens", count_tokens),
     ("train", train),

@@ -16,6 +16,7 @@ from job.spec import JobSpec
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 STAGES = {
+    "rehearse": "job.rehearsal.stage",
     "fetch": "job.fetch.stage",
     "train": "job.train.stage",
     "measure": "job.train.measure",
@@ -40,7 +41,8 @@ def run_stage(name: str, folder: Path, events: int) -> int:
     if os.getppid() != parent:  # the parent died before the call
         return 70
     logs.configure(stream=event_stream(events))
-    library_warnings.forward()
+    if name != "rehearse":  # what it would warn of, the stages themselves do
+        library_warnings.forward()
     refuse_hub_kernels()
     module = importlib.import_module(STAGES[name])
     given = json.loads((folder / "inputs.json").read_text())

@@ -55,6 +55,9 @@ class Store(Protocol):
     def get(self, key: str) -> tuple[bytes, str] | None:
         """A small object and its version tag, or None if there is none."""
 
+    def start_of(self, key: str, count: int) -> bytes:
+        """The first bytes of an object, at most `count`; none if there is none."""
+
     def put_file(self, key: str, path: Path, progress: Progress | None = None) -> Artifact:
         """Stores a file and verifies it there. A file that is there already, by its hash, is not sent again.
 

@@ -62,6 +62,15 @@ class FolderStore:
                 return None
         return data, _tag(data)
 
+    def start_of(self, key: str, count: int) -> bytes:
+        path = self._path(key)
+        with _translated(path):
+            try:
+                with path.open("rb") as file:
+                    return file.read(count)
+            except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+                return b""
+
     def put_file(self, key: str, path: Path, progress: Progress | None = None) -> Artifact:
         target = self._path(key)
         if target.is_file() and target.stat().st_size == path.stat().st_size:

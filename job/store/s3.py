@@ -84,6 +84,21 @@ class S3Store:
         except ClientError:
             return None
 
+    def start_of(self, key: str, count: int) -> bytes:
+        from botocore.exceptions import ClientError
+
+        full = self._full(key)
+
+        def read(s3: "S3Client") -> bytes:
+            reply = s3.get_object(Bucket=self._bucket, Key=full, Range=f"bytes=0-{count - 1}")
+            with closing(reply["Body"]) as body:
+                return body.read(count)
+
+        try:
+            return self._calls.run("reading", full, read)
+        except ClientError:
+            return b""
+
     def put_file(self, key: str, path: Path, progress: Progress | None = None) -> Artifact:
         full, hashes = self._full(key), hashes_of(path, self._part_size)
         done = Artifact(path=key, sha256=hashes.sha256, size=hashes.size)

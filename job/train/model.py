@@ -74,6 +74,7 @@ def with_adapter(spec: JobSpec, model: Any, adapter: Path | None, tokens: Sequen
 
     if adapter is not None:
         linear = _linear(model)
+        _take_rows(model, adapter)
         try:
             with bounded(ADAPTER_S, ADAPTER_MEMORY):
                 peft = PeftModel.from_pretrained(model, adapter, is_trainable=True)
@@ -104,6 +105,19 @@ def with_adapter(spec: JobSpec, model: Any, adapter: Path | None, tokens: Sequen
     trainable, total = peft.get_nb_trainable_parameters()
     log.info("train.parameters", trainable=trainable, total=total, percent=round(100 * trainable / total, 4))
     return peft
+
+
+def _take_rows(model: Any, adapter: Path) -> None:
+    """Gives the embeddings as many rows as those that the adapter saved whole, e.g. for tokens that it added."""
+    from safetensors import safe_open
+
+    embedding = model.get_input_embeddings()
+    name = next(name for name, module in model.named_modules() if module is embedding).rpartition(".")[2]
+    with safe_open(adapter / "adapter_model.safetensors", "pt") as file:
+        saved = [key for key in file.keys() if f".{name}." in key and key.endswith(".weight")]  # noqa: SIM118
+        rows = {file.get_slice(key).get_shape()[0] for key in saved if "lora_" not in key}
+    if rows and rows != {embedding.weight.shape[0]}:
+        model.resize_token_embeddings(max(rows), mean_resizing=False)
 
 
 def _linear(model: Any) -> set[str]:

@@ -1,0 +1,56 @@
+"""Weight files that look complete to every loader and take next to no disk space: their headers over a hole (a sparse
+file)."""
+
+import json
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+
+from job.errors import IntegrityViolated
+from job.fetch.listing import Listing
+from job.fetch.safety import HEADER_LIMIT, check_safetensors
+
+_GUESS = 100_000
+"""Bytes that hold most headers: one request for each file."""
+
+
+def write_hollow(found: Listing, names: list[str], folder: Path) -> None:
+    """Writes the weight files of a listing, without their tensors. Raises IntegrityViolated for a broken header."""
+    for name in names:
+        if name.endswith(".safetensors"):
+            write_hole(folder / name, _header(found, name), found.size(name))
+            check_safetensors(folder / name, found.shown)
+
+
+def _header(found: Listing, name: str) -> bytes:
+    """The beginning of a safetensors file: its header, with its length before it."""
+    start = found.start_of(name, _GUESS)
+    if len(start) < 8:
+        raise IntegrityViolated(f"{found.shown}: {name} is cut off")
+    length = 8 + struct.unpack("<Q", start[:8])[0]
+    if length <= len(start) or length > 8 + HEADER_LIMIT or len(start) < _GUESS:
+        return start[:length]  # if it is not all of it, the check says so
+    return found.start_of(name, length)
+
+
+def write_hole(path: Path, start: bytes, size: int) -> None:
+    """Writes a file of `size` bytes, of which only the start takes disk space."""
+    with path.open("wb") as file:
+        file.write(start)
+        file.truncate(max(size, len(start)))
+
+
+def write_hollow_tensors(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Writes a safetensors file of float32 tensors of these shapes, without the tensors.
+
+    Format: https://huggingface.co/docs/safetensors/index#format
+    """
+    end, header = 0, {}
+    for name, shape in shapes.items():
+        size = 4
+        for length in shape:
+            size *= length
+        header[name] = {"dtype": "F32", "shape": list(shape), "data_offsets": [end, end + size]}
+        end += size
+    text = json.dumps(header).encode()
+    write_hole(path, struct.pack("<Q", len(text)) + text, 8 + len(text) + end)

@@ -1,0 +1,146 @@
+"""What a model cannot do is known before its weights are fetched."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file, save_file
+
+from job.errors import JobError
+from job.fetch import sources
+from job.rehearsal import stage as rehearsal
+from job.spec import JobSpec
+from tests.export_reference import make_adapter
+from tests.hub_server import Hub
+from tests.s3_server import Bucket
+from tests.tiny_models import make_llama
+
+pytestmark = pytest.mark.slow
+
+LORA = {"target_modules": ["q_proj", "v_proj"]}
+
+
+def spec_of(model: str, **sections: Any) -> JobSpec:
+    found = {"model": {"id": model} | sections.pop("more", {}), "dataset": {"id": "rows.jsonl"}, "lora": LORA}
+    return JobSpec.model_validate(found | sections)
+
+
+def rehearse(spec: JobSpec, workdir: Path) -> rehearsal.Result:
+    workdir.mkdir(exist_ok=True)
+    pinned = sources.Sources(model=sources._pin_model(spec.model.id, "main"))
+    if spec.model.adapter:
+        pinned = pinned.model_copy(update={"adapter": sources._pin_model(spec.model.adapter, "main", adapter=True)})
+    return rehearsal.run(spec, rehearsal.Inputs(sources=pinned), workdir)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_llama(tmp_path_factory.mktemp("base") / "model", shards=2)
+
+
+@pytest.fixture
+def model(base: Path, tmp_path: Path) -> Path:
+    """A copy that a test may spoil."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    for path in base.iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    return folder
+
+
+def test_the_weights_of_a_repository_are_not_needed(base: Path, hub: Hub, s3: Bucket, tmp_path: Path) -> None:
+    for path in base.iterdir():
+        s3.client.put_object(Bucket=s3.bucket, Key=f"model/{path.name}", Body=path.read_bytes())
+    hub.add("someone/model", {path.name: path.read_bytes() for path in base.iterdir()})
+    expected = rehearse(spec_of(str(base)), tmp_path / "folder")
+    assert (expected.architecture, expected.changed) == ("LlamaForCausalLM", 4)
+    for number, place in enumerate(("someone/model", f"s3://{s3.bucket}/model")):
+        folder = tmp_path / str(number)
+        assert rehearse(spec_of(place), folder) == expected
+        shards = list((folder / "model").glob("*.safetensors"))
+        taken = sum(path.stat().st_blocks * 512 for path in shards)
+        assert taken < 100_000 < sum(path.stat().st_size for path in shards) and len(shards) == 2
+    assert not [one for one in hub.requests if one.path.endswith(".safetensors") and one.sent > 100_000]
+
+
+def without(*ends: str) -> Callable[[Path], None]:
+    def spoil(folder: Path) -> None:
+        for path in folder.glob("*.safetensors"):
+            kept = {name: weight for name, weight in load_file(path).items() if not name.endswith(ends)}
+            save_file(kept, path, metadata={"format": "pt"})
+
+    return spoil
+
+
+def with_config(**fields: Any) -> Callable[[Path], None]:
+    def spoil(folder: Path) -> None:
+        path = folder / "config.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | fields))
+
+    return spoil
+
+
+def without_tokenizer_model(folder: Path) -> None:
+    (folder / "tokenizer.model").unlink()
+
+
+def more_tokens(folder: Path) -> None:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_tokens(["<one-more>"])
+    tokenizer.save_pretrained(folder)
+
+
+FAULTS: dict[str, tuple[Callable[[Path], None], int, str]] = {
+    "no output layer, and not tied": (without("lm_head.weight"), 82, "is not whole: its files lack lm_head.weight"),
+    "a layer less": (without("layers.1.mlp.up_proj.weight"), 82, "lack model.layers.1.mlp.up_proj.weight"),
+    "more layers in the config": (with_config(num_hidden_layers=3), 82, "is not whole: its files lack model.layers.2"),
+    "another width in the config": (with_config(intermediate_size=640), 82, "and its config.json asks for"),
+    "more tokens than rows": (more_tokens, 82, "its tokenizer has more ids: '<one-more>' (1536)"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_base_that_is_not_whole_is_refused(fault: str, model: Path, tmp_path: Path) -> None:
+    spoil, code, said = FAULTS[fault]
+    spoil(model)
+    with pytest.raises(JobError) as caught:
+        rehearse(spec_of(str(model)), tmp_path / "work")
+    assert caught.value.code == code and said in caught.value.message
+
+
+def test_a_tied_model_needs_no_output_layer(tmp_path: Path) -> None:
+    tied = make_llama(tmp_path / "tied", tied=True)
+    assert rehearse(spec_of(str(tied)), tmp_path / "work").changed == 4
+
+
+@pytest.mark.parametrize("targets", ["all-linear", ["q_proj", "down_proj", "lm_head"], ["embed_tokens"]])
+def test_each_tensor_that_training_would_change_is_found_in_the_export(
+    targets: Any, base: Path, tmp_path: Path
+) -> None:
+    changed = {"all-linear": 14, 3: 5, 1: 1}[targets if isinstance(targets, str) else len(targets)]
+    assert (
+        rehearse(
+            spec_of(str(base), lora={"target_modules": targets}, training={"trainer": "transformers"}),
+            tmp_path / "work",
+        ).changed
+        == changed
+    )
+
+
+def test_targets_that_the_model_does_not_have_are_named_with_those_it_has(base: Path, tmp_path: Path) -> None:
+    with pytest.raises(JobError, match=r"lora\.target_modules: qkv_proj not in .*") as caught:
+        rehearse(spec_of(str(base), lora={"target_modules": ["qkv_proj"]}), tmp_path / "work")
+    assert caught.value.code == 64 and "q_proj" in (caught.value.hint or "")
+
+
+def test_an_adapter_of_another_model_is_refused(base: Path, hub: Hub, tmp_path: Path) -> None:
+    other = make_llama(tmp_path / "other", layers=3)
+    adapter = make_adapter(other, tmp_path / "adapter")
+    hub.add("me/adapter", {path.name: path.read_bytes() for path in adapter.iterdir()})
+    with pytest.raises(JobError, match="tensors that the base model does not have") as caught:
+        rehearse(spec_of(str(base), more={"adapter": "me/adapter"}), tmp_path / "work")
+    assert caught.value.code == 82
