@@ -24,7 +24,8 @@ from k8s.manifest.resources import resources_of
 from k8s.manifest.settings import AccessMode, Resources, Settings
 from k8s.manifest.sweep import Index, indexes
 from k8s.placement.nodes import Node
-from k8s.placement.place import Placement, place
+from k8s.placement.place import place
+from k8s.placement.placement import Placement
 from k8s.placement.wish import Wish, cards_of
 
 LOCAL_IMAGE = f"finetune-run:{__version__}"

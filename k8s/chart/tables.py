@@ -10,7 +10,7 @@ from k8s.manifest.base import BASE
 from k8s.placement.gpu_names import GPU_NAMES
 from k8s.placement.kinds import GPU, MIG_GPU, SHARED_GPU, Kind
 from k8s.placement.nodes import Expression, Term
-from k8s.placement.place import Placement
+from k8s.placement.placement import Placement
 from k8s.placement.platforms import PLATFORMS, PlatformName
 
 PROFILE = "PROFILE"

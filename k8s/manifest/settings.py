@@ -16,7 +16,7 @@ from job.spec.placeholders import placeholders, replace
 from k8s.errors import SettingsInvalid
 from k8s.manifest.base import BASE, CA_FOLDER, CACHE, SPEC_FOLDER, STORE, VOLUMES, WORK
 from k8s.manifest.names import LONGEST
-from k8s.placement.place import Placement
+from k8s.placement.placement import Placement
 
 GIB = 1 << 30
 _RESERVED_ENV = {one["name"] for key in ("singleEnv", "sweepEnv") for one in BASE[key]}

@@ -8,7 +8,7 @@
 
 {{/* Where the pod may go: {gpus, terms, selector, tolerations, resource}, and the annotations that a platform refuses.
 The table says for each platform, GPU and kind what a node has to have; each pair of platform and GPU is one
-alternative. Of a single one, the labels with one value are the node selector (k8s/placement/place.py). */}}
+alternative. Of a single one, the labels with one value are the node selector (k8s/placement/placement.py). */}}
 {{- define "finetune-run.placement" -}}
 {{- $values := .Values -}}
 {{- $table := .Files.Get "files/placement.yaml" | fromYaml -}}

@@ -8,7 +8,8 @@ from k8s.errors import LauncherError
 from k8s.manifest.settings import GIB, Reference, Resources, Scratch
 from k8s.placement.gpu_names import GPU_NAMES
 from k8s.placement.nodes import Node, Toleration
-from k8s.placement.place import Placement, place
+from k8s.placement.place import place
+from k8s.placement.placement import Placement
 from k8s.placement.wish import Wish
 
 TWISTED = [

@@ -292,6 +292,15 @@ def test_a_card_that_the_cluster_does_not_have_is_refused_with_what_it_has(
     assert launcher.jobs() == []
 
 
+def test_a_run_that_no_node_has_room_for_is_refused_and_sent_by_force(launcher: Launcher, cluster: Cluster) -> None:
+    add(cluster, whole("gke", "t4"))
+    said = launcher("launch", *BARE, "--gpu", "t4", "--memory", "100Gi", "--detach")
+    assert said.code == 15 and "the largest node with this GPU (t4-whole) has 64.0" in said.err
+    assert "--force" in said.err and launcher.jobs() == []
+    forced = launcher("launch", *BARE, "--gpu", "t4", "--memory", "100Gi", "--detach", "--force")
+    assert forced.code == 0 and "it is sent (--force)" in forced.err and len(launcher.jobs()) == 1
+
+
 def test_a_wrong_spec_ends_with_the_jobs_own_code(launcher: Launcher) -> None:
     said = launcher("launch", *BARE, "--gpu", "none", "--set", "training.learning_rate=fast")
     assert said.code == 64 and "training.learning_rate" in said.err

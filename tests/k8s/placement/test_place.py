@@ -11,7 +11,8 @@ from k8s.errors import GpuUnavailable, SettingsInvalid
 from k8s.placement.gpu_names import GPU_NAMES
 from k8s.placement.kinds import INSTANCE_TYPE
 from k8s.placement.nodes import Node, Taint, Toleration
-from k8s.placement.place import Placement, place
+from k8s.placement.place import place
+from k8s.placement.placement import Placement
 from k8s.placement.wish import Wish
 from tests.k8s.gpu_nodes import CARDS, PRODUCT, PRODUCTS, PROFILES, crowd, linux, relabelled, shared, sliced, whole
 

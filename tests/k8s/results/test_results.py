@@ -1,20 +1,17 @@
 """What a run has made comes back from its store on a real S3 server: files, logs, and the best of a sweep."""
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from job.run.records import Manifest, PublishedFile, StageRecord, write_manifest
-from job.store import open_store
 from tests.cluster.fixtures import Cluster
+from tests.k8s.finished import CONTENT, finish
 from tests.k8s.launcher import BARE, Launcher
 from tests.s3_server import Bucket
 
 pytestmark = pytest.mark.slow
-CONTENT = b"GGUF" + bytes(range(256)) * 4096
 
 
 @pytest.fixture
@@ -32,25 +29,6 @@ def submitted(launcher: Launcher, store: str, *more: str) -> str:
     said = launcher("launch", *BARE, "--gpu", "none", "--detach", "--set", f"run.store={store}", *more, "-o", "json")
     assert said.code == 0, said.err
     return str(said.json()["name"])
-
-
-def finish(store: str, run: str, folder: Path, loss: float | None = 1.5, content: bytes = CONTENT) -> None:
-    """As the job does: files, then the manifest."""
-    opened = open_store(store)
-    folder.mkdir(exist_ok=True)
-    files = []
-    for name, kind in (("Tuned-Q4_K_M.gguf", "q4_k_m"), ("README.md", "document")):
-        path = folder / name
-        path.write_bytes(content)
-        key = f"stages/quantize/{run}/{name}"
-        opened.put_file(key, path)
-        digest = hashlib.sha256(content).hexdigest()
-        files.append(PublishedFile(name=name, key=key, type=kind, sha256=digest, size=len(content)))
-    record = StageRecord(stage="quantize", key="k", artifacts=[])
-    train = StageRecord(stage="train", key="k", artifacts=[], metrics={} if loss is None else {"loss_after": loss})
-    stages = {"train": train, "quantize/q4_k_m": record}
-    manifest = Manifest(run=run, name="Tuned", spec={}, sources={}, stages=stages, files=files, places=["s3://b/out"])
-    write_manifest(opened, manifest)
 
 
 def test_results_brings_every_file_and_verifies_it(launcher: Launcher, store: str, tmp_path: Path) -> None:

@@ -11,10 +11,10 @@ import pytest
 
 from job.store import open_store
 from tests.cluster.fixtures import Cluster, eventually
-from tests.k8s.cli.test_on_a_cluster import granted, user_with
+from tests.k8s.finished import CONTENT, finish
 from tests.k8s.gpu_nodes import whole
 from tests.k8s.launcher import Launcher, Said, add
-from tests.k8s.results.test_results import CONTENT, finish
+from tests.k8s.rights import granted, user_with
 
 pytestmark = pytest.mark.slow
 LARGE = CONTENT * 24
