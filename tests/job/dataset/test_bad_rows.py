@@ -13,7 +13,7 @@ import structlog.testing
 from job.dataset import prepare
 from job.errors import JobError
 from job.spec.sections import Dataset
-from tests.job.dataset.test_formats import as_arrow
+from tests.job.dataset.written import as_arrow
 
 Content = bytes | dict[str, bytes] | Callable[[], bytes]
 

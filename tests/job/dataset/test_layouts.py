@@ -12,7 +12,7 @@ from job.dataset.layouts import _FINDERS, EXPECTED, Format
 from job.dataset.normalize import _TURNS
 from job.errors import DataInvalid
 from job.spec.sections import Dataset
-from tests.job.dataset.test_formats import as_parquet
+from tests.job.dataset.written import as_parquet
 
 ASKED, ANSWERED = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}
 CHAT = [ASKED, ANSWERED]

@@ -17,9 +17,10 @@ from job.errors import EnvironmentUnfit, JobError
 from job.llama_cpp import process
 from job.run import limits
 from job.run.supervise import Supervisor, Terminated
-from tests.job.run.test_supervise import SPEC
+from job.spec import JobSpec
 
 GB = 1_000_000_000
+SPEC = JobSpec.model_validate({"model": {"id": "a/b"}, "dataset": {"id": "c/d"}})
 
 
 @pytest.fixture
