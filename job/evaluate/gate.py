@@ -25,7 +25,7 @@ def check(spec: JobSpec, records: Mapping[str, StageRecord]) -> None:
     `records` are those of the manifest: `train`, `quantize/<type>`, `evaluate/<type>`.
     """
     gate = spec.evaluation.gate
-    faults = [*_tuned(gate.max_tuned_ratio, records), *_quantized(spec, records)]
+    faults = [*_tuned(gate.max_tuned_ratio, records), *_quantized(spec, records), *_endless(gate.min_ends, records)]
     if not faults:
         return
     if gate.action == "warn":
@@ -54,6 +54,23 @@ def _tuned(limit: float, records: Mapping[str, StageRecord]) -> Iterator[str]:
             f"the tuned model: perplexity on the held-out rows is {ratio:.3g}{within} times the base model's "
             f"(loss {after:.3f} after {before:.3f}); {limit:g} is allowed"
         )
+
+
+def _endless(least: float | None, records: Mapping[str, StageRecord]) -> Iterator[str]:
+    if least is None:
+        return
+    judged = [record.metrics for name, record in records.items() if name.startswith("evaluate/")]
+    found = [metrics["ends"] for metrics in judged if metrics.get("ends")]
+    if not found:
+        what = "evaluation.gate.min_ends: no held-out answer's end was measured, so nothing is refused for it"
+        log.warning("gate.not_measured", what=what)
+    for ends in found:
+        share = ends["first"] / ends["answers"]
+        if share < least:
+            yield (
+                f"the unquantized file: after {ends['first']} of {ends['answers']} held-out answers a token that ends "
+                f"them comes first, {share:.0%}; {least:.0%} are demanded"
+            )
 
 
 def _quantized(spec: JobSpec, records: Mapping[str, StageRecord]) -> Iterator[str]:

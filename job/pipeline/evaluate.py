@@ -10,11 +10,15 @@ from typing import Any
 from job.artifacts import digest_of
 from job.llama_cpp import generate
 from job.llama_cpp import perplexity as judging
+from job.llama_cpp.ends import ends_of
 from job.llama_cpp.perplexity import Judged
 from job.llama_cpp.windows import windows
-from job.logs import Progress, span
+from job.logs import Progress, log, span
 from job.pipeline.state import State
 from job.tokens.stage import Stream
+
+FEW = 0.5
+"""Of the held-out answers: if fewer end, it is a warning."""
 
 
 def judge_unquantized(state: State) -> None:
@@ -32,7 +36,7 @@ def judge_unquantized(state: State) -> None:
         if windows_of(state.files.tokens.held_out, state)[1]:
             _logits(state)
             assert state.files.unquantized
-            metrics |= _layers_apart(state.files.unquantized)
+            metrics |= _layers_apart(state.files.unquantized) | _ends(state)
         metrics = _looked_at(state, kind, state.files.gguf) | metrics
     state.known.judged[kind] = state.run.keep("evaluate", digest_of(depends), state.run.work, [], metrics, depends)
 
@@ -101,6 +105,20 @@ def _logits(state: State) -> Path:
         )
         unfinished.rename(logits)
     return logits
+
+
+def _ends(state: State) -> dict[str, Any]:
+    """Whether the unquantized file ends its answers. Warns if it seldom does."""
+    rows = state.files.tokens
+    context, chunks = windows_of(rows.held_out, state)
+    found = ends_of(_logits(state), rows.end_places(), rows.stop_ids, context, chunks)
+    if found and found.share < FEW:
+        what = (
+            f"after {found.first} of {found.answers} held-out answers a token that ends them comes first: the model "
+            "may not stop. Train longer, or check that the rows' answers end."
+        )
+        log.warning("evaluate.answers_do_not_end", share=round(found.share, 3), answers=found.answers, what=what)
+    return {"ends": found.model_dump()} if found else {}
 
 
 def _looked_at(state: State, kind: str, gguf: Path) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from job.artifacts import digest_of
 from job.pipeline.state import State
 from job.train import measure as measuring
 from job.train.measure import Measured
+from job.train.trace import Answers
 
 
 def measure(state: State, key: str) -> dict[str, Any]:
@@ -23,6 +24,7 @@ def measure(state: State, key: str) -> dict[str, Any]:
             eval=rows.eval.path,
             prompts=rows.prompts,
             added=rows.added,
+            answers=Answers(ends=rows.end_places(), stops=rows.stop_ids),
         )
         return keep_measured(state, key, state.run.child(measuring, inputs, "measure"))
     return record.metrics

@@ -18,6 +18,7 @@ from job.spec.canonical import canonical
 from job.train import stage as training
 from job.train.measure import Measured
 from job.train.resume import check_complete
+from job.train.trace import Answers
 from job.versions import TRAINING, versions
 
 # These change only what is shown or kept, not what is trained.
@@ -113,6 +114,7 @@ def _train_once(state: State, key: str, micro_batch: int | None, unusable: set[i
         eval=rows.eval.path if rows.eval else None,
         prompts=rows.prompts,
         added=rows.added,
+        answers=Answers(ends=rows.end_places(), stops=rows.stop_ids),
         resume_from=resume,
         micro_batch=micro_batch,
     )

@@ -28,6 +28,7 @@ class Line(NamedTuple):
     ms: float | None = None
     text: tuple[float, float] | None = None
     gpu_layers: str = ""
+    ends: float | None = None
 
 
 class Column(NamedTuple):
@@ -95,6 +96,12 @@ COLUMNS = (
         lambda line: line.same_top,
     ),
     Column(
+        "ends",
+        "share of held-out answers after which the token that ends one comes first",
+        lambda line: "" if line.ends is None else f"{line.ends:.0%}",
+        lambda line: line.ends,
+    ),
+    Column(
         "ms/token",
         "generation, milliseconds",
         lambda line: "" if line.ms is None else f"{line.ms:.1f}",
@@ -159,7 +166,12 @@ def _in_transformers(records: Records) -> Iterator[Line]:
         return
     loaded = trace.get("loaded", "as loaded")
     for name in ("base", "tuned"):
-        yield Line(f"({name} model)", f"{name} ({loaded})", perplexity=(trace[name]["value"], trace[name]["error"]))
+        judged = (trace[name]["value"], trace[name]["error"])
+        yield Line(f"({name} model)", f"{name} ({loaded})", perplexity=judged, ends=_share(trace.get(f"{name}_ends")))
+
+
+def _share(ends: Mapping[str, int] | None) -> float | None:
+    return ends["first"] / ends["answers"] if ends else None
 
 
 def _line(name: str, kind: str, size: int, bits: float, metrics: Mapping[str, Any]) -> Line:
@@ -178,5 +190,6 @@ def _line(name: str, kind: str, size: int, bits: float, metrics: Mapping[str, An
         same_top=distance.get("same_top"),
         ms=min((speed["generation_ms"] for speed in speeds), default=None),
         text=pair((metrics.get("text") or {}).get("perplexity")),
+        ends=_share(metrics.get("ends")),
         gpu_layers=(speeds[0] if speeds else metrics).get("gpu_layers", ""),
     )

@@ -26,6 +26,7 @@ from job.spec.types import (
     Place,
     PositiveNumber,
     QuantType,
+    Rate,
     RepoId,
     Revision,
     RunId,
@@ -134,6 +135,8 @@ class Gate(Section):
     bits or more, 100 below."""
     max_kld: PositiveNumber | None = None
     """KL divergence from the unquantized file, in nats per token. Unset: 0.3, 1 and 10 for the same ranges of bits."""
+    min_ends: Rate | None = None
+    """The smallest share of held-out answers after which the unquantized file puts a token first that ends them."""
 
 
 class PlainText(Section):

@@ -80,6 +80,11 @@ class Encoder:
         """Texts of the tokens that end an answer: EOS, those of the model's settings, and those of the template."""
         return self._enders
 
+    @property
+    def learns_answers_only(self) -> bool:
+        """Whether every token that ends a turn and has a loss ends an answer."""
+        return self._answers_only
+
     def encode(self, row: dict[str, Any]) -> Encoded:
         """Raises Unfit."""
         if "messages" in row:

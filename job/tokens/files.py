@@ -8,14 +8,14 @@ source      the file and line of the row
 
 import hashlib
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from job.artifacts import Frozen, written_whole
 from job.tokens.encoder import NO_LOSS, Encoded
 
-FORMAT = 2
+FORMAT = 3
 """Other tokens or labels of the same rows have another number."""
 _BATCH = 1000
 
@@ -71,3 +71,17 @@ def ids_of(path: Path) -> Iterator[list[int]]:
     with parquet.ParquetFile(path) as file:
         for batch in file.iter_batches(batch_size=_BATCH, columns=["input_ids"]):
             yield from batch.column(0).to_pylist()
+
+
+def ends_of(path: Path, stops: Collection[int], *, every: bool) -> Iterator[int]:
+    """The places, in the stream of all rows, of the tokens with a loss that end an answer; of each row the last one, if
+    not `every` one of them ends an answer."""
+    from pyarrow import parquet
+
+    start = 0
+    with parquet.ParquetFile(path) as file:
+        for batch in file.iter_batches(batch_size=_BATCH, columns=["labels"]):
+            for labels in batch.column(0).to_pylist():
+                found = [place for place, label in enumerate(labels) if label in stops]
+                yield from (start + place for place in (found if every else found[-1:]))
+                start += len(labels)

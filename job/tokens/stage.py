@@ -4,6 +4,7 @@ here. Also what every GGUF must agree with: the vocabulary and the format of a p
 <workdir>/train.parquet      the rows to train on (files.py)
           eval.parquet       the held-out rows
           ids.txt            the held-out rows: ids in decimal, one row a line
+          ends.txt           the places in it at which an answer ends
           text-ids.txt       the same of `evaluation.text`
           calibration.txt    training rows as text, for an importance matrix
           sample.txt         a text that every GGUF must tokenize to sample-ids.txt
@@ -38,7 +39,7 @@ _EVERY = 200
 _TEXT = 'Odd: naïve café, 12345 ½ 你好 🙂\ttab\n\n  two spaces, <b>tags</b> {braces} "quotes"'
 
 NAME = "tokens"
-TRAIN = "train.parquet"
+TRAIN, ENDS = "train.parquet", "ends.txt"
 
 
 class Inputs(Frozen):
@@ -84,7 +85,8 @@ class Prompt(Frozen):
 
 
 class Result(Frozen):
-    """`size`: tokens in the vocabulary; `stops`: texts that end an answer; `added`: tokens whose rows of the embeddings
+    """`size`: tokens in the vocabulary; `stops`: texts that end an answer, and `stop_ids` their ids;
+    `ends`: a file of the places in `held_out` at which an answer ends; `added`: tokens whose rows of the embeddings
     are trained. `format` is None if the chat template cannot be split into parts. `left_out`: fields that the chat
     template does not show, and of how many rows; `unlearned`: rows with nothing to learn; `counts`: what became of the
     rows of `train` and `eval`."""
@@ -99,6 +101,8 @@ class Result(Frozen):
     prompts: list[Prompt]
     format: PromptFormat | None
     stops: list[str] = []
+    stop_ids: list[int] = []
+    ends: Path | None = None
     added: list[str] = []
     left_out: dict[str, int] = {}
     unlearned: int = 0
@@ -117,6 +121,7 @@ class Result(Frozen):
                 "eval": there(self.eval, "path"),
                 "held_out": there(self.held_out, "ids"),
                 "text": there(self.text, "ids"),
+                "ends": self.ends and folder / self.ends.name,
                 "calibration": self.calibration and folder / self.calibration.name,
                 "vocabulary": self.vocabulary.model_copy(update=sample),
             }
@@ -126,8 +131,12 @@ class Result(Frozen):
         """The files that `moved` expects there."""
         rows = [one.path for one in (self.train, self.eval) if one]
         streams = [one.ids for one in (self.held_out, self.text) if one]
-        calibration = [self.calibration] if self.calibration else []
-        return [self.vocabulary.text, self.vocabulary.ids, *rows, *streams, *calibration]
+        more = [one for one in (self.calibration, self.ends) if one]
+        return [self.vocabulary.text, self.vocabulary.ids, *rows, *streams, *more]
+
+    def end_places(self) -> list[int]:
+        """The places in `held_out` at which an answer ends."""
+        return [int(word) for word in self.ends.read_text().split()] if self.ends else []
 
 
 def run(spec: JobSpec, inputs: Inputs, workdir: Path) -> Result:
@@ -138,7 +147,8 @@ def run(spec: JobSpec, inputs: Inputs, workdir: Path) -> Result:
     if added := tokens_to_train(spec, tokenizer, inputs.kind):
         tokenizer = load_tokenizer(spec, inputs.model, added)
     rows = _Rows(Encoder(spec, tokenizer, inputs.kind, more))
-    train = evaluated = held_out = text = calibration = None
+    stop_ids = sorted(token for token in tokenizer.convert_tokens_to_ids(rows.encoder.stops) if token is not None)
+    train = evaluated = held_out = text = calibration = ends = None
     prompts: list[Prompt] = []
     if inputs.train:
         calibration = workdir / "calibration.txt"
@@ -157,6 +167,9 @@ def run(spec: JobSpec, inputs: Inputs, workdir: Path) -> Result:
     check_lengths(spec, rows.parts.values())
     if inputs.rows and evaluated:
         held_out = _written(files.ids_of(evaluated.path), workdir / "ids.txt")
+        if inputs.kind != "text":
+            every = rows.encoder.learns_answers_only
+            ends = _written([list(files.ends_of(evaluated.path, stop_ids, every=every))], workdir / ENDS).ids
         prompts = list(_prompts(rows, inputs.rows, spec.evaluation.samples))
     if inputs.text:
         text = _written(_ids_of_text(inputs.text, tokenizer, spec), workdir / "text-ids.txt")
@@ -174,6 +187,8 @@ def run(spec: JobSpec, inputs: Inputs, workdir: Path) -> Result:
         prompts=prompts,
         format=_format(rows.encoder, tokenizer),
         stops=rows.encoder.stops,
+        stop_ids=stop_ids,
+        ends=ends,
         added=added,
         left_out=dict(rows.left_out),
         unlearned=rows.unlearned,

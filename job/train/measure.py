@@ -10,7 +10,7 @@ from typing import Any
 from job.artifacts import Frozen
 from job.spec import JobSpec
 from job.tokens.stage import Prompt
-from job.train.trace import Trace
+from job.train.trace import Answers, Trace
 
 NAME = "measure"
 
@@ -25,6 +25,7 @@ class Inputs(Frozen):
     eval: Path
     prompts: list[Prompt] = []
     added: list[str] = []
+    answers: Answers = Answers()
 
 
 class Measured(Frozen):
@@ -70,5 +71,5 @@ def _measured(spec: JobSpec, inputs: Inputs, loaded: Any) -> Measured:
         loss_before=before,
         loss_after=after,
         samples=compare(spec, model, tokenizer, inputs.prompts),
-        trace=trace(spec, model, tokenizer, inputs.eval, precision),
+        trace=trace(spec, model, tokenizer, inputs.eval, precision, inputs.answers),
     )

@@ -19,6 +19,7 @@ from job.spec import JobSpec
 from job.spec.places import public_name
 from job.tokens.stage import Prompt
 from job.train.measure import Measured
+from job.train.trace import Answers
 
 NAME = "train"
 
@@ -34,6 +35,7 @@ class Inputs(Frozen):
     eval: Path | None = None
     prompts: list[Prompt] = []
     added: list[str] = []
+    answers: Answers = Answers()
     resume_from: Path | None = None
     micro_batch: int | None = None
 
@@ -144,7 +146,7 @@ def _run(spec: JobSpec, inputs: Inputs, workdir: Path, stop: Any) -> Result:
         trainable=trainable,
         total=total,
         samples=compare(spec, model, tokenizer, inputs.prompts),
-        trace=trace(spec, model, tokenizer, inputs.eval, precision),
+        trace=trace(spec, model, tokenizer, inputs.eval, precision, inputs.answers),
         tokens=int(trainer.state.num_input_tokens_seen),
         tokens_per_second=events.tokens_per_second,
         memory=peak_memory(),

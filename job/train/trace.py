@@ -5,10 +5,12 @@ So a loss can be traced from the base to the adapter, to the unquantized file, a
 
 import contextlib
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from job.artifacts import Frozen
+from job.llama_cpp.ends import Ends, scored_ends
 from job.llama_cpp.perplexity import Perplexity
 from job.llama_cpp.windows import windows
 from job.logs import Progress, log
@@ -28,9 +30,23 @@ class Trace(Frozen):
     tuned: Perplexity
     ratio_error: float
     """The relative standard error of tuned / base, which are measured on the same tokens."""
+    base_ends: Ends | None = None
+    tuned_ends: Ends | None = None
 
 
-def trace(spec: JobSpec, model: Any, tokenizer: Any, held_out: Path | None, precision: Precision) -> Trace | None:
+class Answers(Frozen):
+    """Where answers end in the stream of held-out tokens, and the ids of the tokens that end one."""
+
+    ends: list[int] = []
+    stops: list[int] = []
+
+
+NONE = Answers()
+
+
+def trace(
+    spec: JobSpec, model: Any, tokenizer: Any, held_out: Path | None, precision: Precision, answers: Answers = NONE
+) -> Trace | None:
     """None if there is no text to judge on, or the spec does not ask for evaluation."""
     if held_out is None or not spec.evaluation.judge:
         return None
@@ -42,33 +58,55 @@ def trace(spec: JobSpec, model: Any, tokenizer: Any, held_out: Path | None, prec
     bos = tokenizer.bos_token_id if starts else None
     stream = [ids[n * context : (n + 1) * context] for n in range(chunks)]
     bar = Progress("judging in transformers", 2 * chunks, "windows")
+    ends: dict[int, list[int]] = {}
+    for window, row in scored_ends(answers.ends, context, chunks):
+        ends.setdefault(window, []).append(row)
     model.eval()
     with model.disable_adapter():
-        before = _losses(model, stream, bos, precision, bar, 0)
-    after = _losses(model, stream, bos, precision, bar, chunks)
+        before, base_first = _losses(model, stream, bos, precision, bar, 0, ends, answers.stops)
+    after, tuned_first = _losses(model, stream, bos, precision, bar, chunks, ends, answers.stops)
+    count = sum(map(len, ends.values()))
     (base, _), (tuned, _) = _perplexity(before), _perplexity(after)
     _, error = _perplexity([later - earlier for earlier, later in zip(before, after, strict=True)])
     log.info("train.traced", base=round(base.value, 4), tuned=round(tuned.value, 4), windows=chunks, context=context)
     loaded = spec.load.quant_type if spec.load.bits == 4 else f"{spec.load.bits} bits"
-    return Trace(loaded=loaded, context=context, chunks=chunks, base=base, tuned=tuned, ratio_error=error)
+    return Trace(
+        loaded=loaded,
+        context=context,
+        chunks=chunks,
+        base=base,
+        tuned=tuned,
+        ratio_error=error,
+        base_ends=Ends(first=base_first, answers=count) if count else None,
+        tuned_ends=Ends(first=tuned_first, answers=count) if count else None,
+    )
 
 
 def _losses(
-    model: Any, stream: list[list[int]], bos: int | None, precision: Precision, bar: Progress, done: int
-) -> list[float]:
+    model: Any,
+    stream: list[list[int]],
+    bos: int | None,
+    precision: Precision,
+    bar: Progress,
+    done: int,
+    ends: Mapping[int, list[int]],
+    stops: list[int],
+) -> tuple[list[float], int]:
     """Losses in nats per token, as llama-perplexity computes them: the second half of each window is scored, and BOS
-    comes first."""
+    comes first. Also, after how many of the answers that end in scored rows one of `stops` is the likeliest."""
     import torch
 
     losses: list[float] = []
+    first = 0
     for number, window in enumerate(stream, 1):
         half = len(window) // 2
         ids = torch.tensor([window if bos is None else [bos, *window[1:]]], device=model.device)
         with torch.no_grad(), _autocast(precision):
             logits = model(input_ids=ids).logits[0, half:-1].float()
         losses += torch.nn.functional.cross_entropy(logits, ids[0, half + 1 :], reduction="none").tolist()
+        first += sum(token in stops for token in logits[ends.get(number - 1, [])].argmax(-1).tolist())
         bar.update(done + number)
-    return losses
+    return losses, first
 
 
 def _perplexity(losses: list[float]) -> tuple[Perplexity, float]:

@@ -14,6 +14,7 @@ from job.errors import QualityRejected, StorageFailed
 from job.evaluate import gate
 from job.llama_cpp import perplexity as judging
 from job.llama_cpp import quantize, windows
+from job.llama_cpp.ends import ends_of
 from job.run.records import StageRecord
 from job.spec import JobSpec
 from job.tokens import stage as tokens
@@ -103,18 +104,24 @@ def test_the_trace_in_transformers_meets_the_unquantized_file(
     from transformers import AutoTokenizer
 
     from job.train.precision import Precision
-    from job.train.trace import trace
+    from job.train.trace import Answers, trace
 
     assert words.eval
     adapter = make_adapter(base, tmp_path / "adapter")
     model = PeftModel.from_pretrained(load(base, dtype=torch.float32), adapter)
     asked = spec(evaluation={"context": CONTEXT})
     precision = Precision(cuda=False, compute="float32", fp16=False, bf16=False)
-    found = trace(asked, model, AutoTokenizer.from_pretrained(base), words.eval.path, precision)
+    places, stops = list(range(0, ids.count, 5)), list(range(0, words.size, 4))  # any: this model ends nothing
+    answers = Answers(ends=places, stops=stops)
+    found = trace(asked, model, AutoTokenizer.from_pretrained(base), words.eval.path, precision, answers)
     assert found is not None and (found.context, found.chunks) == (CONTEXT, ids.count // CONTEXT)
-    for folder, ours in ((None, found.base), (adapter, found.tuned)):
+    for folder, ours, ends in ((None, found.base, found.base_ends), (adapter, found.tuned, found.tuned_ends)):
         made = exported(base, folder, tmp_path / str(folder is None), export={"dtype": "f32"}).gguf
-        theirs = judging.perplexity(made, ids.ids, context=CONTEXT, chunks=found.chunks)
+        logits = tmp_path / "logits.bin"
+        theirs = judging.perplexity(made, ids.ids, context=CONTEXT, chunks=found.chunks, logits=logits)
+        in_llama = ends_of(logits, places, stops, CONTEXT, found.chunks)
+        assert ends and in_llama and 0 < ends.first < ends.answers == in_llama.answers
+        assert ends.first == pytest.approx(in_llama.first, abs=1)
         assert ours.value == pytest.approx(theirs.value, rel=1e-3)
         assert ours.error == pytest.approx(theirs.error, rel=0.02)
     assert 0 < found.ratio_error < found.base.error / found.base.value
@@ -132,6 +139,22 @@ def test_the_logits_begin_with_what_is_read_of_them(
     stream = [int(word) for word in ids.ids.read_text().split()][: 3 * CONTEXT]
     assert list(struct.unpack_from(f"<{3 * CONTEXT}i", data, 20)) == stream
     assert len(data) == 20 + 4 * 3 * CONTEXT + windows.logits_bytes(words.size, CONTEXT, 3)
+
+
+def test_the_end_of_an_answer_is_looked_for_where_it_is_scored(tmp_path: Path) -> None:
+    """Windows of 8 tokens, of which the last 3 are scored, and a vocabulary of 5."""
+    likeliest = {(0, 0): 4, (0, 1): 2, (0, 2): 1, (1, 0): 3, (1, 1): 4, (1, 2): 4}
+    data = b"_logits_" + struct.pack("<Iii", 8, 5, 2) + struct.pack("<16i", *range(16))
+    for window in range(2):
+        for row in range(3):
+            words = [0] * 4 + [9] * 6
+            words[4 + likeliest[window, row]] = 65535
+            data += struct.pack("<10H", *words)
+    (logits := tmp_path / "logits.bin").write_bytes(data)
+    assert len(data) == 20 + 4 * 16 + windows.logits_bytes(5, 8, 2)
+    found = ends_of(logits, [3, 5, 6, 13, 21], [4], 8, 2)  # 3 is not scored, 21 is behind the windows
+    assert found and (found.first, found.answers) == (1, 3)
+    assert ends_of(logits, [3], [4], 8, 2) is None
 
 
 @pytest.mark.slow
@@ -203,6 +226,25 @@ def test_a_file_that_computes_the_same_as_the_unquantized_one_is_sound(
         same = judging.distance(gguf, tmp_path / "logits.bin", context=CONTEXT)
         assert same.ratio == pytest.approx(1, abs=1e-4) and same.kld == pytest.approx(0, abs=1e-4)
         assert 0 <= same.ratio_error < 1e-4
+
+
+@pytest.mark.parametrize(("least", "refused"), [(None, False), (0.5, False), (0.9, True)])
+def test_a_model_whose_answers_seldom_end_does_not_pass_a_gate_that_demands_it(
+    least: float | None, refused: bool
+) -> None:
+    metrics = {"type": "f16", "ends": {"first": 6, "answers": 10}}
+    found = {"evaluate/f16": StageRecord(stage="evaluate", key="k", artifacts=[], metrics=metrics)}
+    asked = spec(evaluation={"gate": {"min_ends": least}})
+    if refused:
+        with pytest.raises(QualityRejected, match=r"after 6 of 10 held-out answers .* 60%; 90% are demanded"):
+            gate.check(asked, found)
+    else:
+        gate.check(asked, found)
+
+
+def test_a_gate_of_ends_without_any_measured_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    gate.check(spec(evaluation={"gate": {"min_ends": 0.9}}), {})
+    assert "min_ends: no held-out answer's end was measured" in capsys.readouterr().out
 
 
 @pytest.mark.slow

@@ -24,7 +24,7 @@ def test_a_base_model_with_chatml_answers_and_ends(tmp_path: Path, tied: bool) -
     rows.write_text((json.dumps({"messages": TALK}) + "\n") * 60)
     spec: dict[str, Any] = {
         "model": {"id": str(model)},
-        "dataset": {"id": str(rows), "eval_fraction": 0.1},
+        "dataset": {"id": str(rows), "eval_fraction": 0.4},
         "chat": {"template": "chatml"},
         "lora": {"r": 16, "target_modules": "all-linear"},
         "training": {
@@ -49,6 +49,9 @@ def test_a_base_model_with_chatml_answers_and_ends(tmp_path: Path, tied: bool) -
         tokens, eos = metadata["tokenizer.ggml.tokens"], metadata["tokenizer.ggml.eos_token_id"]
         assert (len(tokens), tokens[eos]) == (1538, "<|im_end|>")
         assert generate.answer(file, prompt, context=32, tokens=40) == "It is Newtown."
+    (result,) = ended.named("run.result")
+    ends = {row[0]: row[result["columns"].index("ends")] for row in result["rows"]}
+    assert ends["base (nf4)"] == "0%" and ends["tuned (nf4)"] == ends["F16"] == "100%"
     said = (tmp_path / "published" / "Modelfile").read_text()
     assert 'PARAMETER stop "<|im_end|>"' in said and 'PARAMETER stop "</s>"' in said
     merged = next((tmp_path / "published").rglob("config.json")).parent

@@ -9,11 +9,12 @@ from job.report.table import COLUMNS, Line
 from tests.job.report.facts import facts
 
 FULL = Line(
-    "A.gguf", "Q4_K_M", 105_000_000, 5.1, (6.25, 0.5), (0.033, 0.004), 0.967, 41.5, text=(9.5, 0.1), gpu_layers="20/33"
-)
+    "A.gguf", "Q4_K_M", 105_000_000, 5.1, (6.25, 0.5), (0.033, 0.004), 0.967, 41.5, text=(9.5, 0.1), gpu_layers="20/33",
+    ends=0.9,
+)  # fmt: skip
 OTHER: dict[str, Any] = {
     "name": "B.gguf", "type": "Q8_0", "size": 145_000_000, "bits": 8.5, "perplexity": (7.5, 0.5), "kld": (0.5, 0.004),
-    "same_top": 0.5, "ms": 80.5, "text": (8.5, 0.1), "gpu_layers": "33/33",
+    "same_top": 0.5, "ms": 80.5, "text": (8.5, 0.1), "gpu_layers": "33/33", "ends": 0.4,
 }  # fmt: skip
 
 

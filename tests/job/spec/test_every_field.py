@@ -79,6 +79,7 @@ OTHERS: dict[str, list[Any]] = {
     "evaluation.gate.max_tuned_ratio": [2.0],
     "evaluation.gate.max_ratio": [1.1],
     "evaluation.gate.max_kld": [0.1],
+    "evaluation.gate.min_ends": [0.9],
     "publish.name": ["Own"],
     "publish.folder": ["published"],
     "publish.s3": ["s3://bucket/models"],

@@ -139,6 +139,7 @@ def gated(spec: JobSpec, ground: Ground) -> Any:
         "evaluate/q4_k_m": _record(
             "evaluate", type="q4_k_m", distance={"ratio": 1.2, "ratio_error": 0.0, "kld": 0.2, "kld_error": 0.0}
         ),
+        "evaluate/f16": _record("evaluate", type="f16", ends={"first": 8, "answers": 10}),
     }
     try:
         return gate.check(spec, records)

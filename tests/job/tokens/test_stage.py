@@ -121,3 +121,16 @@ def test_a_generation_config_that_is_not_json_is_named(tmp_path: Path) -> None:
     (model / "generation_config.json").write_text("{")
     with pytest.raises(DataInvalid, match=r"generation_config\.json is not JSON"):
         made(tmp_path, TEXTS, "text", model=model)
+
+
+def test_the_places_at_which_held_out_answers_end_are_known(tmp_path: Path) -> None:
+    talk = [*TALK, *TALK]
+    found = made(tmp_path, [{"messages": talk}] * 2, "messages")
+    assert found.held_out and found.stops == ["</s>"]
+    stream = [int(word) for word in found.held_out.ids.read_text().split()]
+    assert found.end_places() == [place for place, token in enumerate(stream) if token == 2]
+    assert len(found.end_places()) == 4
+
+
+def test_text_has_no_answers_that_end(tmp_path: Path) -> None:
+    assert made(tmp_path, TEXTS, "text").end_places() == []
