@@ -46,6 +46,8 @@ def _could_hold_text(kind: Any) -> bool:
     from pyarrow import types
 
     if types.is_struct(kind):
+        if {kind.field(i).name for i in range(kind.num_fields)} == {"bytes", "path"}:
+            return False  # an image or a sound of `datasets`
         return any(_could_hold_text(kind.field(i).type) for i in range(kind.num_fields))
     if types.is_map(kind):
         return _could_hold_text(kind.item_type)

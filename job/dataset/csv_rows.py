@@ -29,6 +29,8 @@ def csv_rows(file: io.BufferedReader, name: str, delimiter: str | None = None) -
     line, names = header
     if isinstance(names, Broken):
         hint = AS_UTF_8 if NOT_UTF_8 in names.why else "The first line names the columns."
+        if "new-line character" in names.why:
+            hint = f"Its lines end in CR alone, as old Macs write them: tr '\\r' '\\n' < {name} > NEW"
         raise DataInvalid(f"{name}, line {line}: the CSV header cannot be read: {names.why}", hint=hint.strip())
     twice = sorted({column for column in names if names.count(column) > 1})
     if twice:

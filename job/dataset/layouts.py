@@ -37,9 +37,9 @@ EXPECTED: dict[Format, tuple[str, ...]] = {
     "prompt_completion": ("prompt", "completion", "system", "tools"),
     "text": ("text",),
 }
-_ASKS = ("prompt", "question", "query", "input", "problem")
-_ANSWERS = ("completion", "response", "answer", "output", "solution")
-_SPEAKERS = (("user", "human"), ("assistant", "gpt", "bot"))
+_ASKS = ("prompt", "question", "query", "input", "problem", "request")
+_ANSWERS = ("completion", "response", "answer", "output", "solution", "reply")
+_SPEAKERS = (("user", "human", "q"), ("assistant", "gpt", "bot", "a"))
 _SYSTEM = ("system", "system_prompt")
 _WOULD_BE_LOST = (
     *("text", "content", "context", "passage", "document", "documents", "evidence", "facts", "table", "schema", "code"),

@@ -23,6 +23,8 @@ from job.errors import DataInvalid, StorageFailed, named
 from job.spec.places import FORMATS, suffix_format
 
 _LIST_START = re.compile(rb"\[\s*(\{|$)")
+_LOOK, _TABLE_LINES = 1 << 16, 3
+"""Bytes of a text that are looked at; lines of which a table has at least so many."""
 _ROW_KEYS = {"messages", "conversations", "conversation", "prompt", "completion"}
 
 
@@ -76,13 +78,16 @@ def _json_rows(file: io.BufferedReader, path: Path, *, by_line: bool) -> Generat
 
     They are told apart by the beginning of the file, as long as a row may be: a list in one line may be longer.
     """
-    readers = {"list": list_rows, "wrapped": wrapped_rows, "objects": object_rows, "lines": _line_rows}
+    readers: dict[str, Any] = {"list": list_rows, "wrapped": wrapped_rows, "objects": object_rows, "lines": _line_rows}
     shape = _shape(file.read(MAX_ROW).removeprefix(BOM).lstrip(), by_line=by_line)
+    if shape == "columns":
+        rewrite = f"pandas.read_json('{path.name}').to_json('rows.jsonl', orient='records', lines=True)"
+        raise DataInvalid(f"{path.name} holds columns, not rows", hint=f"Write rows, with pandas: `{rewrite}`.")
     with opened(path) as again:
         yield from readers[shape](again, path.name)
 
 
-def _shape(head: bytes, *, by_line: bool) -> Literal["lines", "list", "wrapped", "objects"]:
+def _shape(head: bytes, *, by_line: bool) -> Literal["lines", "list", "wrapped", "objects", "columns"]:
     first, _, rest = head.partition(b"\n")
     first, second = first.strip(), rest.lstrip().split(b"\n", 1)[0]
     if first[:1] not in (b"[", b"{") or (by_line and first.startswith(b"[") and not _LIST_START.match(first)):
@@ -94,6 +99,8 @@ def _shape(head: bytes, *, by_line: bool) -> Literal["lines", "list", "wrapped",
     if first.startswith(b"["):
         return "list" if value is None or not second else "lines"
     if isinstance(value, dict):
+        if not second and _is_of_columns(value):
+            return "columns"
         return "wrapped" if not second and not by_line and _is_around_rows(value) else "lines"
     try:
         text = head.decode("utf-8", "replace")
@@ -101,6 +108,8 @@ def _shape(head: bytes, *, by_line: bool) -> Literal["lines", "list", "wrapped",
     except (ValueError, RecursionError):
         return "lines" if by_line or second.startswith(b"{") else "wrapped"
     behind = text[end:].lstrip()
+    if not behind and _is_of_columns(value):
+        return "columns"
     if not behind:
         is_row = by_line or _ROW_KEYS & value.keys()
         return "wrapped" if _is_around_rows(value) or not is_row else "objects"
@@ -111,6 +120,17 @@ def _is_around_rows(value: dict[str, Any]) -> bool:
     """Whether an object is not a row but holds a list of them, which are not the turns of a conversation."""
     lists = [held for held in value.values() if isinstance(held, list) and held and isinstance(held[0], dict)]
     return bool(lists) and not _ROW_KEYS & value.keys() and not any({"role", "from"} & held[0].keys() for held in lists)
+
+
+def _is_of_columns(value: dict[str, Any]) -> bool:
+    """Whether an object is a table by columns: lists of the same length, or objects with the same numbers as keys, as
+    pandas writes them."""
+    lists = [column for column in value.values() if isinstance(column, list)]
+    if lists and len(lists) == len(value):
+        plain = all(isinstance(cell, str | int | float | None) for column in lists for cell in column)
+        return plain and len(value) > 1 and len({len(column) for column in lists}) == 1 and len(lists[0]) > 1
+    keys = {tuple(column) if isinstance(column, dict) else () for column in value.values()}
+    return len(keys) == 1 and all(all(key.isdigit() for key in found) and len(found) > 1 for found in keys)
 
 
 def _line_rows(file: io.BufferedReader, name: str) -> Generator[Row, None, None]:
@@ -143,8 +163,20 @@ def as_object(value: Any) -> dict[str, Any]:
     return value
 
 
+def _is_table(head: bytes) -> bool:
+    """Whether a text is a table, as Excel saves `Unicode Text`."""
+    whole = head.splitlines()[: -1 if len(head) == _LOOK else None]
+    tabs = [line.count(b"\t") for line in whole[: 10 * _TABLE_LINES]]
+    return len(tabs) >= _TABLE_LINES and len(set(tabs)) == 1 and tabs[0] > 0
+
+
 def text_rows(file: io.BufferedReader, name: str) -> Generator[Row, None, None]:
-    """Paragraphs, as the column `text`, each with the number of its first line."""
+    """Paragraphs, as the column `text`, each with the number of its first line. Raises DataInvalid for a table."""
+    if _is_table(file.peek(_LOOK)[:_LOOK]):
+        raise DataInvalid(
+            f"{name} is a table: each line has the same number of tabs",
+            hint="Name it .tsv, and columns are read. If it is text, write it as JSON Lines, one object a line.",
+        )
     start, size, parts = 0, 0, list[str]()
     broken: Broken | None = None
     for number, line in lines(file, name):

@@ -80,12 +80,21 @@ def test_columns_that_cannot_be_read_count_too(kind: str, tmp_path: Path) -> Non
         prepare([(Dataset(id="rows.parquet"), path)], seed=1, system=None, out=tmp_path / "out")
 
 
+def test_a_picture_is_not_text_and_is_not_even_read(tmp_path: Path) -> None:
+    path = tmp_path / "rows.parquet"
+    path.write_bytes(as_parquet([{"text": "a", "image": {"bytes": b"x", "path": "x.png"}}] * 9))
+    prepared = prepare([(Dataset(id="rows.parquet"), path)], seed=1, system=None, out=tmp_path / "out")
+    assert prepared.left_out == {"rows.parquet": {"image": 9}}
+
+
 CONVERSATIONS: dict[str, dict[str, Any]] = {
     "a question and an answer": {"question": "Hi", "answer": "Hello"},
     "in capitals": {"Question": "Hi", " Answer ": "Hello"},
     "a problem and its solution": {"problem": "Hi", "solution": "Hello", "level": 3},
     "a prompt and an answer": {"prompt": "Hi", "answer": "Hello"},
     "a question and a response": {"id": "q1", "question": "Hi", "response": "Hello"},
+    "in short": {"q": "Hi", "a": "Hello"},
+    "a request and its reply": {"request": "Hi", "reply": "Hello"},
     "who speaks": {"user": "Hi", "assistant": "Hello"},
     "who speaks, of ShareGPT": {"human": "Hi", "gpt": "Hello"},
     "an instruction and its response": {"instruction": "Hi", "response": "Hello"},
