@@ -9,7 +9,7 @@ from job.spec import JobSpec
 
 
 def gguf_of(bench: Bench, model: str) -> Path:
-    return bench.work / "gguf" / f"{model}-{spec_of(bench, model).export.dtype}.gguf"
+    return bench.work / "gguf" / f"{model}-{spec_of(bench, model).export.unquantized}.gguf"
 
 
 def spec_of(bench: Bench, model: str) -> JobSpec:

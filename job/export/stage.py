@@ -73,11 +73,11 @@ def run(spec: JobSpec, inputs: Inputs, workdir: Path) -> Result:
     def plan_folder(base: Shapes) -> Plan:
         return plan(adapter, base, tied=tied, requantized=_requantized(spec)) if adapter else EMPTY
 
-    gguf = workdir / f"{inputs.name}-{spec.export.dtype}.gguf"
+    gguf = workdir / f"{inputs.name}-{spec.export.unquantized}.gguf"
     _reuse_buffers()
     with _one_thread(), tempfile.TemporaryDirectory(dir=workdir, prefix="view-") as folder:
         view = make_view(Path(folder) / inputs.name, inputs.model, inputs.tokenizer, spec.chat.template)
-        written = write_gguf(view, gguf, spec.export.dtype, inputs.name, plan_gguf)
+        written = write_gguf(view, gguf, spec.export.unquantized, inputs.name, plan_gguf)
         lora = None
         if wants_lora and adapter:
             lora = write_adapter_gguf(adapter, view, workdir / f"{inputs.name}-lora.gguf", tied=tied)

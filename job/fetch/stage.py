@@ -17,6 +17,7 @@ from job.chat.templates import text_of
 from job.dataset import Prepared, Wanted, files_wanted, find_source, prepare, write_text
 from job.dataset.card import card_head
 from job.fetch import https, template
+from job.fetch.float16 import Beyond, beyond_float16
 from job.fetch.model import bring, download_objects, folder_digest
 from job.fetch.objects import objects_at
 from job.fetch.sources import Sources
@@ -51,6 +52,7 @@ class Result(Frozen):
     data: Prepared | None
     card: dict[str, Any]
     text: Path | None = None
+    beyond_float16: Beyond | None = None
 
 
 def run(spec: JobSpec, inputs: Inputs, workdir: Path) -> Result:
@@ -59,12 +61,14 @@ def run(spec: JobSpec, inputs: Inputs, workdir: Path) -> Result:
     card: dict[str, Any] = {}
     sources = inputs.sources
     model_digest = adapter_digest = None
+    beyond = None
     if inputs.want_data and spec.datasets:  # before the model: rows that cannot be used cost no large download
         data = _prepare(spec, sources, workdir)
     if inputs.want_model:
         brought = bring(spec, sources, workdir)
         model, adapter = brought.model, brought.adapter
         model_digest, card = folder_digest(brought.model_folder), _card(brought.model_folder)
+        beyond = beyond_float16(sorted(model.glob("*.safetensors")), spec.model.id)
         if brought.adapter_folder:
             adapter_digest = folder_digest(brought.adapter_folder, adapter=True)
             if brought.brings_tokenizer:
@@ -84,6 +88,7 @@ def run(spec: JobSpec, inputs: Inputs, workdir: Path) -> Result:
         data=data,
         card=card,
         text=text,
+        beyond_float16=beyond,
     )
 
 

@@ -53,7 +53,7 @@ def run(spec: JobSpec, inputs: Inputs, workdir: Path) -> Result:
     out = workdir / f"{inputs.name}-{inputs.type}.gguf"
     _clear(out)
     expected = forecast(inputs)
-    if inputs.type == spec.export.dtype:
+    if inputs.type == spec.export.unquantized:
         _link(inputs.gguf, out)
     else:
         size = inputs.gguf.stat().st_size + expected.after - expected.before  # accurate to one per cent

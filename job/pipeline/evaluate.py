@@ -26,7 +26,7 @@ def judge_unquantized(state: State) -> None:
     if not can_judge(state):
         return
     depends = _depends(state, digest_of(state.known.exported()))
-    kind = state.spec.export.dtype
+    kind = state.spec.export.unquantized
     if record := state.run.record("evaluate", digest_of(depends), kind):
         state.known.judged[kind] = record
         return
@@ -59,7 +59,7 @@ def judge(state: State, kind: str, gguf: Path, quantized: str) -> None:
 
 def is_judged(state: State, kind: str, quantized: str) -> bool:
     """Whether nothing is left to do: the file's result was kept, or there is no text to judge it on."""
-    if not can_judge(state) or kind == state.spec.export.dtype:
+    if not can_judge(state) or kind == state.spec.export.unquantized:
         return True
     if record := state.run.record("evaluate", digest_of(_depends(state, quantized)), kind):
         state.known.judged[kind] = record

@@ -45,7 +45,7 @@ class Known:
             "model": self.fetched["model_digest"],
             "adapter": adapter or self.fetched["adapter_digest"],
             "template": spec.chat.template,
-            "dtype": spec.export.dtype,
+            "dtype": spec.export.unquantized,
             "merge_base": canonical(spec.load) if quantized else "original",
             "name": run_name(spec),
             "llama": bundle.version(),

@@ -15,7 +15,7 @@ def rehearse(state: State) -> None:
         "model": [canonical(spec.model), pinned.model, pinned.adapter],
         "chat": canonical(spec.chat),
         "lora": canonical(spec.lora) if spec.training else None,
-        "export": [spec.export.dtype, spec.export.merge_base],
+        "export": [spec.export.unquantized, spec.export.merge_base],
         "llama": bundle.version(),
         "versions": {name: versions().get(name) for name in TRAINING},
     }

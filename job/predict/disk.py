@@ -59,14 +59,14 @@ def sizes(
     """
     if base is None:
         base = model.stored_bytes if model else 0
-    double = 2 if spec.export.dtype == "f32" else 1
+    double = 2 if spec.export.unquantized == "f32" else 1
     half = export_bytes(model, "f16") if model else base
-    unquantized = export_bytes(model, spec.export.dtype) if model else base * double
+    unquantized = export_bytes(model, spec.export.unquantized) if model else base * double
     words = model.vocabulary if model else 0
     trained = vram.trainable(spec, model) if model and spec.training else 0
     state = vram.OPTIMIZER_BYTES.get(spec.training.optim, 8) if spec.training and on_gpu else 8
     guessed = {
-        kind: unquantized if kind == spec.export.dtype else half * 2 if kind == "f32" else half
+        kind: unquantized if kind == spec.export.unquantized else half * 2 if kind == "f32" else half
         for kind in spec.export.types if kind in UNQUANTIZED
     } | {kind: int(half * QUANTIZED_SHARE) for kind in spec.export.types if kind not in UNQUANTIZED}  # fmt: skip
     return Sizes(
@@ -105,7 +105,7 @@ def by_stage(spec: JobSpec, size: Sizes) -> dict[str, int]:
     stays = size.unquantized + size.base * spec.export.merged + trained
     found["export"] = base + stays
     # A type that is the unquantized file itself is a hard link.
-    made = [0 if kind == spec.export.dtype else count for kind, count in size.files.items()]
+    made = [0 if kind == spec.export.unquantized else count for kind, count in size.files.items()]
     pair = max([sum(both) for both in pairwise(made)] or made)
     parts = max(made) if spec.export.split_max_size else 0
     found["quantize"] = stays + pair + parts

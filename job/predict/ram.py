@@ -90,7 +90,7 @@ def quantize(spec: JobSpec, model: Anatomy, planned: Mapping[str, Planned]) -> i
     tried with a short prompt."""
     kinds = [kind for kind in spec.export.types if kind not in UNQUANTIZED]
     bits = max((WIDEST.get(kind, 6.5625) for kind in kinds), default=0.0)
-    read = 4 if spec.export.dtype != "f32" else 0
+    read = 4 if spec.export.unquantized != "f32" else 0
     made = int(model.largest_tensor * (read + bits / 8)) + LLAMA_WORD // 2 * model.vocabulary if kinds else 0
     tried = _llama(model, TRIED) + TRIED_ROWS * model.vocabulary * 4 + _largest_repack(model, planned)
     return LLAMA_START + max(made, tried)

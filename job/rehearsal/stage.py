@@ -56,7 +56,7 @@ def run(spec: JobSpec, inputs: Inputs, workdir: Path) -> Result:
     with tempfile.TemporaryDirectory(dir=workdir, prefix="view-") as folder:
         view = make_view(Path(folder) / "model", brought.model, None, spec.chat.template)
         written = rehearse_gguf(
-            view, spec.export.dtype, "model", lambda base, config: planned(spec, change, base, config)
+            view, spec.export.unquantized, "model", lambda base, config: planned(spec, change, base, config)
         )
     if change and not written.changed:
         raise IntegrityViolated(f"the adapter changes nothing of {spec.model.id}")

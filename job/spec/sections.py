@@ -108,8 +108,9 @@ class Export(Section):
         default=["q4_k_m", "q5_k_m", "q8_0"], min_length=1
     )
     """llama.cpp's quantization types, in any case; f16, bf16 and f32 publish the unquantized file."""
-    dtype: Literal["f16", "bf16", "f32"] = "f16"
-    """The file that the others are quantized from."""
+    dtype: Literal["auto", "f16", "bf16", "f32"] = "auto"
+    """The file that the others are quantized from. auto: f16, or bf16 for a model whose weights exceed float16's
+    range."""
     merge_base: Literal["original", "quantized"] = "original"
     """What the adapter is merged into: the original weights, or the dequantized 4-bit weights."""
     imatrix: Imatrix = "auto"
@@ -121,6 +122,11 @@ class Export(Section):
     """Publish the merged model as safetensors too."""
     split_max_size: FileSize | None = None
     """Split each GGUF into files of at most this size, e.g. 4G."""
+
+    @property
+    def unquantized(self) -> Literal["f16", "bf16", "f32"]:
+        """The type of that file, as far as it is known before the model is fetched."""
+        return "f16" if self.dtype == "auto" else self.dtype
 
 
 class Gate(Section):
