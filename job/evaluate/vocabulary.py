@@ -12,7 +12,7 @@ from job.llama_cpp import generate, offload
 from job.llama_cpp.gguf import read_metadata
 from job.tokens.stage import Vocabulary
 
-UNKNOWN, CONTROL = 2, 3  # llama.h, llama_token_type
+UNKNOWN, CONTROL, USER_DEFINED = 2, 3, 4  # llama.h, llama_token_type
 
 
 def check(gguf: Path, expected: Vocabulary) -> None:
@@ -47,6 +47,15 @@ def _lost(metadata: dict[str, Any], expected: Vocabulary) -> list[str]:
     wrong = [token for token in expected.control if token >= len(types) or types[token] not in (CONTROL, UNKNOWN)]
     if wrong:
         found.append(f"control tokens are ordinary text in the file: {wrong[:8]}")
+    texts = metadata.get("tokenizer.ggml.tokens") or []
+    whole = (CONTROL, UNKNOWN, USER_DEFINED)
+    lost = [
+        text
+        for token, text in expected.written.items()
+        if token >= len(types) or types[token] not in whole or texts[token] != text
+    ]
+    if lost:
+        found.append(f"tokens of the chat template are not tokens of the file: {', '.join(lost[:8])}")
     template = metadata.get("tokenizer.chat_template")
     if expected.template is not None and template != expected.template:
         found.append("the chat template is " + ("missing" if template is None else "another one"))

@@ -12,7 +12,7 @@ here. Also what every GGUF must agree with: the vocabulary and the format of a p
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from job.tokens.files import TokenRows
 from job.tokens.lengths import Counts, LengthTally, check_lengths
 from job.tokens.renderer import Refused
 from job.tokens.tokenizer import load_tokenizer
+from job.tokens.untrained import untrained
 
 SAMPLED_ROWS = 50
 CALIBRATION_BYTES = 250_000  # enough for MOST_CHUNKS of 512 tokens at 8 bytes a token
@@ -64,7 +65,7 @@ class Vocabulary(Frozen):
     """A text tokenized by the model's tokenizer, and its special tokens.
 
     `text`: a file, `ids`: a file of its token ids in decimal, including the special tokens that the tokenizer adds.
-    `control`: ids that never represent text.
+    `control`: ids that never represent text. `written`: the added tokens that the chat template writes, by id.
     """
 
     text: Path
@@ -72,6 +73,7 @@ class Vocabulary(Frozen):
     eos: int
     control: list[int]
     template: str | None
+    written: dict[int, str] = {}
 
 
 class Prompt(Frozen):
@@ -176,6 +178,9 @@ def run(spec: JobSpec, inputs: Inputs, workdir: Path) -> Result:
     rows.tell()
     if train:
         log.info("tokens.rows", rows=train.rows, tokens=train.tokens, trained=train.trained, cut=train.cut)
+    vocabulary = _vocabulary(tokenizer, "\n".join([_TEXT, *rows.first_texts]), workdir)
+    if inputs.kind == "messages" and spec.training and not (spec.lora.modules_to_save or spec.model.adapter):
+        _tell_untrained(inputs.model, tokenizer, vocabulary.written, added)
     return Result(
         train=train,
         eval=evaluated,
@@ -183,7 +188,7 @@ def run(spec: JobSpec, inputs: Inputs, workdir: Path) -> Result:
         text=text,
         calibration=calibration,
         size=len(tokenizer),
-        vocabulary=_vocabulary(tokenizer, "\n".join([_TEXT, *rows.first_texts]), workdir),
+        vocabulary=vocabulary,
         prompts=prompts,
         format=_format(rows.encoder, tokenizer),
         stops=rows.encoder.stops,
@@ -301,13 +306,38 @@ def _vocabulary(tokenizer: Any, text: str, workdir: Path) -> Vocabulary:
     path.write_bytes(text.encode())
     ids = _written([list(tokenizer(text)["input_ids"])], workdir / "sample-ids.txt").ids
     template = tokenizer.chat_template
+    written = _written_tokens(tokenizer, text)
+    special = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
     return Vocabulary(
         text=path,
         ids=ids,
         eos=tokenizer.eos_token_id,
-        control=sorted(set(tokenizer.all_special_ids)),
+        control=sorted({*tokenizer.all_special_ids, *(written.keys() & special)}),
         template=portable_template(template) if isinstance(template, str) else None,
+        written=written,
     )
+
+
+def _written_tokens(tokenizer: Any, text: str) -> dict[int, str]:
+    """The added tokens in the chat template, and in what it made of rows."""
+    template = tokenizer.chat_template
+    if not isinstance(template, str):
+        return {}
+    added = tokenizer.added_tokens_decoder.items()
+    return {number: token.content for number, token in added if token.content in template or token.content in text}
+
+
+def _tell_untrained(model: Path, tokenizer: Any, written: dict[int, str], added: Collection[str]) -> None:
+    """Warns of tokens that the template writes and the model has never trained. `added`: those that this run trains."""
+    every = {number: token.content for number, token in tokenizer.added_tokens_decoder.items()}
+    if found := [token for token in untrained(model, written, every) if token not in added]:
+        names = ", ".join(f"'{token}'" for token in found)
+        what = (
+            f"the model has never trained the embeddings of {', '.join(found)}, which the chat template writes: it "
+            f"cannot tell them apart. Train them too: chat.add_tokens: [{names}], or "
+            "lora.modules_to_save: [embed_tokens, lm_head]"
+        )
+        log.warning("tokens.untrained", tokens=found, what=what)
 
 
 def _format(encoder: Encoder, tokenizer: Any) -> PromptFormat | None:

@@ -86,6 +86,18 @@ def test_what_a_file_has_lost_is_named(
     assert said in caught.value.message and caught.value.code == 81
 
 
+def test_an_added_token_of_the_template_that_the_file_lost_is_named(
+    base: Path, expected: vocabulary.Vocabulary, tmp_path: Path
+) -> None:
+    """Those that are not among the tokenizer's special ones too; a converter fills the gap with [PAD7]."""
+    assert set(expected.written.values()) >= {"<|user|>", "<|end|>", "<|assistant|>"}
+    other = expected.model_copy(update={"written": expected.written | {400: "<tool>", 1600: "<more>"}})
+    with pytest.raises(
+        QualityRejected, match=r"tokens of the chat template are not tokens of the file: <tool>, <more>"
+    ):
+        vocabulary.check(exported(base, None, tmp_path).gguf, other)
+
+
 def test_words_that_are_read_differently_are_named_with_their_place(
     base: Path, expected: vocabulary.Vocabulary, tmp_path: Path
 ) -> None:
