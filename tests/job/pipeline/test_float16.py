@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
-from tests.job_process import manifest_of, run_job, run_of
+from job.run.records import read_manifest
+from job.store import open_store
+from tests.job_process import run_job
 from tests.tiny_models import make_llama
 
 pytestmark = pytest.mark.slow
@@ -28,7 +30,8 @@ def test_its_files_are_made_from_a_bf16_file_and_the_run_says_so(large: dict[str
     assert ended.code == 0, ended.output
     (said,) = ended.named("fetch.beyond_float16")
     assert "model.embed_tokens.weight" in said["what"] and said["level"] == "warning"
-    assert "evaluate/bf16" in manifest_of(large, run_of(ended)).stages
+    manifest = read_manifest(open_store(large["run"]["store"]), ended.events[-1]["run"])
+    assert manifest and "evaluate/bf16" in manifest.stages
 
 
 @pytest.mark.parametrize("export", [{"dtype": "f16"}, {"types": ["f16"]}])
