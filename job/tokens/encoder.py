@@ -2,6 +2,7 @@
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from job.bounds import Exceeded, bounded
@@ -9,6 +10,7 @@ from job.chat.rendering import Budget
 from job.errors import SpecInvalid
 from job.logs import log
 from job.spec import JobSpec
+from job.spec.ready import READY
 from job.tokens.answers import NotFound, can_find, end_after, enders_of, find_answers
 from job.tokens.renderer import Refused, Rendered, Renderer, Span
 from job.tokens.shown import left_out
@@ -19,6 +21,7 @@ ROW_S, ROW_MEMORY = 60, 2 << 30
 """What the tokenizer may take for one row."""
 
 _MARK = "Put {% generation %}…{% endgeneration %} around answers in chat.template, or set assistant_only_loss: false."
+_OTHER = f"set another chat.template: the text of one, or the name of a ready one ({', '.join(READY)})."
 _END = "Without one, a model never stops: write {{ eos_token }} behind each answer in chat.template."
 
 
@@ -63,6 +66,7 @@ class Encoder:
         self._is_trl = spec.training is None or spec.training.trainer == "trl"
         self._closer: str | None = None
         """What ends an answer that more turns follow, for a template that leaves the last one open."""
+        self._adds_system = spec.chat.system is not None
         self._enders = self._found_enders(more_enders)
         self._answers_only = False
         _check_losses(spec, kind)
@@ -233,7 +237,25 @@ class Encoder:
         try:
             return self.renderer.render(turns, tools, asks=asks)
         except Refused as error:
-            raise Unfit(f"the chat template refuses it: {error}", "Change the row, or set chat.template.") from error
+            raise Unfit(f"the chat template refuses it: {error}", self._instead(turns, tools)) from error
+
+    def _instead(self, turns: list[dict[str, Any]], tools: Any) -> str:
+        """What to do with a row that the template refuses: another template, or what it refuses is left out."""
+        roles = [turn["role"] for turn in turns]
+        rest = [turn for turn in turns if turn["role"] != "system"]
+        if len(rest) < len(turns) and self._takes(rest, tools):
+            system = "Leave chat.system out" if self._adds_system else "Leave the system turns out of the rows"
+            return f"It takes no system turn. {system}, or put their text into the first user turn; or {_OTHER}"
+        if any(one == other for one, other in pairwise(roles)):
+            return f"Two turns of one role follow each other: join them; or {_OTHER}"
+        return f"Change the row, or {_OTHER}"
+
+    def _takes(self, turns: list[dict[str, Any]], tools: Any) -> bool:
+        try:
+            self.renderer.render(turns, tools)
+        except Refused:
+            return False
+        return True
 
     def _found_enders(self, more: Sequence[str]) -> list[str]:
         tokenizer = self._tokenizer

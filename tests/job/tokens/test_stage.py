@@ -108,6 +108,35 @@ def test_a_template_that_refuses_fails_or_breaks_out_ends_with_the_row(tmp_path:
         made(tmp_path, rows, "messages", model=model)
 
 
+NO_SYSTEM = (
+    "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+    "{% for m in messages %}{% if loop.index0 % 2 != (m.role == 'assistant') | int %}"
+    "{{ raise_exception('roles must alternate') }}{% endif %}{{ m.content }}{{ eos_token }}{% endfor %}"
+)
+"""As Gemma's."""
+
+
+@pytest.mark.parametrize(
+    ("turns", "chat", "what"),
+    [
+        ([{"role": "system", "content": "Be brief."}, *TALK], {}, "Leave the system turns out of the rows"),
+        ([{"role": "system", "content": "Be brief."}, *TALK], {"system": "Be brief."}, "Leave chat.system out"),
+        ([TALK[0], *TALK], {}, "Two turns of one role follow each other: join them"),
+        ([*TALK[::-1]], {}, "Change the row"),
+    ],
+    ids=["system", "chat.system", "twice", "reversed"],
+)
+def test_what_to_do_about_a_row_that_the_template_refuses_is_said(
+    tmp_path: Path, turns: list[dict[str, str]], chat: dict[str, str], what: str
+) -> None:
+    """After LLaMA-Factory#8217 and unsloth#994."""
+    model = tokenizer_folder(tmp_path / "model", chat_template=NO_SYSTEM)
+    with pytest.raises(SpecInvalid, match="refuses it") as told:
+        made(tmp_path, [{"messages": turns, "source": "rows.jsonl:1"}], "messages", model=model, chat=chat)
+    assert "rows.jsonl:1" in told.value.message
+    assert what in told.value.hint and "chatml" in told.value.hint
+
+
 def test_the_named_default_of_several_templates_is_taken(tmp_path: Path) -> None:
     template = "{{ bos_token }}{% for m in messages %}{{ m.content }}{{ eos_token }}{% endfor %}"
     several: Any = [{"name": "tool_use", "template": "wrong"}, {"name": "default", "template": template}]
