@@ -70,8 +70,8 @@ def find_layout(dataset: Dataset, rows: list[dict[str, Any]], name: str) -> Layo
         wanted = [dataset.format]
     elif dataset.text is not None:
         wanted = ["text"]
-    elif dataset.columns:
-        wanted = [kind for kind in EXPECTED if set(dataset.columns) <= set(EXPECTED[kind])]
+    elif named := {*dataset.columns, *dataset.template}:
+        wanted = [kind for kind in EXPECTED if named <= set(EXPECTED[kind])]
     else:
         refuse_preferences(heads, name)
     for kind in wanted:
@@ -95,12 +95,13 @@ def _renames(dataset: Dataset, rows: list[dict[str, Any]], name: str) -> dict[st
         renames["text"] = dataset.text
     known = {column for columns in EXPECTED.values() for column in columns}
     seen = list(dict.fromkeys(column for row in rows for column in row))
-    for expected, actual in renames.items():
-        if expected not in known:
+    for option, names in (("dataset.columns", renames), ("dataset.template", dataset.template)):
+        if wrong := next((name for name in names if name not in known), None):
             raise DataInvalid(
-                f"dataset.columns: no format expects a column {shown(expected)}",
+                f"{option}: no format expects a column {shown(wrong)}",
                 hint=f"Are the names the wrong way round? Before the colon write one of: {', '.join(sorted(known))}.",
             )
+    for actual in renames.values():
         if actual not in seen:
             option = "dataset.text" if dataset.text == actual else "dataset.columns"
             raise DataInvalid(

@@ -207,12 +207,12 @@ def lines_of(
 ) -> Generator[tuple[int, bytes], None, None]:
     """The good rows, each with its number among all rows, up to `limit`; broken ones are counted in the tally."""
     too_long = {} if source.dataset.too_long == "cut" else {"too_long": source.dataset.too_long}
-    with closing(rows_of(files, set(source.layout.columns.values()))) as rows:
+    with closing(rows_of(files, source.reads)) as rows:
         for number, (file, line, row) in enumerate(rows):
             try:
                 if isinstance(row, Broken):
                     raise row
-                text = _line(normalize(row) | {"source": f"{file}:{line}"} | too_long)
+                text = _line(normalize(source.written(row)) | {"source": f"{file}:{line}"} | too_long)
             except Broken as broken:
                 tally.add_broken(file, line, broken)
                 continue

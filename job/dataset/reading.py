@@ -16,6 +16,7 @@ from job.dataset.readers import read_rows
 from job.dataset.rows import Broken
 from job.dataset.splits import local_files
 from job.dataset.tally import Tally
+from job.dataset.written import written_by
 from job.errors import DataInvalid
 from job.spec.places import shown_place
 from job.spec.sections import Dataset
@@ -43,9 +44,22 @@ class Source(Frozen):
     def name(self) -> str:
         return shown_place(self.dataset.id)
 
+    @property
+    def reads(self) -> set[str] | None:
+        """The columns that are needed; None for all."""
+        written = written_by(self.dataset.template)
+        return written.reads if written else set(self.layout.columns.values())
+
+    def written(self, row: dict[str, Any]) -> dict[str, Any]:
+        """A row, or what `dataset.template` writes from it. Raises Broken."""
+        written = written_by(self.dataset.template)
+        return written.row(row) if written else row
+
     def left_out(self, row: dict[str, Any]) -> list[str]:
         """The columns of a row that hold something and are not trained."""
-        used = self.layout.columns.values()
+        used = self.reads
+        if used is None:
+            return []
         return [column for column, value in row.items() if column not in used and value not in _NOTHING]
 
     @property
@@ -62,8 +76,27 @@ def find_source(dataset: Dataset, path: Path) -> Source:
         heads = list(islice((row for _, _, row in rows if isinstance(row, dict)), _HEAD))
     if not heads:
         _refuse_all(dataset, files)
-    layout = find_layout(dataset, heads, shown_place(dataset.id))
+    name = shown_place(dataset.id)
+    layout = find_layout(dataset, _written(dataset, heads, name), name)
     return Source(dataset=dataset, files=files, eval_files=eval_files, layout=layout, first=heads[0])
+
+
+def _written(dataset: Dataset, heads: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
+    """The first rows, or what `dataset.template` writes from them. Raises SpecInvalid for a column that no row has, and
+    DataInvalid if it writes none of these rows."""
+    written = written_by(dataset.template)
+    if written is None:
+        return heads
+    written.check(dict.fromkeys(column for row in heads for column in row), name)
+    found, why = [], ""
+    for row in heads:
+        try:
+            found.append(written.row(row))
+        except Broken as broken:
+            why = why or broken.why
+    if not found:
+        raise DataInvalid(f"{name}: none of the first rows can be written: {why}", hint="Change dataset.template.")
+    return found
 
 
 def rows_of(files: list[Path], columns: set[str] | None) -> Generator[Found, None, None]:

@@ -54,6 +54,10 @@ def _data_faults(spec: Parts) -> Iterator[CrossFault]:
         if data.text is not None and data.format not in ("auto", "text"):
             message = f"format {data.format} has no text column; leave it out, or write `format: text`"
             yield CrossFault((f"{place}.text", f"{place}.format"), message)
+        for name in ("text", "columns"):
+            if data.template and getattr(data, name):
+                message = "dataset.template writes the columns itself; leave one of the two out"
+                yield CrossFault((f"{place}.{name}", f"{place}.template"), message)
         if data.too_long != "cut" and not spec.training:
             message = "without training no row is cut; leave it out"
             yield CrossFault((f"{place}.too_long", "training"), message)

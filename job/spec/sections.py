@@ -72,6 +72,9 @@ class Dataset(Section):
     """The column of plain text. Unset: detected."""
     columns: dict[str, str] = {}
     """Renames: the name that a format expects -> the name that the data has."""
+    template: dict[str, str] = {}
+    """Jinja templates over a row's columns: the name that a format expects -> what stands there, e.g. `{prompt:
+    "{{ question }}", completion: "{{ answer }}"}`, or `messages` as JSON."""
     limit: Count | None = None
     """Use at most this many rows."""
     weight: PositiveNumber = 1.0

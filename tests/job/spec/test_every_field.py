@@ -54,6 +54,7 @@ OTHERS: dict[str, list[Any]] = {
     "dataset.format": ["messages"],
     "dataset.text": ["note"],
     "dataset.columns": [{"text": "note"}],
+    "dataset.template": [{"text": "{{ note }}"}],
     "dataset.max_broken": [0.0],
     "chat.template": [TEMPLATE],
     "chat.system": ["Be brief."],
