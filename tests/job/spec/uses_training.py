@@ -66,8 +66,9 @@ def _trainer(spec: JobSpec, ground: Ground, kind: Any) -> Any:
         chosen = precision.choose(spec)
         rows = [folder / f"{name}.jsonl" for name in ("train", "eval")]
         inputs = inputs_of(spec, ground.model, folder / "tokens", *rows, kind)
-        tokenizer = load_tokenizer(spec, ground.model)
-        model = with_adapter(spec, load_base(spec, ground.model, chosen), None)
+        tokenizer = load_tokenizer(spec, ground.model, inputs.added)
+        base = load_base(spec, ground.model, chosen, tokenizer, inputs.added)
+        model = with_adapter(spec, base, None, tokenizer.convert_tokens_to_ids(inputs.added))
         trainer = train_stage.make_trainer(spec, inputs, folder, model, tokenizer, chosen, NeverStops())
     except JobError as error:
         return f"refused: {error.message}"

@@ -32,9 +32,8 @@ def inputs_of(
     given = tokens_stage.Inputs(model=model, train=train, rows=held_out, kind=kind)
     made = tokens_stage.run(spec, given, folder)
     assert made.train
-    return train_stage.Inputs(
-        model=model, train=made.train.path, eval=made.eval and made.eval.path, prompts=made.prompts, **more
-    )
+    given = {"prompts": made.prompts, "added": made.added}
+    return train_stage.Inputs(model=model, train=made.train.path, eval=made.eval and made.eval.path, **given, **more)
 
 
 class NeverStops:
