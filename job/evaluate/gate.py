@@ -26,6 +26,7 @@ def check(spec: JobSpec, records: Mapping[str, StageRecord]) -> None:
     """
     gate = spec.evaluation.gate
     faults = [*_tuned(gate.max_tuned_ratio, records), *_quantized(spec, records), *_endless(gate.min_ends, records)]
+    faults += _not_as_trained(spec, records)
     if not faults:
         return
     if gate.action == "warn":
@@ -33,10 +34,7 @@ def check(spec: JobSpec, records: Mapping[str, StageRecord]) -> None:
             log.warning("gate.worse", what=fault)
         return
     raise QualityRejected(
-        "nothing is published, because the result is worse than allowed:\
-          "
-        + "\
-          ".join(faults),
+        "nothing is published, because the result is worse than allowed:\n  " + "\n  ".join(faults),
         hint="Check the losses and the rows; or raise the limits of evaluation.gate, or set its action to warn.",
     )
 
@@ -54,6 +52,29 @@ def _tuned(limit: float, records: Mapping[str, StageRecord]) -> Iterator[str]:
             f"the tuned model: perplexity on the held-out rows is {ratio:.3g}{within} times the base model's "
             f"(loss {after:.3f} after {before:.3f}); {limit:g} is allowed"
         )
+
+
+def _not_as_trained(spec: JobSpec, records: Mapping[str, StageRecord]) -> Iterator[str]:
+    """The unquantized file against the tuned model as training had it. With 16 or 32 bits, or merged into the quantized
+    weights, they are the same weights; else rounding lies between them that is not known, and a warning is given."""
+    trace = records["train"].metrics.get("trace") if "train" in records else None
+    judged = [record.metrics for name, record in records.items() if name.startswith("evaluate/")]
+    found = next((one for one in judged if "distance" not in one and one.get("perplexity")), None)
+    if not trace or not found or any(trace[key] != found.get(key) for key in ("context", "chunks")):
+        return
+    was, now = trace["tuned"], found["perplexity"]
+    error = math.hypot(was["error"] / was["value"], now["error"] / now["value"])
+    ratio = now["value"] / was["value"]
+    if ratio * (1 - ERRORS * error) <= 1:
+        return
+    what = (
+        f"the unquantized file: its perplexity is {ratio:.3g} ± {ratio * error:.2g} times that of the model as trained "
+        f"({now['value']:.4g} after {was['value']:.4g})"
+    )
+    if spec.load.bits in (4, 8) and spec.export.merge_base == "original":
+        log.warning("gate.not_as_trained", what=f"{what}; try export.merge_base: quantized")
+    else:
+        yield f"{what}, and both have the same weights"
 
 
 def _endless(least: float | None, records: Mapping[str, StageRecord]) -> Iterator[str]:

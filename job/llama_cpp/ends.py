@@ -4,16 +4,12 @@ Read off the logits that a perplexity leaves behind, so nothing is computed or s
 each window is scored, so about half of the answers count.
 """
 
-from array import array
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from job.artifacts import Frozen
-from job.llama_cpp.windows import scored
+from job.llama_cpp.logits import rows_at
 
-HEAD, ROW_HEAD = 20, 4
-"""Bytes before the tokens in the file of logits; 16-bit words before a row's (tools/perplexity/perplexity.cpp,
-`log_softmax`)."""
 MOST = 1000
 """Answers that are looked at."""
 
@@ -43,13 +39,7 @@ def ends_of(logits: Path, positions: Sequence[int], stops: Collection[int], cont
     """Of the model that left these logits; None if no answer's end is scored. `positions`: of the tokens that end an
     answer, in the stream; `stops`: the ids of every such token."""
     first = answers = 0
-    with logits.open("rb") as file:
-        vocabulary = int.from_bytes(file.read(HEAD)[12:16], "little")
-        words = 2 * ((vocabulary + 1) // 2) + ROW_HEAD
-        start = HEAD + 4 * context * chunks
-        for window, row in scored_ends(positions, context, chunks):
-            file.seek(start + 2 * words * (window * scored(context) + row))
-            found = array("H", file.read(2 * words))[ROW_HEAD : ROW_HEAD + vocabulary]
-            answers += 1
-            first += max(found) == max(found[stop] for stop in stops)
+    for found in rows_at(logits, scored_ends(positions, context, chunks), context, chunks):
+        answers += 1
+        first += max(found) == max(found[stop] for stop in stops)
     return Ends(first=first, answers=answers) if answers else None

@@ -11,6 +11,7 @@ from job.artifacts import digest_of
 from job.llama_cpp import generate
 from job.llama_cpp import perplexity as judging
 from job.llama_cpp.ends import ends_of
+from job.llama_cpp.logits import same_top
 from job.llama_cpp.perplexity import Judged
 from job.llama_cpp.windows import windows
 from job.logs import Progress, log, span
@@ -36,7 +37,7 @@ def judge_unquantized(state: State) -> None:
         if windows_of(state.files.tokens.held_out, state)[1]:
             _logits(state)
             assert state.files.unquantized
-            metrics |= _layers_apart(state.files.unquantized) | _ends(state)
+            metrics |= _layers_apart(state.files.unquantized) | _ends(state) | _as_trained(state)
         metrics = _looked_at(state, kind, state.files.gguf) | metrics
     state.known.judged[kind] = state.run.keep("evaluate", digest_of(depends), state.run.work, [], metrics, depends)
 
@@ -119,6 +120,16 @@ def _ends(state: State) -> dict[str, Any]:
         )
         log.warning("evaluate.answers_do_not_end", share=round(found.share, 3), answers=found.answers, what=what)
     return {"ends": found.model_dump()} if found else {}
+
+
+def _as_trained(state: State) -> dict[str, Any]:
+    """The unquantized file beside the tuned model as it was loaded for training, on the same windows."""
+    train = state.known.records.get("train")
+    trace = (train.metrics.get("trace") if train else None) or {}
+    context, chunks = windows_of(state.files.tokens.held_out, state)
+    if not trace.get("tops") or [trace["context"], trace["chunks"]] != [context, chunks]:
+        return {}
+    return {"as_trained": {"same_top": same_top(_logits(state), trace["tops"], context, chunks)}}
 
 
 def _looked_at(state: State, kind: str, gguf: Path) -> dict[str, Any]:

@@ -91,7 +91,7 @@ COLUMNS = (
     ),
     Column(
         "same top",
-        "share of tokens for which both predict the same one",
+        "share of tokens for which both predict the same one; of the unquantized file: it and the model as trained",
         lambda line: "" if line.same_top is None else f"{line.same_top:.1%}",
         lambda line: line.same_top,
     ),
@@ -187,7 +187,7 @@ def _line(name: str, kind: str, size: int, bits: float, metrics: Mapping[str, An
         bits,
         perplexity=pair(metrics.get("perplexity")),
         kld=(distance["kld"], distance["kld_error"]) if distance else None,
-        same_top=distance.get("same_top"),
+        same_top=distance.get("same_top", (metrics.get("as_trained") or {}).get("same_top")),
         ms=min((speed["generation_ms"] for speed in speeds), default=None),
         text=pair((metrics.get("text") or {}).get("perplexity")),
         ends=_share(metrics.get("ends")),

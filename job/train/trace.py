@@ -11,6 +11,7 @@ from typing import Any
 
 from job.artifacts import Frozen
 from job.llama_cpp.ends import Ends, scored_ends
+from job.llama_cpp.logits import MOST_TOPS, packed
 from job.llama_cpp.perplexity import Perplexity
 from job.llama_cpp.windows import windows
 from job.logs import Progress, log
@@ -30,6 +31,8 @@ class Trace(Frozen):
     tuned: Perplexity
     ratio_error: float
     """The relative standard error of tuned / base, which are measured on the same tokens."""
+    tops: str | None = None
+    """The likeliest token of the tuned model at the first scored ones (`job.llama_cpp.logits.packed`)."""
     base_ends: Ends | None = None
     tuned_ends: Ends | None = None
 
@@ -63,8 +66,8 @@ def trace(
         ends.setdefault(window, []).append(row)
     model.eval()
     with model.disable_adapter():
-        before, base_first = _losses(model, stream, bos, precision, bar, 0, ends, answers.stops)
-    after, tuned_first = _losses(model, stream, bos, precision, bar, chunks, ends, answers.stops)
+        before, base_first, _ = _losses(model, stream, bos, precision, bar, 0, ends, answers.stops)
+    after, tuned_first, tops = _losses(model, stream, bos, precision, bar, chunks, ends, answers.stops)
     count = sum(map(len, ends.values()))
     (base, _), (tuned, _) = _perplexity(before), _perplexity(after)
     _, error = _perplexity([later - earlier for earlier, later in zip(before, after, strict=True)])
@@ -77,6 +80,7 @@ def trace(
         base=base,
         tuned=tuned,
         ratio_error=error,
+        tops=packed(tops[:MOST_TOPS]),
         base_ends=Ends(first=base_first, answers=count) if count else None,
         tuned_ends=Ends(first=tuned_first, answers=count) if count else None,
     )
@@ -91,12 +95,14 @@ def _losses(
     done: int,
     ends: Mapping[int, list[int]],
     stops: list[int],
-) -> tuple[list[float], int]:
+) -> tuple[list[float], int, list[int]]:
     """Losses in nats per token, as llama-perplexity computes them: the second half of each window is scored, and BOS
-    comes first. Also, after how many of the answers that end in scored rows one of `stops` is the likeliest."""
+    comes first. Also, after how many of the answers that end in scored rows one of `stops` is the likeliest, and the
+    likeliest token of each."""
     import torch
 
     losses: list[float] = []
+    tops: list[int] = []
     first = 0
     for number, window in enumerate(stream, 1):
         half = len(window) // 2
@@ -104,9 +110,11 @@ def _losses(
         with torch.no_grad(), _autocast(precision):
             logits = model(input_ids=ids).logits[0, half:-1].float()
         losses += torch.nn.functional.cross_entropy(logits, ids[0, half + 1 :], reduction="none").tolist()
-        first += sum(token in stops for token in logits[ends.get(number - 1, [])].argmax(-1).tolist())
+        likeliest = logits.argmax(-1).tolist()
+        tops += likeliest
+        first += sum(likeliest[row] in stops for row in ends.get(number - 1, []))
         bar.update(done + number)
-    return losses, first
+    return losses, first, tops
 
 
 def _perplexity(losses: list[float]) -> tuple[Perplexity, float]:

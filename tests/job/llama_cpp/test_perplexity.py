@@ -15,6 +15,7 @@ from job.evaluate import gate
 from job.llama_cpp import perplexity as judging
 from job.llama_cpp import quantize, windows
 from job.llama_cpp.ends import ends_of
+from job.llama_cpp.logits import packed, same_top
 from job.run.records import StageRecord
 from job.spec import JobSpec
 from job.tokens import stage as tokens
@@ -124,6 +125,7 @@ def test_the_trace_in_transformers_meets_the_unquantized_file(
         assert ends.first == pytest.approx(in_llama.first, abs=1)
         assert ours.value == pytest.approx(theirs.value, rel=1e-3)
         assert ours.error == pytest.approx(theirs.error, rel=0.02)
+    assert found.tops and same_top(logits, found.tops, CONTEXT, found.chunks) > 0.98, "the last file is the tuned one"
     assert 0 < found.ratio_error < found.base.error / found.base.value
 
 
@@ -155,6 +157,16 @@ def test_the_end_of_an_answer_is_looked_for_where_it_is_scored(tmp_path: Path) -
     found = ends_of(logits, [3, 5, 6, 13, 21], [4], 8, 2)  # 3 is not scored, 21 is behind the windows
     assert found and (found.first, found.answers) == (1, 3)
     assert ends_of(logits, [3], [4], 8, 2) is None
+
+
+def test_the_tokens_that_another_model_puts_first_are_compared_row_by_row(tmp_path: Path) -> None:
+    """Three scored rows of 5 words, as above, of which the first two have the same first word."""
+    data = b"_logits_" + struct.pack("<Iii", 8, 5, 1) + struct.pack("<8i", *range(8))
+    for likeliest in (4, 2, 1):
+        data += struct.pack("<10H", *[0] * 4, *[65535 if word == likeliest else 9 for word in range(6)])
+    (logits := tmp_path / "logits.bin").write_bytes(data)
+    assert same_top(logits, packed([4, 2, 3]), 8, 1) == pytest.approx(2 / 3)
+    assert same_top(logits, packed([4]), 8, 1) == 1
 
 
 @pytest.mark.slow
