@@ -52,7 +52,7 @@ class Heads:
 
     def holds_content(self, column: str) -> bool:
         """Whether a column holds more than numbers, truth values and times: text, lists, objects, bytes."""
-        return any(_is_content(value) for value in self.values(column))
+        return any(is_content(value) for value in self.values(column))
 
     def described(self) -> str:
         """The columns in one line, each with the type of its first value."""
@@ -62,7 +62,10 @@ class Heads:
         return next(map(kind_name, self.values(column)), "null")
 
 
-def _is_content(value: Any) -> bool:
+def is_content(value: Any) -> bool:
+    """Whether a value is more than a number, a truth value or a time."""
+    if value is None or value in ([], {}):
+        return False
     if isinstance(value, Unread):
         return not value.type.startswith(("timestamp", "date", "time", "duration", "decimal"))
     return not (isinstance(value, bool | int | float) or value == "" or (isinstance(value, str) and _is_number(value)))

@@ -53,13 +53,14 @@ class Layout(Frozen):
     """How a row is read: `columns` maps the names that the format expects to the names in the data.
 
     `between`: what stands between a prompt and its completion in plain text. A question does not end in a way that its
-    answer can follow, as a prompt does.
+    answer can follow, as a prompt does. `alone`: it is read so only because no other column holds anything but numbers.
     """
 
     format: Format
     kind: Kind
     columns: dict[str, str]
     between: str = ""
+    alone: bool = False
 
 
 def find_layout(dataset: Dataset, rows: list[dict[str, Any]], name: str) -> Layout:
@@ -167,14 +168,15 @@ def _one_of_each(heads: Heads, asks: tuple[str, ...], answers: tuple[str, ...]) 
 
 
 def _text(heads: Heads) -> Layout | None:
-    column = heads.column("text")
+    column, alone = heads.column("text"), False
     if column is None and not heads.has(*_OF_ONE_TURN):
         content = [name for name in heads.names if heads.holds_content(name)]
         named = [name for name in heads.all("content", "quote") if heads.holds_text(name)]
-        column = next(iter(content if len(content) == 1 and heads.holds_text(content[0]) else named), None)
+        alone = len(content) == 1 and heads.holds_text(content[0])
+        column = next(iter(content if alone else named), None)
     if column is None or (heads.has(*_ASKS, *_ANSWERS) and "text" not in heads.renames):
         return None
-    return Layout(format="text", kind="text", columns={"text": column})
+    return Layout(format="text", kind="text", columns={"text": column}, alone=alone)
 
 
 _FINDERS: dict[Format, Callable[[Heads], Layout | None]] = {

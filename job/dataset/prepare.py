@@ -167,7 +167,10 @@ def columns_left_out(source: Source, tally: Tally) -> dict[str, int]:
 
 def described_left_out(source: Source, columns: dict[str, int]) -> str:
     """The same in one line."""
-    told = listed(f"{listed([column])} ({rows:,} {'row' if rows == 1 else 'rows'})" for column, rows in columns.items())
+    told = listed(
+        f"{listed([column]) or '(no name)'} ({rows:,} {'row' if rows == 1 else 'rows'})"
+        for column, rows in columns.items()
+    )
     return f"{source.name}: not trained, as rows are read as {source.layout.format}: {told}"
 
 
@@ -212,11 +215,12 @@ def lines_of(
             try:
                 if isinstance(row, Broken):
                     raise row
+                left_out = source.left_out(row)
                 text = _line(normalize(source.written(row)) | {"source": f"{file}:{line}"} | too_long)
             except Broken as broken:
                 tally.add_broken(file, line, broken)
                 continue
-            tally.add_good(source.left_out(row))
+            tally.add_good(left_out)
             yield number, text
             if tally.good == source.dataset.limit:
                 return

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from job.artifacts import Frozen
+from job.dataset.heads import is_content
 from job.dataset.layouts import Kind, Layout, find_layout
 from job.dataset.readers import read_rows
-from job.dataset.rows import Broken
+from job.dataset.rows import Broken, kind_name, shown
 from job.dataset.splits import local_files
 from job.dataset.tally import Tally
 from job.dataset.written import written_by
@@ -47,6 +48,11 @@ class Source(Frozen):
     @property
     def reads(self) -> set[str] | None:
         """The columns that are needed; None for all."""
+        return None if self.layout.alone else self._used
+
+    @property
+    def _used(self) -> set[str] | None:
+        """The columns that are trained; None for all."""
         written = written_by(self.dataset.template)
         return written.reads if written else set(self.layout.columns.values())
 
@@ -56,11 +62,16 @@ class Source(Frozen):
         return written.row(row) if written else row
 
     def left_out(self, row: dict[str, Any]) -> list[str]:
-        """The columns of a row that hold something and are not trained."""
-        used = self.reads
-        if used is None:
+        """The columns of a row that hold something and are not trained. Raises Broken for content beside the column
+        that was taken for the only one with any."""
+        if (used := self._used) is None:
             return []
-        return [column for column, value in row.items() if column not in used and value not in _NOTHING]
+        found = [column for column, value in row.items() if column not in used and value not in _NOTHING]
+        content = [column for column in found if self.layout.alone and is_content(row[column])]
+        if content:
+            (taken,) = used
+            raise Broken(f"column {shown(content[0])} holds {kind_name(row[content[0]])} beside {shown(taken)}")
+        return found
 
     @property
     def keeps_pairs(self) -> bool:

@@ -80,6 +80,21 @@ def test_columns_that_cannot_be_read_count_too(kind: str, tmp_path: Path) -> Non
         prepare([(Dataset(id="rows.parquet"), path)], seed=1, system=None, out=tmp_path / "out")
 
 
+def test_nor_in_a_table(tmp_path: Path) -> None:
+    path = tmp_path / "rows.parquet"
+    path.write_bytes(as_parquet([{"id": "c", "dialog": None}] * 200 + [{"id": "c", "dialog": CHAT}] * 200))
+    with pytest.raises(DataInvalid, match="column 'dialog' holds a list beside 'id'"):
+        prepare([(Dataset(id="rows.parquet"), path)], seed=1, system=None, out=tmp_path / "out")
+
+
+@pytest.mark.parametrize("early", [{"id": "c"}, {"id": "c", "dialog": None}, {"id": "c", "dialog": []}])
+def test_content_that_comes_after_the_first_rows_is_not_lost_either(early: dict[str, Any], tmp_path: Path) -> None:
+    rows = [early] * 25 + [{"id": "c", "dialog": CHAT}] * 25
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    with pytest.raises(DataInvalid, match=r"25 of 50 rows are broken .* column 'dialog' holds a list beside 'id'"):
+        prepare([(Dataset(id="rows.jsonl"), tmp_path / "rows.jsonl")], seed=1, system=None, out=tmp_path / "out")
+
+
 def test_a_picture_is_not_text_and_is_not_even_read(tmp_path: Path) -> None:
     path = tmp_path / "rows.parquet"
     path.write_bytes(as_parquet([{"text": "a", "image": {"bytes": b"x", "path": "x.png"}}] * 9))
