@@ -16,15 +16,16 @@ STDIN, STDOUT, STDERR, STATUS = range(4)
 
 
 class Exec:
-    """A command that runs in the only container of a pod. Every method raises ClusterUnreachable if the connection
+    """A command that runs in a container of a pod. Every method raises ClusterUnreachable if the connection
     breaks off, and SettingsInvalid if the command ends."""
 
-    def __init__(self, cluster: Cluster, pod: str, command: Sequence[str]) -> None:
+    def __init__(self, cluster: Cluster, pod: str, container: str, command: Sequence[str]) -> None:
         """Starts it. Raises also the errors of the API."""
         self._server, self._pod = cluster.server, pod
         self._path = f"/api/v1/namespaces/{cluster.namespace}/pods/{pod}/exec"
-        streams = [(name, "true") for name in ("stdin", "stdout", "stderr")]
-        self._socket = cluster.websocket(self._path, [*(("command", one) for one in command), *streams])
+        asked = [("container", container), *(("command", one) for one in command)]
+        asked += [(stream, "true") for stream in ("stdin", "stdout", "stderr")]
+        self._socket = cluster.websocket(self._path, asked)
         self._out = self._err = b""
 
     def write(self, data: bytes) -> None:

@@ -17,6 +17,10 @@ _WAITING = {
 }
 _HINTS = (
     (r"secret \"?([\w.-]+)\"? not found", "Create the Secret {0} in this namespace."),
+    (
+        r"\b(configmap|persistentvolumeclaim|serviceaccount|RuntimeClass|PriorityClass) \"?([\w./-]+)\"? not found",
+        "Create the {0} {1}, or name another one.",
+    ),
     (r"couldn't find key (\S+) in Secret", "The Secret lacks the key {0}."),
     (
         r"ErrImageNeverPull|not present with pull policy",
@@ -30,7 +34,6 @@ _HINTS = (
     (r"unauthorized|authorization failed|403 Forbidden", "Name a pull secret for it with --pull-secret."),
     (r"not found|manifest unknown", "Check the image's name, and that it was pushed."),
     (r"must specify limits\.cpu", "Set --cpu-limit (in the chart: resources.cpuLimit)."),
-    (r"persistentvolumeclaim \"?([\w.-]+)\"? not found", "Create the PersistentVolumeClaim {0} in this namespace."),
 )
 _PREEMPTION = re.compile(r"(\.? no new claims to deallocate,)? preemption:.*$", re.S)
 """A part of the scheduler's message that repeats the rest."""

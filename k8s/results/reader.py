@@ -49,6 +49,8 @@ stdin ends: of a command that ends by itself, a node may drop the last bytes (ku
 _COMMAND = ("python", "-I", "-c", _SEND, STORE)
 """-I: it imports nothing from the volume."""
 SMALL = {"memory": "256Mi", "ephemeral-storage": "256Mi"}
+CONTAINER = "reader"
+"""Named in each command, since a service mesh may add a container of its own."""
 START_S = 600.0
 PATIENCE_S, PAUSE_S = 120.0, 2.0
 """Seconds without a byte, after which a connection that breaks off is not opened again; and between two attempts."""
@@ -96,7 +98,7 @@ class PodStore:
 
     def _sent(self, key: str, start: int) -> Iterator[bytes]:
         """What one connection brings of a file. It is used again only if all was read."""
-        sender = self._idle or Exec(self._cluster, self._pod, _COMMAND)
+        sender = self._idle or Exec(self._cluster, self._pod, CONTAINER, _COMMAND)
         self._idle = None
         try:
             sender.write(json.dumps([key, start]).encode() + b"\n")
@@ -168,7 +170,7 @@ def _wait_ready(cluster: Cluster, path: str, *, or_taints: bool) -> bool:
 def _pod(claim: str, image: str, user: int | None) -> dict[str, Any]:
     ids = {"runAsUser": user, "runAsGroup": user, "fsGroup": user} if user else {}
     container = {
-        "name": "reader",
+        "name": CONTAINER,
         "image": image,
         "command": ["sleep", "infinity"],
         "securityContext": BASE["container"]["securityContext"],

@@ -73,7 +73,7 @@ def test_a_sweep_is_one_job_in_which_a_bad_run_ends_alone(launcher: Launcher, cl
     name = submit(launcher, "--gpu", "none", *SWEEP, "--parallel", "4")
     job = cluster.batch.read_namespaced_job(name, launcher.namespace)
     assert (job.spec.completions, job.spec.parallelism, job.spec.completion_mode) == (4, 4, "Indexed")
-    assert job.spec.backoff_limit_per_index == 3
+    assert job.spec.backoff_limit_per_index == 6
     pods = eventually(lambda: bound if len(bound := on_nodes(launcher)) == 4 else None, "four pods on nodes")
     for pod in pods:
         launcher.start_pod(pod.metadata.name)

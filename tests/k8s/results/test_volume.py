@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from job.store import open_store
+from k8s.cluster.client import Cluster as Api
+from k8s.results import reader
 from tests.cluster.fixtures import Cluster, eventually
 from tests.k8s.finished import CONTENT, finish
 from tests.k8s.gpu_nodes import whole
@@ -104,6 +106,22 @@ def test_the_reader_goes_to_a_gpu_node_only_if_the_volume_is_there(
     assert results(launcher, name, "--into", str(tmp_path / "models"), seen=found).code == 0
     assert found["node"] == ("t4-whole" if kept_on_the_gpu_node else "plain")
     assert ("nvidia.com/gpu" in found["tolerated"]) == kept_on_the_gpu_node
+
+
+def test_a_pod_into_which_a_service_mesh_has_put_a_container_is_read_too(
+    launcher: Launcher, run: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KUBECONFIG", str(launcher.kubeconfig))
+    pod = reader._pod("runs", "image", None)
+    pod["metadata"]["name"] = "reader"
+    beside = pod["spec"]["containers"][0] | {"name": "istio-proxy"}
+    pod["spec"]["containers"].append(beside)
+    launcher.cluster.core.create_namespaced_pod(launcher.namespace, pod)
+    on_node = lambda: launcher.cluster.core.read_namespaced_pod("reader", launcher.namespace).spec.node_name  # noqa: E731
+    eventually(on_node, "the pod on a node")
+    store = reader.PodStore(Api(None, launcher.namespace), "reader")
+    assert store.get(f"runs/{run}/manifest.json") and store.get("runs/none/manifest.json") is None
+    store.close()
 
 
 def test_the_role_of_the_launcher_is_enough_and_tells_what_it_lacks(
