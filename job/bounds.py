@@ -1,10 +1,12 @@
 """Bounds on time and memory for work whose length others decide: templates, patterns and documents that came with a
 model or a data set."""
 
+import math
 import os
 import resource
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,6 +54,19 @@ def bounded(seconds: float, memory: int) -> Iterator[None]:
             signal.setitimer(signal.ITIMER_PROF, 0)
             signal.signal(signal.SIGPROF, before)
         resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+
+
+@contextmanager
+def killed_after(seconds: float) -> Iterator[None]:
+    """Has the kernel end this whole process (SIGXCPU) if the block takes so many seconds of CPU time: also within a
+    library's call that never returns. For a child that others wait for."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    limits = [math.ceil(time.process_time() + seconds), *(one for one in (soft, hard) if one != resource.RLIM_INFINITY)]
+    resource.setrlimit(resource.RLIMIT_CPU, (min(limits), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_CPU, (soft, hard))
 
 
 def _data_bytes() -> int:

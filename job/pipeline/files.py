@@ -3,17 +3,19 @@
 A run that finds all its work in the store never fetches the model.
 """
 
+import signal
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from job.artifacts import digest_of
-from job.errors import IntegrityViolated
+from job.errors import DataInvalid, IntegrityViolated
 from job.export import stage as export_stage
 from job.fetch import stage as fetch_stage
 from job.llama_cpp.perplexity import Judged
 from job.pipeline.known import Known
 from job.run.active_run import ActiveRun
+from job.run.supervise import ChildKilled
 from job.spec.naming import run_name
 from job.tokens import stage as tokens_stage
 
@@ -89,7 +91,15 @@ class Files:
             kind=data["kind"] if data else "text",
             text=self._text(),
         )
-        result: tokens_stage.Result = self.run.child(tokens_stage, inputs, "tokens")
+        try:
+            result: tokens_stage.Result = self.run.child(tokens_stage, inputs, "tokens")
+        except ChildKilled as error:
+            if error.number not in (signal.SIGXCPU, signal.SIGABRT):
+                raise
+            raise DataInvalid(
+                f"the tokenizer of {self.run.spec.model.id} takes too long, or too much memory, for a row: {error}",
+                hint="Split long rows, or use another model: its tokenizer may not end.",
+            ) from error
         names = [path.name for path in result.files()]
         metrics = result.moved(Path()).model_dump(mode="json")
         self.known.records["tokens"] = self.run.keep("tokens", key, folder, names, metrics, depends)

@@ -43,7 +43,7 @@ class ChildKilled(Exception):
     def __init__(self, stage: str, number: int, for_memory: bool) -> None:
         why = "the kernel killed it for memory" if for_memory else "the kernel reports no kill for memory"
         super().__init__(f"{stage} was killed by signal {signal.Signals(number).name}: {why}")
-        self.for_memory = for_memory
+        self.number, self.for_memory = number, for_memory
 
 
 class Terminated(BaseException):

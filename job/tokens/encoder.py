@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from job.bounds import Exceeded, bounded
+from job.bounds import Exceeded, bounded, killed_after
 from job.chat.rendering import Budget
 from job.errors import SpecInvalid
 from job.logs import log
@@ -18,7 +18,8 @@ from job.tokens.shown import left_out
 NO_LOSS = -100
 """The label of a token that is not learned (torch.nn.CrossEntropyLoss, ignore_index)."""
 ROW_S, ROW_MEMORY = 60, 2 << 30
-"""What the tokenizer may take for one row."""
+"""What the tokenizer may take for one row. If its call does not return, or aborts without more memory, the process ends
+(SIGXCPU, SIGABRT)."""
 
 _MARK = "Put {% generation %}…{% endgeneration %} around answers in chat.template, or set assistant_only_loss: false."
 _OTHER = f"set another chat.template: the text of one, or the name of a ready one ({', '.join(READY)})."
@@ -118,7 +119,7 @@ class Encoder:
         tokenizer adds to a text; one BOS is enough."""
         tells = self._tokenizer.is_fast
         try:
-            with bounded(ROW_S, ROW_MEMORY):
+            with killed_after(2 * ROW_S), bounded(ROW_S, ROW_MEMORY):
                 found = self._tokenizer(text, add_special_tokens=special, return_offsets_mapping=tells)
         except Exceeded as error:
             raise Unfit(f"to tokenize it, {error}", "Leave it out, or split it.") from error

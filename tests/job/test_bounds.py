@@ -2,7 +2,9 @@
 
 import json
 import re
+import signal
 import struct
+import subprocess
 import sys
 import threading
 import time
@@ -42,6 +44,17 @@ def test_a_library_that_catches_every_exception_is_ended_too() -> None:
         while True:
             with suppress(Exception):
                 re.match(*BACKTRACKS)
+
+
+def test_a_call_that_never_returns_ends_its_process() -> None:
+    program = (
+        "import hashlib; from job.bounds import bounded, killed_after\n"
+        "with killed_after(2), bounded(1, 1 << 30): sum(range(9))\n"
+        "print('on', flush=True)\n"
+        "with killed_after(2), bounded(1, 1 << 30): hashlib.pbkdf2_hmac('sha256', b'', b'', (1 << 31) - 1)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, cwd=ROOT)
+    assert (done.returncode, done.stdout) == (-signal.SIGXCPU, "on\n"), done.stderr
 
 
 def test_outside_the_main_thread_memory_is_bounded() -> None:

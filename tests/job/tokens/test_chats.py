@@ -11,7 +11,7 @@ from job.dataset.normalize import normalizer
 from job.spec.sections import Dataset
 from job.tokens.encoder import Encoder
 from tests.job.tokens.families import FROM_LLAMA_CPP, FROM_TRL, from_llama_cpp, from_trl, tokenizer_with
-from tests.job.tokens.making import learned, spec_of
+from tests.job.tokens.making import learned, made, rows_in, spec_of
 
 WEATHER: dict[str, Any] = {
     "name": "get_weather",
@@ -202,3 +202,20 @@ def test_tools_that_a_template_does_not_show_are_named(root: Path) -> None:
     assert encoder.encode(row_of({"messages": [ASKED, ANSWER], "tools": TOOLS})).left_out == {"tools"}
     found = encoder.encode(row_of(FORMS["OpenAI"]))
     assert found.left_out == {"tools", "tool_calls", "tool_call_id"} and "None" not in found.text
+
+
+@pytest.mark.parametrize("name", FROM_TRL)
+def test_judged_rows_are_trained_rows_for_every_family(root: Path, tmp_path: Path, name: str) -> None:
+    """TRL would train Qwen 3 with another template than its own, which keeps what the model thought in every turn."""
+    model = tmp_path / "model"
+    tokenizer_with(FROM_TRL[name], from_trl(name), root).save_pretrained(model)
+    rows = [row_of({"messages": turns}) for turns in CONVERSATIONS.values()]
+    found = made(tmp_path, rows, "messages", model=model)
+    assert found.train and found.held_out and found.prompts
+    judged = [list(map(int, line.split())) for line in found.held_out.ids.read_text().splitlines()]
+    trained = [row["input_ids"] for row in rows_in(found.train.path)]
+    tokenizer = tokenizer_with(FROM_TRL[name], from_trl(name), root)
+    assert judged == trained == [expected(tokenizer, turns) for turns in CONVERSATIONS.values()]
+    last = CONVERSATIONS["plain"]
+    asked = tokenizer.apply_chat_template(last[:-1], add_generation_prompt=True, return_dict=True)["input_ids"]
+    assert found.prompts[0].ids == asked and trained[0][: len(asked)] == asked
