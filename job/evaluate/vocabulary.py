@@ -19,7 +19,8 @@ def check(gguf: Path, expected: Vocabulary) -> None:
     """Raises QualityRejected with every difference of the file."""
     metadata = read_metadata(gguf)
     faults = [*_lost(metadata, expected)]
-    faults += [] if generate.stops_at(gguf, expected.eos) else [f"a text does not end at token {expected.eos}"]
+    ends = [token for token in (expected.eos, expected.turn_end) if token is not None]
+    faults += [f"a text does not end at token {token}" for token in ends if not generate.stops_at(gguf, token)]
     arguments: list[str | Path] = ["-m", gguf, "-f", expected.text, "--no-escape", "--ids", "--log-disable"]
     output = offload.run("llama-tokenize", arguments, gguf=gguf, error=IntegrityViolated, timeout_s=generate.TIMEOUT_S)
     ids: list[int] = json.loads(output.out)

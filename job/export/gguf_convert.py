@@ -27,6 +27,7 @@ MakePlan = Callable[[Shapes, dict[str, Any]], Plan]
 """A function from the shapes of the base's tensors and its config to the plan."""
 
 _COMMON = ("Llama", "Mistral", "Mixtral", "Qwen2", "Qwen3", "Gemma", "Phi3", "Olmo", "Granite", "Falcon")
+EOT = "tokenizer.ggml.eot_token_id"
 _FILE_TYPES = {"f32": "ALL_F32", "f16": "MOSTLY_F16", "bf16": "MOSTLY_BF16"}
 
 
@@ -47,13 +48,18 @@ def _converter() -> Any:
     return importlib.import_module("conversion")
 
 
-def write_gguf(view: Path, target: Path, dtype: str, name: str, make_plan: MakePlan) -> Written:
-    """Converts the model in the folder `view` to the file `target`; `name` becomes its general.name.
+def write_gguf(
+    view: Path, target: Path, dtype: str, name: str, make_plan: MakePlan, turn_end: int | None = None
+) -> Written:
+    """Converts the model in the folder `view` to the file `target`; `name` becomes its general.name. `turn_end`: a
+    token at which llama.cpp is to end an answer too; it knows some by their text.
 
     Raises SpecInvalid for an architecture or a tokenizer that the converter does not know, IntegrityViolated for
     weights that are broken, StorageFailed when the disk is full.
     """
     model, written = _converted(view, target, dtype, name, make_plan)
+    if turn_end is not None and EOT not in model.gguf_writer.kv_data[0]:
+        model.gguf_writer.add_eot_token_id(turn_end)
     with written_whole(target) as temporary, _translated(view), streamed(model.gguf_writer.tensors[-1]):
         _write(model.gguf_writer, temporary)
     return written

@@ -39,6 +39,8 @@ class Inputs(Frozen):
     tokenizer: Path | None = None
     name: str
     """The model's published name; also the GGUF's general.name."""
+    turn_end: int | None = None
+    """The token that ends an answer in the chat template, if it is not EOS."""
 
 
 class Result(Frozen):
@@ -77,7 +79,7 @@ def run(spec: JobSpec, inputs: Inputs, workdir: Path) -> Result:
     _reuse_buffers()
     with _one_thread(), tempfile.TemporaryDirectory(dir=workdir, prefix="view-") as folder:
         view = make_view(Path(folder) / inputs.name, inputs.model, inputs.tokenizer, spec.chat.template)
-        written = write_gguf(view, gguf, spec.export.unquantized, inputs.name, plan_gguf)
+        written = write_gguf(view, gguf, spec.export.unquantized, inputs.name, plan_gguf, inputs.turn_end)
         lora = None
         if wants_lora and adapter:
             lora = write_adapter_gguf(adapter, view, workdir / f"{inputs.name}-lora.gguf", tied=tied)

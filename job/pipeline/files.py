@@ -68,6 +68,7 @@ class Files:
             adapter=adapter,
             tokenizer=adapter if has_tokenizer else None,
             name=run_name(self.run.spec),
+            turn_end=self.tokens.vocabulary.turn_end,
         )
         result: export_stage.Result = self.run.child(export_stage, inputs, "export")
         for path in self.run.work.glob("*/model/**/*.safetensors"):

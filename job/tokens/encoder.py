@@ -90,6 +90,11 @@ class Encoder:
         """Whether every token that ends a turn and has a loss ends an answer."""
         return self._answers_only
 
+    @property
+    def turn_end(self) -> str | None:
+        """The token with which the template ends an answer that is followed by another turn."""
+        return self._closer
+
     def encode(self, row: dict[str, Any]) -> Encoded:
         """Raises Unfit."""
         if "messages" in row:

@@ -15,7 +15,7 @@ from typing import Any
 from job.artifacts import Frozen, written_whole
 from job.tokens.encoder import NO_LOSS, Encoded
 
-FORMAT = 4
+FORMAT = 5
 """Other tokens or labels of the same rows have another number."""
 _BATCH = 1000
 

@@ -65,7 +65,8 @@ class Vocabulary(Frozen):
     """A text tokenized by the model's tokenizer, and its special tokens.
 
     `text`: a file, `ids`: a file of its token ids in decimal, including the special tokens that the tokenizer adds.
-    `control`: ids that never represent text. `written`: the added tokens that the chat template writes, by id.
+    `control`: ids that never represent text. `written`: the added tokens that the chat template writes, by id;
+    `turn_end`: the one that ends an answer, if it is not EOS.
     """
 
     text: Path
@@ -74,6 +75,7 @@ class Vocabulary(Frozen):
     control: list[int]
     template: str | None
     written: dict[int, str] = {}
+    turn_end: int | None = None
 
 
 class Prompt(Frozen):
@@ -178,7 +180,7 @@ def run(spec: JobSpec, inputs: Inputs, workdir: Path) -> Result:
     rows.tell()
     if train:
         log.info("tokens.rows", rows=train.rows, tokens=train.tokens, trained=train.trained, cut=train.cut)
-    vocabulary = _vocabulary(tokenizer, "\n".join([_TEXT, *rows.first_texts]), workdir)
+    vocabulary = _vocabulary(tokenizer, "\n".join([_TEXT, *rows.first_texts]), workdir, rows.encoder.turn_end)
     if inputs.kind == "messages" and spec.training and not (spec.lora.modules_to_save or spec.model.adapter):
         _tell_untrained(inputs.model, tokenizer, vocabulary.written, added)
     return Result(
@@ -301,7 +303,7 @@ def _ids_of_text(path: Path, tokenizer: Any, spec: JobSpec) -> Iterator[list[int
         yield tokenizer(file.read(spec.evaluation.max_tokens * TEXT_LIMIT))["input_ids"]
 
 
-def _vocabulary(tokenizer: Any, text: str, workdir: Path) -> Vocabulary:
+def _vocabulary(tokenizer: Any, text: str, workdir: Path, turn_end: str | None) -> Vocabulary:
     path = workdir / "sample.txt"
     path.write_bytes(text.encode())
     ids = _written([list(tokenizer(text)["input_ids"])], workdir / "sample-ids.txt").ids
@@ -315,6 +317,7 @@ def _vocabulary(tokenizer: Any, text: str, workdir: Path) -> Vocabulary:
         control=sorted({*tokenizer.all_special_ids, *(written.keys() & special)}),
         template=portable_template(template) if isinstance(template, str) else None,
         written=written,
+        turn_end=tokenizer.convert_tokens_to_ids(turn_end) if turn_end not in (None, tokenizer.eos_token) else None,
     )
 
 

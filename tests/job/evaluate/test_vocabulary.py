@@ -9,6 +9,7 @@ import pytest
 
 from job.errors import IntegrityViolated, QualityRejected
 from job.evaluate import vocabulary
+from job.export import stage as export_stage
 from job.llama_cpp import generate
 from job.llama_cpp.gguf import read_metadata
 from job.spec import JobSpec
@@ -96,6 +97,22 @@ def test_an_added_token_of_the_template_that_the_file_lost_is_named(
         QualityRejected, match=r"tokens of the chat template are not tokens of the file: <tool>, <more>"
     ):
         vocabulary.check(exported(base, None, tmp_path).gguf, other)
+
+
+def test_a_text_ends_where_the_template_ends_a_turn_whatever_the_token_is_called(base: Path, tmp_path: Path) -> None:
+    """llama.cpp knows <|end|> by its text, and not <|system|>."""
+    shutil.copytree(base, model := tmp_path / "model")
+    config = json.loads((model / "tokenizer_config.json").read_text())
+    config["chat_template"] = config["chat_template"].replace("eos_token", "'<|system|>'")
+    (model / "tokenizer_config.json").write_text(json.dumps(config))
+    (tmp_path / "tokens").mkdir()
+    expected = tokens.run(SPEC, tokens.Inputs(model=model), tmp_path / "tokens").vocabulary
+    assert expected.turn_end == 3 != expected.eos
+    inputs = export_stage.Inputs(model=model, name="tiny")
+    with pytest.raises(QualityRejected, match="does not end at token 3"):
+        vocabulary.check(export_stage.run(SPEC, inputs, tmp_path / "without").gguf, expected)
+    inputs = inputs.model_copy(update={"turn_end": expected.turn_end})
+    vocabulary.check(export_stage.run(SPEC, inputs, tmp_path / "with").gguf, expected)
 
 
 def test_words_that_are_read_differently_are_named_with_their_place(
