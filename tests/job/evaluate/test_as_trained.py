@@ -29,9 +29,7 @@ def spec(**sections: Any) -> JobSpec:
 @pytest.mark.parametrize("sections", [{"load": {"bits": 16}}, {"export": {"merge_base": "quantized"}}])
 def test_a_file_of_the_same_weights_that_is_worse_is_not_published(sections: dict[str, Any]) -> None:
     gate.check(spec(**sections), records(10.0, 10.2))
-    with pytest.raises(
-        QualityRejected, match=r"1\.1 .* that of the model as trained .* both have the same weights"
-    ):
+    with pytest.raises(QualityRejected, match=r"1\.1 .* that of the model as trained .* both have the same weights"):
         gate.check(spec(**sections), records(10.0, 11.0))
 
 
