@@ -8,6 +8,7 @@ converter. Tensors are computed, written and dropped one by one: peak memory dep
 import contextlib
 import difflib
 import importlib
+import json
 import math
 import sys
 from collections.abc import Callable, Iterator
@@ -75,7 +76,7 @@ def _converted(view: Path, target: Path, dtype: str, name: str, make_plan: MakeP
     import torch
 
     converter = _converter()
-    with torch.inference_mode(), _translated(view):
+    with torch.inference_mode(), _sentencepiece_named(view), _translated(view):
         config = converter.ModelBase.load_hparams(view, False)
         architecture = converter.get_model_architecture(config, converter.ModelType.TEXT)
         model_class = _model_class(converter, architecture)
@@ -167,6 +168,30 @@ def _write(writer: Any, path: Path) -> None:
         with contextlib.suppress(OSError):  # the first error is the one to report
             writer.close()
         raise
+
+
+@contextlib.contextmanager
+def _sentencepiece_named(view: Path) -> Iterator[None]:
+    """Says what is wrong if a SentencePiece tokenizer is there as tokenizer.json alone: the converter, which reads
+    tokenizer.model for some families, takes it for a BPE tokenizer of no known family."""
+    try:
+        yield
+    except SpecInvalid as error:
+        if (view / "tokenizer.model").exists() or not _falls_back_to_bytes(view / "tokenizer.json"):
+            raise
+        raise SpecInvalid(
+            "model.id: the model has a SentencePiece tokenizer as tokenizer.json alone, and the converter of llama.cpp "
+            "needs its tokenizer.model",
+            hint="Put the tokenizer.model of its base model beside it.",
+        ) from error
+
+
+def _falls_back_to_bytes(path: Path) -> bool:
+    """Whether a tokenizer.json was made from SentencePiece: its model says so."""
+    if not path.exists():
+        return False
+    model = json.loads(path.read_text(encoding="utf-8")).get("model") or {}
+    return bool(model.get("byte_fallback"))
 
 
 @contextlib.contextmanager

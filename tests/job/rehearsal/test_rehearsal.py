@@ -15,6 +15,7 @@ from job.spec import JobSpec
 from tests.export_reference import make_adapter
 from tests.hub_server import Hub
 from tests.s3_server import Bucket
+from tests.tiny_families import make_family
 from tests.tiny_models import make_llama
 
 pytestmark = pytest.mark.slow
@@ -82,8 +83,13 @@ def with_config(**fields: Any) -> Callable[[Path], None]:
     return spoil
 
 
-def without_tokenizer_model(folder: Path) -> None:
-    (folder / "tokenizer.model").unlink()
+@pytest.mark.parametrize("family", ["Gemma", "Gemma 3", "Phi-3"])
+def test_a_sentencepiece_tokenizer_without_its_model_is_named(family: str, tmp_path: Path) -> None:
+    model = make_family(tmp_path / "model", family)
+    (model / "tokenizer.model").unlink()
+    with pytest.raises(JobError, match=r"needs its tokenizer\.model") as caught:
+        rehearse(spec_of(str(model), lora={"target_modules": "all-linear"}), tmp_path / "work")
+    assert caught.value.code == 64
 
 
 def more_tokens(folder: Path) -> None:
