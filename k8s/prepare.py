@@ -23,6 +23,7 @@ from k8s.manifest.render import Manifest, render
 from k8s.manifest.resources import resources_of
 from k8s.manifest.settings import AccessMode, Resources, Settings
 from k8s.manifest.sweep import Index, indexes
+from k8s.placement.disk import disk_notes
 from k8s.placement.nodes import Node
 from k8s.placement.place import place
 from k8s.placement.placement import Placement
@@ -156,6 +157,7 @@ def prepare(cluster: Cluster | None, asked: Asked, *, title: str | None = None, 
         *placement.notes,
         *_storeless(specs, made),
         *_paths(asked.spec),
+        *disk_notes(placement, size.disk),
         *_unknown_modes(made, len(asked.sweep)),
     ]
     if (fault := _too_small(size, placement, nodes)) and not asked.wish.force:

@@ -43,6 +43,13 @@ _SCALING = {
     "NotTriggerScaleUp": "no autoscaler can add a suitable node",
 }
 
+_INSTEAD = {
+    "ephemeral-storage": "; give the nodes a larger disk, or launch it with --scratch or a smaller --disk",
+    "memory": "; use larger nodes, or launch it with a smaller --memory",
+    "cpu": "; use larger nodes, or launch it with a smaller --cpu",
+}
+"""What to do if no node has enough of a quantity."""
+
 
 def waiting_for(job: Object, pods: Sequence[Object], said: Sequence[Object]) -> list[str]:
     """What a run is waiting for; empty if it is running. `said`: events of the Job and its newest pod.
@@ -93,8 +100,8 @@ def waiting_for_pod(pod: Object, said: Sequence[Object]) -> list[str]:
     if scheduled.get("status") == "False":
         why = _PREEMPTION.sub("", scheduled.get("message") or scheduled.get("reason", ""))
         found = [f"no node for its pod yet: {why}"]
-        events = {one.get("reason"): one for one in said}
-        return found + [text for reason, text in _SCALING.items() if reason in events]
+        scaling = [text for one in said if (text := _scaling(one))]
+        return found + _lacking(pod, [why, *scaling]) + list(dict.fromkeys(scaling))
     where = f" on {pod['spec']['nodeName']}" if pod["spec"].get("nodeName") else ""
     if failed := _last(said, "FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox"):
         return [with_hint(f"its pod cannot start{where}: {failed[0]}")]
@@ -102,6 +109,37 @@ def waiting_for_pod(pod: Object, said: Sequence[Object]) -> list[str]:
         one.get("reason") == "Pulled" for one in said
     )
     return [f"pulling the image{where}; the first time takes minutes" if pulling else f"starting{where}"]
+
+
+def _scaling(event: Object) -> str:
+    """What an autoscaler does about the pod, and why it does nothing."""
+    reason, component = event.get("reason", ""), event.get("source", {}).get("component")
+    if reason == "FailedScheduling" and "karpenter" in (component, event.get("reportingComponent")):
+        reason = "NotTriggerScaleUp"
+    what = _SCALING.get(reason, "")
+    return f"{what}: {event.get('message')}" if reason == "NotTriggerScaleUp" else what
+
+
+def _lacking(pod: Object, told: Sequence[str]) -> list[str]:
+    """Each quantity that scheduler or autoscaler found on no node, with what the run requests of it and what to do.
+
+    Karpenter names none: "no instance type has enough resources". Its machines differ in all but the disk, which its
+    node class sets.
+    """
+    text = " ".join(told)
+    asked: Object = {}
+    for one in pod["spec"]["containers"]:
+        asked |= one.get("resources", {}).get("requests") or {}
+    lacking = [name for name in dict.fromkeys(re.findall(r"Insufficient ([\w./-]*\w)", text)) if name in asked]
+    found = [
+        f"no node has {asked[name]} of {name} free, which the run requests{_INSTEAD.get(name, '')}" for name in lacking
+    ]
+    if re.search(r"no instance type .*resources", text) and (disk := asked.get("ephemeral-storage")):
+        found.append(
+            f"the run requests {disk} of ephemeral-storage; a node of Karpenter has 20Gi unless its EC2NodeClass says "
+            "more (docs/eks.md)"
+        )
+    return found
 
 
 def _last(said: Sequence[Object], *reasons: str) -> list[str]:

@@ -22,8 +22,10 @@ __all__ = ["PLATFORMS", "PROVIDERS", "Platform", "PlatformName"]
 PlatformName = Literal["gke", "karpenter", "eks-auto", "eks", "aks-nap", "aks", "gfd", "custom"]
 PLATFORMS: dict[PlatformName, Platform] = {
     "gke": Gke(),
-    "karpenter": Karpenter("karpenter.k8s.aws"),
-    "eks-auto": Karpenter("eks.amazonaws.com"),
+    "karpenter": Karpenter(
+        "karpenter.k8s.aws", 20 << 30, "instanceStorePolicy: RAID0 or blockDeviceMappings in its EC2NodeClass"
+    ),
+    "eks-auto": Karpenter("eks.amazonaws.com", 80 << 30, "ephemeralStorage.size in its NodeClass"),
     "eks": Eks(),
     "aks-nap": Aks("karpenter.azure.com/sku-name", KARPENTER_SPOT),
     "aks": Aks("node.kubernetes.io/instance-type", among(SPOT, ("spot",))),

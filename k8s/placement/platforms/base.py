@@ -41,6 +41,11 @@ class Platform(Protocol):
         """Tolerations for the taints that the platform, or its documentation, puts on GPU nodes and on spot nodes."""
         ...
 
+    def disk_note(self, needed: int) -> str:
+        """What to set so that a node that is started has `needed` bytes of disk for pods; empty if it has them by
+        default, or if that is unknown."""
+        ...
+
     def least_on_a_node(self, gpu: str) -> int:
         """The number of these GPUs in its smallest machine; 1 if unknown."""
         ...
@@ -79,6 +84,9 @@ class Labelled:
 
     def tolerations(self, on_spot: bool) -> tuple[Toleration, ...]:
         return (GPU_TAINT,)
+
+    def disk_note(self, needed: int) -> str:
+        return ""
 
     def least_on_a_node(self, gpu: str) -> int:
         return 1

@@ -12,9 +12,12 @@ SPOT = among("karpenter.sh/capacity-type", ("spot",))
 
 @dataclass(frozen=True)
 class Karpenter(Cloud):
-    """`domain`: the domain of its labels."""
+    """`domain`: the domain of its labels. `disk`: bytes of a node's volume by default, which `set_in` says where to
+    change."""
 
     domain: str
+    disk: int
+    set_in: str
 
     def card(self, gpu: str) -> Term:
         names = GPU_NAMES[gpu]
@@ -29,6 +32,11 @@ class Karpenter(Cloud):
 
     def spot(self) -> Term:
         return SPOT
+
+    def disk_note(self, needed: int) -> str:
+        if needed <= self.disk:
+            return ""
+        return f"its nodes have {self.disk >> 30} GiB by default: set {self.set_in} (docs/eks.md)"
 
     def least_on_a_node(self, gpu: str) -> int:
         return min(GPU_NAMES[gpu].eks.values(), default=1)

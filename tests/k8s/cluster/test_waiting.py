@@ -47,6 +47,46 @@ def test_what_an_autoscaler_does_about_it_is_said(
     assert "no node for its pod yet: 0/1 nodes are available" in found and said in found
 
 
+def test_of_a_node_that_lacks_one_quantity_the_quantity_is_named(launcher: Launcher, cluster: Cluster) -> None:
+    """The autoscaler has added the machine, with the disk of the node group's default."""
+    cluster.nodes.add("cpu", provider="aws:///eu-1/i-1")
+    name = submit(launcher, "--gpu", "t4", "--disk", "33Gi")
+    labels = {"node.kubernetes.io/instance-type": "g4dn.xlarge"}
+    cluster.nodes.add("t4", labels=labels, gpus=1, provider="aws:///eu-1/i-2", room={"ephemeral-storage": "18Gi"})
+    status = lambda: launcher("status", name).err  # noqa: E731
+    found = eventually(lambda: said if "Insufficient" in (said := status()) else None, "the scheduler's word")
+    assert "no node has 33Gi of ephemeral-storage free" in found and "--scratch or a smaller --disk" in found
+    assert "of memory" not in found and "of cpu" not in found
+
+
+@pytest.mark.parametrize(
+    ("reason", "message", "source", "said"),
+    [
+        (
+            "NotTriggerScaleUp",
+            "pod didn't trigger scale-up: 1 Insufficient ephemeral-storage",
+            "cluster-autoscaler",
+            "no node has 33Gi of ephemeral-storage free",
+        ),
+        (
+            "FailedScheduling",
+            'Failed to schedule pod, incompatible with nodepool "gpu", no instance type has enough resources',
+            "karpenter",
+            "the run requests 33Gi of ephemeral-storage; a node of Karpenter has 20Gi",
+        ),
+    ],
+)
+def test_a_quantity_that_no_new_node_would_have_is_named(
+    launcher: Launcher, cluster: Cluster, reason: str, message: str, source: str, said: str
+) -> None:
+    cluster.nodes.add("cpu", provider="aws:///eu-1/i-1")
+    name = submit(launcher, "--gpu", "t4", "--disk", "33Gi")
+    tell(cluster, cluster.pod(launcher.namespace), reason, message, source)
+    eventually(lambda: cluster.pod(launcher.namespace).status.conditions, "the scheduler's word")
+    found = launcher("status", name).err
+    assert said in found and f"no autoscaler can add a suitable node: {message}" in found
+
+
 @pytest.mark.parametrize(
     ("reason", "message", "advice"),
     [
