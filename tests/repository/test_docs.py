@@ -27,6 +27,7 @@ ELSEWHERE = {
     "gcloud": "a cloud's program",
     "eksctl": "a cloud's program",
     "az": "a cloud's program",
+    "aws": "a cloud's program",
     "docker": "builds and runs images: tests/repository/test_image.py, `make e2e`",
     "kind": "makes a cluster of docker's containers",
 }

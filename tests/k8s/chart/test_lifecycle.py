@@ -194,7 +194,6 @@ def test_a_wrong_value_fails_with_its_path(release: Release, command: list[str])
 def test_the_example_values_are_admitted(release: Release, cluster: Cluster, path: Path) -> None:
     values = YAML(typ="safe").load(filled(path.read_text())) | {"image": IMAGE}  # which the command names
     name = release.apply(values)
-    assert f"-f examples/helm/{path.name} --set image.repository=" in path.read_text()
     template = cluster.batch.read_namespaced_job(name, release.namespace).spec.template
     template = cluster.api.sanitize_for_serialization(template)
     for elsewhere in ("serviceAccountName", "serviceAccount", "runtimeClassName"):
