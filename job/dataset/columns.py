@@ -80,4 +80,12 @@ def rows_of_batch(batch: Any) -> Iterator[dict[str, Any] | Broken]:
 
 def _plain(batch: Any) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = batch.to_pylist(maps_as_pydicts="strict")
-    return rows
+    return [{column: _without_nulls(value) for column, value in row.items()} for row in rows]
+
+
+def _without_nulls(value: Any) -> Any:
+    """A value without the null fields of its structs: one row's fields are null in all rows that lack them, such as the
+    arguments of another tool."""
+    if isinstance(value, dict):
+        return {name: _without_nulls(held) for name, held in value.items() if held is not None}
+    return [_without_nulls(held) for held in value] if isinstance(value, list) else value

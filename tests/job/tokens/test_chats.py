@@ -8,6 +8,7 @@ import pytest
 
 from job.dataset.layouts import find_layout
 from job.dataset.normalize import normalizer
+from job.dataset.readers import read_rows
 from job.spec.sections import Dataset
 from job.tokens.encoder import Encoder
 from tests.job.tokens.families import FROM_LLAMA_CPP, FROM_TRL, from_llama_cpp, from_trl, tokenizer_with
@@ -158,6 +159,21 @@ def test_a_system_column_becomes_the_system_turn(raw: dict[str, Any], system: st
 def test_the_history_of_alpaca_comes_before_the_instruction() -> None:
     row = row_of({"instruction": "And you?", "output": "Me too.", "history": [["How are you?", "Fine."]], "input": ""})
     assert [turn["content"] for turn in row["messages"]] == ["How are you?", "Fine.", "And you?", "Me too."]
+
+
+def test_a_call_in_parquet_has_only_its_own_arguments(tmp_path: Path) -> None:
+    """Parquet gives each row the fields of all."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    def called(**arguments: Any) -> dict[str, Any]:
+        call = {"type": "function", "function": {"name": "f", "arguments": arguments}}
+        return {"messages": [ASKED, {"role": "assistant", "content": None, "tool_calls": [call]}]}
+
+    parquet.write_table(pa.Table.from_pylist([called(town="Rome"), called(day="Monday")]), tmp_path / "rows.parquet")
+    rows = [row_of(row) for _, row in read_rows(tmp_path / "rows.parquet") if isinstance(row, dict)]
+    arguments = [row["messages"][1]["tool_calls"][0]["function"]["arguments"] for row in rows]
+    assert arguments == [{"town": "Rome"}, {"day": "Monday"}]
 
 
 TRIED = [
