@@ -1,7 +1,7 @@
 """Data sets: from local files of many formats to one train.jsonl and one eval.jsonl of normalized rows.
 
-`splits` finds the files of a configuration and a split, `opening` and the readers turn bytes into rows, `layouts`
-detects how rows are read, `reading` what kind they become, `normalize` converts them, `prepare` splits, weights and
+`splits` finds the files of a configuration and a split, `opening`, `encoding` and the readers turn bytes into rows,
+`heads` and `layouts` detect how rows are read, `reading` what kind they become, `normalize` converts them, `prepare` splits, weights and
 writes them.
 """
 

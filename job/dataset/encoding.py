@@ -27,6 +27,8 @@ _UNMARKED = (
 """Two characters of ASCII, as these encodings write them."""
 
 _BLOCK = 1 << 16
+_ASCII_MOST = 256 << 20
+"""Bytes of ASCII after which a file is taken for UTF-8: its end would otherwise be read only for this."""
 _CARRIED = 64
 """Bytes at a block's end that are looked at again with the next block."""
 _UTF_8 = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
@@ -56,11 +58,14 @@ def wide(head: bytes) -> str | None:
 def western_word(read: Callable[[int], bytes]) -> str | None:
     """The first word that is not ASCII of a file in Windows-1252; None if the file is UTF-8 or something else.
 
-    Ends at the first character of UTF-8: a large file is read to its end only if it is ASCII or Windows-1252.
+    Ends at the first character of UTF-8: a large file is read to its end only if it is Windows-1252.
     """
-    first, hungarian = None, [False, False]
+    first, hungarian, size = None, [False, False], 0
     for block in _blocks(read):
+        size += len(block)
         if block.isascii():
+            if first is None and size > _ASCII_MOST:
+                return None
             continue
         if _UTF_8.search(block) or _STRANGE.search(block):
             return None

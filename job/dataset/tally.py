@@ -52,6 +52,7 @@ class Tally:
             raise DataInvalid(
                 f"{name}: {self.broken} of {rows} rows are broken ({share:.3g} %, allowed {allowed:.3g} %): {first}",
                 hint=(AS_UTF_8 if NOT_UTF_8 in first else "")
+                + ('Write numbers as text, in quotes: "5". ' if "contains a number, not text" in first else "")
                 + "Fix the rows; if the format was detected wrongly, set dataset.format, dataset.text or "
                 "dataset.columns; or allow more with dataset.max_broken.",
             )

@@ -48,12 +48,15 @@ def _save(draw: Draw, out: Any, ink: str, **options: Any) -> None:
 
 
 def lengths(bins: Sequence[tuple[int, int]], most: int) -> Draw:
-    """A histogram of the rows' lengths, each bin named by its longest, and where they are cut."""
+    """A histogram of the rows' lengths, each bin named by its longest; those that may hold longer rows than `most` have
+    another colour."""
 
     def draw(figure: Any) -> None:
         axes = figure.subplots()
         names = [f"{length:,}" for length, _ in bins]
         axes.bar(names, [rows for _, rows in bins], color=[BLUE if length <= most else ORANGE for length, _ in bins])
+        axes.set_axisbelow(True)
+        axes.grid(visible=False, axis="x")
         axes.set(xlabel=f"tokens of a row, at most (max_length: {most:,})", ylabel="rows")
         axes.tick_params(axis="x", rotation=45)
 

@@ -90,7 +90,10 @@ def lengths_of(rows: Mapping[int, int]) -> Lengths | None:
             percentiles.append(length)
         bins[_bin(length)] += rows[length]
     p50, p95, p99, longest = percentiles
-    return Lengths(p50=p50, p95=p95, p99=p99, longest=longest, bins=sorted(bins.items()))
+    ends = [min(bins)]
+    while ends[-1] < max(bins):
+        ends.append(_bin(ends[-1] + 1))
+    return Lengths(p50=p50, p95=p95, p99=p99, longest=longest, bins=[(end, bins[end]) for end in ends])
 
 
 def _bin(length: int) -> int:

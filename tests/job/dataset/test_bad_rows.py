@@ -218,6 +218,13 @@ def test_broken_rows_below_the_share_are_counted_and_the_first_ten_shown(tmp_pat
     assert {record["file"] for record in shown} == {"a.jsonl"}
 
 
+def test_numbers_for_text_are_told_how_to_be_written(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"prompt": "a", "completion": 5}\n')
+    with pytest.raises(JobError) as refusal:
+        prepare([(Dataset(id="./a.jsonl"), tmp_path / "a.jsonl")], seed=1, system=None, out=tmp_path / "out")
+    assert "in quotes" in str(refusal.value)
+
+
 def test_one_broken_row_more_than_allowed_ends_the_run(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"text": "a"}\n' * 98 + "oh\nno\n")
     dataset = Dataset(id="./a.jsonl", max_broken=0.019)

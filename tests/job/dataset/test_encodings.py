@@ -103,6 +103,14 @@ def test_windows_1252_far_behind_the_beginning_of_a_file_is_seen(tmp_path: Path)
     assert (line, row) == (3001, {"text": "Stück"})
 
 
+def test_a_large_file_is_not_read_twice_to_look_for_letters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("job.dataset.encoding._ASCII_MOST", 200_000)
+    rows = [json.dumps({"text": "plain " * 20}) for _ in range(3000)]
+    (tmp_path / "rows.jsonl").write_bytes("\n".join([*rows, '{"text": "Stück"}']).encode("cp1252"))
+    *others, (_, last) = read_rows(tmp_path / "rows.jsonl")
+    assert len(others) == 3000 and "not UTF-8" in str(last)
+
+
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-8-sig"])
 @pytest.mark.parametrize("packed", [False, True], ids=["plain", "gz"])
 def test_wide_characters_are_read_in_every_text_format(encoding: str, packed: bool, tmp_path: Path) -> None:

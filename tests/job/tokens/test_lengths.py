@@ -58,7 +58,8 @@ def test_percentiles_are_lengths_that_hold_a_share_of_the_rows() -> None:
     lengths = lengths_of({10: 50, 20: 45, 300: 4, 5000: 1})
     assert lengths
     assert (lengths.p50, lengths.p95, lengths.p99, lengths.longest) == (10, 20, 300, 5000)
-    assert lengths.bins == [(16, 50), (24, 45), (384, 4), (6144, 1)]
+    assert [one for one in lengths.bins if one[1]] == [(16, 50), (24, 45), (384, 4), (6144, 1)]
+    assert [end for end, _ in lengths.bins][:6] == [16, 24, 32, 48, 64, 96], "bins without rows are there too"
     assert lengths_of({}) is None
 
 
