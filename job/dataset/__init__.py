@@ -1,8 +1,8 @@
 """Data sets: from local files of many formats to one train.jsonl and one eval.jsonl of normalized rows.
 
 `splits` finds the files of a configuration and a split, `opening`, `encoding` and the readers turn bytes into rows,
-`heads` and `layouts` detect how rows are read, `reading` what kind they become, `normalize` converts them, `prepare` splits, weights and
-writes them.
+`heads` and `layouts` detect how rows are read, `reading` what kind they become, `normalize` converts them, `prepare`
+splits, weights and writes them.
 """
 
 from job.dataset.prepare import Prepared, Wanted, prepare
