@@ -82,10 +82,21 @@ def check(
         bool,
         typer.Option("--access", help="Also test the credentials: read the model and the data, write to each place."),
     ] = False,
+    rows: Annotated[
+        int | None,
+        typer.Option(
+            "--rows",
+            min=1,
+            max=1000,
+            show_default=False,
+            help="Also make every row into tokens, show this many as the model will see them, and sum up all. Fetches "
+            "the rows and the tokenizer.",
+        ),
+    ] = None,
 ) -> None:
     """Read the spec and list every fault at once, without downloading anything; say what files here hold.
 
-    Example: `python -m job check my.yaml --access`
+    Example: `python -m job check my.yaml --rows 3`
     """
     read = _loaded(spec, sets)
     if access:
@@ -95,6 +106,10 @@ def check(
     logs.configure(to_stdout=access)  # without a network there is nothing to follow
     for line in look(read):
         typer.echo(harmless(line))
+    if rows:
+        from job.check_rows import show_rows
+
+        show_rows(read, rows, lambda text: typer.echo(harmless(text)))
     typer.echo("the spec is valid")
 
 

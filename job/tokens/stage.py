@@ -28,6 +28,7 @@ from job.tokens.added import tokens_to_train
 from job.tokens.encoder import Encoded, Encoder, Unfit
 from job.tokens.files import TokenRows
 from job.tokens.lengths import Counts, LengthTally, check_lengths
+from job.tokens.look import LookedAt, look_at
 from job.tokens.renderer import Refused
 from job.tokens.tokenizer import load_tokenizer
 from job.tokens.untrained import untrained
@@ -45,13 +46,14 @@ TRAIN, ENDS = "train.parquet", "ends.txt"
 
 class Inputs(Frozen):
     """`model` is a folder with the tokenizer, `rows` prepared held-out rows of `kind`, if there are any, and `train`
-    those to train on."""
+    those to train on. `look_at`: how many of these to show."""
 
     model: Path
     rows: Path | None = None
     train: Path | None = None
     kind: str = "text"
     text: Path | None = None
+    look_at: int = 0
 
 
 class Stream(Frozen):
@@ -111,6 +113,7 @@ class Result(Frozen):
     left_out: dict[str, int] = {}
     unlearned: int = 0
     counts: dict[str, Counts] = {}
+    looked_at: list[LookedAt] = []
 
     def moved(self, folder: Path) -> "Result":
         """The same with its files in another folder."""
@@ -153,6 +156,10 @@ def run(spec: JobSpec, inputs: Inputs, workdir: Path) -> Result:
     rows = _Rows(Encoder(spec, tokenizer, inputs.kind, more))
     stop_ids = sorted(token for token in tokenizer.convert_tokens_to_ids(rows.encoder.stops) if token is not None)
     train = evaluated = held_out = text = calibration = ends = None
+    looked_at: list[LookedAt] = []
+    if inputs.train and inputs.look_at:
+        first = islice(rows.read(inputs.train), inputs.look_at)
+        looked_at = [look_at(*rows.encode(row, number), tokenizer) for number, row in enumerate(first, 1)]
     prompts: list[Prompt] = []
     if inputs.train:
         calibration = workdir / "calibration.txt"
@@ -200,6 +207,7 @@ def run(spec: JobSpec, inputs: Inputs, workdir: Path) -> Result:
         left_out=dict(rows.left_out),
         unlearned=rows.unlearned,
         counts={what: part.counts() for what, part in rows.parts.items()},
+        looked_at=looked_at,
     )
 
 
@@ -258,13 +266,17 @@ class _Rows:
             log.warning("tokens.nothing_to_learn", rows=self.unlearned, why="no token has a loss within max_length")
 
     def _encoded(self, row: dict[str, Any], number: int) -> tuple[str, Encoded]:
-        source = str(row.get("source") or f"row {number}")
-        try:
-            found = self.encoder.encode(row)
-        except Unfit as error:
-            raise SpecInvalid(f"{source}: {error.why}", hint=error.hint) from error
+        source, found = self.encode(row, number)
         self.left_out.update(found.left_out)
         return source, found
+
+    def encode(self, row: dict[str, Any], number: int) -> tuple[str, Encoded]:
+        """A row's source and its tokens, uncounted. Raises SpecInvalid."""
+        source = str(row.get("source") or f"row {number}")
+        try:
+            return source, self.encoder.encode(row)
+        except Unfit as error:
+            raise SpecInvalid(f"{source}: {error.why}", hint=error.hint) from error
 
 
 def _ends_of_generation(tokenizer: Any, model: Path) -> list[str]:
