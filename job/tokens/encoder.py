@@ -193,7 +193,9 @@ class Encoder:
         if not self._answers_only:
             return text, None, unlearned
         if self.renderer.marks_answers:
-            learned = sorted([*marked, *(self._ender(text, end) for _, end in learned)])
+            # What is marked of a turn that is not shown is its end alone: an answer of nothing, which nobody wrote.
+            shown_marks = [mark for mark in marked if any(mark[0] < end and mark[1] > start for start, end in learned)]
+            learned = sorted([*shown_marks, *(self._ender(text, end) for _, end in learned)])
         return text, learned, unlearned
 
     def _is_ended(self, text: str, end: int) -> bool:

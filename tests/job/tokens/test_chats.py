@@ -199,6 +199,18 @@ def test_a_turn_of_weight_0_has_no_loss(
     assert ("Name town 0." in said) == bool(training)
 
 
+@pytest.mark.parametrize("marks", [True, False])
+def test_a_call_that_a_template_does_not_show_is_no_empty_answer(root: Path, marks: bool) -> None:
+    answer = "{{ m.content }}{{ eos_token }}"
+    answer = f"{{% generation %}}{answer}{{% endgeneration %}}" if marks else answer
+    bare = f"{{% for m in messages %}}<|im_start|>{{% if m.role == 'assistant' %}}{answer}"
+    bare += "{% else %}{{ m.content }}<|im_end|>{% endif %}{% endfor %}"
+    tokenizer = tokenizer_with("qwen", bare, root)
+    found = Encoder(spec_of(), tokenizer, "messages").encode(row_of(FORMS["OpenAI"]))
+    assert learned(found, tokenizer).removeprefix("<|im_start|>") == "It is 12 degrees in Town 0.<|im_end|>"
+    assert "tool_calls" in found.left_out
+
+
 def test_what_a_template_does_not_show_is_named(root: Path) -> None:
     llama = tokenizer_with("llama", from_trl("llama3_1"), root)
     encoder = Encoder(spec_of(), llama, "messages")
