@@ -1,6 +1,7 @@
 """A base model without a chat template learns one whose tokens it lacks: its answers end, in every file."""
 
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 
 from job.llama_cpp import generate
 from job.llama_cpp.gguf import read_metadata
-from tests.job_process import run_job
+from tests.job_process import kill, run_job
 from tests.tiny_models import make_llama
 
 pytestmark = pytest.mark.slow
@@ -40,8 +41,11 @@ def test_a_base_model_with_chatml_answers_and_ends(tmp_path: Path, tied: bool) -
         "publish": {"name": "tiny", "folder": str(tmp_path / "published")},
         "run": {"store": str(tmp_path / "store")},
     }
-    ended = run_job(spec, tmp_path / "work")
+    lease = {"FINETUNE_LEASE_TTL_S": "12"}
+    assert run_job(spec, tmp_path / "lost", lease, killed_at_its_checkpoint).code < 0
+    ended = run_job(spec, tmp_path / "work", lease)
     assert ended.code == 0, ended.output[-6000:]
+    assert [one["step"] for one in ended.named("train.resume")] == [30]
     (prompt := tmp_path / "prompt").write_text(PROMPT)
     for kind in ("F16", "Q8_0"):
         file = tmp_path / "published" / f"tiny-{kind}.gguf"
@@ -61,6 +65,11 @@ def test_a_base_model_with_chatml_answers_and_ends(tmp_path: Path, tied: bool) -
     assert again.code == 0 and "measure" in again.stages_run(), again.output[-6000:]
     (before,), (after,) = (one.named("run.result") for one in (ended, again))
     assert before["loss_after"] == pytest.approx(after["loss_after"], abs=0.02)
+
+
+def killed_at_its_checkpoint(process: subprocess.Popen[str], event: dict[str, Any]) -> None:
+    if event["event"] == "checkpoint.stored":
+        kill(process)
 
 
 def answered_by_transformers(folder: Path) -> str:
