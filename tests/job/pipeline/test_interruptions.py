@@ -117,7 +117,7 @@ def test_a_stopped_run_says_so_and_the_next_attempt_completes(
             process.send_signal(signal.SIGTERM)
 
     stopped = run_job(spec, tmp_path / "work", on_event=stop)
-    assert stopped.code == (76 if stage == "fetch" else 75), stopped.output
+    assert stopped.code == 75, stopped.output  # the rehearsal, which comes first, is saved
     assert stopped.events[-1]["event"] == "run.failed"
     shutil.rmtree(tmp_path / "work")
     ended = run_job(spec, tmp_path / "work")
