@@ -6,6 +6,7 @@ from typing import Any
 
 from job.errors import IntegrityViolated, SpecInvalid
 from job.logs import log
+from job.spec import JobSpec
 
 SHOWN = 4
 
@@ -45,6 +46,34 @@ def load_hollow(folder: Path, where: str) -> Any:
     if extra := sorted(found["unexpected_keys"]):
         log.warning("rehearse.unused_tensors", count=len(extra), what=f"not loaded: {_some(extra)}")
     return model
+
+
+def text_parameters(model: Any) -> int:
+    """The number of parameters of the language model, without towers for pictures and sound."""
+    inner = next((module for name, module in model.named_modules() if name.endswith("language_model")), None)
+    if inner is None:
+        return int(model.num_parameters())
+    head = model.get_output_embeddings()
+    tied = head is None or head.weight is model.get_input_embeddings().weight
+    return int(sum(weight.numel() for weight in inner.parameters()) + (0 if tied else head.weight.numel()))
+
+
+def check_quantized(spec: JobSpec, model: Any) -> None:
+    """Raises SpecInvalid for layers that bitsandbytes would quantize into a shape that cannot be merged, and warns of
+    weights that it leaves as they are: experts that are one tensor (transformers 5)."""
+    from transformers.pytorch_utils import Conv1D
+
+    if spec.load.bits not in (4, 8):
+        return
+    if any(isinstance(module, Conv1D) for module in model.modules()):
+        raise SpecInvalid(
+            f"load.bits: {spec.load.bits} cannot be merged for {spec.model.id}, whose layers are transposed (Conv1D)",
+            hint="Set load.bits: 16.",
+        )
+    left = sum(weight.numel() for _, weight in model.named_parameters() if weight.ndim > 2)
+    if left:
+        size = f"{left:,} parameters, {4 * left / 1e9:.1f} GB in float32"
+        log.warning("rehearse.not_quantized", what=f"experts are not quantized by load.bits {spec.load.bits}: {size}")
 
 
 def check_tokens(folder: Path, rows: int, where: str) -> None:

@@ -9,11 +9,13 @@ import json
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from job import architectures
 from job.artifacts import Frozen
-from job.errors import IntegrityViolated
+from job.errors import IntegrityViolated, SpecInvalid
 from job.export.gguf_convert import rehearse_gguf
+from job.export.merge_plan import Plan, Shapes
 from job.export.model_view import make_view
 from job.export.peft_adapter import PeftAdapter
 from job.export.stage import planned
@@ -21,10 +23,12 @@ from job.fetch.model import bring
 from job.fetch.sources import Sources
 from job.rehearsal.adapting import write_adapter
 from job.rehearsal.hollow import write_hollow
-from job.rehearsal.loading import check_tokens, load_hollow
+from job.rehearsal.loading import check_quantized, check_tokens, load_hollow, text_parameters
 from job.spec import JobSpec
 
 NAME = "rehearse"
+WHOLE = 0.98
+"""The share of a model's parameters that a file must have: converters leave out what a computer can work out."""
 
 
 class Inputs(Frozen):
@@ -46,20 +50,36 @@ def run(spec: JobSpec, inputs: Inputs, workdir: Path) -> Result:
     """Raises SpecInvalid and IntegrityViolated for what would end the run later."""
     shutil.rmtree(workdir / "trained", ignore_errors=True)
     brought = bring(spec, inputs.sources, workdir, write_hollow)
-    change = PeftAdapter(brought.adapter) if brought.adapter else None
+    change, parameters = PeftAdapter(brought.adapter) if brought.adapter else None, 0
+
+    def plan(base: Shapes, config: dict[str, Any]) -> Plan:
+        try:
+            return planned(spec, change, base, config)
+        except IntegrityViolated as error:
+            if brought.adapter:
+                raise
+            raise SpecInvalid(
+                f"lora.target_modules: what they train of {spec.model.id} cannot be exported: {error.message}",
+                hint="Name other layers: those of its attention are exported for most families.",
+            ) from error
+
     if architectures.loads(json.loads((brought.model / "config.json").read_text(encoding="utf-8"))):
         model = load_hollow(brought.model, spec.model.id)
         rows = model.get_input_embeddings().weight.shape[0]
         check_tokens(brought.model, max(rows, change.embedding_rows if change else 0), spec.model.id)
+        parameters = text_parameters(model)
         if spec.training and change is None:
+            check_quantized(spec, model)
             change = PeftAdapter(write_adapter(spec, model, workdir / "trained"))
     with tempfile.TemporaryDirectory(dir=workdir, prefix="view-") as folder:
         view = make_view(Path(folder) / "model", brought.model, None, spec.chat.template)
-        written = rehearse_gguf(
-            view, spec.export.unquantized, "model", lambda base, config: planned(spec, change, base, config)
+        written = rehearse_gguf(view, spec.export.unquantized, "model", plan)
+    if written.parameters < WHOLE * parameters:
+        raise SpecInvalid(
+            f"model.id: llama.cpp's converter would write {written.parameters:,} of the {parameters:,} parameters of "
+            f"{spec.model.id}",
+            hint="It does not convert this architecture whole. Use another model of the family.",
         )
-    if change and not written.changed:
-        raise IntegrityViolated(f"the adapter changes nothing of {spec.model.id}")
     return Result(
         architecture=written.architecture,
         tensors=written.tensors,

@@ -90,6 +90,7 @@ def with_adapter(spec: JobSpec, model: Any, adapter: Path | None, tokens: Sequen
             lora_alpha=spec.lora.alpha,
             lora_dropout=spec.lora.dropout,
             target_modules=targets if isinstance(targets, str) else list(targets),
+            exclude_modules=_beside_the_text(model),
             use_rslora=spec.lora.use_rslora,
             use_dora=spec.lora.use_dora,
             modules_to_save=list(spec.lora.modules_to_save) or None,
@@ -105,6 +106,14 @@ def with_adapter(spec: JobSpec, model: Any, adapter: Path | None, tokens: Sequen
     trainable, total = peft.get_nb_trainable_parameters()
     log.info("train.parameters", trainable=trainable, total=total, percent=round(100 * trainable / total, 4))
     return peft
+
+
+def _beside_the_text(model: Any) -> str | None:
+    """For a language model inside another one (Gemma 3 from 4B on): a pattern of every module that is not its own, so
+    that a vision tower with layers of the same names gets no adapters, which the export could not write."""
+    if not any(name.rpartition(".")[2] == "language_model" for name, _ in model.named_modules()):
+        return None
+    return r"(?!.*\b(language_model|lm_head)\b).*"
 
 
 def _take_rows(model: Any, adapter: Path) -> None:

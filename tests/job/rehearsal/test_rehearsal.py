@@ -143,6 +143,74 @@ def test_targets_that_the_model_does_not_have_are_named_with_those_it_has(base: 
     assert caught.value.code == 64 and "q_proj" in (caught.value.hint or "")
 
 
+def gemma_3_with_eyes(folder: Path) -> Path:
+    """A tiny Gemma3ForConditionalGeneration, the class of Gemma 3 from 4B on."""
+    import torch
+    from transformers import Gemma3Config, Gemma3ForConditionalGeneration
+
+    make_family(folder, "Gemma 3")
+    text = json.loads((folder / "config.json").read_text()) | {"model_type": "gemma3_text"}
+    vision = {
+        "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 28,
+        "patch_size": 14,
+    }  # fmt: skip
+    config = Gemma3Config(text_config=text, vision_config=vision, mm_tokens_per_image=4)
+    for path in folder.glob("*.safetensors"):
+        path.unlink()
+    Gemma3ForConditionalGeneration(config).to(torch.bfloat16).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("targets", [["q_proj", "v_proj"], "all-linear"])
+def test_of_a_model_with_eyes_the_language_model_alone_is_adapted(targets: Any, tmp_path: Path) -> None:
+    model = gemma_3_with_eyes(tmp_path / "model")
+    done = rehearse(spec_of(str(model), lora={"target_modules": targets}), tmp_path / "work")
+    assert done.changed == (14 if targets == "all-linear" else 4)
+    trained = json.loads((tmp_path / "work" / "trained" / "adapter_config.json").read_text())
+    assert "language_model" in trained["exclude_modules"]
+
+
+def gpt_2(folder: Path) -> Path:
+    from transformers import GPT2Config
+
+    from tests.tiny_models import save
+
+    return save(folder, GPT2Config(vocab_size=1536, n_embd=64, n_layer=2, n_head=4, n_positions=256))
+
+
+def mixtral(folder: Path) -> Path:
+    from transformers import MixtralConfig
+
+    from tests.tiny_models import save
+
+    sizes = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4}
+    return save(folder, MixtralConfig(vocab_size=1536, num_key_value_heads=2, num_local_experts=2, **sizes))
+
+
+@pytest.mark.parametrize(
+    ("make", "sections", "said"),
+    [
+        (gpt_2, {"lora": {"target_modules": ["c_attn"]}}, "load.bits: 4 cannot be merged"),
+        (mixtral, {"lora": {"target_modules": "all-linear"}}, "lora_dropout"),
+        (mixtral, {"lora": {"target_modules": "all-linear", "dropout": 0}}, "target_parameters"),
+    ],
+)
+def test_what_ends_in_no_file_after_training_is_refused_before_it(
+    make: Callable[[Path], Path], sections: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    model = make(tmp_path / "model")
+    with pytest.raises(JobError) as caught:
+        rehearse(spec_of(str(model), **sections), tmp_path / "work")
+    assert caught.value.code == 64 and said in caught.value.message
+
+
+def test_experts_that_stay_unquantized_are_told_with_their_size(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert rehearse(spec_of(str(mixtral(tmp_path / "model"))), tmp_path / "work").changed == 4
+    assert "experts are not quantized by load.bits 4" in capsys.readouterr().out
+
+
 def test_an_adapter_of_another_model_is_refused(base: Path, hub: Hub, tmp_path: Path) -> None:
     other = make_llama(tmp_path / "other", layers=3)
     adapter = make_adapter(other, tmp_path / "adapter")
