@@ -34,8 +34,9 @@ ELSEWHERE = {
 """Programs that are not here, and why. Of their arguments, files of this repository must exist."""
 NEEDS_A_CLUSTER = ("list", "status", "logs", "cancel", "resume", "results", "gpus")
 """Commands of the launcher that tests/k8s/cli and tests/k8s/results run against a control plane."""
-NEEDS_MORE = ("run", "--access")
-"""Of the job: it trains (tests/job/pipeline), or tries credentials (tests/job/pipeline/test_access.py)."""
+NEEDS_MORE = ("run", "--access", "--rows")
+"""Of the job: it trains (tests/job/pipeline), tries credentials (tests/job/pipeline/test_access.py),
+or fetches a tokenizer (tests/job/test_check_rows.py)."""
 
 
 class Reader(NamedTuple):
