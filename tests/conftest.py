@@ -1,6 +1,5 @@
 """What every test shares: one thread for torch, the servers' fixtures, a tiny model and its rows."""
 
-import json
 import logging
 import os
 from collections.abc import Iterator
@@ -43,12 +42,9 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def quotes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Sixty rows of text."""
-    path = tmp_path_factory.mktemp("rows") / "quotes.jsonl"
-    words = ["time", "life", "love", "truth", "hope", "work", "courage", "silence", "reason", "art"]
-    pairs = [(a, b) for a in words for b in words if a != b]
-    rows = [{"quote": f"Of {a} and {b}, {a} is the greater, said number {n}."} for n, (a, b) in enumerate(pairs)]
-    path.write_text("\n".join(json.dumps(row) for row in rows[:60]) + "\n")
-    return path
+    from tests.tiny_models import write_quotes
+
+    return write_quotes(tmp_path_factory.mktemp("rows") / "quotes.jsonl")
 
 
 @pytest.fixture

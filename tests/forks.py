@@ -18,6 +18,7 @@ import fcntl
 import functools
 import importlib
 import json
+import logging
 import os
 import select
 import shlex
@@ -29,17 +30,17 @@ import tempfile
 from pathlib import Path
 from typing import Any, NoReturn
 
+from job.run import child
 from tests import ROOT
 
-STAGES = ("tokens", "train", "measure", "export")
+STAGES = {name: module for name, module in child.STAGES.items() if name != "fetch"}
 IMPORTS = (
     "bitsandbytes", "datasets", "peft", "sentencepiece", "tensorboard", "torch.utils.tensorboard", "torch",
     "transformers.models.llama.modeling_llama", "transformers", "transformers.trainer", "trl",
     "trl.trainer.sft_trainer",
-    "job.__main__", "job.export.stage", "job.run.child", "job.tokens.stage",
-    "job.train.arguments", "job.train.callbacks", "job.train.measure", "job.train.model", "job.train.padding",
-    "job.train.precision", "job.train.resume", "job.train.samples", "job.train.stage",
-    "job.train.trace",
+    "job.__main__", "job.train.arguments", "job.train.callbacks", "job.train.model", "job.train.padding",
+    "job.train.precision", "job.train.resume", "job.train.samples", "job.train.trace",
+    *STAGES.values(),
 )  # fmt: skip
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _HIGH = 200
@@ -84,11 +85,11 @@ def serve(address: str) -> NoReturn:
         listener.bind(address)
         listener.listen(64)
         os.write(1, b"listening\n")
-        from job.run.child import refuse_hub_kernels
-
-        refuse_hub_kernels()
+        child.refuse_hub_kernels()
+        logging.disable()  # what they say when they are imported nobody asked for
         for name in IMPORTS:
             importlib.import_module(name)
+        logging.disable(logging.NOTSET)
         while True:
             connection, _ = listener.accept()
             if os.fork() == 0:

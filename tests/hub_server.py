@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from socket import create_server, socket
 from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
@@ -505,6 +506,26 @@ def xet_hub(hub: Hub, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pyt
     monkeypatch.delenv("HF_HUB_DISABLE_XET")
     _use_xet(monkeypatch, True)
     return hub
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """The address of a server that takes connections and says nothing."""
+    server = create_server(("127.0.0.1", 0))
+    held: list[socket] = []
+
+    def take() -> None:
+        while True:
+            try:
+                held.append(server.accept()[0])
+            except OSError:
+                return
+
+    threading.Thread(target=take, daemon=True).start()
+    yield f"http://127.0.0.1:{server.getsockname()[1]}"
+    server.close()
+    for one in held:
+        one.close()
 
 
 def _use_xet(monkeypatch: pytest.MonkeyPatch, wanted: bool) -> None:

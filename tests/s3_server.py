@@ -7,6 +7,7 @@ checksums), answers with an error, or loses the reply to a request that the serv
 
 import http.client
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -89,6 +90,24 @@ class Server:
             self._process.wait()
             self._process = None
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """By which boto3 finds it, and nothing else."""
+        return {
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_ACCESS_KEY_ID": self.access_key,
+            "AWS_SECRET_ACCESS_KEY": self.secret_key,
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+
+    def make_bucket(self) -> "Bucket":
+        name, client = f"test-{secrets.token_hex(6)}", self.client()
+        client.create_bucket(Bucket=name)
+        return Bucket(self, name, f"s3://{name}/prefix", client, self.root / name)
+
     def client(self, endpoint: str | None = None) -> Any:
         import boto3
 
@@ -135,23 +154,16 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def s3(s3_server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
     """A fresh bucket, and the environment that leads to it."""
     s3_server.start()
-    name = f"test-{secrets.token_hex(6)}"
     for variable in list(os.environ):
         if variable.startswith("AWS_"):
             monkeypatch.delenv(variable)
-    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server.endpoint)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3_server.access_key)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3_server.secret_key)
-    monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
-    monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    client = s3_server.client()
-    client.create_bucket(Bucket=name)
-    yield Bucket(s3_server, name, f"s3://{name}/prefix", client, s3_server.root / name)
-    client.close()
+    for variable, value in s3_server.environment.items():
+        monkeypatch.setenv(variable, value)
+    bucket = s3_server.make_bucket()
+    yield bucket
+    bucket.client.close()
     s3_server.start()
-    shutil.rmtree(s3_server.root / name, ignore_errors=True)
+    shutil.rmtree(bucket.root, ignore_errors=True)
 
 
 Request = tuple[str, str]
@@ -172,17 +184,27 @@ class Proxy:
     """Whether the server's reply to this request is lost."""
     cut_body_after: Callable[[Request], int | None] = lambda _: None
     """How many bytes of the reply's body come through before the connection ends, or None for all."""
+    slow: Callable[[Request], float] = lambda _: 0
+    """How many seconds the server takes before it reads the request."""
+    before: Callable[[Request, bytes], None] = lambda *_: None
+    """What happens before the server gets a request, which has this body."""
     requests: list[Request] = field(default_factory=list)
 
     @property
     def endpoint(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
+    def asked(self, pattern: str) -> list[Request]:
+        """The requests so far whose `METHOD path` matches."""
+        return [one for one in self.requests if re.search(pattern, " ".join(one))]
+
     def forward(self, handler: BaseHTTPRequestHandler) -> None:
         request = (handler.command, handler.path)
         body = handler.rfile.read(int(handler.headers.get("Content-Length") or 0))
         self.requests.append(request)
         handler.close_connection = True
+        time.sleep(self.slow(request))
+        self.before(request, body)
         if status := self.answer(request):
             handler.send_response(status)
             handler.send_header("Content-Length", "0")

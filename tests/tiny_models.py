@@ -199,3 +199,12 @@ def make_llama(
     sizes = _sizes(hidden, layers, heads, kv_heads, intermediate)
     llama = LlamaConfig(**(sizes | {"tie_word_embeddings": tied, "rms_norm_eps": 1e-5} | config))
     return save(folder, llama, seed=seed, dtype=dtype, shards=shards, chat_template=chat_template, prepare=prepare)
+
+
+def write_quotes(path: Path) -> Path:
+    """Sixty rows of text, in the field `quote`."""
+    words = ["time", "life", "love", "truth", "hope", "work", "courage", "silence", "reason", "art"]
+    pairs = [(a, b) for a in words for b in words if a != b]
+    rows = [{"quote": f"Of {a} and {b}, {a} is the greater, said number {n}."} for n, (a, b) in enumerate(pairs)]
+    path.write_text("\n".join(json.dumps(row) for row in rows[:60]) + "\n")
+    return path

@@ -56,6 +56,24 @@ def beside(there: There, url: str, manifest: Manifest, card: bytes, *, replace: 
     return Beside({CARD: text, MANIFEST: (manifest.model_dump_json(indent=2) + "\n").encode()}, gone)
 
 
+def without_replaced(manifest: bytes, new: dict[str, str]) -> bytes | None:
+    """A place's manifest without the files that get other content, or None if it names none. `new`: the SHA-256 of the
+    files to come, by name."""
+    before = _files(manifest)
+    if not any(_is_replaced(file, new) for file in before.values()):
+        return None
+    parsed = Manifest.model_validate_json(manifest)
+    kept = {
+        part: [file for file in files if not _is_replaced(file, new)]
+        for part, files in (("files", parsed.files), ("earlier", parsed.earlier))
+    }
+    return (parsed.model_copy(update=kept).model_dump_json(indent=2) + "\n").encode()
+
+
+def _is_replaced(file: PublishedFile, new: dict[str, str]) -> bool:
+    return new.get(file.name, file.sha256) != file.sha256
+
+
 def placed_card(card: bytes, there: bytes | None, published: PublishedFile | None, stale: list[str]) -> bytes:
     """The card for a place that has this README.md; `published`: the one that an earlier run put there."""
     if stale:

@@ -1,10 +1,11 @@
 """Publishes to a folder or an S3 prefix: file by file, then the card and the manifest."""
 
+import hashlib
 from pathlib import Path
 
 from job.artifacts import Artifact
 from job.logs import Progress, log
-from job.publish.earlier import beside
+from job.publish.earlier import CARD, MANIFEST, beside, without_replaced
 from job.publish.place import Item, OnDisk
 from job.run.records import Manifest, PublishedFile
 from job.store import open_store
@@ -15,6 +16,7 @@ class StorePlace:
 
     def __init__(self, address: str, *, replace: bool = False) -> None:
         self._store, self._replace = open_store(address), replace
+        self._manifest: bytes | None = None
 
     @property
     def url(self) -> str:
@@ -27,6 +29,8 @@ class StorePlace:
         """Does nothing: a file here is visible at once."""
 
     def fill(self, items: list[Item], on_disk: OnDisk) -> None:
+        self._manifest = self.read(MANIFEST)
+        self._unname({item.name: item.artifact.sha256 for item in items})
         for item in items:
             with on_disk(item) as path:
                 bar = Progress(f"publishing {item.name}", item.artifact.size, "bytes")
@@ -37,12 +41,24 @@ class StorePlace:
         made = beside(self, self.url, manifest, card, replace=self._replace)
         for name in made.gone:
             self._store.delete(name)
+        self._unname({CARD: hashlib.sha256(made.documents[CARD]).hexdigest()})
         for name, content in made.documents.items():
             self._store.put(name, content)
         log.info("publish.done", place=self.url, files=len(manifest.files) + 1)
         return None
 
+    def _unname(self, new: dict[str, str]) -> None:
+        """Takes files that are about to be replaced out of the manifest that is there: if this ends in between, it is
+        still true."""
+        found = self._store.get(MANIFEST)
+        kept = without_replaced(found[0], new) if found else None
+        if kept is not None:
+            self._store.put(MANIFEST, kept)
+
     def read(self, name: str) -> bytes | None:
+        """The manifest is the one from before `fill`."""
+        if name == MANIFEST and self._manifest is not None:
+            return self._manifest
         found = self._store.get(name)
         return found[0] if found else None
 

@@ -18,13 +18,13 @@ from pydantic import ValidationError
 
 from job import console, library_warnings, logs
 from job.artifacts import Artifact, Frozen, artifact, names_below
-from job.errors import Bug, PeerActive, SpecInvalid, StoppedSaved, StoppedUnsaved, named
+from job.errors import Bug, PeerActive, SpecInvalid, StoppedSaved, StoppedUnsaved, StorageFailed, named
 from job.logs import Progress, log
 from job.run import attempts, lease, limits
 from job.run.events import EventLog
 from job.run.folders import store_url, work_folder
 from job.run.heartbeat import Heartbeat
-from job.run.records import StageRecord, parsed, read_stage, write_stage
+from job.run.records import StageRecord, contradiction, parsed, read_stage, write_stage
 from job.run.supervise import Supervisor, Terminated
 from job.run.usage import UsageLog
 from job.spec import JobSpec
@@ -110,7 +110,8 @@ class ActiveRun:
             return sources
         except Conflict:
             found = self.store.get(key)
-        assert found is not None
+        if found is None:
+            raise contradiction(self.store, key)
         first = parsed(_Pinned, self.store, key, found[0], "Delete it; the next run pins its names anew.")
         if not _is_same(first, self.spec, sources):
             raise SpecInvalid(
@@ -210,6 +211,8 @@ def _ends_on_record(run: ActiveRun) -> Iterator[None]:
         code = 0
     except Exception as error:  # a bug too: its traceback belongs in the store
         fault = named(error)
+        if isinstance(fault, StorageFailed) and fault is not error and str(run.work.parent) not in fault.message:
+            fault = StorageFailed(f"{fault.message}, at work in {run.work}", hint=fault.hint)
         code, unforeseen = fault.code, isinstance(fault, Bug) and fault is not error
         told = {"code": code, "error": type(fault).__name__, "message": fault.message, "hint": fault.hint}
         log.error("run.failed", **told, exc_info=unforeseen)

@@ -70,11 +70,18 @@ def get_checkpoint(
 
 
 def prune_checkpoints(store: Store, prefix: str, keep: int) -> None:
-    """Deletes all but the newest `keep` checkpoints. COMPLETE.json is deleted first, so a partial one never counts."""
+    """Deletes all but the newest `keep` checkpoints. COMPLETE.json is deleted first, so a partial one never counts.
+
+    Credentials may lack the right to delete: old checkpoints then take space, and nothing fails.
+    """
     for step in list(checkpoints(store, prefix))[keep:]:
         target = f"{prefix}/checkpoints/step-{step:06d}"
-        store.delete(f"{target}/COMPLETE.json")
-        store.delete_prefix(f"{target}/")
+        try:
+            store.delete(f"{target}/COMPLETE.json")
+            store.delete_prefix(f"{target}/")
+        except JobError as error:
+            log.warning("checkpoint.not_deleted", step=step, why=error.message)
+            return
 
 
 class CheckpointUploads:

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError, field_validator
 
 from job.artifacts import Artifact, Frozen, check_name
-from job.errors import IntegrityViolated
+from job.errors import IntegrityViolated, StorageFailed
 from job.logs import Progress, log
 from job.redaction import redact_all
 from job.spec.places import shown_places
@@ -129,8 +129,17 @@ def write_manifest(store: Store, manifest: Manifest) -> Manifest:
         return stamped
     except Conflict:
         first = read_manifest(store, manifest.run)
-        assert first is not None
+        if first is None:
+            raise contradiction(store, f"runs/{manifest.run}/manifest.json") from None
         return first
+
+
+def contradiction(store: Store, key: str) -> StorageFailed:
+    """What a store does that refuses to write an object because it exists, and then does not have it."""
+    return StorageFailed(
+        f"{store.url}/{key}: the store refuses to write it because it exists, and says that it does not exist",
+        hint="Start the job again. If it happens again, conditional writes (If-None-Match) do not work there.",
+    )
 
 
 def read_manifest(store: Store, run: str) -> Manifest | None:

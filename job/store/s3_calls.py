@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+# 409 is another write to the same object that is under way, whatever a server calls it.
 # https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
 _PASSING = {
     "SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout", "Throttling", "ThrottlingException",
@@ -190,7 +191,7 @@ class Calls:
         text = redact(f"{where}: {code} {said.get('Message', '')}".rstrip())
         if code in _FULL or status == 507:
             return StorageFailed(text, hint="Free space there, then start the job again.")
-        if code in _PASSING or status in (408, 429) or (status >= 500 and status != 501):
+        if code in _PASSING or status in (408, 409, 429) or (status >= 500 and status != 501):
             return _Passing(text.removeprefix(f"{where}: "))
         if code == "NoSuchBucket":
             return NotFound(text, hint=f"Create the bucket {self.bucket!r}, or correct its name or the endpoint.")

@@ -33,9 +33,9 @@ def killed_at(step: str) -> None:
 def room_for(rows: str) -> None:
     """A GPU that has room for so many rows at once."""
     import torch
-    from transformers.models.llama.modeling_llama import LlamaForCausalLM
+    from transformers.models.llama.modeling_llama import LlamaModel
 
-    forward = LlamaForCausalLM.forward
+    forward = LlamaModel.forward
 
     def limited(self: Any, *arguments: Any, **options: Any) -> Any:
         ids = options.get("input_ids")
@@ -45,7 +45,7 @@ def room_for(rows: str) -> None:
             )
         return forward(self, *arguments, **options)
 
-    LlamaForCausalLM.forward = limited
+    LlamaModel.forward = limited
 
 
 def slow_evaluation(seconds: str) -> None:

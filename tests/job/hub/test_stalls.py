@@ -3,11 +3,8 @@
 import os
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from socket import create_server, socket
 from types import SimpleNamespace
 
 import pytest
@@ -56,26 +53,6 @@ def test_a_listing_that_is_never_answered_ends(hub: Hub, publisher: HubPublisher
     hub.fail("GET .*/tree", times=1000, delay_s=FOREVER)
     with pytest.raises(RemoteUnavailable):
         list_files("me/made", "main")
-
-
-@pytest.fixture
-def silent() -> Iterator[str]:
-    """The address of a server that takes connections and says nothing."""
-    server = create_server(("127.0.0.1", 0))
-    held: list[socket] = []
-
-    def take() -> None:
-        while True:
-            try:
-                held.append(server.accept()[0])
-            except OSError:
-                return
-
-    threading.Thread(target=take, daemon=True).start()
-    yield f"http://127.0.0.1:{server.getsockname()[1]}"
-    server.close()
-    for one in held:
-        one.close()
 
 
 PUBLISH = """

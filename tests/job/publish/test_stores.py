@@ -104,3 +104,31 @@ def test_a_card_that_nobody_has_changed_is_written_whole() -> None:
     told = PublishedFile(name="README.md", key="k", type="", sha256=hashlib.sha256(old).hexdigest(), size=len(old))
     assert placed_card(CARD, old, told, []) == CARD
     assert placed_card(CARD, old + b"x", told, []).startswith(old + b"x\n\n" + BEGIN)
+
+
+def test_a_manifest_never_names_a_file_that_was_replaced(address: str, tmp_path: Path) -> None:
+    """Each moment at which a second run may be killed is the reading of one of its files."""
+    store = publish(address, tmp_path, {"a.gguf": b"a", "b.gguf": b"b", "same.gguf": b"same"})
+    seen = []
+
+    class Watched(StorePlace):
+        def fill(self, items: list[Item], on_disk: Any) -> None:
+            def look(item: Item) -> Any:
+                named = json.loads(content(store, "manifest.json"))["files"]
+                seen.append({file["name"] for file in named})
+                for file in named:
+                    assert hashlib.sha256(content(store, file["name"])).hexdigest() == file["sha256"]
+                return on_disk(item)
+
+            super().fill([*items, items[-1]], look)
+
+    place = Watched(address)
+    made = tmp_path / "made"
+    for name in ("a.gguf", "b.gguf"):
+        (made / name).write_bytes(b"other " + name.encode())
+    names = ("a.gguf", "b.gguf", "same.gguf")
+    place.fill(
+        [Item(name=name, key=name, artifact=artifact(made, name), kind="q8_0") for name in names],
+        lambda item: nullcontext(made / item.name),
+    )
+    assert seen == [{"same.gguf", "README.md"}] * 4
