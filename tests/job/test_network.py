@@ -14,6 +14,7 @@ from job import network
 from job.errors import SpecInvalid
 from job.fetch import https, sources
 from job.spec import JobSpec
+from tests.job.fetch.models import GOOD
 
 PRIVATE = [
     "127.0.0.1", "127.1", "0x7f000001", "2130706433", "0.0.0.0", "10.0.0.1", "172.16.0.1", "192.168.1.1",
@@ -67,7 +68,8 @@ def test_nothing_else_is(allowed: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("where", ["dataset", "evaluation.text"])
 def test_a_spec_that_names_one_is_refused_before_anything_is_fetched(where: str, tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text("{}")
+    for name, content in GOOD.items():
+        (tmp_path / name).write_bytes(content)
     (tmp_path / "rows.jsonl").write_text('{"text": "a"}\n')
     bad, good = {"id": "https://169.254.169.254/latest/meta-data/x.jsonl"}, {"id": str(tmp_path / "rows.jsonl")}
     given: dict[str, Any] = {"model": {"id": str(tmp_path)}, "dataset": bad if where == "dataset" else good}

@@ -192,9 +192,9 @@ def test_unknown_modules_are_named_with_those_that_exist(tiny_model: Path, data:
 def test_an_adapter_that_the_trainer_would_not_train_is_refused(tiny_model: Path, data: Path, tmp_path: Path) -> None:
     head = {"lora": {"target_modules": ["q_proj", "lm_head"]}}
     with pytest.raises(SpecInvalid, match=r"cannot train an adapter on the output layer"):
-        train_stage.run(spec_of(tiny_model, **head), inputs_of(tiny_model, data), tmp_path)
+        trained(spec_of(tiny_model, **head), data, tmp_path)
     other = spec_of(tiny_model, training={"trainer": "transformers"}, **head)
-    assert train_stage.run(other, inputs_of(tiny_model, data), tmp_path).losses
+    assert trained(other, data, tmp_path).losses
 
 
 def test_chats_without_a_template_say_what_to_set(tiny_model: Path, data: Path, tmp_path: Path) -> None:
