@@ -9,17 +9,27 @@ from pathlib import Path
 from job.errors import IntegrityViolated
 from job.fetch.listing import Listing
 from job.fetch.safety import HEADER_LIMIT, check_safetensors
+from job.logs import log
 
 _GUESS = 100_000
 """Bytes that hold most headers: one request for each file."""
 
 
 def write_hollow(found: Listing, names: list[str], folder: Path) -> None:
-    """Writes the weight files of a listing, without their tensors. Raises IntegrityViolated for a broken header."""
+    """Writes the weight files of a listing, without their tensors. Raises IntegrityViolated for a header that is broken
+    twice: what arrives has no hash."""
     for name in names:
         if name.endswith(".safetensors"):
-            write_hole(folder / name, _header(found, name), found.size(name))
-            check_safetensors(folder / name, found.shown)
+            try:
+                _write(found, name, folder)
+            except IntegrityViolated as error:
+                log.warning("rehearse.header_damaged", file=name, why=error.message, what="fetched again")
+                _write(found, name, folder)
+
+
+def _write(found: Listing, name: str, folder: Path) -> None:
+    write_hole(folder / name, _header(found, name), found.size(name))
+    check_safetensors(folder / name, found.shown)
 
 
 def _header(found: Listing, name: str) -> bytes:

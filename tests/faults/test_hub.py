@@ -78,14 +78,14 @@ def test_xet_that_stalls_ends_the_attempt(hub_run: Run, xet_hub: Hub, silent: st
     hub_run.completes()
 
 
-@pytest.mark.parametrize("times", [1, 1000])
+@pytest.mark.parametrize("times", [2, 1000])
 def test_a_download_that_arrives_damaged_is_fetched_again_and_then_refused(
     run: Run, hub: Hub, tiny_model: Path, times: int
 ) -> None:
     hub.add("a/model", tiny_model)
     run.spec["model"]["id"] = "a/model"
     damaged = hub.fail("GET /cdn/", times=times, corrupt=True)
-    if times == 1:
+    if times == 2:  # the first is the beginning of a file, of which only the header counts
         ended = run.completes()
         assert ended.named("hub.corrupt")
         return
