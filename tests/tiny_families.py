@@ -101,3 +101,21 @@ def make_family(folder: Path, name: str, **settings: Any) -> Path:
 
     config, fields, tokenizer = FAMILIES[name]
     return save(folder, getattr(transformers, config)(**(_SIZES | fields)), tokenizer=tokenizer, **settings)
+
+
+def make_gemma_3_with_eyes(folder: Path) -> Path:
+    """A tiny Gemma3ForConditionalGeneration, the class of Gemma 3 from 4B on."""
+    import torch
+    from transformers import Gemma3Config, Gemma3ForConditionalGeneration
+
+    make_family(folder, "Gemma 3")
+    text = json.loads((folder / "config.json").read_text()) | {"model_type": "gemma3_text"}
+    vision = {
+        "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 28,
+        "patch_size": 14,
+    }  # fmt: skip
+    config = Gemma3Config(text_config=text, vision_config=vision, mm_tokens_per_image=4)
+    for path in folder.glob("*.safetensors"):
+        path.unlink()
+    Gemma3ForConditionalGeneration(config).to(torch.bfloat16).save_pretrained(folder)
+    return folder

@@ -15,7 +15,7 @@ from job.spec import JobSpec
 from tests.export_reference import make_adapter
 from tests.hub_server import Hub
 from tests.s3_server import Bucket
-from tests.tiny_families import make_family
+from tests.tiny_families import make_family, make_gemma_3_with_eyes
 from tests.tiny_models import make_llama
 
 pytestmark = pytest.mark.slow
@@ -143,27 +143,9 @@ def test_targets_that_the_model_does_not_have_are_named_with_those_it_has(base: 
     assert caught.value.code == 64 and "q_proj" in (caught.value.hint or "")
 
 
-def gemma_3_with_eyes(folder: Path) -> Path:
-    """A tiny Gemma3ForConditionalGeneration, the class of Gemma 3 from 4B on."""
-    import torch
-    from transformers import Gemma3Config, Gemma3ForConditionalGeneration
-
-    make_family(folder, "Gemma 3")
-    text = json.loads((folder / "config.json").read_text()) | {"model_type": "gemma3_text"}
-    vision = {
-        "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 28,
-        "patch_size": 14,
-    }  # fmt: skip
-    config = Gemma3Config(text_config=text, vision_config=vision, mm_tokens_per_image=4)
-    for path in folder.glob("*.safetensors"):
-        path.unlink()
-    Gemma3ForConditionalGeneration(config).to(torch.bfloat16).save_pretrained(folder)
-    return folder
-
-
 @pytest.mark.parametrize("targets", [["q_proj", "v_proj"], "all-linear"])
 def test_of_a_model_with_eyes_the_language_model_alone_is_adapted(targets: Any, tmp_path: Path) -> None:
-    model = gemma_3_with_eyes(tmp_path / "model")
+    model = make_gemma_3_with_eyes(tmp_path / "model")
     done = rehearse(spec_of(str(model), lora={"target_modules": targets}), tmp_path / "work")
     assert done.changed == (14 if targets == "all-linear" else 4)
     trained = json.loads((tmp_path / "work" / "trained" / "adapter_config.json").read_text())
