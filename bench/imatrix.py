@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from job import logs
-from job.chat import calibration as rows_as_text
 from job.export import stage as export_stage
 from job.llama_cpp import imatrix, perplexity, quantize
 from job.spec import JobSpec
 from job.spec.quants import NEEDS_IMATRIX
+from job.tokens.stage import CALIBRATION_BYTES
 from tests.tiny_models import make_llama, training_text
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -88,7 +88,7 @@ def report(model: Path, calibration: str, held_out: str, work: Path, chunks: int
 
     work.mkdir()
     gguf = export_stage.run(SPEC, export_stage.Inputs(model=model, name="model"), work).gguf
-    (work / "text.txt").write_text(calibration[: rows_as_text.TEXT_LIMIT])
+    (work / "text.txt").write_text(calibration[:CALIBRATION_BYTES])
     matrix = imatrix.make_imatrix(gguf, work / "text.txt", work / "imatrix.gguf", context=CONTEXT)
     ids = AutoTokenizer.from_pretrained(model)(held_out)["input_ids"]
     (work / "ids.txt").write_text(" ".join(map(str, ids)))

@@ -28,6 +28,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.memory_cases import CASES, made
+from bench.rows_as_tokens import train_inputs
 from job.node import gpu_here
 from job.predict import disk, ram, vram
 from job.predict.anatomy import Anatomy, anatomy_of
@@ -172,7 +173,7 @@ def gpu_row(name: str, folder: Path) -> str:
     """The train stage on a GPU: what torch had allocated and reserved at the most, and what was predicted of it."""
     spec = JobSpec.model_validate(json.loads((folder / "spec.json").read_text()))
     model = anatomy_of(json.loads((folder / "model" / "config.json").read_text()), "model")
-    inputs = train_stage.Inputs(model=folder / "model", train=folder / "rows.jsonl", kind="text")
+    inputs = train_inputs(spec, folder / "model", folder / "rows.jsonl", folder / "tokens")
     result: train_stage.Result = Supervisor().run_stage(train_stage, spec, inputs, folder / "train")
     needed = vram.vram(spec, model)
     counts = [needed.total - needed.context, result.memory["cuda_peak"], result.memory["cuda_reserved"]]

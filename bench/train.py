@@ -82,6 +82,7 @@ def one(kind: str, model: Path, rows: Path, steps: int) -> float:
 
 
 def train_job(model: Path, rows: Path, steps: int, work: Path, clock: object) -> None:
+    from bench.rows_as_tokens import train_inputs
     from job.spec import JobSpec
     from job.train import stage as train_stage
 
@@ -101,7 +102,7 @@ def train_job(model: Path, rows: Path, steps: int, work: Path, clock: object) ->
         return trainer
 
     train_stage.make_trainer = with_clock
-    train_stage.run(spec, train_stage.Inputs(model=model, train=rows, kind="text"), work)
+    train_stage.run(spec, train_inputs(spec, model, rows, work / "tokens"), work)
 
 
 def train_plain(model: Path, rows: Path, steps: int, work: Path, clock: object) -> None:

@@ -12,7 +12,7 @@ from unittest.mock import patch
 from bench.gpu.export import gguf_of, spec_of
 from bench.gpu.model import folder_of, write_rows
 from bench.gpu.record import Bench, Line
-from job.chat import calibration
+from bench.rows_as_tokens import calibration_text
 from job.evaluate import tokens
 from job.llama_cpp import generate, imatrix, offload, quantize
 from job.llama_cpp import perplexity as judging
@@ -47,7 +47,7 @@ def run(bench: Bench, model: str) -> None:
     with bench.case("speed f16") as fields:
         fields |= speed(spec, gguf)
     with bench.case("imatrix") as fields:
-        sample = calibration.render_text(text.rows, "text", folder_of(bench, model), work / "imatrix.txt")
+        sample = calibration_text(spec, folder_of(bench, model), text.rows, work / "matrix")
         imatrix.make_imatrix(gguf, sample, matrix, context=text.context)
         fields["bytes"] = matrix.stat().st_size
     for kind in TYPES:

@@ -16,6 +16,7 @@ from trl.kernels import chunked_logprob
 
 from bench.gpu.model import folder_of, write_rows
 from bench.gpu.record import Bench, Line
+from bench.rows_as_tokens import train_inputs
 from job.predict import vram
 from job.predict.anatomy import anatomy_of
 from job.spec import JobSpec
@@ -108,7 +109,8 @@ def train_job(bench: Bench, model: str, spec: JobSpec, share: float = FULL) -> L
 
     with tempfile.TemporaryDirectory(dir=bench.work) as work, patch.object(train_stage, "make_trainer", with_clock):
         data = rows(bench, Path(work), spec.training.max_steps, share)
-        result = train_stage.run(spec, train_stage.Inputs(model=folder, train=data, kind="text"), Path(work) / "train")
+        inputs = train_inputs(spec, folder, data, Path(work) / "tokens")
+        result = train_stage.run(spec, inputs, Path(work) / "train")
     skipped = sum(not math.isfinite(step.get("grad_norm", 0.0)) for step in result.losses)
     fields = {"model": model, "device": device(), "loss": finite(result.losses[-1]["loss"]), "skipped_steps": skipped}
     return fields | clock.measured() | predicted(spec, folder, clock.memory.get("allocated"))

@@ -128,6 +128,15 @@ def check_kubectl(reader: Reader, words: tuple[str, ...]) -> None:
         assert [one["kind"] for one in yaml.safe_load_all((reader.folder / words[3]).read_text()) if one]
 
 
+def check_soak(reader: Reader, words: tuple[str, ...]) -> None:
+    """tests/faults/test_soak.py runs a short one."""
+    environment = os.environ | {"COLUMNS": "200"}
+    said = subprocess.run(
+        [sys.executable, *words[2:4], "--help"], capture_output=True, text=True, cwd=ROOT, env=environment, check=True
+    )
+    assert all(word in said.stdout for word in words if word.startswith("--"))
+
+
 def check_make(_: Reader, words: tuple[str, ...]) -> None:
     subprocess.run(["make", "-n", *words[1:]], cwd=ROOT, check=True, capture_output=True, timeout=60)
 
@@ -170,6 +179,7 @@ CHECKS: dict[tuple[str, ...], Callable[[Reader, tuple[str, ...]], None]] = {
     ("python3", "-m", "venv"): check_venv,
     ("kubectl",): check_kubectl,
     ("make",): check_make,
+    ("nice", ".venv/bin/python", "-m", "tests.soak"): check_soak,
     ("pip", "install"): check_pip,
     ("source",): check_source,
     (".venv/llama.cpp/bin/llama-completion",): check_llama,

@@ -10,7 +10,7 @@ import pytest
 from job.errors import Bug, EnvironmentUnfit, named
 from tests import ROOT
 
-LAUNCH = "--gpu t4 --platform gke --model a/b --dataset c/d --dry-run"
+LAUNCH = "--gpu t4 --platform gke --model a/b --dataset c/d --image example.com/finetune-run:1 --dry-run"
 
 
 def run(bin_folder: Path, command: str, cwd: Path) -> subprocess.CompletedProcess[str]:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.hub_server import Hub
+from tests.job.fetch.models import GOOD
 from tests.s3_server import Bucket
 
 pytestmark = pytest.mark.slow
@@ -17,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def check(s3: Bucket, hub: Hub, tmp_path: Path) -> Any:
-    hub.add("a/model", {"config.json": b"{}", "model.safetensors": b"\x02\0\0\0\0\0\0\0{}"})
+    hub.add("a/model", GOOD)
     hub.add("a/rows", {"train.jsonl": b'{"text": "x"}\n'}, "dataset")
 
     def said(**sections: Any) -> subprocess.CompletedProcess[str]:

@@ -62,6 +62,7 @@ OTHERS: dict[str, list[Any]] = {
     "lora.target_modules": ["all-linear", ["k_proj"]],
     "lora.modules_to_save": [["lm_head"]],
     "training.assistant_only_loss": [False],  # true is what unset means where the template marks the turns
+    "export.dtype": ["bf16", "f32"],  # f16 is what auto is for this model
     "training.max_steps": [1],
     "training.pad_token": ["<unk>"],
     "training.report_to": [[]],
