@@ -191,7 +191,8 @@ class Calls:
         text = redact(f"{where}: {code} {said.get('Message', '')}".rstrip())
         if code in _FULL or status == 507:
             return StorageFailed(text, hint="Free space there, then start the job again.")
-        if code in _PASSING or status in (408, 409, 429) or (status >= 500 and status != 501):
+        below = code in _BELOW_AN_OBJECT  # some servers say 409
+        if not below and (code in _PASSING or status in (408, 409, 429) or (status >= 500 and status != 501)):
             return _Passing(text.removeprefix(f"{where}: "))
         if code == "NoSuchBucket":
             return NotFound(text, hint=f"Create the bucket {self.bucket!r}, or correct its name or the endpoint.")
