@@ -13,11 +13,11 @@ from bench.gpu.export import gguf_of, spec_of
 from bench.gpu.model import folder_of, write_rows
 from bench.gpu.record import Bench, Line
 from bench.rows_as_tokens import calibration_text
-from job.evaluate import tokens
 from job.llama_cpp import generate, imatrix, offload, quantize
 from job.llama_cpp import perplexity as judging
 from job.llama_cpp.windows import windows
 from job.spec import JobSpec
+from job.tokens import stage as tokens
 
 TYPES = ("q4_k_m", "q8_0")
 IN_FLOAT32 = {"GGML_CUDA_CUBLAS_COMPUTE_TYPE": "f32"}
