@@ -30,9 +30,9 @@ class Base:
         self.model: Any = None
         self._peft: Any = None
 
-    def load(self, spec: Any, folder: Any, precision: Any) -> Any:
+    def load(self, spec: Any, folder: Any, *more: Any) -> Any:
         if self.model is None:
-            self.model = self._load(spec, folder, precision)
+            self.model = self._load(spec, folder, *more)
         if not spec.training.gradient_checkpointing:  # the Trainer turns it on, never off
             self.model.activation_checkpointing_disable()
         return self.model
