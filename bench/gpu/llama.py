@@ -83,7 +83,7 @@ def judge_type(bench: Bench, spec: JobSpec, inputs: quantize.Inputs, logits: Pat
         prompt = logits.with_name("prompt.txt")
         prompt.write_text(text.prompt.text, encoding="utf-8")
         length = spec.evaluation.max_new_tokens
-        fields["answer"] = generate.answer(gguf, prompt, context=text.prompt.size, tokens=length)
+        fields["answer"] = generate.answer(gguf, prompt, context=len(text.prompt.ids) + 1, tokens=length)
 
 
 def perplexity(judged: judging.Judged) -> Line:
