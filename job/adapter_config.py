@@ -3,11 +3,10 @@
 Source: peft/tuners/lora/config.py, LoraConfig.
 """
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
-from job.errors import IntegrityViolated, SpecInvalid
+from job.errors import SpecInvalid
 
 NAME = "adapter_config.json"
 
@@ -40,17 +39,6 @@ CANNOT = {
 
 _PLAIN_STARTS = (True, False, None, "gaussian", "eva", "orthogonal")
 """The values of init_lora_weights that do not change the base weights."""
-
-
-def parsed(text: str, where: str) -> dict[str, Any]:
-    """The config. Raises IntegrityViolated if it is not a JSON object."""
-    try:
-        config = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise IntegrityViolated(f"{where} is not JSON: {error}") from error
-    if not isinstance(config, dict):
-        raise IntegrityViolated(f"{where} is not a JSON object")
-    return config
 
 
 def check_mergeable(config: Mapping[str, Any]) -> None:

@@ -11,13 +11,24 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, field_validator
 
-from job.errors import IntegrityViolated, StorageFailed
+from job.errors import DataInvalid, IntegrityViolated, JobError, StorageFailed
 
 
 class Frozen(BaseModel):
     """Immutable base of all data classes: they hold paths and numbers, never models."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+def json_object(text: str, what: str, error: type[JobError] = DataInvalid) -> dict[str, Any]:
+    """A JSON object of somebody else's. Raises `error` with what it is, if it is none."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as fault:
+        raise error(f"{what} is not JSON: {fault}") from fault
+    if not isinstance(found, dict):
+        raise error(f"{what} is not a JSON object")
+    return found
 
 
 def check_name(name: str, *, prefix: bool = False) -> str:

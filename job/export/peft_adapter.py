@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from job import adapter_config
+from job.artifacts import json_object
 from job.bounds import Exceeded, bounded
 from job.errors import DataInvalid, IntegrityViolated, NotFound, SpecInvalid
 from job.export.merge import AddVector, Change, LowRank, Replace, Rows
@@ -147,7 +148,8 @@ class PeftAdapter:
 def _read_config(folder: Path) -> dict[str, Any]:
     if not (folder / CONFIG).is_file():
         raise NotFound(f"{folder} has no {CONFIG}", hint="Name a folder written by PEFT's save_pretrained.")
-    return adapter_config.parsed((folder / CONFIG).read_text(encoding="utf-8", errors="replace"), str(folder / CONFIG))
+    text = (folder / CONFIG).read_text(encoding="utf-8", errors="replace")
+    return json_object(text, str(folder / CONFIG), IntegrityViolated)
 
 
 def _open(folder: Path) -> "tuple[dict[str, tuple[int, ...]], Callable[[str], Tensor]]":

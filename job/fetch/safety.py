@@ -8,10 +8,9 @@ import json
 import struct
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from job import adapter_config, architectures
-from job.artifacts import check_name, stays
+from job.artifacts import check_name, json_object, stays
 from job.errors import DataInvalid, IntegrityViolated, NotFound
 from job.fetch.listing import Listing
 from job.fetch.view import CONFIGS
@@ -73,7 +72,7 @@ def check_configs(found: Listing, *, adapter: bool = False, trained: bool = True
     where, wanted = found.shown, adapter_config.NAME if adapter else "config.json"
     if wanted not in found.names:
         raise NotFound(f"{where} has no {wanted}", hint=f"Is this {'an adapter' if adapter else 'a model'}?")
-    configs = {name: _parsed(found.text(name) or "", name, where) for name in CONFIGS if name in found.names}
+    configs = {name: json_object(found.text(name) or "", f"{where}: {name}") for name in CONFIGS if name in found.names}
     if "auto_map" in configs.get("tokenizer_config.json", {}) and "tokenizer.json" not in found.names:
         raise _needs_code("tokenizer_config.json", "a tokenizer.json, which needs none", where)
     if adapter:
@@ -95,16 +94,6 @@ def _needs_code(name: str, instead: str, where: str) -> IntegrityViolated:
         f"{where}: {name} has auto_map, which runs Python code of the model: this job never does",
         hint=f"Use a version of the model with {instead}.",
     )
-
-
-def _parsed(text: str, name: str, where: str) -> dict[str, Any]:
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise DataInvalid(f"{where}: {name} is not JSON: {error}") from error
-    if not isinstance(found, dict):
-        raise DataInvalid(f"{where}: {name} is not a JSON object")
-    return found
 
 
 def check_safetensors(path: Path, where: str) -> None:

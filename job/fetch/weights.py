@@ -4,9 +4,7 @@ A repository may have the same weights twice (`consolidated.safetensors`, anothe
 transformers/modeling_utils.py, `_get_resolved_checkpoint_files`: model.safetensors, else what its index names.
 """
 
-import json
-
-from job.artifacts import check_name
+from job.artifacts import check_name, json_object
 from job.errors import DataInvalid, IntegrityViolated, NotFound
 from job.fetch.listing import Listing
 
@@ -42,11 +40,7 @@ def weight_files(found: Listing, *, adapter: bool = False) -> list[str]:
 
 def shards_of(index: str, where: str) -> list[str]:
     """The files that an index names: a loader opens every one. Raises DataInvalid and IntegrityViolated."""
-    try:
-        content = json.loads(index)
-    except (ValueError, RecursionError) as error:
-        raise DataInvalid(f"{where}: {INDEX} is not JSON: {error}") from error
-    files = content.get("weight_map") if isinstance(content, dict) else None
+    files = json_object(index, f"{where}: {INDEX}").get("weight_map")
     if not isinstance(files, dict) or not files or not all(isinstance(shard, str) for shard in files.values()):
         raise DataInvalid(f"{where}: {INDEX} has no weight_map that names a file for each tensor")
     for shard in set(files.values()):

@@ -3,14 +3,14 @@
 The job waits and retries if the Hub is slow; planning does not, and needs no huggingface_hub.
 """
 
-import json
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from job.errors import DataInvalid, JobError, NotFound, RemoteUnavailable
+from job.artifacts import json_object
+from job.errors import JobError, NotFound, RemoteUnavailable
 from job.hub.calls import endpoint, token
 from job.predict.anatomy import Anatomy, anatomy_of
 from job.spec import JobSpec
@@ -48,13 +48,7 @@ def _read(place: str, from_hub: Callable[[], str | None]) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None
     if text is None:
         raise NotFound(f"{place} has no config.json", hint="Name a model's folder or repository.")
-    try:
-        config = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise DataInvalid(f"{place}: config.json is not JSON: {error}") from error
-    if not isinstance(config, dict):
-        raise DataInvalid(f"{place}: config.json is not a JSON object")
-    return config
+    return json_object(text, f"{place}: config.json")
 
 
 def _from_commit(place: str, commit: str) -> str | None:

@@ -4,13 +4,15 @@ from pathlib import Path
 from typing import Any
 
 from job.errors import SpecInvalid
+from job.logs import log
 from job.rehearsal.hollow import write_hollow_tensors
 from job.spec import JobSpec
 from job.train.model import with_adapter
 
 
-def write_adapter(spec: JobSpec, model: Any, folder: Path) -> Path:
-    """Puts a new adapter on a hollow model, as training does, and writes it hollow.
+def write_adapter(spec: JobSpec, model: Any, folder: Path) -> Path | None:
+    """Puts a new adapter on a hollow model, as training does, and writes it hollow. None, with a warning, if that needs
+    the weights themselves: then training has the first word.
 
     Raises SpecInvalid for targets that the model does not have, or that PEFT does not take.
     """
@@ -20,7 +22,10 @@ def write_adapter(spec: JobSpec, model: Any, folder: Path) -> Path:
     try:
         with torch.device("meta"):
             adapted = with_adapter(spec, model, None)
-    except (ValueError, TypeError, NotImplementedError, RuntimeError) as error:
+    except RuntimeError as error:  # an operation that tensors without data do not have
+        log.warning("rehearse.no_adapter", why=str(error), what="the adapter cannot be tried without the weights")
+        return None
+    except ValueError as error:
         raise SpecInvalid(
             f"lora: PEFT cannot put these adapters on {spec.model.id}: {error}",
             hint="Name linear layers of its attention in lora.target_modules, and try lora.dropout: 0.",

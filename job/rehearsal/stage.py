@@ -70,7 +70,8 @@ def run(spec: JobSpec, inputs: Inputs, workdir: Path) -> Result:
         parameters = text_parameters(model)
         if spec.training and change is None:
             check_quantized(spec, model)
-            change = PeftAdapter(write_adapter(spec, model, workdir / "trained"))
+            made = write_adapter(spec, model, workdir / "trained")
+            change = PeftAdapter(made) if made else None
     with tempfile.TemporaryDirectory(dir=workdir, prefix="view-") as folder:
         view = make_view(Path(folder) / "model", brought.model, None, spec.chat.template)
         written = rehearse_gguf(view, spec.export.unquantized, "model", plan)

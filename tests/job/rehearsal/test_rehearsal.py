@@ -137,6 +137,13 @@ def test_each_tensor_that_training_would_change_is_found_in_the_export(
     )
 
 
+@pytest.mark.parametrize(
+    ("lora", "changed"), [({"use_dora": True}, 4), ({"use_rslora": True}, 4), ({"modules_to_save": ["lm_head"]}, 5)]
+)
+def test_every_kind_of_adapter_can_be_rehearsed(lora: dict[str, Any], changed: int, base: Path, tmp_path: Path) -> None:
+    assert rehearse(spec_of(str(base), lora=LORA | lora), tmp_path / "work").changed == changed
+
+
 def test_targets_that_the_model_does_not_have_are_named_with_those_it_has(base: Path, tmp_path: Path) -> None:
     with pytest.raises(JobError, match=r"lora\.target_modules: qkv_proj not in .*") as caught:
         rehearse(spec_of(str(base), lora={"target_modules": ["qkv_proj"]}), tmp_path / "work")
