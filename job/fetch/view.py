@@ -53,7 +53,7 @@ def with_tokenizer(view: Path, brought: Path) -> Path:
 
 def brings_tokenizer(folder: Path) -> bool:
     """Whether an adapter has a tokenizer or a chat template of its own, as most trainers save it."""
-    return any((folder / name).exists() for name in (*VOCABULARIES, *TEMPLATES))
+    return any((folder / name).exists() for name in (*VOCABULARIES, *TEMPLATES, CONFIG))
 
 
 def without_code(config: Any) -> Any:

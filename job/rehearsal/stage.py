@@ -81,6 +81,8 @@ def run(spec: JobSpec, inputs: Inputs, workdir: Path) -> Result:
             f"{spec.model.id}",
             hint="It does not convert this architecture whole. Use another model of the family.",
         )
+    if change and not written.changed:
+        raise IntegrityViolated(f"the adapter changes nothing of {spec.model.id}", hint="Is it the one you meant?")
     return Result(
         architecture=written.architecture,
         tensors=written.tensors,
