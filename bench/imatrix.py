@@ -19,7 +19,7 @@ from job.export import stage as export_stage
 from job.llama_cpp import imatrix, perplexity, quantize
 from job.spec import JobSpec
 from job.spec.quants import NEEDS_IMATRIX
-from job.tokens.stage import CALIBRATION_BYTES
+from job.tokens.rows import CALIBRATION_BYTES
 from tests.tiny_models import make_llama, training_text
 
 ROOT = Path(__file__).resolve().parents[1]

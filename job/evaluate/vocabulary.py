@@ -10,7 +10,7 @@ from typing import Any
 from job.errors import IntegrityViolated, QualityRejected
 from job.llama_cpp import generate, offload
 from job.llama_cpp.gguf import read_metadata
-from job.tokens.stage import Vocabulary
+from job.tokens.vocabulary import Vocabulary
 
 UNKNOWN, CONTROL, USER_DEFINED = 2, 3, 4  # llama.h, llama_token_type
 

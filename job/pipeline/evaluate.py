@@ -16,7 +16,7 @@ from job.llama_cpp.perplexity import Judged
 from job.llama_cpp.windows import windows
 from job.logs import Progress, log, span
 from job.pipeline.state import State
-from job.tokens.stage import Stream
+from job.tokens.vocabulary import Stream
 
 FEW = 0.5
 """Of the held-out answers: if fewer end, it is a warning."""

@@ -11,34 +11,29 @@ here. Also what every GGUF must agree with: the vocabulary and the format of a p
 """
 
 import json
-from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from job.artifacts import Frozen, written_whole
-from job.chat.portable import portable_template
 from job.chat.prompt_format import PromptFormat, plain, take_apart
-from job.errors import DataInvalid, SpecInvalid
-from job.logs import Progress, log
+from job.errors import DataInvalid
+from job.logs import log
 from job.spec import JobSpec
 from job.tokens import files
 from job.tokens.added import tokens_to_train
-from job.tokens.encoder import Encoded, Encoder, Unfit
+from job.tokens.encoder import Encoder
 from job.tokens.files import TokenRows
-from job.tokens.lengths import Counts, LengthTally, check_lengths
+from job.tokens.lengths import Counts, check_lengths
 from job.tokens.look import LookedAt, look_at
 from job.tokens.renderer import Refused
+from job.tokens.rows import Rows
 from job.tokens.tokenizer import load_tokenizer
-from job.tokens.untrained import untrained
+from job.tokens.vocabulary import Stream, Vocabulary, tell_untrained, vocabulary_of, write_ids
 
-SAMPLED_ROWS = 50
-CALIBRATION_BYTES = 250_000  # enough for MOST_CHUNKS of 512 tokens at 8 bytes a token
 LONGEST_PROMPT = 8_000  # characters: a longer row makes a sample too long to read
 TEXT_LIMIT = 8  # bytes of `evaluation.text` to read per token: more than the average token of any tokenizer
-_EVERY = 200
-_TEXT = 'Odd: naïve café, 12345 ½ 你好 🙂\ttab\n\n  two spaces, <b>tags</b> {braces} "quotes"'
 
 NAME = "tokens"
 TRAIN, ENDS = "train.parquet", "ends.txt"
@@ -54,30 +49,6 @@ class Inputs(Frozen):
     kind: str = "text"
     text: Path | None = None
     look_at: int = 0
-
-
-class Stream(Frozen):
-    """A file of token ids in decimal, and their number."""
-
-    ids: Path
-    count: int
-
-
-class Vocabulary(Frozen):
-    """A text tokenized by the model's tokenizer, and its special tokens.
-
-    `text`: a file, `ids`: a file of its token ids in decimal, including the special tokens that the tokenizer adds.
-    `control`: ids that never represent text. `written`: the added tokens that the chat template writes, by id;
-    `turn_end`: the one that ends an answer, if it is not EOS.
-    """
-
-    text: Path
-    ids: Path
-    eos: int
-    control: list[int]
-    template: str | None
-    written: dict[int, str] = {}
-    turn_end: int | None = None
 
 
 class Prompt(Frozen):
@@ -153,7 +124,7 @@ def run(spec: JobSpec, inputs: Inputs, workdir: Path) -> Result:
     more = [*_ends_of_generation(tokenizer, inputs.model), tokenizer.eos_token]
     if added := tokens_to_train(spec, tokenizer, inputs.kind):
         tokenizer = load_tokenizer(spec, inputs.model, added)
-    rows = _Rows(Encoder(spec, tokenizer, inputs.kind, more))
+    rows = Rows(Encoder(spec, tokenizer, inputs.kind, more))
     stop_ids = sorted(token for token in tokenizer.convert_tokens_to_ids(rows.encoder.stops) if token is not None)
     train = evaluated = held_out = text = calibration = ends = None
     looked_at: list[LookedAt] = []
@@ -177,19 +148,19 @@ def run(spec: JobSpec, inputs: Inputs, workdir: Path) -> Result:
         evaluated = evaluated if evaluated.rows else None
     check_lengths(spec, rows.parts.values())
     if inputs.rows and evaluated:
-        held_out = _written(files.ids_of(evaluated.path), workdir / "ids.txt")
+        held_out = write_ids(files.ids_of(evaluated.path), workdir / "ids.txt")
         if inputs.kind != "text":
             every = rows.encoder.learns_answers_only
-            ends = _written([list(files.ends_of(evaluated.path, stop_ids, every=every))], workdir / ENDS).ids
+            ends = write_ids([list(files.ends_of(evaluated.path, stop_ids, every=every))], workdir / ENDS).ids
         prompts = list(_prompts(rows, inputs.rows, spec.evaluation.samples))
     if inputs.text:
-        text = _written(_ids_of_text(inputs.text, tokenizer, spec), workdir / "text-ids.txt")
+        text = write_ids(_ids_of_text(inputs.text, tokenizer, spec), workdir / "text-ids.txt")
     rows.tell()
     if train:
         log.info("tokens.rows", rows=train.rows, tokens=train.tokens, trained=train.trained, cut=train.cut)
-    vocabulary = _vocabulary(tokenizer, "\n".join([_TEXT, *rows.first_texts]), workdir, rows.encoder.turn_end)
+    vocabulary = vocabulary_of(tokenizer, rows.first_texts, workdir, rows.encoder.turn_end)
     if inputs.kind == "messages" and spec.training and not (spec.lora.modules_to_save or spec.model.adapter):
-        _tell_untrained(inputs.model, tokenizer, vocabulary.written, added)
+        tell_untrained(inputs.model, tokenizer, vocabulary.written, added)
     return Result(
         train=train,
         eval=evaluated,
@@ -211,74 +182,6 @@ def run(spec: JobSpec, inputs: Inputs, workdir: Path) -> Result:
     )
 
 
-class _Rows:
-    """Encodes the rows of files, and counts what is left out of them."""
-
-    def __init__(self, encoder: Encoder) -> None:
-        self.encoder = encoder
-        self.left_out: Counter[str] = Counter()
-        self.parts = {"train": LengthTally(), "eval": LengthTally()}
-        self.first_texts: list[str] = []
-        """Held-out rows as text."""
-
-    @property
-    def unlearned(self) -> int:
-        return sum(part.unlearned for part in self.parts.values())
-
-    def read(self, path: Path) -> Iterator[dict[str, Any]]:
-        with path.open(encoding="utf-8") as file:
-            yield from map(json.loads, file)
-
-    def encoded(self, path: Path, what: str) -> Iterator[tuple[str, Encoded]]:
-        """Each row with its source; those with nothing to learn are counted alone."""
-        bar = Progress(f"tokenizing the rows {what}", None, "rows")
-        for number, row in enumerate(self.read(path), 1):
-            source, found = self._encoded(row, number)
-            if what == "held out" and len(self.first_texts) < SAMPLED_ROWS:
-                self.first_texts.append(found.text)
-            if self.parts["eval"].takes(source, found, row.get("too_long", "cut")):
-                yield source, found
-            if number % _EVERY == 0:
-                bar.update(number)
-
-    def sampled(self, path: Path, out: Any, *, every_row: bool) -> Iterator[tuple[str, Encoded]]:
-        """Writes rows as text, taken evenly from the whole file, and gives all rows, or only these."""
-        every, left = max(1, path.stat().st_size // CALIBRATION_BYTES), CALIBRATION_BYTES
-        bar = Progress("tokenizing the rows to train on", None, "rows")
-        for number, row in enumerate(self.read(path), 1):
-            is_taken = left > 0 and (number - 1) % every == 0
-            if not (is_taken or every_row):
-                continue
-            source, found = self._encoded(row, number)
-            is_used = self.parts["train"].takes(source, found, row.get("too_long", "cut"))
-            if is_taken and is_used:
-                out.write(found.text + "\n")
-                left -= len(found.text.encode()) + 1
-            if is_used:
-                yield source, found
-            if number % _EVERY == 0:
-                bar.update(number)
-
-    def tell(self) -> None:
-        if self.left_out:
-            log.warning("tokens.left_out", rows=dict(self.left_out))
-        if self.unlearned:
-            log.warning("tokens.nothing_to_learn", rows=self.unlearned, why="no token has a loss within max_length")
-
-    def _encoded(self, row: dict[str, Any], number: int) -> tuple[str, Encoded]:
-        source, found = self.encode(row, number)
-        self.left_out.update(found.left_out)
-        return source, found
-
-    def encode(self, row: dict[str, Any], number: int) -> tuple[str, Encoded]:
-        """A row's source and its tokens, uncounted. Raises SpecInvalid."""
-        source = str(row.get("source") or f"row {number}")
-        try:
-            return source, self.encoder.encode(row)
-        except Unfit as error:
-            raise SpecInvalid(f"{source}: {error.why}", hint=error.hint) from error
-
-
 def _ends_of_generation(tokenizer: Any, model: Path) -> list[str]:
     """The tokens at which the model's own settings end an answer."""
     path = model / "generation_config.json"
@@ -291,7 +194,7 @@ def _ends_of_generation(tokenizer: Any, model: Path) -> list[str]:
     return [token for token in tokenizer.convert_ids_to_tokens(ids) if isinstance(token, str)]
 
 
-def _prompts(rows: _Rows, path: Path, count: int) -> Iterator[Prompt]:
+def _prompts(rows: Rows, path: Path, count: int) -> Iterator[Prompt]:
     """The first held-out rows that are not too long."""
     found = map(rows.encoder.sample, rows.read(path))
     bos = rows.encoder.added_bos
@@ -299,60 +202,11 @@ def _prompts(rows: _Rows, path: Path, count: int) -> Iterator[Prompt]:
         yield Prompt(shown=one.text, ids=one.ids, text=one.text.removeprefix(bos or ""), reference=one.reference)
 
 
-def _written(rows: Iterable[list[int]], out: Path) -> Stream:
-    count = 0
-    with written_whole(out) as temporary, temporary.open("w") as file:
-        for ids in rows:
-            file.write(" ".join(map(str, ids)) + "\n")
-            count += len(ids)
-    return Stream(ids=out, count=count)
-
-
 def _ids_of_text(path: Path, tokenizer: Any, spec: JobSpec) -> Iterator[list[int]]:
     """Token ids of the text's beginning, as llama-perplexity reads a file: with the tokenizer's special tokens around
     it."""
     with path.open(encoding="utf-8") as file:
         yield tokenizer(file.read(spec.evaluation.max_tokens * TEXT_LIMIT))["input_ids"]
-
-
-def _vocabulary(tokenizer: Any, text: str, workdir: Path, turn_end: str | None) -> Vocabulary:
-    path = workdir / "sample.txt"
-    path.write_bytes(text.encode())
-    ids = _written([list(tokenizer(text)["input_ids"])], workdir / "sample-ids.txt").ids
-    template = tokenizer.chat_template
-    written = _written_tokens(tokenizer, text)
-    special = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
-    return Vocabulary(
-        text=path,
-        ids=ids,
-        eos=tokenizer.eos_token_id,
-        control=sorted({*tokenizer.all_special_ids, *(written.keys() & special)}),
-        template=portable_template(template) if isinstance(template, str) else None,
-        written=written,
-        turn_end=tokenizer.convert_tokens_to_ids(turn_end) if turn_end not in (None, tokenizer.eos_token) else None,
-    )
-
-
-def _written_tokens(tokenizer: Any, text: str) -> dict[int, str]:
-    """The added tokens in the chat template, and in what it made of rows."""
-    template = tokenizer.chat_template
-    if not isinstance(template, str):
-        return {}
-    added = tokenizer.added_tokens_decoder.items()
-    return {number: token.content for number, token in added if token.content in template or token.content in text}
-
-
-def _tell_untrained(model: Path, tokenizer: Any, written: dict[int, str], added: Collection[str]) -> None:
-    """Warns of tokens that the template writes and the model has never trained. `added`: those that this run trains."""
-    every = {number: token.content for number, token in tokenizer.added_tokens_decoder.items()}
-    if found := [token for token in untrained(model, written, every) if token not in added]:
-        names = ", ".join(f"'{token}'" for token in found)
-        what = (
-            f"the model has never trained the embeddings of {', '.join(found)}, which the chat template writes: it "
-            f"cannot tell them apart. Train them too: chat.add_tokens: [{names}], or "
-            "lora.modules_to_save: [embed_tokens, lm_head]"
-        )
-        log.warning("tokens.untrained", tokens=found, what=what)
 
 
 def _format(encoder: Encoder, tokenizer: Any) -> PromptFormat | None:

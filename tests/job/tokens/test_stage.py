@@ -46,7 +46,7 @@ def test_calibration_is_on_what_is_trained(tmp_path: Path) -> None:
 
 
 def test_a_large_data_set_is_taken_evenly_up_to_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("job.tokens.stage.CALIBRATION_BYTES", 10_000)
+    monkeypatch.setattr("job.tokens.rows.CALIBRATION_BYTES", 10_000)
     found = made(tmp_path, [{"text": f"row {n:05d} {'é' * 40}"} for n in range(1000)], "text", training=None)
     assert found.calibration and found.train is None
     taken = [int(line.split()[1]) for line in found.calibration.read_text(encoding="utf-8").splitlines()]
