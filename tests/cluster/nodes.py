@@ -51,12 +51,12 @@ class Nodes:
             {"providerID": provider} if provider else {}
         )
         metadata = {"name": name, "labels": {"kubernetes.io/hostname": name} | MACHINE | (labels or {})}
-        self._core.create_node({"metadata": metadata, "spec": spec})
-        self._lease(name, create=True)
         status = {"capacity": has, "allocatable": has, "conditions": [_ready()]}
         status["addresses"] = [{"type": "InternalIP", "address": "127.0.0.1"}]
         status["daemonEndpoints"] = {"kubeletEndpoint": {"Port": self._port}}
-        self._core.patch_node_status(name, {"status": status})
+        # With its status, as a kubelet registers: without one the scheduler would see a node that lacks everything.
+        self._core.create_node({"metadata": metadata, "spec": spec, "status": status})
+        self._lease(name, create=True)
         self._names.add(name)
         self._until(lambda: not self._tainted_by_controller(name), f"node {name} is not ready")
 
