@@ -12,7 +12,7 @@ BIN := .venv/bin
 WORKERS ?= $(shell nproc)
 NEXT = $(if $(filter $@,$(MAKECMDGOALS)),@echo "next: source .venv/bin/activate && python -m job check my.yaml$(1)",@:)
 GENERATORS := scripts/spec_defaults.py scripts/spec_reference.py scripts/chart.py scripts/quant_table.py \
-	scripts/architectures.py
+	scripts/architectures.py scripts/measured.py
 
 .PHONY: help setup system browser llama versitygw helm actionlint kubernetes smollm2 image e2e demo demo-plan test \
 	test-fast check docs lock bench clean

@@ -3,6 +3,7 @@
     python -m bench.gpu                        # all parts, about 8 minutes on an H100 with 16 CPUs
     python -m bench.gpu job-fp16 plain-fp16    # some parts, with what they need
     python -m bench.gpu --tiny                 # the same code on the CPU, with tiny models
+    python -m bench.gpu --table FILE           # only the figures of a results.jsonl, as docs/measured.md has them
 
 A model of Llama-2-7B's shape is made at random; nothing is fetched. Each part is a process with a time limit of its
 own, and adds a line for each case to OUT/results.jsonl. The table at the end compares them with bench/gpu/checks.py;
@@ -17,8 +18,9 @@ from pathlib import Path
 
 from bench.gpu.build import architecture_here
 from bench.gpu.checks import checks, table
+from bench.gpu.figures import figures
 from bench.gpu.parts import PARTS, chosen
-from bench.gpu.record import ROOT, Bench
+from bench.gpu.record import ROOT, Bench, read
 from bench.gpu.runner import child, run
 
 
@@ -32,8 +34,12 @@ def main() -> int:
     out, work = os.environ.get("OUT", ROOT / "build" / "bench-gpu"), Path(tempfile.gettempdir()) / "bench-gpu"
     parser.add_argument("--out", type=Path, default=out, help=f"results.jsonl and log.txt (default: $OUT, or {out})")
     parser.add_argument("--work", type=Path, default=work, help=f"models, 40 GB; they are kept (default: {work})")
+    parser.add_argument("--table", type=Path, metavar="FILE", help="runs nothing: the figures of this results.jsonl")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.table:
+        print(figures(read(options.table)), end="")
+        return 0
     bench = Bench(options.work.absolute(), options.out.absolute(), options.tiny)
     if options.child:
         child(options.child, bench)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from bench.gpu.parts import NEARLY_NONE
+from bench.gpu.parts import IN_FLOAT32, NEARLY_NONE
 from bench.gpu.record import Line
 from job.evaluate import gate
 from job.predict.gpus import GPUS
@@ -65,7 +65,7 @@ def training(line: Line) -> Iterator[Check]:
 
 def files(lines: list[Line]) -> Iterator[Check]:
     """Each type within the gate, and further from the float16 file than what its sums alone do."""
-    noise = find(lines, "llama", "f16, sums in float32")
+    noise = find(lines, "llama", IN_FLOAT32)
     for line in lines:
         if line["part"] != "llama" or "kld" not in line or line is noise:
             continue

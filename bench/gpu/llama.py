@@ -11,6 +11,7 @@ from unittest.mock import patch
 
 from bench.gpu.export import gguf_of, spec_of
 from bench.gpu.model import folder_of, write_rows
+from bench.gpu.parts import IN_FLOAT32, TYPES
 from bench.gpu.record import Bench, Line
 from bench.rows_as_tokens import calibration_text
 from job.llama_cpp import generate, imatrix, offload, quantize
@@ -19,8 +20,7 @@ from job.llama_cpp.windows import windows
 from job.spec import JobSpec
 from job.tokens import stage as tokens
 
-TYPES = ("q4_k_m", "q8_0")
-IN_FLOAT32 = {"GGML_CUDA_CUBLAS_COMPUTE_TYPE": "f32"}
+SUMS_IN_FLOAT32 = {"GGML_CUDA_CUBLAS_COMPUTE_TYPE": "f32"}
 """ggml-cuda.cu: 16-bit matrices are multiplied with sums in float32. Else a float16 file's sums are float16."""
 
 
@@ -42,8 +42,8 @@ def run(bench: Bench, model: str) -> None:
     with bench.case("f16") as fields:
         judged = judging.perplexity(gguf, text.ids, context=text.context, chunks=text.chunks, logits=logits)
         fields |= {"chunks": text.chunks, **perplexity(judged)}
-    with bench.case("f16, sums in float32") as fields:
-        fields |= distance(gguf, logits, text, IN_FLOAT32)
+    with bench.case(IN_FLOAT32) as fields:
+        fields |= distance(gguf, logits, text, SUMS_IN_FLOAT32)
     with bench.case("speed f16") as fields:
         fields |= speed(spec, gguf)
     with bench.case("imatrix") as fields:

@@ -65,6 +65,9 @@ class Bench:
 
     def lines(self) -> list[Line]:
         """All lines so far."""
-        if not self.results.is_file():
-            return []
-        return [json.loads(line) for line in self.results.read_text(encoding="utf-8").splitlines()]
+        return read(self.results) if self.results.is_file() else []
+
+
+def read(results: Path) -> list[Line]:
+    """The lines of a results.jsonl."""
+    return [json.loads(line) for line in results.read_text(encoding="utf-8").splitlines()]
