@@ -28,7 +28,7 @@ for word in "$@"; do
     before=$word
 done
 [ -n "${CUDA_VISIBLE_DEVICES-unset}" ] || rung=none
-echo "$name $rung" >>"$home/tries"
+echo "$name $rung ${GGML_CUDA_CUBLAS_COMPUTE_TYPE-default}" >>"$home/tries"
 
 no_room() { # as loading the weights ends; without -v llama-bench logs nothing
     if [ "$name" != llama-bench ] || [ -n "$verbose" ]; then
@@ -107,5 +107,11 @@ class CudaLlama:
 
     def tries(self, program: str) -> list[str]:
         """How a program was started since `fail`, one after another."""
-        lines = [line.split() for line in (self.folder / "tries").read_text().splitlines()]
-        return [rung for name, rung in lines if name == program]
+        return [rung for name, rung, _ in self._tries() if name == program]
+
+    def sums(self, program: str) -> set[str]:
+        """The types in which a program was told to sum products of matrices since `fail`."""
+        return {sums for name, _, sums in self._tries() if name == program}
+
+    def _tries(self) -> list[list[str]]:
+        return [line.split() for line in (self.folder / "tries").read_text().splitlines()]

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from bench.gpu.checks import checks, find, speeds, table
-from bench.gpu.parts import IN_FLOAT32, NEARLY_NONE, SEVEN_B, SOME, TYPES, WIDE
+from bench.gpu.parts import NEARLY_NONE, OTHER_SUMS, SEVEN_B, SOME, TYPES, WIDE
 from bench.gpu.record import Line
 
 NOT_MEASURED = "not measured"
@@ -52,9 +52,10 @@ def training(lines: list[Line]) -> str:
 
 
 def files(lines: list[Line]) -> str:
-    """KL divergence and same top are those from the f16 file as llama.cpp computes it by default."""
+    """KL divergence and same top are those from the f16 file with the sums of the job."""
     titles = ("file", "perplexity", "KL divergence", "same top", "a prompt's token, ms", "a generated token, ms")
-    return grid(titles, [file_row(lines, case) for case in ("f16", IN_FLOAT32, *TYPES)])
+    other = [case for case in OTHER_SUMS if find(lines, "llama", case)] or OTHER_SUMS[:1]
+    return grid(titles, [file_row(lines, case) for case in ("f16", *other, *TYPES)])
 
 
 def file_row(lines: list[Line], case: str) -> list[str]:

@@ -11,7 +11,7 @@ from unittest.mock import patch
 
 from bench.gpu.export import gguf_of, spec_of
 from bench.gpu.model import folder_of, write_rows
-from bench.gpu.parts import IN_FLOAT32, TYPES
+from bench.gpu.parts import OTHER_SUMS, TYPES
 from bench.gpu.record import Bench, Line
 from bench.rows_as_tokens import calibration_text
 from job.llama_cpp import generate, imatrix, offload, quantize
@@ -20,8 +20,8 @@ from job.llama_cpp.windows import windows
 from job.spec import JobSpec
 from job.tokens import stage as tokens
 
-SUMS_IN_FLOAT32 = {"GGML_CUDA_CUBLAS_COMPUTE_TYPE": "f32"}
-"""ggml-cuda.cu: 16-bit matrices are multiplied with sums in float32. Else a float16 file's sums are float16."""
+SUMS_IN_FLOAT16 = {"GGML_CUDA_CUBLAS_COMPUTE_TYPE": "f16"}
+"""ggml-cuda.cu: a float16 file's products are summed in float16, as they are unless the job sets float32."""
 
 
 class Text(NamedTuple):
@@ -42,8 +42,8 @@ def run(bench: Bench, model: str) -> None:
     with bench.case("f16") as fields:
         judged = judging.perplexity(gguf, text.ids, context=text.context, chunks=text.chunks, logits=logits)
         fields |= {"chunks": text.chunks, **perplexity(judged)}
-    with bench.case(IN_FLOAT32) as fields:
-        fields |= distance(gguf, logits, text, SUMS_IN_FLOAT32)
+    with bench.case(OTHER_SUMS[0]) as fields:
+        fields |= distance(gguf, logits, text, SUMS_IN_FLOAT16)
     with bench.case("speed f16") as fields:
         fields |= speed(spec, gguf)
     with bench.case("imatrix") as fields:

@@ -5,8 +5,9 @@ from typing import NamedTuple
 
 SEVEN_B, WIDE = "llama-2-7b", "llama-3-4-layers"
 TYPES = ("q4_k_m", "q8_0")
-IN_FLOAT32 = "f16, sums in float32"
-"""The case of the float16 file whose matrix products are added up in float32."""
+OTHER_SUMS = ("f16, sums in float16", "f16, sums in float32")
+"""The cases of the float16 file whose matrix products are added up in another type than by the job: by today's, and by
+one that left it to llama.cpp."""
 SOME, NEARLY_NONE = 12, 1
 """GB of a GPU that `balloon` leaves free: less than the float16 file of a 7B model, and not enough for its context."""
 

@@ -49,7 +49,7 @@ LINES: dict[str, dict[str, set[str]]] = {
     "export": {"export": {"is_new", "bytes"}},
     "llama": {
         "f16": JUDGED | {"chunks"},
-        "f16, sums in float32": COMPARED,
+        "f16, sums in float16": COMPARED,
         "speed f16": SPEEDS,
         "imatrix": {"bytes"},
         "quantize q4_k_m": {"bytes", "bits_per_weight"},

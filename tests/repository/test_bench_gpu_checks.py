@@ -12,7 +12,7 @@ JOB: Line = {"part": "job-fp16", "case": "job fp16", "device": "NVIDIA H100", "l
              "predicted": 8.0e9, "context": 6e8, "ratio": 1.0, "reserved": 9.5e9}  # fmt: skip
 PLAIN: Line = {"part": "plain-fp16", "case": "plain fp16", "device": "NVIDIA H100", "loss": 10.4, "tokens_per_s": 4e3}
 RECIPE = JOB | {"part": "variants", "case": "recipe", "is_predicted": True}
-F16: Line = {"part": "llama", "case": "f16, sums in float32", "kld": 1e-5, "kld_error": 1e-6, "gpu": True,
+F16: Line = {"part": "llama", "case": "f16, sums in float16", "kld": 1e-5, "kld_error": 1e-6, "gpu": True,
              "gpu_layers": "33/33"}  # fmt: skip
 Q4 = F16 | {"case": "q4_k_m", "kld": 0.02, "kld_error": 1e-3, "bits_per_weight": 4.83}
 BALLOON: Line = {"part": "balloon", "case": "12 GB free: speed", "free_gb": 12, "gpu": True, "gpu_layers": "28/33"}
@@ -43,7 +43,8 @@ def test_a_run_in_which_all_holds() -> None:
         (JOB, {"reserved": T4 + 1}, ["job-fp16: job fp16: VRAM reserved"]),
         (JOB, {"reserved": T4 + 1, "predicted": T4}, []),
         (Q4, {"kld": 0.4}, ["llama: q4_k_m: KL divergence"]),
-        (F16, {"kld": 0.03}, ["llama: f16, sums in float32 (q4_k_m)"]),
+        (F16, {"kld": 0.0}, ["llama: f16, sums in float16: KL divergence"]),
+        (F16, {"kld": 0.0, "gpu": False}, []),
         (Q4, {"gpu_layers": "32/33"}, ["llama: q4_k_m: layers on the GPU"]),
         (Q4, {"gpu_layers": "0"}, ["llama: q4_k_m: layers on the GPU"]),
         (BALLOON, {"gpu_layers": "33/33"}, ["balloon: 12 GB free: speed: layers on the GPU"]),

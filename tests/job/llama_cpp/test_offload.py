@@ -95,6 +95,25 @@ def test_every_program_that_computes_is_fitted_to_the_gpu_and_the_layers_are_rec
         assert cuda.tries(name) == [WITHOUT]
 
 
+def test_products_are_summed_in_float32_but_where_speed_is_measured(
+    gguf: Path, ids: Path, text: Path, tmp_path: Path, cuda: CudaLlama
+) -> None:
+    for run in PROGRAMS.values():
+        run(gguf, ids, text, tmp_path)
+    perplexity.speeds(gguf, [1])
+    for name in ("llama-perplexity", "llama-imatrix", "llama-completion"):
+        assert cuda.sums(name) == {"f32"}
+    assert cuda.sums("llama-bench") == {"default"}
+
+
+def test_the_users_own_choice_of_sums_is_kept(
+    gguf: Path, ids: Path, cuda: CudaLlama, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GGML_CUDA_CUBLAS_COMPUTE_TYPE", "f16")
+    judge(gguf, ids)
+    assert cuda.sums("llama-perplexity") == {"f16"}
+
+
 @pytest.mark.parametrize("fault", ["no_room", "abort"])
 @pytest.mark.parametrize(
     ("failing", "tries", "layers", "said"),
