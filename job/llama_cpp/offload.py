@@ -84,8 +84,10 @@ def run(
     is full, `error` for everything else.
     """
     ladder = LADDER if name in _COMPUTING and has_gpu() else (WITHOUT_GPU,)
-    exact = _SUMS if name in _COMPUTING and name != "llama-bench" else {}  # speed is that of llama.cpp as users run it
-    given = exact | os.environ | (environment or {})
+    exact: Mapping[str, str] = (
+        _SUMS if name in _COMPUTING and name != "llama-bench" else {}
+    )  # speed is that of llama.cpp as users run it
+    given = {**exact, **os.environ, **(environment or {})}
     started = partial(process.run, line_ends=line_ends, error=error, cwd=cwd, timeout_s=timeout_s)
 
     def attempt(rung: Rung) -> Output:
