@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from job import logs
+from job import logs, strict_json
 from job.command_line import App, show_version
 from job.errors import Bug, JobError, named
 from job.escape import harmless
@@ -140,11 +140,10 @@ def _loaded(path: Path | None, sets: list[str] | None) -> "JobSpec":
 @app.command()
 def schema() -> None:
     """Print the spec's JSON Schema."""
-    import json
 
     from job.spec.schema import schema as schema_of_spec
 
-    typer.echo(json.dumps(schema_of_spec(), indent=2))
+    typer.echo(strict_json.dumps(schema_of_spec(), indent=2))
 
 
 @app.command(hidden=True)

@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, field_validator
 
+from job import strict_json
 from job.errors import DataInvalid, IntegrityViolated, JobError, StorageFailed
 
 
@@ -99,7 +100,7 @@ def artifacts_below(folder: Path) -> list[Artifact]:
 
 def digest_of(value: Any) -> str:
     """A short hash of any JSON value, for keys (32 hex digits)."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
@@ -128,4 +129,4 @@ def written_whole(path: Path) -> Iterator[Path]:
 def write_json(path: Path, value: Any) -> None:
     """Writes JSON atomically, readable, with sorted keys."""
     with written_whole(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+        temporary.write_text(strict_json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")

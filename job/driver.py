@@ -108,4 +108,4 @@ def _gpu(call: Any, number: int) -> Gpu:
 
 
 if __name__ == "__main__":
-    sys.stdout.write("\n" + json.dumps(_answer()) + "\n")  # after what the library itself has printed
+    sys.stdout.write("\n" + json.dumps(_answer(), allow_nan=False) + "\n")  # after what the library itself has printed

@@ -21,7 +21,7 @@ def harmless(text: str) -> str:
 
 def harmless_json(text: str) -> str:
     """JSON with these characters escaped as JSON does, so that a terminal can show the line."""
-    return _CONTROL.sub(lambda found: json.dumps(found[0])[1:-1], text)
+    return _CONTROL.sub(lambda found: json.dumps(found[0], allow_nan=False)[1:-1], text)
 
 
 def one_line(text: str) -> str:

@@ -6,7 +6,6 @@ sinks (the run store, the console) and writes it to stdout. Children write plain
 (`job.run.supervise`).
 """
 
-import json
 import sys
 import threading
 import time
@@ -16,6 +15,7 @@ from typing import Any, TextIO
 
 import structlog
 
+from job import strict_json
 from job.escape import harmless_json
 from job.redaction import redact_all
 
@@ -57,7 +57,7 @@ def configure(*sinks: Callable[[Record], None], to_stdout: bool = True, stream: 
 
 
 def _line(record: Record) -> str:
-    return harmless_json(json.dumps(record, ensure_ascii=False, default=str))
+    return harmless_json(strict_json.dumps(record, ensure_ascii=False, default=str))
 
 
 _utc_now = structlog.processors.TimeStamper(fmt="iso", utc=True, key="time")

@@ -120,6 +120,10 @@ def _step(event: Event) -> str:
     return ", ".join(words)
 
 
+def _loss(event: Event) -> str:
+    return "not a number" if event["loss"] is None else f"{event['loss']:.3f}"
+
+
 def _gpu(event: Event) -> str:
     return f"GPU: {event['gpu']}, {size(event['memory'])}" if event["gpu"] else "no GPU: everything runs on the CPU"
 
@@ -178,8 +182,8 @@ _SENTENCES: dict[str, Callable[[Event], str]] = {
         + ", ".join(f"{name} ({rows:,} rows)" for name, rows in event["rows"].items())
     ),
     "tokens.nothing_to_learn": lambda event: f"left out: {event['rows']:,} rows, {event['why']}",
-    "train.held_out": lambda event: f"held-out loss {event['loss']:.3f}",
-    "train.eval": lambda event: f"held-out loss {event['loss']:.3f} at step {event['step']}",
+    "train.held_out": lambda event: f"held-out loss {_loss(event)}",
+    "train.eval": lambda event: f"held-out loss {_loss(event)} at step {event['step']}",
     "train.resume": lambda event: f"training goes on from the checkpoint of step {event['step']}",
     "train.precision": lambda event: f"training computes in {event['compute_dtype']}",
     "train.loss_on_all_turns": lambda event: f"the loss is on every turn of a chat: {event['why']}",

@@ -1,6 +1,5 @@
 """Prints the launcher's results: as a table for people, as JSON or YAML for programs."""
 
-import json
 import sys
 from collections.abc import Sequence
 from enum import StrEnum
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from job import strict_json
 from job.escape import harmless, harmless_json, one_line
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def say(text: str, *, style: str | None = None) -> None:
 def result(value: Any, output: Output, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Prints `value` for programs, or the rows for people."""
     if output is Output.json:
-        typer.echo(harmless_json(json.dumps(value, indent=2, ensure_ascii=False)))
+        typer.echo(harmless_json(strict_json.dumps(value, indent=2, ensure_ascii=False)))
     elif output is Output.yaml:
         from k8s.yaml_text import text_of
 

@@ -4,7 +4,6 @@ everything.
 Call it with `-P`: the current folder contains pushed files, which must not be imported.
 """
 
-import json
 import os
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from job import strict_json
 from job.command_line import App
 from k8s.output import say
 from push.escape import block, harmless_output
@@ -34,7 +34,7 @@ def changed(before: Before, after: After, repo: Repo = Path()) -> None:
     from push.changes import of_push
 
     found = of_push(repo, before, after).model_dump(mode="json", exclude={"specs": {"__all__": {"path"}}})
-    typer.echo(json.dumps(found, indent=2).replace("##[", "#\\u0023["))
+    typer.echo(strict_json.dumps(found, indent=2).replace("##[", "#\\u0023["))
 
 
 @app.command()

@@ -4,11 +4,11 @@ https://docs.github.com/rest/commits/statuses: the token needs `statuses: write`
 characters.
 """
 
-import json
 import re
 from collections.abc import Mapping
 from typing import Any
 
+from job import strict_json
 from job.artifacts import Frozen
 from k8s.cluster.client import Cluster
 from k8s.cluster.runs import SELECTOR, Run, run_of
@@ -42,7 +42,7 @@ class Forge(Frozen):
         retries = urllib3.Retry(3, backoff_factor=0.5, status_forcelist=(429, 502, 503), allowed_methods=None)
         try:
             reply = urllib3.PoolManager().request(
-                "POST", url, body=json.dumps(body).encode(), headers=headers, retries=retries,
+                "POST", url, body=strict_json.dumps(body).encode(), headers=headers, retries=retries,
                 timeout=urllib3.Timeout(TIMEOUT_S),
             )  # fmt: skip
         except urllib3.exceptions.HTTPError as error:

@@ -111,7 +111,7 @@ def train_job(bench: Bench, model: str, spec: JobSpec, share: float = FULL) -> L
         data = rows(bench, Path(work), spec.training.max_steps, share)
         inputs = train_inputs(spec, folder, data, Path(work) / "tokens")
         result = train_stage.run(spec, inputs, Path(work) / "train")
-    skipped = sum(not math.isfinite(step.get("grad_norm", 0.0)) for step in result.losses)
+    skipped = sum(step.get("grad_norm", 0.0) is None for step in result.losses)
     fields = {"model": model, "device": device(), "loss": finite(result.losses[-1]["loss"]), "skipped_steps": skipped}
     return fields | clock.measured() | predicted(spec, folder, clock.memory.get("allocated"))
 

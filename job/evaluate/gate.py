@@ -42,15 +42,15 @@ def check(spec: JobSpec, records: Mapping[str, StageRecord]) -> None:
 def _tuned(limit: float, records: Mapping[str, StageRecord]) -> Iterator[str]:
     metrics: dict[str, Any] = records["train"].metrics if "train" in records else {}
     before, after = metrics.get("loss_before"), metrics.get("loss_after")
-    if before is None or after is None:
+    if before is None:  # no held-out rows, or a base whose loss is not a number
         return
-    ratio = math.exp(after - before) if math.isfinite(after) else math.inf
+    ratio = math.inf if after is None else math.exp(min(after - before, 700))
     error = (metrics.get("trace") or {}).get("ratio_error", 0.0)
     within = f" ± {ratio * error:.2g}" if error else ""
     if not ratio * (1 - ERRORS * error) <= limit:
         yield (
             f"the tuned model: perplexity on the held-out rows is {ratio:.3g}{within} times the base model's "
-            f"(loss {after:.3f} after {before:.3f}); {limit:g} is allowed"
+            f"(loss {'not a number' if after is None else f'{after:.3f}'} after {before:.3f}); {limit:g} is allowed"
         )
 
 

@@ -5,7 +5,6 @@ with rsLoRA, an alpha or a rank of a module's own. If one alpha is right for all
 otherwise each module's B is scaled.
 """
 
-import json
 import logging
 import runpy
 import sys
@@ -13,6 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from job import strict_json
 from job.artifacts import written_whole
 from job.errors import SpecInvalid
 from job.export.peft_adapter import CONFIG, WEIGHTS, PeftAdapter
@@ -81,7 +81,7 @@ def _with_llama_scale(adapter: PeftAdapter, folder: Path) -> Path:
         (folder / WEIGHTS).symlink_to(weights)
     else:
         _scale_each(adapter, {module: alpha / config["lora_alpha"] for module, alpha in effective.items()}, folder)
-    (folder / CONFIG).write_text(json.dumps(config))
+    (folder / CONFIG).write_text(strict_json.dumps(config))
     return folder
 
 

@@ -62,5 +62,5 @@ def write_hollow_tensors(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> N
             size *= length
         header[name] = {"dtype": "F32", "shape": list(shape), "data_offsets": [end, end + size]}
         end += size
-    text = json.dumps(header).encode()
+    text = json.dumps(header, allow_nan=False).encode()
     write_hole(path, struct.pack("<Q", len(text)) + text, 8 + len(text) + end)

@@ -63,7 +63,7 @@ def lengths(bins: Sequence[tuple[int, int]], most: int) -> Draw:
     return draw
 
 
-def losses(steps: Sequence[dict[str, float]], evals: Sequence[dict[str, float]]) -> Draw:
+def losses(steps: Sequence[dict[str, float]], evals: Sequence[dict[str, float | None]]) -> Draw:
     """Training loss with its running mean, held-out loss, and the learning rate on an axis of its own."""
 
     def draw(figure: Any) -> None:
@@ -71,8 +71,8 @@ def losses(steps: Sequence[dict[str, float]], evals: Sequence[dict[str, float]])
         x, y = [one["step"] for one in steps], [one["loss"] for one in steps]
         left.plot(x, y, color=BLUE, alpha=0.3, linewidth=1)
         left.plot(x, _smooth(y), color=BLUE, label="training (running mean)")
-        if evals:
-            points = [(one["step"], one["eval_loss"]) for one in evals]
+        if any(one["eval_loss"] is not None for one in evals):
+            points = [(one["step"], one["eval_loss"]) for one in evals if one["eval_loss"] is not None]
             left.plot(*zip(*points, strict=True), "o-", color=ORANGE, label="held-out rows")
         left.set(xlabel="step", ylabel="loss, nats per token")
         left.legend()

@@ -2,13 +2,12 @@
 and Rocket.Chat accept; Discord's addresses get `{"content": …}`. A failed webhook never fails the run.
 """
 
-import json
 import os
 from urllib.parse import urlsplit
 
 import urllib3
 
-from job import network
+from job import network, strict_json
 from job.errors import JobError, SpecInvalid
 from job.escape import chat
 from job.logs import log
@@ -49,7 +48,7 @@ def _send(text: str) -> None:
         reply = network.pool_for(url, timeout=urllib3.Timeout(TIMEOUT_S)).request(
             "POST",
             url,
-            body=json.dumps({key: chat(redact(text))[:LIMIT]}).encode(),
+            body=strict_json.dumps({key: chat(redact(text))[:LIMIT]}).encode(),
             headers={"Content-Type": "application/json"},
             retries=urllib3.Retry(2, backoff_factor=0.5, status_forcelist=(429, 502, 503), allowed_methods=None),
         )

@@ -4,7 +4,6 @@ A stage's work is kept under `stages/<stage>/<key>/`. The key is the hash of eve
 every run with the same store finds it there.
 """
 
-import json
 import os
 import socket
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from job import console, library_warnings, logs
+from job import console, library_warnings, logs, strict_json
 from job.artifacts import Artifact, Frozen, artifact, names_below
 from job.errors import Bug, PeerActive, SpecInvalid, StoppedSaved, StoppedUnsaved, StorageFailed, named
 from job.logs import Progress, log
@@ -153,7 +152,7 @@ def _is_same(first: _Pinned, spec: JobSpec, sources: dict[str, Any]) -> bool:
 
 
 def _json(value: Any) -> bytes:
-    return (json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
+    return (strict_json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import json
 import threading
 from typing import Any
 
+from job import strict_json
 from job.logs import Record, log
 from job.store import Store
 
@@ -32,7 +33,7 @@ class EventLog:
             self._seq += 1
             record.update(self._fields, seq=self._seq)
             if record.get("level") != "debug":
-                self._lines.append(json.dumps(dict(record), ensure_ascii=False, default=str))
+                self._lines.append(strict_json.dumps(dict(record), ensure_ascii=False, default=str))
 
     def _write_now_and_then(self) -> None:
         while not self._closed.wait(EVERY_S):

@@ -36,6 +36,10 @@ LINE, EVENT = 4096, 1 << 20
 """Most characters of a line of output, and of an event, that are read at once: a child cannot fill PID 1."""
 
 
+ALLOCATOR = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")
+"""The variables that configure torch's allocator; the second is the older name."""
+
+
 class ChildKilled(Exception):
     """A child process ended by a signal that we did not send. `for_memory`: the kernel killed a process of this cgroup
     for memory meanwhile (`oom_kill` rose, docs.kernel.org/admin-guide/cgroup-v2.html#memory-interface-files)."""
@@ -155,7 +159,7 @@ class Supervisor:
                     stderr=subprocess.STDOUT,
                     text=True,
                     errors="replace",
-                    env=os.environ | {"PYTHONUNBUFFERED": "1"},
+                    env=environment(),
                     pass_fds=(theirs,),
                     start_new_session=True,  # a terminal's Ctrl-C is for the parent, which lets the child save
                 )
@@ -191,6 +195,13 @@ class Supervisor:
             if not output.is_alive():
                 child.stdout.close()
             self._child = None
+
+
+def environment() -> dict[str, str]:
+    """The environment of a child. With expandable segments, batches of ever new lengths do not fragment the GPU's
+    memory (docs.pytorch.org/docs/stable/notes/cuda.html#optimizing-memory-usage-with-pytorch-alloc-conf)."""
+    found = os.environ | {"PYTHONUNBUFFERED": "1"}
+    return found if any(name in found for name in ALLOCATOR) else found | {ALLOCATOR[0]: "expandable_segments:True"}
 
 
 def check_paths(result: BaseModel, folder: Path) -> None:

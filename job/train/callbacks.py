@@ -15,6 +15,7 @@ import numpy
 import torch
 from transformers import TrainerCallback
 
+from job import strict_json
 from job.errors import QualityRejected, StoppedSaved, StoppedUnsaved
 from job.logs import Progress, log
 from job.train.resume import EPOCH_RNG, carry_best, note_rows
@@ -162,8 +163,8 @@ def generators() -> dict[str, Any]:
     name, keys, *rest = numpy.random.get_state()
     state: dict[str, Any] = {
         "torch": torch.get_rng_state(),
-        "numpy": json.dumps([name, numpy.asarray(keys).tolist(), *rest]),
-        "python": json.dumps(random.getstate()),
+        "numpy": strict_json.dumps([name, numpy.asarray(keys).tolist(), *rest]),
+        "python": strict_json.dumps(random.getstate()),
     }
     if torch.cuda.is_available():
         state["cuda"] = torch.cuda.get_rng_state_all()

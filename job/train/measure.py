@@ -30,9 +30,9 @@ class Inputs(Frozen):
 
 class Measured(Frozen):
     """`evals`: held-out losses by step; `loss_before` and `loss_after`: the held-out loss without and with the trained
-    adapter."""
+    adapter. None also for one that is not a number."""
 
-    evals: list[dict[str, float]] = []
+    evals: list[dict[str, float | None]] = []
     loss_before: float | None = None
     loss_after: float | None = None
     samples: list[dict[str, str]] = []

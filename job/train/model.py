@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from job import strict_json
 from job.bounds import Exceeded, bounded
 from job.errors import DataInvalid, SpecInvalid
 from job.logs import log
@@ -194,4 +195,4 @@ def save_adapter(spec: JobSpec, model: Any, folder: Path) -> None:
     path = folder / "adapter_config.json"
     config = json.loads(path.read_text())
     config["base_model_name_or_path"] = public_name(spec.model.id)
-    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+    path.write_text(strict_json.dumps(config, indent=2, sort_keys=True) + "\n")

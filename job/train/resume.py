@@ -14,6 +14,7 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
+from job import strict_json
 from job.errors import IntegrityViolated
 
 STATE = "trainer_state.json"
@@ -83,7 +84,7 @@ def restore_best(checkpoint: Path, checkpoints: Path) -> None:
     for file in _ADAPTER:
         shutil.copy2(source / file, checkpoints / name / file)
     state["best_model_checkpoint"] = str(checkpoints / name)
-    (checkpoint / STATE).write_text(json.dumps(state))
+    (checkpoint / STATE).write_text(strict_json.dumps(state))
 
 
 def note_rows(checkpoint: Path, rows: str | None) -> None:
@@ -97,7 +98,7 @@ def drop_other_losses(checkpoint: Path, rows: str | None) -> None:
         return
     state = json.loads((checkpoint / STATE).read_text())
     state["log_history"] = [entry for entry in state["log_history"] if "eval_loss" not in entry]
-    (checkpoint / STATE).write_text(json.dumps(state))
+    (checkpoint / STATE).write_text(strict_json.dumps(state))
 
 
 def is_finished(checkpoint: Path) -> bool:

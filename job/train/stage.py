@@ -17,6 +17,7 @@ from job.errors import Bug, CudaOutOfMemory, IntegrityViolated, StoppedSaved
 from job.logs import log
 from job.spec import JobSpec
 from job.spec.places import public_name
+from job.strict_json import finite
 from job.tokens.stage import Prompt
 from job.train.measure import Measured
 from job.train.trace import Answers
@@ -41,12 +42,12 @@ class Inputs(Frozen):
 
 
 class Result(Measured):
-    """`losses`: each step's loss, learning rate and gradient norm."""
+    """`losses`: each step's loss, learning rate and gradient norm, which is None if it overflowed."""
 
     adapter: Path
     logs: Path
     steps: int
-    losses: list[dict[str, float]]
+    losses: list[dict[str, float | None]]
     trainable: int
     total: int
     tokens: int
@@ -126,7 +127,7 @@ def _run(spec: JobSpec, inputs: Inputs, workdir: Path, stop: Any) -> Result:
     if stop.asked:
         step = trainer.state.global_step
         raise StoppedSaved(f"stopped by a signal after step {step}; its checkpoint is saved")
-    after = evaluated(trainer)
+    after = last_evaluation(trainer)
     save_adapter(spec, model, workdir / "adapter")
     if inputs.added:
         tokenizer.save_pretrained(workdir / "adapter")
@@ -261,5 +262,19 @@ def evaluated(trainer: Any) -> float | None:
     return float(loss)
 
 
-def _numbers(entry: dict[str, Any], *names: str) -> dict[str, float]:
-    return {name: float(entry[name]) for name in names if entry.get(name) is not None}
+def last_evaluation(trainer: Any) -> float | None:
+    """The trained model's held-out loss: the Trainer's own, if it has evaluated the step whose adapter it keeps."""
+    state = trainer.state
+    best = state.best_model_checkpoint if trainer.args.load_best_model_at_end else None
+    step = int(best.rpartition("-")[2]) if best else state.global_step
+    known = [one["eval_loss"] for one in state.log_history if one.get("step") == step and "eval_loss" in one]
+    if not known:
+        return evaluated(trainer)
+    log.info("train.held_out", loss=float(known[-1]))
+    return float(known[-1])
+
+
+def _numbers(entry: dict[str, Any], *names: str) -> dict[str, float | None]:
+    """None for a number that is not finite: fp16's scaler skips a step whose gradient overflows."""
+    found: dict[str, float | None] = finite({name: float(entry[name]) for name in names if entry.get(name) is not None})
+    return found

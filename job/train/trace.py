@@ -4,6 +4,7 @@ So a loss can be traced from the base to the adapter, to the unquantized file, a
 """
 
 import contextlib
+import inspect
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -50,7 +51,8 @@ NONE = Answers()
 def trace(
     spec: JobSpec, model: Any, tokenizer: Any, held_out: Path | None, precision: Precision, answers: Answers = NONE
 ) -> Trace | None:
-    """None if there is no text to judge on, or the spec does not ask for evaluation."""
+    """None if there is no text to judge on, the spec does not ask for evaluation, or a loss is not a number."""
+    assert spec.training
     if held_out is None or not spec.evaluation.judge:
         return None
     ids = [token for row in files.ids_of(held_out) for token in row]
@@ -65,9 +67,13 @@ def trace(
     for window, row in scored_ends(answers.ends, context, chunks):
         ends.setdefault(window, []).append(row)
     model.eval()
+    size = spec.training.per_device_eval_batch_size
     with model.disable_adapter():
-        before, base_first, _ = _losses(model, stream, bos, precision, bar, 0, ends, answers.stops)
-    after, tuned_first, tops = _losses(model, stream, bos, precision, bar, chunks, ends, answers.stops)
+        before, base_first, _ = _losses(model, stream, size, bos, precision, bar, 0, ends, answers.stops)
+    after, tuned_first, tops = _losses(model, stream, size, bos, precision, bar, chunks, ends, answers.stops)
+    if not all(map(math.isfinite, before + after)):
+        log.warning("train.not_traced", what="a held-out token's loss is not a number, or infinite")
+        return None
     count = sum(map(len, ends.values()))
     (base, _), (tuned, _) = _perplexity(before), _perplexity(after)
     _, error = _perplexity([later - earlier for earlier, later in zip(before, after, strict=True)])
@@ -89,6 +95,7 @@ def trace(
 def _losses(
     model: Any,
     stream: list[list[int]],
+    size: int,
     bos: int | None,
     precision: Precision,
     bar: Progress,
@@ -98,22 +105,30 @@ def _losses(
 ) -> tuple[list[float], int, list[int]]:
     """Losses in nats per token, as llama-perplexity computes them: the second half of each window is scored, and BOS
     comes first. Also, after how many of the answers that end in scored rows one of `stops` is the likeliest, and the
-    likeliest token of each."""
+    likeliest token of each. `size`: windows in a forward pass; they are equally long, so none is padded."""
     import torch
 
     losses: list[float] = []
     tops: list[int] = []
     first = 0
-    for number, window in enumerate(stream, 1):
-        half = len(window) // 2
-        ids = torch.tensor([window if bos is None else [bos, *window[1:]]], device=model.device)
+    half = len(stream[0]) // 2
+    counted = len(stream[0]) - half
+    takes = inspect.signature(model.get_base_model().forward).parameters
+    keep = {"logits_to_keep": counted} if "logits_to_keep" in takes else {}  # else all are computed, with their memory
+    for start in range(0, len(stream), size):
+        batch = stream[start : start + size]
+        ids = torch.tensor([window if bos is None else [bos, *window[1:]] for window in batch], device=model.device)
         with torch.no_grad(), _autocast(precision):
-            logits = model(input_ids=ids).logits[0, half:-1].float()
-        losses += torch.nn.functional.cross_entropy(logits, ids[0, half + 1 :], reduction="none").tolist()
-        likeliest = logits.argmax(-1).tolist()
-        tops += likeliest
-        first += sum(likeliest[row] in stops for row in ends.get(number - 1, []))
-        bar.update(done + number)
+            scored = model(input_ids=ids, **keep).logits[:, -counted:-1]
+        for number, logits in enumerate(scored, start):
+            logits = logits.float()
+            losses += torch.nn.functional.cross_entropy(
+                logits, ids[number - start, half + 1 :], reduction="none"
+            ).tolist()
+            likeliest = logits.argmax(-1).tolist()
+            tops += likeliest
+            first += sum(likeliest[row] in stops for row in ends.get(number, []))
+        bar.update(done + start + len(batch))
     return losses, first, tops
 
 

@@ -33,7 +33,7 @@ def files(readme: str) -> dict[str, str]:
         "files/job.yaml": WRITTEN.format(source="k8s/manifest/base.py") + text_of([job_table()]),
         "files/placement.yaml": WRITTEN.format(source="k8s/placement/platforms and k8s/placement/gpu_names.py")
         + _table_text(),
-        "values.schema.json": json.dumps(schema(), indent=1, ensure_ascii=False) + "\n",
+        "values.schema.json": json.dumps(schema(), indent=1, ensure_ascii=False, allow_nan=False) + "\n",
         "values.yaml": "\n".join(values_text(ChartValues())) + "\n",
         "README.md": _renewed(readme),
     }
@@ -81,7 +81,7 @@ def _comment(text: str | None, indent: str) -> Iterator[str]:
 
 def _shown(value: Any) -> str:
     plain = isinstance(value, str) and re.fullmatch(r"[A-Za-z][\w./-]*", value, re.ASCII)
-    return value if plain else json.dumps(value)
+    return value if plain else json.dumps(value, allow_nan=False)
 
 
 def rows(values: BaseModel, prefix: str = "") -> Iterator[tuple[str, str, str]]:

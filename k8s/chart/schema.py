@@ -33,7 +33,7 @@ def schema() -> dict[str, Any]:
     about = made["properties"]["spec"]
     made["properties"]["spec"] = {"$ref": "#/$defs/JobSpec", "description": about["description"]}
     made.pop("description")
-    text = json.dumps(made).replace("#/$defs/", "#/definitions/")
+    text = json.dumps(made, allow_nan=False).replace("#/$defs/", "#/definitions/")
     found: dict[str, Any] = json.loads(text, object_hook=_closed)
     found["definitions"] = found.pop("$defs")
     return {"$schema": "http://json-schema.org/draft-07/schema#", "title": "Values of finetune-run"} | found

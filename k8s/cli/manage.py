@@ -1,11 +1,11 @@
 """`status`, `list`, `logs`, `wait`, `cancel`, `resume` and `gpus`."""
 
-import json
 import sys
 from typing import Annotated, Any
 
 import typer
 
+from job import strict_json
 from job.escape import harmless_json
 from k8s.cli.options import Context, Name, Namespace, Shown, Timeout
 from k8s.cluster.runs import Run, exit_code, last_words, why_it_ended
@@ -44,7 +44,7 @@ def to_its_end(cluster: Any, name: str, *, logs: bool, timeout_s: float | None) 
 def _sink() -> tuple[Any, Any]:
     """Where events go: progress bars on a terminal, else one JSON object a line on stdout."""
     if not sys.stdout.isatty():
-        return (lambda event: typer.echo(harmless_json(json.dumps(event, ensure_ascii=False)))), (lambda: None)
+        return (lambda event: typer.echo(harmless_json(strict_json.dumps(event, ensure_ascii=False)))), (lambda: None)
     from job.console import ConsoleSink
 
     screen = ConsoleSink()

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from math import ceil
 from typing import Any, NamedTuple
 
+from job import strict_json
 from job.node_disk import FOLDERS
 from job.redaction import SECRET_SHAPES
 from job.spec import JobSpec
@@ -76,7 +77,7 @@ def comment_on(manifest: Manifest) -> str:
 
 def _plain(value: Object) -> Object:
     """A deep copy, so that constants are not shared and YAML writes no aliases."""
-    copy: Object = json.loads(json.dumps(value))
+    copy: Object = json.loads(strict_json.dumps(value))
     return copy
 
 
@@ -84,7 +85,7 @@ def _data(spec: JobSpec, sweep: Sequence[Index]) -> dict[str, str]:
     """The spec without defaults, which are the image's. As JSON, since YAML parsers differ about `off`."""
     named = {f"spec-{number}.json": one.spec for number, one in enumerate(sweep)} or {"spec.json": spec}
     data = {
-        name: json.dumps(one.model_dump(mode="json", exclude_unset=True), indent=2, ensure_ascii=False) + "\n"
+        name: strict_json.dumps(one.model_dump(mode="json", exclude_unset=True), indent=2, ensure_ascii=False) + "\n"
         for name, one in named.items()
     }
     if any(SECRET_SHAPES.search(text) for text in data.values()):
@@ -106,7 +107,7 @@ def _about(settings: Settings, spec: JobSpec, sweep: Sequence[Index]) -> dict[st
     if store := spec.run.store or (STORE if settings.store_pvc else None):
         found["finetune-run/store"] = store
     if sweep:
-        found["finetune-run/sweep"] = json.dumps([one.changes for one in sweep])
+        found["finetune-run/sweep"] = strict_json.dumps([one.changes for one in sweep])
     return found
 
 

@@ -42,8 +42,8 @@ def combinations(options: Sequence[str]) -> list[dict[str, str]]:
 
 def _values(text: str) -> list[str]:
     try:
-        return [json.dumps(value) for value in json.loads(f"[{text}]")]
-    except json.JSONDecodeError:
+        return [json.dumps(value, allow_nan=False) for value in json.loads(f"[{text}]")]
+    except ValueError:  # not JSON, or NaN, which is none
         return [one.strip() for one in text.split(",")]
 
 

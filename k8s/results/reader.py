@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from job import strict_json
 from job.artifacts import Artifact, check_name
 from job.store.base import receive_file
 from k8s.cluster.client import Cluster
@@ -101,7 +102,7 @@ class PodStore:
         sender = self._idle or Exec(self._cluster, self._pod, CONTAINER, _COMMAND)
         self._idle = None
         try:
-            sender.write(json.dumps([key, start]).encode() + b"\n")
+            sender.write(strict_json.dumps([key, start]).encode() + b"\n")
             left = json.loads(sender.line())
             if left is not None:
                 yield from sender.blocks(left)

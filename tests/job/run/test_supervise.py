@@ -186,3 +186,15 @@ def test_every_error_can_be_rebuilt_from_its_name() -> None:
         rebuilt = supervise._rebuilt({"error": kind.__name__, "message": "m", "hint": "h"})
         assert type(rebuilt) is kind
         assert isinstance(rebuilt, JobError)
+
+
+@pytest.mark.parametrize("theirs", [None, "PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"])
+def test_a_child_gets_expandable_segments_unless_somebody_has_configured_the_allocator(
+    monkeypatch: pytest.MonkeyPatch, theirs: str | None
+) -> None:
+    for name in supervise.ALLOCATOR:
+        monkeypatch.delenv(name, raising=False)
+    if theirs:
+        monkeypatch.setenv(theirs, "max_split_size_mb:64")
+    found = {name: value for name, value in supervise.environment().items() if name in supervise.ALLOCATOR}
+    assert found == ({theirs: "max_split_size_mb:64"} if theirs else {"PYTORCH_ALLOC_CONF": "expandable_segments:True"})
