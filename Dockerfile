@@ -89,10 +89,13 @@ ENV PATH=/opt/finetune-run/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin
     HF_HOME=/cache/huggingface \
     HF_HUB_DISABLE_TELEMETRY=1 \
     PYTHONDONTWRITEBYTECODE=1
+ARG CUDA_ARCHITECTURES=""
 ARG SOURCE=""
 ARG REVISION=""
 ARG VERSION=""
-LABEL org.opencontainers.image.title="finetune-run" \
+# What llama.cpp computes on; the launcher reads it (k8s/image.py). An architecture is one of CMake's, e.g. 75 for a T4.
+LABEL finetune-run.cuda="${CUDA_ARCHITECTURES:-none}" \
+    org.opencontainers.image.title="finetune-run" \
     org.opencontainers.image.description="A spec goes in, fine-tuned GGUF files come out." \
     org.opencontainers.image.licenses="Apache-2.0" \
     org.opencontainers.image.source="${SOURCE}" \

@@ -16,15 +16,19 @@ from typing import Any, NamedTuple
 LIBRARY = "libcuda.so.1"
 MODULE = Path("/proc/driver/nvidia/version")
 DEVICES = Path("/dev")
+CAPABILITY_MAJOR, CAPABILITY_MINOR = 75, 76
+"""CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_… (cuda.h)."""
 TIMEOUT_S = 120
 """A GPU without persistence mode takes seconds to initialize; a broken one never answers."""
 
 
 class Gpu(NamedTuple):
-    """`memory`: bytes of the card or of the MIG slice, as CUDA counts them."""
+    """`memory`: bytes of the card or of the MIG slice, as CUDA counts them. `capability`: its compute
+    capability."""
 
     name: str
     memory: int
+    capability: tuple[int, int]
 
 
 class Driver(NamedTuple):
@@ -54,7 +58,7 @@ def ask() -> Driver:
         lines = done.stdout.splitlines()
         crashed = {"failure": f"{LIBRARY} ended the process that called it ({done.returncode})"}
         said = json.loads(lines[-1]) if lines and done.returncode == 0 else crashed
-    said["gpus"] = tuple(Gpu(*one) for one in said.get("gpus", ()))
+    said["gpus"] = tuple(Gpu(name, memory, tuple(version)) for name, memory, version in said.get("gpus", ()))
     return Driver(_version(), _devices(), **said)
 
 
@@ -104,7 +108,10 @@ def _gpu(call: Any, number: int) -> Gpu:
     call("cuDeviceGet", ctypes.byref(device), number)
     call("cuDeviceGetName", name, len(name), device)
     call("cuDeviceTotalMem_v2", ctypes.byref(memory), device)
-    return Gpu(name.value.decode(errors="replace"), memory.value)
+    major, minor = ctypes.c_int(), ctypes.c_int()
+    call("cuDeviceGetAttribute", ctypes.byref(major), CAPABILITY_MAJOR, device)
+    call("cuDeviceGetAttribute", ctypes.byref(minor), CAPABILITY_MINOR, device)
+    return Gpu(name.value.decode(errors="replace"), memory.value, (major.value, minor.value))
 
 
 if __name__ == "__main__":

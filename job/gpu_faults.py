@@ -1,14 +1,18 @@
 """Explains why a run cannot use a GPU here, and what to change. FINETUNE_GPU says whether a GPU is required."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
-from job import node
+from job import gpu_code, node
 from job.driver import LIBRARY, Driver
 from job.errors import EnvironmentUnfit
+from job.node import GpuHere
+from job.torch_build import TorchBuild
 
 VARIABLE = "FINETUNE_GPU"
-"""`required` in a container that requests a GPU from Kubernetes. Empty: without a GPU, the run uses the CPU."""
+"""`required` in a container that requests a GPU from Kubernetes; `training` if llama.cpp need not be able to use it.
+Empty: without a GPU, the run uses the CPU."""
 DRIVER = 580
 """The major version that wheels built for CUDA 13 need (CUDA Toolkit release notes)."""
 GKE = "/usr/local/nvidia/lib64"
@@ -36,13 +40,23 @@ ADVICE = {
 
 def is_required() -> bool:
     """Whether this run requires a GPU. Raises EnvironmentUnfit for an unknown value."""
+    return _value() != ""
+
+
+def is_required_for_files() -> bool:
+    """Whether llama.cpp has to be able to use the GPU."""
+    return _value() == "required"
+
+
+def _value() -> str:
     value = os.environ.get(VARIABLE, "")
-    if value not in ("", "required"):
+    if value not in ("", "required", "training"):
         raise EnvironmentUnfit(
             f"{VARIABLE} is {value[:80]!r}",
-            hint="Set it to `required`, or leave it empty: then a run without a GPU uses the CPU.",
+            hint="Set it to `required`, to `training` if llama.cpp may use the CPU beside the GPU, or leave it empty: "
+            "then a run without a GPU uses the CPU.",
         )
-    return value == "required"
+    return value
 
 
 def is_expected(driver: Driver) -> bool:
@@ -56,6 +70,41 @@ def fault(driver: Driver) -> EnvironmentUnfit | None:
     why = _why(driver)
     instead = VARIABLE if is_required() else "CUDA_VISIBLE_DEVICES"
     return EnvironmentUnfit(why[0], hint=f"{why[1]} To use the CPU, set {instead} to an empty value.") if why else None
+
+
+def torch_fault(gpu: GpuHere, torch: TorchBuild) -> EnvironmentUnfit | None:
+    """The reason why this build of torch cannot train on the GPU, or None. bitsandbytes' libraries have code for every
+    GPU that torch's have (0.50.2: `cuobjdump --list-elf`)."""
+    if torch.cuda is None:
+        what = f"torch {torch.version}, built without CUDA, cannot use {gpu.name}"
+    elif not gpu_code.runs_on(gpu.capability, torch.architectures):
+        what = f"torch {torch.version} {_lacks(gpu, torch.architectures)}"
+    else:
+        return None
+    return EnvironmentUnfit(what, hint="Choose a node with another GPU, or install a build of torch for this one.")
+
+
+def llama_fault(gpu: GpuHere, architectures: Sequence[str], devices: Sequence[str]) -> EnvironmentUnfit | None:
+    """The reason why llama.cpp cannot use the GPU, or None. `architectures`: what it was built for; `devices`: what it
+    finds here."""
+    own = "".join(map(str, gpu.capability))
+    build = f"build with CUDA_ARCHITECTURES={own} (`make image`; without an image `make llama`)"
+    if architectures and not gpu_code.runs_on(gpu.capability, architectures):
+        what = f"llama.cpp {_lacks(gpu, architectures)}"
+    elif not architectures and not devices:
+        what = f"llama.cpp was built without CUDA: {gpu.name} would stand idle while the CPU measures files, for hours"
+    elif not devices:
+        what = f"llama.cpp was built with CUDA, but does not find {gpu.name}"
+        build = "run `llama-bench --list-devices` in the container: it shows which library cannot be loaded"
+    else:
+        return None
+    return EnvironmentUnfit(what, hint=f"To use it, {build}. To use the CPU for files, set {VARIABLE}=training.")
+
+
+def _lacks(gpu: GpuHere, architectures: Sequence[str]) -> str:
+    major, minor = gpu.capability
+    built = gpu_code.named(architectures)
+    return f"has no code for {gpu.name} (compute capability {major}.{minor}): it was built for {built}"
 
 
 def _why(driver: Driver) -> tuple[str, str] | None:

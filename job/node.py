@@ -11,10 +11,11 @@ from job import cgroup, driver
 
 
 class GpuHere(NamedTuple):
-    """`memory` in bytes; `driver` e.g. `580.65.06`."""
+    """`memory` in bytes; `capability` of CUDA; `driver` e.g. `580.65.06`."""
 
     name: str
     memory: int
+    capability: tuple[int, int]
     driver: str
 
 

@@ -117,4 +117,5 @@ if ! built; then
         echo "$engine $name" >"$cache/$key"
     fi
 fi
+if [ -n "$archs" ]; then say "llama.cpp has code for GPUs (CUDA): $archs"; else say "llama.cpp is CPU-only; for a GPU set CUDA_ARCHITECTURES"; fi
 echo "$name"

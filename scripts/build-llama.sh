@@ -12,7 +12,8 @@
 #   <cache>/llama.cpp/<key>/bin/      the programs
 #                           convert/  the converters, conversion/ and gguf-py/
 #                           vocab/    vocabularies that the tests make tokenizers of
-#                           VERSION   llama.cpp's version, where its source came from, a hash of the patches
+#                           VERSION   llama.cpp's version, where its source came from, a hash of the patches, and
+#                                     `cuda` with the architectures, if it has code for GPUs
 #   <cache>/llama.cpp/<key>.log       what the build wrote
 #
 # Environment:
@@ -121,6 +122,7 @@ build() {
         echo "llama.cpp $(sed -n 's/^llama.cpp version: *//p; s/^-- llama.cpp version: *//p' "$work/cmake.log" | head -1)"
         grep -o '^llama-cpp-python==[^ ]*' "$lock"
         echo "patches $(patches | sha256sum | cut -c1-8)"
+        [ -z "${CUDA_ARCHITECTURES:-}" ] || echo "cuda $CUDA_ARCHITECTURES"
     } >"$work/done/VERSION"
     mv -T "$work/done" "$out" 2>/dev/null || [ -f "$out/VERSION" ]
 }

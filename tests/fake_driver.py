@@ -16,6 +16,10 @@ int cuDeviceGetName(char *name, int size, int device) {
     return 0;
 }
 int cuDeviceTotalMem_v2(size_t *bytes, int device) { *bytes = 15636037632; return device == 7 ? 0 : 101; }
+int cuDeviceGetAttribute(int *value, int attribute, int device) {
+    *value = attribute == 75 ? 7 : 5;
+    return device == 7 && (attribute == 75 || attribute == 76) ? 0 : 101;
+}
 int cuGetErrorName(int error, const char **name) {
     *name = error == 803 ? "CUDA_ERROR_SYSTEM_DRIVER_MISMATCH" : NULL;
     return *name ? 0 : 1;

@@ -12,6 +12,9 @@ from pathlib import Path
 
 from job.errors import EnvironmentUnfit
 
+_CUDA = "cuda "
+"""Begins the line of VERSION with the architectures."""
+
 
 def _folder() -> Path:
     return Path(os.environ.get("FINETUNE_LLAMA") or Path(sys.prefix) / "llama.cpp")
@@ -52,8 +55,18 @@ def converter_path() -> Path:
 
 @cache
 def version() -> str:
-    """The version that was built, e.g. `llama.cpp 0.5.0-dev, llama-cpp-python==0.3.36, patches 5f1a2b3c`."""
-    return ", ".join((home() / "VERSION").read_text().split("\n")).strip(", ")
+    """The version that was built, e.g. `llama.cpp 0.5.0-dev, llama-cpp-python==0.3.36, patches 5f1a2b3c`: the same
+    for a CPU and for a GPU."""
+    lines = (home() / "VERSION").read_text().splitlines()
+    return ", ".join(line for line in lines if line and not line.startswith(_CUDA))
+
+
+@cache
+def architectures() -> tuple[str, ...]:
+    """What its CUDA backend was built for, as CMake names them, e.g. `75`, `90-real`; empty without CUDA."""
+    lines = (home() / "VERSION").read_text().splitlines()
+    built = next((line.removeprefix(_CUDA) for line in lines if line.startswith(_CUDA)), "")
+    return tuple(one.strip() for one in built.split(";") if one.strip())
 
 
 def devices() -> list[str]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from job import driver, gpu_faults
+from job import driver, gpu_faults, torch_build
 from job.errors import Bug, EnvironmentUnfit, SpecInvalid
 from job.fetch import sources, template
 from job.fetch.identity import run_id
@@ -28,6 +28,7 @@ def check_gpu(spec: JobSpec) -> GpuHere | None:
     """The GPU of this run, or None if it runs on the CPU.
 
     Raises EnvironmentUnfit if a GPU is required (FINETUNE_GPU) and missing, or is here and cannot be used for training.
+    Code for another GPU ends in an error only when it is called, hours later.
     """
     is_required, found = gpu_faults.is_required(), driver.ask()
     if gpu_faults.is_expected(found) and (fault := gpu_faults.fault(found)):
@@ -35,20 +36,22 @@ def check_gpu(spec: JobSpec) -> GpuHere | None:
             raise fault
         log.warning("preflight.gpu_unused", what=str(fault))
     gpu = gpu_here(found)
-    log.info("preflight.gpu", gpu=gpu.name if gpu else None, memory=gpu.memory if gpu else None, driver=found.version)
+    fields = gpu._asdict() if gpu else {"name": None, "memory": None, "capability": None, "driver": found.version}
+    log.info("preflight.gpu", **{"gpu" if name == "name" else name: value for name, value in fields.items()})
+    if gpu and spec.training and (build := torch_build.ask()) and (fault := gpu_faults.torch_fault(gpu, build)):
+        raise fault
     return gpu
 
 
 def check_access(publisher: Publisher, gpu: GpuHere | None) -> None:
-    """Raises EnvironmentUnfit without llama.cpp, and the errors of places that refuse a write."""
-    devices = bundle.devices()
-    log.info("preflight.llama", version=bundle.version(), devices=devices)
-    if gpu and not devices:
-        log.warning(
-            "preflight.llama_without_gpu",
-            gpu=gpu.name,
-            what="files are judged on the CPU, slowly: build the image with CUDA_ARCHITECTURES for this GPU",
-        )
+    """Raises EnvironmentUnfit without llama.cpp, or without one that can use a required GPU, and the errors of places
+    that refuse a write."""
+    devices, architectures = bundle.devices(), bundle.architectures()
+    log.info("preflight.llama", version=bundle.version(), cuda=architectures, devices=devices)
+    if gpu and (fault := gpu_faults.llama_fault(gpu, architectures, devices)):
+        if gpu_faults.is_required_for_files():
+            raise fault
+        log.warning("preflight.llama_without_gpu", gpu=gpu.name, what=str(fault))
     publisher.check_write()
 
 

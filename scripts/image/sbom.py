@@ -66,10 +66,12 @@ def python() -> list[Component]:
 
 
 def llama(folder: Path) -> list[Component]:
-    """Its version as scripts/build-llama.sh wrote it: llama.cpp's own, the source's, the patches'."""
-    own, source, patches = (folder / "VERSION").read_text().splitlines()
+    """Its version as scripts/build-llama.sh wrote it: llama.cpp's own, the source's, the patches', and the
+    GPUs it has code for."""
+    own, source, patches, *cuda = (folder / "VERSION").read_text().splitlines()
     version = own.removeprefix("llama.cpp ")
     facts = {"source": source, "patches": patches.removeprefix("patches ")}
+    facts["cuda"] = "".join(line.removeprefix("cuda ") for line in cuda) or "none"
     properties = [{"name": f"finetune-run:{name}", "value": value} for name, value in facts.items()]
     purl = f"pkg:github/ggml-org/llama.cpp@{quote(version, safe='')}"
     return [component(purl, "llama.cpp", version, properties=properties)]

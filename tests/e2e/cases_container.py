@@ -84,7 +84,7 @@ def test_a_driver_that_is_mounted_as_on_gke_is_found(mounts: dict[Path, str], im
     (tmp_path / "inputs" / "find.py").write_text(FIND)
     mounts[fake_driver.install(tmp_path / "driver")] = "/usr/local/nvidia"
     ended = container.run(image, ["/inputs/find.py"], mounts, ANYBODY, program="python3")
-    assert json.loads(ended.stdout or "null") == [[["Tesla T4", 15_636_037_632]], 1234 << 20], ended.stderr
+    assert json.loads(ended.stdout or "null") == [[["Tesla T4", 15_636_037_632, [7, 5]]], 1234 << 20], ended.stderr
 
 
 def test_a_gpu_that_was_asked_for_and_did_not_come_ends_the_run(

@@ -19,7 +19,7 @@ from tests import fake_driver
 
 SPEC = JobSpec.model_validate({"model": {"id": "a/b"}, "dataset": {"id": "a/b"}})
 ONLY_QUANTIZED = JobSpec.model_validate({"model": {"id": "a/b"}, "training": None})
-T4 = Gpu("Tesla T4", 15_636_037_632)
+T4 = Gpu("Tesla T4", 15_636_037_632, (7, 5))
 OPEN_MODULE = (
     "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.95.05  Release Build  (root@build)\nGCC 12.2.0\n"
 )
@@ -62,7 +62,7 @@ def refused(spec: JobSpec = SPEC) -> EnvironmentUnfit:
 
 def test_the_gpu_is_named_as_cuda_sees_it_whatever_its_number_on_the_node(place: Place) -> None:
     place("nvidia3", "nvidiactl", "nvidia-uvm", FINETUNE_GPU="required")
-    assert preflight.check_gpu(SPEC) == node.GpuHere(T4.name, T4.memory, "580.95.05")
+    assert preflight.check_gpu(SPEC) == node.GpuHere(*T4, "580.95.05")
     assert [Path(path).name for path in driver.ask().devices] == ["nvidia3"]
 
 

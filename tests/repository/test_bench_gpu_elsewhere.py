@@ -110,14 +110,17 @@ def test_the_script_builds_from_what_was_packed_and_runs_with_it(tmp_path: Path)
     environment = {
         "PATH": f"{programs}:{os.environ['PATH']}", "PYTHON": sys.executable, "PIP_NO_INDEX": "1",
         "GPU_PACK": str(tmp_path), "SCRATCH": str(tmp_path / "scratch"), "FINETUNE_CACHE": str(tmp_path / "cache"),
-        "OUT": str(tmp_path / "out"), "CUDA_ARCHITECTURES": "",
+        "OUT": str(tmp_path / "out"), "CUDA_ARCHITECTURES": "75",
     }  # fmt: skip
     done = subprocess.run(
         [GPU / "run.sh", "--tiny", "machine", "build"], env=os.environ | environment, capture_output=True, text=True,
         check=False,
     )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.returncode == 1, done.stdout + done.stderr
     assert done.stdout.startswith("NVIDIA H100, 81559 MiB")
+    assert "| build: build: what llama.cpp finds | none | a GPU | **no** |" in done.stdout
+    (version,) = (tmp_path / "cache" / "llama.cpp").glob("*/VERSION")
+    assert version.read_text().splitlines()[-1] == "cuda 75"
     lines = {line["part"]: line for line in Bench(tmp_path, tmp_path / "out").lines()}
     assert lines["machine"]["versions"]["transformers"] == "0.0.1"
     assert lines["build"]["version"].startswith("llama.cpp 1.2.3, llama-cpp-python==")

@@ -84,15 +84,24 @@ def test_the_bill_of_materials_names_what_is_installed(tmp_path: Path) -> None:
     )
     llama = tmp_path / "llama.cpp"
     llama.mkdir()
-    (llama / "VERSION").write_text("llama.cpp 0.5.0\nllama-cpp-python==0.3.36\npatches 0123abcd\n")
+    (llama / "VERSION").write_text("llama.cpp 0.5.0\nllama-cpp-python==0.3.36\npatches 0123abcd\ncuda 75;90-real\n")
     found = sbom.document([*sbom.debian(status), *sbom.python(), *sbom.llama(llama)])
     purls = {one["purl"] for one in found["components"]}
     assert {"pkg:deb/debian/libc6@2.36-9%2Bdeb12u10?arch=amd64", "pkg:github/ggml-org/llama.cpp@0.5.0"} <= purls
     assert any(purl.startswith("pkg:pypi/torch@") for purl in purls)
     assert not any("gone" in purl for purl in purls)
     assert len({one["bom-ref"] for one in found["components"]}) == len(found["components"])
+    (ours,) = [one for one in found["components"] if one["name"] == "llama.cpp"]
+    assert {"name": "finetune-run:cuda", "value": "75;90-real"} in ours["properties"]
     assert sbom.document(found["components"]) == found, "the same parts, the same document"
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(json.dumps(found)) is None
+
+
+def test_the_image_is_labelled_with_what_its_llama_cpp_computes_on() -> None:
+    """An argument counts only in the stage that names it."""
+    last = (ROOT / "Dockerfile").read_text().rpartition("\nFROM ")[2]
+    assert 'ARG CUDA_ARCHITECTURES=""\n' in last
+    assert 'LABEL finetune-run.cuda="${CUDA_ARCHITECTURES:-none}"' in last
 
 
 def test_build_secrets_become_variables_of_one_command(tmp_path: Path) -> None:
@@ -177,7 +186,7 @@ def test_a_driver_where_gke_mounts_it_is_found_and_comes_before_nothing_of_the_i
     python = [sys.executable, "-c", LOOK]
     done = subprocess.run(python, cwd=ROOT, capture_output=True, text=True, check=True, env=moved)
     gpus, used, shell, files = json.loads(done.stdout)
-    assert gpus == [["Tesla T4", 15_636_037_632]] and used == 1234 << 20
+    assert gpus == [["Tesla T4", 15_636_037_632, [7, 5]]] and used == 1234 << 20
     assert shell in ("/bin/sh", "/usr/bin/sh")
     assert any("libgomp.so.1" in one for one in files) and not any(one.startswith(str(folder)) for one in files)
 

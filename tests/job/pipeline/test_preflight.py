@@ -18,7 +18,7 @@ from job.spec import JobSpec
 from tests.job.predict.sizes import SIZES
 
 SPEC = JobSpec.model_validate({"model": {"id": "a/b"}, "dataset": {"id": "a/b"}})
-T4 = node.GpuHere("Tesla T4", 15_640_000_000, "580.65.06")
+T4 = node.GpuHere("Tesla T4", 15_640_000_000, (7, 5), "580.65.06")
 
 
 def predicted(config: dict[str, Any], gpu: node.GpuHere | None, spec: JobSpec = SPEC, base: int | None = None) -> Any:
