@@ -1,7 +1,7 @@
 """Shows events to a person at a terminal: progress bars for long work, one line for the rest."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any
 
 from rich.console import Console
@@ -28,6 +28,10 @@ matter."""
 _STYLES = {"warning": "yellow", "error": "red"}
 
 
+Work = tuple[str, str]
+"""A stage and the type that it works on: two may be at work at once."""
+
+
 class ConsoleSink:
     """A sink for `job.logs.configure` that draws on stderr."""
 
@@ -40,7 +44,8 @@ class ConsoleSink:
             console=self.console,
             transient=True,
         )
-        self._tasks: dict[str, TaskID] = {}
+        self._tasks: dict[str, tuple[TaskID, Work]] = {}
+        self._at_work: set[Work] = set()
         self._waiting = ""
         self._bars.start()
 
@@ -54,10 +59,15 @@ class ConsoleSink:
             self._advance({**record, "what": "training", "done": record["step"], "unit": "steps"})
             self._line(record, "cyan")
         elif event == "stage.start":
+            self._at_work.add(_work(record))
             self.console.print(words(stage_title(record), "bold"))
-        elif event == "stage.end":
-            self._forget()
-            self.console.print(words(sentence(record), "green"))
+        elif event in ("stage.end", "stage.error"):
+            self._at_work.discard(_work(record))
+            self._forget(but=self._at_work)
+            if event == "stage.end":
+                self.console.print(words(sentence(record), "green"))
+            else:
+                self._line(record, _STYLES["error"])
         elif event == "run.result":
             self._forget()
             show_result(record, self.console)
@@ -71,23 +81,25 @@ class ConsoleSink:
         if total is None and what in self._tasks and what != self._waiting:
             return  # its bar shows how far it is
         if what not in self._tasks:
-            self._tasks[what] = self._bars.add_task(what, total=total, amount="")
+            self._tasks[what] = self._bars.add_task(what, total=total, amount=""), _work(record)
             self._waiting = what if total is None else ""
         text = one_line(amount(record))
-        self._bars.update(self._tasks[what], completed=done or 0, total=total, amount=text)
+        self._bars.update(self._tasks[what][0], completed=done or 0, total=total, amount=text)
         if total is not None and done >= total:
-            self._bars.remove_task(self._tasks.pop(what))
+            self._bars.remove_task(self._tasks.pop(what)[0])
 
     def _end_waiting(self) -> None:
         """Work whose end is not known has a moving bar, only until something else is said."""
         if self._waiting in self._tasks:
-            self._bars.remove_task(self._tasks.pop(self._waiting))
+            self._bars.remove_task(self._tasks.pop(self._waiting)[0])
         self._waiting = ""
 
-    def _forget(self) -> None:
-        for task in self._tasks.values():
-            self._bars.remove_task(task)
-        self._tasks.clear()
+    def _forget(self, but: Set[Work] = frozenset()) -> None:
+        """Removes the bars of all work but what goes on beside it."""
+        for what, (task, work) in list(self._tasks.items()):
+            if work not in but:
+                self._bars.remove_task(task)
+                del self._tasks[what]
 
     def _line(self, record: Record, style: str) -> None:
         self.console.print(" ", words(sentence(record), style))
@@ -95,6 +107,10 @@ class ConsoleSink:
     def close(self) -> None:
         self._forget()
         self._bars.stop()
+
+
+def _work(record: Record) -> Work:
+    return str(record.get("stage") or ""), str(record.get("type") or "")
 
 
 def words(text: object, style: str = "") -> Text:

@@ -7,6 +7,7 @@ A child's warnings come to the parent as events, so that what two children say i
 
 import logging
 import re
+import threading
 import warnings
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
@@ -70,6 +71,7 @@ _COLOR = re.compile(r"\x1b\[[0-9;]*m")
 _LLAMA_MARKED = re.compile(r"^[\d.]+ [WE] (.+)")
 _LLAMA_SAID = re.compile(r"^(?:\w+: )?(warning: .+)", re.I)
 _told: set[tuple[str, str]] = set()
+_lock = threading.Lock()
 
 
 def forward() -> None:
@@ -85,10 +87,12 @@ def tell(source: str, message: str, **fields: Any) -> None:
     """Tells a warning, unless it was told already (numbers apart) or is known to say nothing."""
     message = _COLOR.sub("", message).strip(" *\n")[:LONGEST]
     seen = (source, _DIGITS.sub("0", message))
-    if not message or seen in _told or len(_told) > MOST:
-        return
-    _told.add(seen)
-    if len(_told) > MOST:
+    with _lock:
+        if not message or seen in _told or len(_told) > MOST:
+            return
+        _told.add(seen)
+        is_too_many = len(_told) > MOST
+    if is_too_many:
         log.warning(EVENT, source="job", message=f"more than {MOST} different warnings: the others are left out")
     elif noise := _known(source, message):
         log.debug("library.noise", source=source, message=message, why=noise.why, **fields)

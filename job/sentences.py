@@ -14,6 +14,7 @@ TITLES = {
     "export": "export",
     "imatrix": "importance matrix",
     "quantize": "quantizing",
+    "try": "trying",
     "evaluate": "judging",
     "publish": "publishing",
 }

@@ -28,6 +28,7 @@ for word in "$@"; do
     before=$word
 done
 [ -n "${CUDA_VISIBLE_DEVICES-unset}" ] || rung=none
+[ "$name" = llama-quantize ] && file=${*: -2:1} # the type that it makes
 echo "$name $rung ${GGML_CUDA_CUBLAS_COMPUTE_TYPE-default}" >>"$home/tries"
 
 no_room() { # as loading the weights ends; without -v llama-bench logs nothing
@@ -72,6 +73,7 @@ while read -r program tries files fault; do
         assert) stop "ggml/src/ggml.c:1644: GGML_ASSERT(ctx->mem_buffer != NULL) failed" ;;
         abort_late) "$home/real/$name" "$@"; abort ;;
         killed) kill -KILL $$ ;;
+        slow) sleep 2; real "$@" ;;
         memory) ulimit -v 20000; real "$@" ;;
         damage) # what llama-quantize has written is not a GGUF
             "$home/real/$name" "$@" || exit
@@ -101,7 +103,7 @@ class CudaLlama:
 
     def fail(self, *faults: str) -> None:
         """From now on; each is `PROGRAM TRY FILE FAULT`, of which the first three are patterns of the shell's. Faults:
-        no_room, abort, abort_late (after its work), assert, killed, memory, damage."""
+        no_room, abort, abort_late (after its work), assert, killed, slow, memory, damage."""
         (self.folder / "faults").write_text("".join(f"{fault}\n" for fault in faults))
         (self.folder / "tries").write_text("")
 

@@ -12,6 +12,7 @@ from job import node
 from job.artifacts import sha256_of, written_whole
 from job.errors import Bug, DataInvalid, IntegrityViolated, NotFound, SpecInvalid
 from job.llama_cpp import offload
+from job.llama_cpp.windows import BATCH
 from job.logs import Progress, log
 
 FEW_CHUNKS = 10  # with fewer, many columns have hardly any data
@@ -74,7 +75,9 @@ def make_imatrix(gguf: Path, text: Path, out: Path, *, context: int = 512) -> Pa
         made = temporary.with_name(temporary.name + ".gguf")  # llama-imatrix chooses the format by the suffix
         arguments: list[str | Path] = ["-m", gguf.absolute(), "-o", made.absolute()]
         # The text's path, as given, is written into the matrix and from there into the model.
-        arguments += ["-f", text.name, "-c", str(context), "--chunks", str(MOST_CHUNKS)]
+        # Its default of 2048 needs four times the memory for keys, values and logits, which may push layers off a GPU.
+        arguments += ["-f", text.name, "-c", str(context), "-b", str(max(context, BATCH))]
+        arguments += ["--chunks", str(MOST_CHUNKS)]
         arguments += ["-t", str(node.threads()), "--parse-special", "--offline"]
         try:
             offload.run(

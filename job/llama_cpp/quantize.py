@@ -30,6 +30,14 @@ class Inputs(Frozen):
     name: str = "model"
 
 
+class Made(Frozen):
+    """A file that has not been tried. `expected`: what was forecast of it; `seconds`: what making it took."""
+
+    file: Path
+    expected: DryRun
+    seconds: float
+
+
 class Result(Frozen):
     """The file (or its parts) and its size in bytes. `bits_per_weight`: over all tensors, as llama.cpp prints it;
     `fallbacks`: tensors that got another type because their width is not a multiple of the type's block; `tensors`: how
@@ -45,8 +53,13 @@ class Result(Frozen):
 
 
 def run(spec: JobSpec, inputs: Inputs, workdir: Path) -> Result:
-    """Makes the file. Raises SpecInvalid if the type needs a matrix or the input is quantized already,
-    IntegrityViolated if the file does not load and generate, StorageFailed if the disk is full."""
+    """Makes the file and tries it. Raises the errors of both."""
+    return try_file(spec, inputs.type, make(spec, inputs, workdir))
+
+
+def make(spec: JobSpec, inputs: Inputs, workdir: Path) -> Made:
+    """Makes the file, on the CPU alone. Raises SpecInvalid if the type needs a matrix or the input is quantized
+    already, IntegrityViolated if it contains NaN, StorageFailed if the disk is full."""
     if inputs.type in NEEDS_IMATRIX and inputs.imatrix is None:
         raise SpecInvalid(f"export.types: {inputs.type} needs an importance matrix", hint="Set export.imatrix: auto.")
     started = time.monotonic()
@@ -59,10 +72,17 @@ def run(spec: JobSpec, inputs: Inputs, workdir: Path) -> Result:
         size = inputs.gguf.stat().st_size + expected.after - expected.before  # accurate to one per cent
         _need_room(out.parent, size)
         _quantize(inputs, out, size)
+    return Made(file=out, expected=expected, seconds=time.monotonic() - started)
+
+
+def try_file(spec: JobSpec, kind: str, made: Made) -> Result:
+    """Loads the file and generates with it, on the GPU if there is one; splits it if the spec asks for that. Raises
+    IntegrityViolated if it does not load and generate, StorageFailed if the disk is full."""
+    started, out, expected = time.monotonic(), made.file, made.expected
     size = out.stat().st_size
     said = generate(out, PROMPT, tokens=8, seed=spec.run.seed)
     check_numbers(out)
-    log.info("quantize.tried", type=inputs.type, generated=said)
+    log.info("quantize.tried", type=kind, generated=said)
     return Result(
         files=_split(out, spec.export.split_max_size) if spec.export.split_max_size else [out],
         size=size,
@@ -70,7 +90,7 @@ def run(spec: JobSpec, inputs: Inputs, workdir: Path) -> Result:
         fallbacks=expected.fallbacks,
         tensors=expected.tensors,
         generated=said,
-        seconds=round(time.monotonic() - started, 1),
+        seconds=round(made.seconds + time.monotonic() - started, 1),
     )
 
 

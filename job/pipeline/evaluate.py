@@ -143,7 +143,8 @@ def _looked_at(state: State, kind: str, gguf: Path) -> dict[str, Any]:
     if text and chunks:
         found |= _layers_apart(judging.perplexity(gguf, text.ids, context=context, chunks=chunks))
         found["text"] = {"context": context, "chunks": chunks, "perplexity": found.pop("perplexity")}
-    found["speeds"] = [one.model_dump() for one in judging.speeds(gguf, state.spec.evaluation.threads)]
+    with state.cpu:
+        found["speeds"] = [one.model_dump() for one in judging.speeds(gguf, state.spec.evaluation.threads)]
     found["answers"] = _answers(state, kind, gguf)
     return found
 

@@ -1,15 +1,30 @@
-"""The quantize stage over all its types: each is uploaded while the next is made, and deleted when verified."""
+"""The quantize stage over all its types: each is made, tried, judged and uploaded, at the same time as others.
+
+    make    on the CPU: llama-quantize
+    try     on the GPU, if there is one: whether the file loads, generates, and reads as the model's tokenizer does
+    judge   on the GPU; the unquantized file comes first, since every other is compared with it
+    upload  while it is judged
+
+With a GPU, one type is made while another is tried and judged. Two files are on this disk at the same time: a type is
+made when the one before the last is judged and in the store.
+"""
 
 import shutil
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from job.artifacts import digest_of
 from job.evaluate import vocabulary
-from job.llama_cpp import quantize
+from job.llama_cpp import offload, quantize
 from job.logs import log, span
+from job.node import memory_bytes
 from job.pipeline import evaluate
 from job.pipeline.imatrix import _importance_matrix
+from job.pipeline.lanes import Lanes
 from job.pipeline.state import State
 from job.run.records import StageRecord
 from job.spec.naming import file_names, run_name
@@ -17,7 +32,7 @@ from job.spec.quants import HELPED_BY_IMATRIX
 
 
 def quantize_each(state: State) -> None:
-    """Makes each type that is not in the store."""
+    """Makes each type that is not in the store, and judges each that is not judged."""
     made = digest_of(state.known.exported())
     matrix = _importance_matrix(state, made)
     wanted = {
@@ -31,26 +46,22 @@ def quantize_each(state: State) -> None:
     }
     kept = {kind: state.run.record("quantize", digest_of(depends), kind) for kind, depends in wanted.items()}
     _tell_plan(kept)
-    evaluate.judge_unquantized(state)
-    uploads = ThreadPoolExecutor(1, thread_name_prefix="upload")
-    waiting: dict[str, Future[StageRecord]] = {}
-    try:
-        for kind, depends in wanted.items():
-            key, record = digest_of(depends), kept[kind]
-            if record:
-                state.known.quants[kind] = record
-                if not evaluate.is_judged(state, kind, key):
-                    _judge_again(state, kind, record)
-                continue
-            for earlier in list(waiting.values())[:-1]:
-                earlier.result()  # at most one file is uploaded while one is made
-            result = _quantize(state, kind, matrix)
-            if not evaluate.is_judged(state, kind, key):
-                evaluate.judge(state, kind, result.files[0], key)
-            waiting[kind] = uploads.submit(_keep_quant, state, kind, key, depends, result)
-        state.known.quants |= {kind: future.result() for kind, future in waiting.items()}
-    finally:
-        uploads.shutdown(wait=False, cancel_futures=True)
+    missing = {kind: depends for kind, depends in wanted.items() if not kept[kind]}
+    beside = _may_overlap(state)
+    with Lanes(beside=beside) as lanes:
+        line = _Line(state, lanes, matrix, missing, beside=beside)
+        if beside:
+            line.make_next()
+        evaluate.judge_unquantized(state)
+        for kind, record in kept.items():
+            if record and not evaluate.is_judged(state, kind, record.key):
+                _judge_again(state, kind, record)
+        records = kept | line.run()
+    state.known.quants |= {kind: record for kind in wanted if (record := records[kind])}
+    judged = state.known.judged
+    state.known.judged = {
+        kind: judged[kind] for kind in dict.fromkeys([state.spec.export.unquantized, *wanted]) if kind in judged
+    }
 
 
 def _tell_plan(kept: dict[str, StageRecord | None]) -> None:
@@ -63,19 +74,99 @@ def _tell_plan(kept: dict[str, StageRecord | None]) -> None:
     )
 
 
-def _quantize(state: State, kind: str, matrix: StageRecord | None) -> quantize.Result:
-    state.run.attempt.doing("quantize", kind)
-    folder = state.run.work / "quantize" / kind
-    folder.mkdir(parents=True, exist_ok=True)
+def _may_overlap(state: State) -> bool:
+    """Whether a type is made while another is judged. Without a GPU both would compute on the same CPUs, and with too
+    little memory for both the kernel would end the run."""
+    ram = state.prediction.ram if state.prediction else {}
+    return offload.has_gpu() and bool(ram) and ram["quantize"] + ram.get("evaluate", 0) <= memory_bytes()
+
+
+@dataclass
+class _Sent:
+    """Files that are being uploaded, and lie here until they are judged, too."""
+
+    files: list[Path]
+    record: Future[StageRecord]
+
+    def leave(self) -> StageRecord:
+        """Waits until they are in the store, and deletes them here. Call it when they are judged."""
+        record = self.record.result()
+        for path in self.files:
+            path.unlink(missing_ok=True)
+        return record
+
+
+class _Line:
+    """The types that are to be made, in order. `beside`: whether one is made while the one before is judged."""
+
+    def __init__(
+        self, state: State, lanes: Lanes, matrix: StageRecord | None, wanted: dict[str, Any], *, beside: bool
+    ) -> None:
+        self._state, self._lanes, self._wanted, self._beside = state, lanes, wanted, beside
+        self._inputs = {kind: _inputs(state, kind, matrix) for kind in wanted}
+        self._waiting = list(wanted)
+        self._made: dict[str, Future[quantize.Made]] = {}
+        self._sent: list[_Sent] = []
+
+    def make_next(self) -> None:
+        """Begins with the next type, if one is left."""
+        if not self._waiting:
+            return
+        kind = self._waiting.pop(0)
+        before = self._sent[len(self._made) - 2] if len(self._made) >= 2 else None
+        self._made[kind] = self._lanes.make(_make, self._state, self._inputs[kind], before, beside=self._beside)
+
+    def run(self) -> dict[str, StageRecord]:
+        """Makes, tries, uploads and judges each type. Returns its record."""
+        state = self._state
+        for kind, depends in self._wanted.items():
+            key = digest_of(depends)
+            if kind not in self._made:
+                self.make_next()
+            state.run.attempt.doing("quantize", kind)
+            made = self._made[kind].result()
+            if self._beside:
+                self.make_next()
+            result = _try(state, kind, made)
+            record = self._lanes.upload(_keep_quant, state, kind, key, depends, result)
+            self._sent.append(_Sent(result.files, record))
+            if not evaluate.is_judged(state, kind, key):
+                evaluate.judge(state, kind, result.files[0], key)
+        return {kind: sent.leave() for kind, sent in zip(self._wanted, self._sent, strict=True)}
+
+
+def _inputs(state: State, kind: str, matrix: StageRecord | None) -> quantize.Inputs:
     file = None
     if matrix and kind in HELPED_BY_IMATRIX:
         state.run.bring(matrix, state.run.work / "imatrix")
         file = state.run.work / "imatrix" / matrix.artifacts[0].path
-    inputs = quantize.Inputs(gguf=state.files.gguf, type=kind, imatrix=file, name=run_name(state.spec))
-    with span("quantize", type=kind):
-        made = quantize.run(state.spec, inputs, folder)
-        vocabulary.check(made.files[0], state.files.tokens.vocabulary)
-        return made
+    return quantize.Inputs(gguf=state.files.gguf, type=kind, imatrix=file, name=run_name(state.spec))
+
+
+def _make(state: State, inputs: quantize.Inputs, before: _Sent | None, *, beside: bool) -> quantize.Made:
+    if before:
+        before.leave()
+    folder = state.run.work / "quantize" / inputs.type
+    folder.mkdir(parents=True, exist_ok=True)
+    with _told(state, inputs.type, beside), state.cpu, span("quantize", type=inputs.type):
+        return quantize.make(state.spec, inputs, folder)
+
+
+@contextmanager
+def _told(state: State, kind: str, beside: bool) -> Iterator[None]:
+    if not beside:
+        yield
+        return
+    with state.run.attempt.doing_beside(f"quantize {kind}"):
+        yield
+
+
+def _try(state: State, kind: str, made: quantize.Made) -> quantize.Result:
+    state.run.attempt.doing("quantize", kind)
+    with span("try", type=kind):
+        result = quantize.try_file(state.spec, kind, made)
+        vocabulary.check(result.files[0], state.files.tokens.vocabulary)
+        return result
 
 
 def _judge_again(state: State, kind: str, record: StageRecord) -> None:
@@ -91,6 +182,4 @@ def _keep_quant(state: State, kind: str, key: str, depends: Any, result: quantiz
     folder = result.files[0].parent
     record = state.run.keep("quantize", key, folder, [path.name for path in result.files], metrics, depends)
     state.publisher.send_ahead(folder, record.artifacts, file_names(state.spec, kind, record.artifacts))
-    for path in result.files:
-        path.unlink()
     return record

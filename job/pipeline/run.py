@@ -95,7 +95,7 @@ def _run(spec: JobSpec, active: ActiveRun) -> Manifest:
         preflight.check_memory(prediction, gpu)
         preflight.check_disk(prediction, active.work)
     known = Known(spec, pinned)
-    state = State(active, publisher, known, Files(active, known))
+    state = State(active, publisher, known, Files(active, known), prediction)
     for name, stage in STAGES:
         active.attempt.doing(name, name)
         stage(state)

@@ -1,10 +1,12 @@
 """What the stages work with: the attempt, the records so far, and the files on this node's disk."""
 
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, field
 from typing import Literal
 
 from job.pipeline.files import Files
 from job.pipeline.known import Known
+from job.predict.prediction import Prediction
 from job.publish.publisher import Publisher
 from job.run.active_run import ActiveRun
 from job.run.records import Manifest
@@ -13,13 +15,16 @@ from job.spec import JobSpec
 
 @dataclass
 class State:
-    """`manifest`: set when the run is done."""
+    """`prediction`: of what the run needs; `manifest`: set when it is done; `cpu`: held by what needs all CPUs for
+    itself, to make a file or to measure a speed."""
 
     run: ActiveRun
     publisher: Publisher
     known: Known
     files: Files
+    prediction: Prediction | None = None
     manifest: Manifest | None = None
+    cpu: threading.Lock = field(default_factory=threading.Lock)
 
     def export_as(self, dtype: Literal["bf16"]) -> None:
         """Decides what `export.dtype: auto` is."""

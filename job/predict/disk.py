@@ -3,7 +3,7 @@
     model     the base, if it is downloaded; deleted when the GGUF exists
     train     checkpoints (the newest ones, and one while it is written) and the adapter; they stay until the end
     export    the unquantized GGUF, and what is published beside it; they stay until the end
-    quantize  one file being made and one being uploaded
+    quantize  one file being made, and one being judged and uploaded
     evaluate  the unquantized file's logits, which stay
     publish   one file at a time
     store     everything, if the spec names no store
@@ -12,7 +12,6 @@ Rows and data sets are not included: their size is unknown before they are downl
 """
 
 from collections.abc import Mapping
-from itertools import pairwise
 from math import ceil
 
 from job.artifacts import Frozen
@@ -106,7 +105,7 @@ def by_stage(spec: JobSpec, size: Sizes) -> dict[str, int]:
     found["export"] = base + stays
     # A type that is the unquantized file itself is a hard link.
     made = [0 if kind == spec.export.unquantized else count for kind, count in size.files.items()]
-    pair = max([sum(both) for both in pairwise(made)] or made)
+    pair = sum(sorted(made)[-2:])  # any two: those that are in the store already are left out of the order
     parts = max(made) if spec.export.split_max_size else 0
     found["quantize"] = stays + pair + parts
     if spec.evaluation.judge:

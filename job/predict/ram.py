@@ -33,8 +33,8 @@ LLAMA_START = 10 * MB
 """Bytes of a computing llama.cpp program, without weights and vocabulary."""
 LLAMA_WORD = 350
 """Bytes per vocabulary entry: its text, its score, its entries in two hash tables (`llama-vocab.cpp`)."""
-LLAMA_BATCH, LLAMA_MICRO_BATCH = 2048, 512
-"""llama.cpp's defaults (`common/common.h`): tokens for which memory is allocated, and tokens computed at a time."""
+LLAMA_MICRO_BATCH = 512
+"""llama.cpp's default (`common/common.h`): tokens computed at a time."""
 TRIED = 512
 """Tokens of context when a file is tried."""
 TRIED_ROWS = 32
@@ -110,7 +110,7 @@ def evaluate(spec: JobSpec, model: Anatomy, planned: Mapping[str, Planned]) -> i
 def imatrix(spec: JobSpec, model: Anatomy) -> int:
     """llama-imatrix: every token's logits, and a float32 sum for each column of each tensor, twice when written."""
     context = spec.evaluation.context
-    windows = max(LLAMA_BATCH // context, 1)
+    windows = max(judging_windows.BATCH // context, 1)
     tokens = windows * context
     logits = tokens * model.vocabulary * 4 + _graph(model, tokens, tokens)
     columns = model.layers * sum(columns for _, columns in model.linear.values()) + model.width

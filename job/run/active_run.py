@@ -181,7 +181,7 @@ def opened(spec: JobSpec, identity: str, supervisor: Supervisor) -> Iterator[Act
             run.work.mkdir(exist_ok=True)
             with _ends_on_record(run):
                 log.info("run.start", store=store.url, work=str(run.work), attempt_number=attempt.n)
-                with limits.watched(lambda: attempt.stage, supervisor.end, usage.look_now):
+                with limits.watched(lambda: attempt.at_work, supervisor.end, usage.look_now):
                     yield run
 
 

@@ -6,8 +6,10 @@ with an attempt between them that saved something are no verdict: on spot nodes 
 """
 
 import re
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from pydantic import ConfigDict
@@ -49,7 +51,18 @@ class Attempt:
     stage: str = "start"
     point: str = "start"
     progress: bool = False
+    beside: str = ""
     _written: float = field(default=0.0, repr=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    @property
+    def at_work(self) -> str:
+        """The stage, and what is done beside it."""
+        return self._with_beside(self.stage)
+
+    def _with_beside(self, what: str) -> str:
+        is_another = self.beside not in ("", f"{self.stage} {self.point}")
+        return f"{what} beside {self.beside}" if is_another else what
 
     def doing(self, stage: str, point: str) -> None:
         """Records where the attempt is: at once for a new stage, else every 15 seconds."""
@@ -57,6 +70,15 @@ class Attempt:
         self.stage, self.point = stage, point
         if not same or time.monotonic() - self._written > EVERY_S:
             self._write(None)
+
+    @contextmanager
+    def doing_beside(self, what: str) -> Iterator[None]:
+        """Records what another thread does while the block lasts, with the stage's next record."""
+        self.beside = what
+        try:
+            yield
+        finally:
+            self.beside = ""
 
     def saved(self) -> None:
         """Records that something new is in the store."""
@@ -69,8 +91,9 @@ class Attempt:
         self._write(code)
 
     def _write(self, ended: int | None) -> None:
-        self._written = time.monotonic()
-        self.store.put(_key(self.run, self.n), _text(self, ended))
+        with self._lock:  # of two threads the later one writes what is true
+            self._written = time.monotonic()
+            self.store.put(_key(self.run, self.n), _text(self, ended))
 
 
 def begin(store: Store, run: str) -> Attempt:
@@ -118,7 +141,8 @@ def _key(run: str, n: int) -> str:
 
 
 def _text(attempt: Attempt, ended: int | None) -> bytes:
-    record = Record(n=attempt.n, stage=attempt.stage, point=attempt.point, progress=attempt.progress, ended=ended)
+    point = attempt._with_beside(attempt.point)
+    record = Record(n=attempt.n, stage=attempt.stage, point=point, progress=attempt.progress, ended=ended)
     return record.model_dump_json().encode()
 
 

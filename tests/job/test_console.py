@@ -59,3 +59,22 @@ def test_what_the_launcher_prints_drives_no_terminal(kind: output.Output, capsys
     printed = capsys.readouterr()
     assert not set(DRIVES) & set(printed.out + printed.err)
     assert "data[/b].jsonl" in printed.out and "data[/b].jsonl" in printed.err
+
+
+def test_the_end_of_one_stage_leaves_the_bars_of_work_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = io.StringIO()
+    monkeypatch.setattr(console, "Console", lambda **_: Console(file=out, width=200, force_terminal=False))
+    screen = console.ConsoleSink()
+    try:
+        works = [{"stage": "quantize", "type": "q8_0"}, {"stage": "evaluate", "type": "q4_k_m"}]
+        for number, work in enumerate(works):
+            screen({"event": "stage.start", **work})
+            screen({"event": "progress", "what": f"bar {number}", "done": 1, "total": 9, "unit": "", **work})
+        screen({"event": "progress", "what": "an earlier stage's bar", "done": 1, "total": 9, "stage": "fetch"})
+        screen({"event": "stage.end", "seconds": 3.0, **works[1]})
+        assert list(screen._tasks) == ["bar 0"]
+        screen({"event": "stage.error", "level": "error", "error": "no memory", **works[0]})
+        assert not screen._tasks
+    finally:
+        screen.close()
+    assert "judging q4_k_m: done in 3 s" in out.getvalue() and "no memory" in out.getvalue()

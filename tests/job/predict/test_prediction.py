@@ -237,6 +237,14 @@ def test_the_disk_of_each_stage_is_what_lies_there() -> None:
     assert disk.peak(lies)[1] == max(lies.values())
 
 
+def test_the_disk_is_enough_for_any_two_types_since_those_between_may_be_in_the_store() -> None:
+    model = anatomy_of(SIZES["7B"][0], "7B")
+    asked = spec(export={"types": ["q8_0", "q2_k", "q6_k"]}, run={"store": "s3://bucket/runs"})
+    size = disk.sizes(asked, model, files={"q8_0": 7_000_000_000, "q2_k": 1_000_000_000, "q6_k": 6_000_000_000})
+    lies = disk.by_stage(asked, size)
+    assert lies["evaluate"] - lies["export"] + size.base == size.logits + size.files["q8_0"] + size.files["q6_k"]
+
+
 def test_a_store_in_the_work_directory_is_counted(tmp_path: Path) -> None:
     model = anatomy_of(SIZES["7B"][0], "7B")
     outside, inside = spec(run={"store": str(tmp_path)}), spec()

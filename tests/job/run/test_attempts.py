@@ -53,6 +53,24 @@ def test_deaths_at_differing_points_or_after_progress_do_not(store: Store) -> No
     judge(store)
 
 
+def test_what_is_done_beside_is_part_of_the_point(store: Store) -> None:
+    for kind in ("q8_0", "q8_0"):
+        attempt = attempts.begin(store, RUN)
+        with attempt.doing_beside(f"quantize {kind}"):
+            attempt.doing("evaluate", "q4_k_m")
+            assert attempt.at_work == "evaluate beside quantize q8_0"
+        assert attempt.at_work == "evaluate"
+    with pytest.raises(DiedSilently, match="evaluate, q4_k_m beside quantize q8_0"):
+        judge(store)
+
+
+def test_what_the_main_thread_waits_for_is_named_once(store: Store) -> None:
+    attempt = attempts.begin(store, RUN)
+    with attempt.doing_beside("quantize q8_0"):
+        attempt.doing("quantize", "q8_0")
+        assert attempt.at_work == "quantize"
+
+
 def test_two_lost_nodes_with_progress_between_them_are_no_verdict(store: Store) -> None:
     for _ in range(5):
         past(store, "train", "step 10")
