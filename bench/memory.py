@@ -47,7 +47,7 @@ EVERY_S = 0.005
 class Measured:
     """Peaks in bytes by stage, of memory and of disk, and seconds."""
 
-    vram: dict[str, int] = field(default_factory=dict)
+    memory: dict[str, int] = field(default_factory=dict)
     disk: dict[str, int] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -104,11 +104,12 @@ def run_measured(folder: Path) -> Measured:
     for line in job.stdout:
         lines.append(line)
         record = json.loads(line) if line.startswith("{") else {}
+        stage = record.get("stage") if record.get("stage") != "try" else "quantize"
         if record.get("event") == "stage.start":
-            stages.append(record["stage"])
+            stages.append(stage)
         elif record.get("event") in ("stage.end", "stage.error"):
-            stages.remove(record["stage"])
-            measured.seconds[record["stage"]] = measured.seconds.get(record["stage"], 0) + record["seconds"]
+            stages.remove(stage)
+            measured.seconds[stage] = measured.seconds.get(stage, 0) + record["seconds"]
     job.wait()
     sampler.join()
     (folder / "log.jsonl").write_text("".join(lines))

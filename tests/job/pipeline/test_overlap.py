@@ -110,6 +110,8 @@ def test_a_file_that_cannot_be_made_ends_the_run_while_another_is_judged(
 def test_a_run_that_is_stopped_in_any_lane_leaves_no_program_and_goes_on(
     given: dict[str, Any], tmp_path: Path, cuda: CudaLlama, stage: str, kind: str
 ) -> None:
+    given["export"]["types"] = TYPES[:2]
+
     def stop_there(process: Any, event: Event) -> None:
         if (event["event"], event.get("stage"), event.get("type")) == ("stage.start", stage, kind):
             stop(process)
