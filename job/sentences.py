@@ -121,6 +121,12 @@ def _step(event: Event) -> str:
     return ", ".join(words)
 
 
+def _recomputed(every: int) -> str:
+    if every > 1:
+        return f"one block of {every} recomputes them"
+    return "all blocks of the model recompute them" if every else "they are kept, none is computed again"
+
+
 def _loss(event: Event) -> str:
     return "not a number" if event["loss"] is None else f"{event['loss']:.3f}"
 
@@ -186,6 +192,10 @@ _SENTENCES: dict[str, Callable[[Event], str]] = {
     "train.held_out": lambda event: f"held-out loss {_loss(event)}",
     "train.eval": lambda event: f"held-out loss {_loss(event)} at step {event['step']}",
     "train.resume": lambda event: f"training goes on from the checkpoint of step {event['step']}",
+    "train.checkpointing": lambda event: f"activations: {_recomputed(event['every'])}; {event['why']}",
+    "train.retry_with_checkpointing": lambda event: (
+        "the GPU's memory is too small to keep activations: training goes on and recomputes them"
+    ),
     "train.precision": lambda event: f"training computes in {event['compute_dtype']}",
     "train.loss_on_all_turns": lambda event: f"the loss is on every turn of a chat: {event['why']}",
     "train.optimizer_fallback": lambda event: f"optimizer: {event['used']} and not {event['wanted']}: {event['why']}",

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic_core import to_jsonable_python
 
 from job.spec import JobSpec
-from job.spec.canonical import DEFAULTS
+from job.spec.canonical import DEFAULTS, WITHOUT_RESULT
 from job.spec.types import Section
 
 TABLE = Path(__file__).resolve().parent.parent / "job" / "spec" / "defaults.json"
@@ -44,7 +44,9 @@ def changed(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     if old["number"] != new["number"]:
         return []
     before, now = old["defaults"], new["defaults"]
-    return [path for path in before if path in now and before[path] != now[path] and not isinstance(now[path], dict)]
+    free = {f"training.{name}" for name in WITHOUT_RESULT}
+    differ = [path for path in before if path in now and before[path] != now[path] and path not in free]
+    return [path for path in differ if not isinstance(now[path], dict)]
 
 
 def main() -> int:

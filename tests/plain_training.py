@@ -26,7 +26,7 @@ RECIPE = {
 }
 
 
-def load(folder: Path, *, dtype: Any = None, device: int | str = "cpu") -> tuple[Any, Any]:
+def load(folder: Path, *, dtype: Any = None, device: int | str = "cpu", dropout: float = 0.1) -> tuple[Any, Any]:
     """Llama in NF4 with LoRA on q_proj and v_proj; pad = EOS. `dtype`: what it computes in (default: float32)."""
     import torch
     from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
@@ -42,7 +42,12 @@ def load(folder: Path, *, dtype: Any = None, device: int | str = "cpu") -> tuple
     model.config.use_cache = False
     model = prepare_model_for_kbit_training(model, gradient_checkpointing_kwargs={"use_reentrant": False})
     lora = LoraConfig(
-        r=8, lora_alpha=32, lora_dropout=0.1, target_modules=["q_proj", "v_proj"], bias="none", task_type="CAUSAL_LM"
+        r=8,
+        lora_alpha=32,
+        lora_dropout=dropout,
+        target_modules=["q_proj", "v_proj"],
+        bias="none",
+        task_type="CAUSAL_LM",
     )
     return get_peft_model(model, lora), tokenizer
 
@@ -66,12 +71,12 @@ def with_transformers(folder: Path, rows: Path, out: Path, **changes: Any) -> li
     return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
 
 
-def with_trl(folder: Path, rows: Path, out: Path, **changes: Any) -> list[float]:
+def with_trl(folder: Path, rows: Path, out: Path, dropout: float = 0.1, **changes: Any) -> list[float]:
     """trl.SFTTrainer, with the adapters in float32. Gives the loss of each step."""
     from datasets import load_dataset
     from trl import SFTConfig, SFTTrainer
 
-    model, tokenizer = load(folder)
+    model, tokenizer = load(folder, dropout=dropout)
     float32 = {name: weight.detach().clone() for name, weight in model.named_parameters() if weight.requires_grad}
     data = load_dataset("json", data_files=str(rows), split="train", cache_dir=str(out / "cache"))
     trainer = SFTTrainer(

@@ -75,6 +75,19 @@ def check_trackers(spec: JobSpec) -> None:
         )
 
 
+def check_attention(spec: JobSpec, gpu: GpuHere | None) -> None:
+    """Raises EnvironmentUnfit if training.attn_implementation needs a package or a GPU that is not here. The GPU's
+    compute capability is known to torch, in the training itself."""
+    if not spec.training or spec.training.attention != "flash_attention_2":
+        return
+    missing = None if importlib.util.find_spec("flash_attn") else "the package flash-attn is not installed here"
+    if fault := missing or (None if gpu else "there is no GPU here"):
+        raise EnvironmentUnfit(
+            f"training.attn_implementation: flash_attention_2: {fault}",
+            hint="Set it to auto, which computes the same; or use an image with flash-attn and a GPU.",
+        )
+
+
 def predicted(spec: JobSpec, config: Mapping[str, Any], gpu: GpuHere | None, model_bytes: int | None) -> Prediction:
     """The prediction for this machine, from the model's config.json. `model_bytes`: the size of the base model's
     weights.

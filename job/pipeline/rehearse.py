@@ -18,6 +18,7 @@ def depends_on(known: Known) -> dict[str, Any]:
         "model": [canonical(spec.model), pinned.model, pinned.adapter],
         "chat": canonical(spec.chat),
         "training": [canonical(spec.load), canonical(spec.lora), spec.training.trainer] if spec.training else None,
+        **({"attention": spec.training.attention} if spec.training and spec.training.attention else {}),
         "export": [spec.export.unquantized, spec.export.merge_base],
         "llama": bundle.version(),
         "versions": {name: versions().get(name) for name in TRAINING},

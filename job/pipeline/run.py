@@ -86,6 +86,7 @@ def _run(spec: JobSpec, active: ActiveRun) -> Manifest:
     with span("preflight"):
         gpu = preflight.check_gpu(spec)
         preflight.check_trackers(spec)
+        preflight.check_attention(spec, gpu)
         preflight.check_folders(spec)
         publisher = Publisher(spec, active.id)
         preflight.check_access(publisher, gpu)

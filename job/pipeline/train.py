@@ -4,12 +4,15 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from job.artifacts import digest_of
-from job.errors import CudaOutOfMemory, DiedSilently, IntegrityViolated, StoppedSaved, StoppedUnsaved
+from job.artifacts import digest_of, json_object
+from job.errors import CudaOutOfMemory, DiedSilently, IntegrityViolated, JobError, StoppedSaved, StoppedUnsaved
 from job.logs import log
+from job.node import gpu_here, has_triton
 from job.pipeline.known import Known
 from job.pipeline.measure import keep_measured, measure
 from job.pipeline.state import State
+from job.predict.anatomy import Anatomy, anatomy_of
+from job.predict.checkpointing import Checkpointing, choose
 from job.run import checkpoints
 from job.run.active_run import ActiveRun, leased
 from job.run.checkpoints import CheckpointUploads
@@ -21,7 +24,7 @@ from job.train.resume import check_complete
 from job.train.trace import Answers
 from job.versions import TRAINING, versions
 
-# These change only what is shown or kept, not what is trained.
+# These change only what is shown or kept, not what is trained; job/spec/canonical.py has what changes no result.
 _WITHOUT_EFFECT = {"logging_steps", "report_to", "save_total_limit", "per_device_eval_batch_size"}
 
 
@@ -69,25 +72,31 @@ def train(state: State) -> None:
 
 
 def _train(state: State, key: str) -> training.Result:
-    """One training, retried once with half the micro-batch, once after its process was killed, and from an older
-    checkpoint if it cannot load one."""
+    """One training, retried once with all activations recomputed if `auto` kept some, once with a smaller micro-batch,
+    once after its process was killed, and from an older checkpoint if it cannot load one."""
     assert state.spec.training
+    chosen = _choose_checkpointing(state)
+    every = chosen.every
     micro_batch: int | None = None
     killed: ChildKilled | None = None
     unusable: set[int] = set()
     while True:
         known = len(unusable)
         try:
-            return _train_once(state, key, micro_batch, unusable)
+            return _train_once(state, key, every, micro_batch, unusable)
         except IntegrityViolated:
             if len(unusable) == known:
                 raise
         except CudaOutOfMemory:
-            size = state.spec.training.per_device_train_batch_size
-            if micro_batch is not None or size == 1:
+            size = state.spec.training.micro_batch
+            if every != 1 and state.spec.training.gradient_checkpointing == "auto":
+                every = 1
+                log.warning("train.retry_with_checkpointing", predicted=chosen.needed)
+            elif micro_batch is not None or size == 1:
                 raise
-            micro_batch = size // 2
-            log.warning("train.retry_with_half_the_micro_batch", micro_batch=micro_batch)
+            else:
+                micro_batch = half(size)
+                log.warning("train.retry_with_half_the_micro_batch", micro_batch=micro_batch)
         except ChildKilled as error:
             if killed is not None:
                 raise DiedSilently(
@@ -100,8 +109,36 @@ def _train(state: State, key: str) -> training.Result:
             log.warning("train.retry_after_kill", why=str(error))
 
 
-def _train_once(state: State, key: str, micro_batch: int | None, unusable: set[int]) -> training.Result:
-    """`unusable`: steps whose checkpoints cannot be loaded, to which those are added that turn out to be."""
+def half(size: int) -> int:
+    """At most half of a micro-batch, and a divisor: otherwise no accumulation would give the same effective batch."""
+    return next(number for number in range(size // 2, 0, -1) if size % number == 0)
+
+
+def _choose_checkpointing(state: State) -> Checkpointing:
+    """What `training.gradient_checkpointing` is on this GPU, with these rows."""
+    rows, gpu = state.files.tokens.train, gpu_here()
+    chosen = choose(
+        state.spec,
+        _anatomy(state),
+        gpu.memory if gpu else None,
+        rows.longest if rows else None,
+        triton=has_triton(),
+    )
+    log.info("train.checkpointing", gpu=gpu.name if gpu else None, **chosen.model_dump())
+    return chosen
+
+
+def _anatomy(state: State) -> Anatomy | None:
+    folder = state.files.model.model
+    try:
+        return anatomy_of(json_object((folder / "config.json").read_text(encoding="utf-8"), "config.json"), folder.name)
+    except JobError:  # an unknown family is trained, too
+        return None
+
+
+def _train_once(state: State, key: str, every: int, micro_batch: int | None, unusable: set[int]) -> training.Result:
+    """`every`: see `Checkpointing`. `unusable`: steps whose checkpoints cannot be loaded, to which those are added that
+    turn out to be."""
     run, spec = state.run, state.spec
     assert spec.training
     prefix, folder = f"stages/train/{key}", run.work / "train"
@@ -117,6 +154,7 @@ def _train_once(state: State, key: str, micro_batch: int | None, unusable: set[i
         answers=Answers(ends=rows.end_places(), stops=rows.stop_ids),
         resume_from=resume,
         micro_batch=micro_batch,
+        recompute_every=every,
     )
     uploads = CheckpointUploads(run, prefix, spec.training.save_total_limit, folder)
     try:

@@ -47,7 +47,7 @@ def widths(spec: JobSpec, *, on_gpu: bool) -> Widths:
 def micro_batch(spec: JobSpec) -> int:
     """The largest number of tokens in one forward pass."""
     assert spec.training
-    return spec.training.per_device_train_batch_size * spec.training.max_length
+    return spec.training.micro_batch * spec.training.max_length
 
 
 def targets(spec: JobSpec, model: Anatomy) -> dict[str, tuple[int, int]]:
@@ -67,7 +67,7 @@ def block(spec: JobSpec, model: Anatomy, size: Widths) -> int:
     queries, keys = model.heads * model.head, model.kv_heads * model.head
     values = queries + 2 * keys if model.fused else keys  # a slice keeps the whole tensor
     attention = (2 * queries + keys + values) * size.computed + model.heads * FLOAT
-    if model.softcapped:  # transformers then uses plain attention: repeated heads, and two score matrices
+    if model.softcapped or spec.training.attn_implementation == "eager":  # repeated heads, and two score matrices
         attention = 3 * queries * size.computed + 2 * model.heads * spec.training.max_length * size.computed
     if model.head_norms:
         attention += (queries + keys) * FLOAT

@@ -11,10 +11,11 @@ from job.spec import JobSpec
 SHOWN = 4
 
 
-def load_hollow(folder: Path, where: str) -> Any:
+def load_hollow(folder: Path, where: str, attention: str | None = None) -> Any:
     """The model on torch's meta device, as transformers loads it for training.
 
-    Raises IntegrityViolated for files that do not fit the class, SpecInvalid for a config that it does not take.
+    Raises IntegrityViolated for files that do not fit the class, SpecInvalid for a config that it does not take, or if
+    the class does not have this implementation of attention.
     """
     from transformers import AutoModelForCausalLM
 
@@ -22,12 +23,18 @@ def load_hollow(folder: Path, where: str) -> Any:
         model, found = AutoModelForCausalLM.from_pretrained(
             folder,
             device_map={"": "meta"},
+            attn_implementation=attention,
             output_loading_info=True,
             ignore_mismatched_sizes=True,
             use_safetensors=True,
             trust_remote_code=False,
         )
     except (ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
+        if attention and "does not support" in str(error):
+            raise SpecInvalid(
+                f"training.attn_implementation: {attention} is not there for {where}: {str(error).partition('.')[0]}",
+                hint="Set it to auto.",
+            ) from error
         raise SpecInvalid(
             f"model.id: transformers cannot load {where}: {type(error).__name__}: {error}",
             hint="Check that its config.json is that of the published model.",

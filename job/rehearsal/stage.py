@@ -64,7 +64,7 @@ def run(spec: JobSpec, inputs: Inputs, workdir: Path) -> Result:
             ) from error
 
     if architectures.loads(json.loads((brought.model / "config.json").read_text(encoding="utf-8"))):
-        model = load_hollow(brought.model, spec.model.id)
+        model = load_hollow(brought.model, spec.model.id, spec.training.attention if spec.training else None)
         rows = model.get_input_embeddings().weight.shape[0]
         check_tokens(brought.model, max(rows, change.embedding_rows if change else 0), spec.model.id)
         parameters = text_parameters(model)

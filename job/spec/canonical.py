@@ -7,13 +7,26 @@ is the same run as leaving it out.
 from collections.abc import Set
 from typing import Any
 
+from job.spec.training import Training
 from job.spec.types import Section
 
 DEFAULTS = 2
 """Raise this number when a default changes its value or its meaning: work made with the old default must not be used
 for the new one. job/spec/defaults.json holds every default of this number."""
 
+WITHOUT_RESULT = frozenset({"gradient_checkpointing"})
+"""Fields of `training` that decide how a result is computed, never what it is. They are in no key and no id, and their
+defaults may change."""
+
 
 def canonical(part: Section, exclude: Set[str] = frozenset()) -> dict[str, Any]:
     """The JSON values that differ from the defaults, and the number of the defaults. `exclude`: fields to leave out."""
-    return {"defaults": DEFAULTS} | part.model_dump(mode="json", exclude_defaults=True, exclude=set(exclude))
+    return {"defaults": DEFAULTS} | _settled(part).model_dump(mode="json", exclude_defaults=True, exclude=set(exclude))
+
+
+def _settled(part: Section) -> Section:
+    """With the defaults of the fields that change no result."""
+    if isinstance(part, Training):
+        return part.model_copy(update={name: Training.model_fields[name].default for name in WITHOUT_RESULT})
+    training = getattr(part, "training", None)
+    return part.model_copy(update={"training": _settled(training)}) if training else part

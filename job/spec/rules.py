@@ -30,6 +30,11 @@ def _training_faults(spec: Parts, training: Training) -> Iterator[CrossFault]:
         yield CrossFault(("dataset", "training"), message)
     if training.fp16 is True and training.bf16 is True:
         yield CrossFault(("training.fp16", "training.bf16"), "training.bf16 is true too; set one of them to false")
+    if training.attention == "flash_attention_2":
+        for name, value in (("bits", 32), ("compute_dtype", "float32")):
+            if getattr(spec.load, name) == value:
+                message = f"flash_attention_2 computes in 16 bits; write sdpa, or another load.{name}"
+                yield CrossFault(("training.attn_implementation", f"load.{name}"), message)
     if training.trainer == "transformers":
         for name in ("packing", "completion_only_loss", "assistant_only_loss"):
             if getattr(training, name):

@@ -73,13 +73,17 @@ class Training(Section):
     max_length: Count = 1024
     """Tokens per row; longer rows are cut."""
     per_device_train_batch_size: Count = 4
-    """Rows per forward pass."""
+    """Rows per forward pass. With packing, one packed row at a time, and so many of them per optimizer step."""
     per_device_eval_batch_size: Count = 4
     """Rows per forward pass in evaluation."""
     gradient_accumulation_steps: Count = 1
     """Forward passes per optimizer step."""
-    gradient_checkpointing: bool = True
-    """Recompute activations in the backward pass instead of keeping them in memory."""
+    gradient_checkpointing: Switch = "auto"
+    """Recompute activations in the backward pass instead of keeping them in memory. auto: as few as the GPU's memory
+    allows, by the longest row; all of them without a GPU. It changes no result."""
+    attn_implementation: Literal["auto", "eager", "sdpa", "flash_attention_2"] = "auto"
+    """How attention is computed. auto: what transformers takes for the model. flash_attention_2 needs its package and a
+    GPU of compute capability 8.0 or higher."""
     learning_rate: Rate = 2.0e-4
     """The peak learning rate."""
     lr_scheduler_type: Literal[
@@ -128,3 +132,13 @@ class Training(Section):
     report_to: Annotated[list[Tracker], AfterValidator(each_once)] = ["tensorboard"]
     """Where to report metrics. tensorboard writes its event files into the run; the others need their Python package
     and their own settings in the environment. An empty list: nowhere."""
+
+    @property
+    def attention(self) -> str | None:
+        """As transformers takes it; None: what it takes for the model."""
+        return None if self.attn_implementation == "auto" else self.attn_implementation
+
+    @property
+    def micro_batch(self) -> int:
+        """Rows in one forward pass. TRL joins packed rows into one, whose attention takes the square of its length."""
+        return 1 if self.packing else self.per_device_train_batch_size

@@ -22,7 +22,7 @@ _BATCH = 1000
 
 class TokenRows(Frozen):
     """A file of rows. `digest`: of ids and labels alone; `trained`: tokens with a loss; `cut`: rows longer than
-    training.max_length."""
+    training.max_length; `longest`: tokens of the longest row, None if an earlier release has written it."""
 
     path: Path
     digest: str
@@ -30,6 +30,7 @@ class TokenRows(Frozen):
     tokens: int
     trained: int
     cut: int
+    longest: int | None = None
 
 
 def write(rows: Iterable[tuple[str, Encoded]], path: Path) -> TokenRows:
@@ -39,7 +40,7 @@ def write(rows: Iterable[tuple[str, Encoded]], path: Path) -> TokenRows:
 
     ids = pa.list_(pa.int32())
     schema = pa.schema([("input_ids", ids), ("labels", ids), ("length", pa.int32()), ("source", pa.string())])
-    sums, digest = dict.fromkeys(("rows", "tokens", "trained", "cut"), 0), hashlib.sha256()
+    sums, digest = dict.fromkeys(("rows", "tokens", "trained", "cut", "longest"), 0), hashlib.sha256()
     with written_whole(path) as temporary, parquet.ParquetWriter(temporary, schema, compression="zstd") as file:
         batch: list[dict[str, Any]] = []
         for source, row in rows:
@@ -48,6 +49,7 @@ def write(rows: Iterable[tuple[str, Encoded]], path: Path) -> TokenRows:
             sums["rows"] += 1
             sums["tokens"] += len(row.ids)
             sums["trained"] += sum(label != NO_LOSS for label in row.labels)
+            sums["longest"] = max(sums["longest"], len(row.ids))
             sums["cut"] += row.length > len(row.ids)
             batch.append({"input_ids": row.ids, "labels": row.labels, "length": row.length, "source": source})
             if len(batch) == _BATCH:

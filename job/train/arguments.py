@@ -16,13 +16,15 @@ _NEEDS_GPU = {"paged_adamw_8bit", "paged_adamw_32bit", "adamw_8bit"}
 
 
 def common(
-    spec: JobSpec, precision: Precision, folder: Path, *, evaluates: bool, micro_batch: int | None
+    spec: JobSpec, precision: Precision, folder: Path, *, evaluates: bool, micro_batch: int | None, recompute_every: int
 ) -> dict[str, Any]:
-    """The arguments of both trainers. `micro_batch` replaces the batch size; accumulation makes up for it."""
+    """The arguments of both trainers. `micro_batch` replaces the batch size; accumulation makes up for it.
+    `recompute_every`: each n-th block of the model recomputes its activations; 0: none does."""
     training = spec.training
     assert training
-    batch = micro_batch or training.per_device_train_batch_size
-    accumulation = training.gradient_accumulation_steps * max(1, training.per_device_train_batch_size // batch)
+    batch = micro_batch or training.micro_batch
+    accumulation = training.gradient_accumulation_steps * (training.per_device_train_batch_size // batch)
+    recompute = {"use_reentrant": False, "every_n_layers": recompute_every}
     best = training.load_best_model_at_end
     return {
         "output_dir": str(folder),
@@ -31,8 +33,8 @@ def common(
         "per_device_train_batch_size": batch,
         "per_device_eval_batch_size": training.per_device_eval_batch_size,
         "gradient_accumulation_steps": accumulation,
-        "activation_checkpointing": training.gradient_checkpointing,
-        "activation_checkpointing_kwargs": {"use_reentrant": False} if training.gradient_checkpointing else None,
+        "activation_checkpointing": recompute_every > 0,
+        "activation_checkpointing_kwargs": recompute if recompute_every else None,
         "learning_rate": training.learning_rate,
         "lr_scheduler_type": training.lr_scheduler_type,
         "warmup_steps": training.warmup_ratio,

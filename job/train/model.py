@@ -46,6 +46,7 @@ def load_base(
     model = AutoModelForCausalLM.from_pretrained(
         folder,
         dtype=torch.float32 if load.bits == 32 else compute,
+        attn_implementation=spec.training.attention,
         quantization_config=quantization,
         device_map={"": 0} if precision.cuda else {"": "cpu"},
         use_safetensors=True,
@@ -56,11 +57,8 @@ def load_base(
         prepare_rows(model, tokenizer, pieces_of(folder, added))
     if quantization is not None:
         keep_weights_as_loaded(model)
-        model = prepare_model_for_kbit_training(
-            model,
-            use_gradient_checkpointing=spec.training.gradient_checkpointing,
-            gradient_checkpointing_kwargs={"use_reentrant": False},
-        )
+        # the Trainer turns checkpointing on, which nothing would turn off again
+        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
     return model
 
 

@@ -23,11 +23,17 @@ class Precision:
 
 
 def choose(spec: JobSpec) -> Precision:
-    """Raises EnvironmentUnfit if the spec asks for bfloat16 on a GPU below 8.0 or for half precision on a CPU, or if
-    torch cannot use a GPU that is expected."""
+    """Raises EnvironmentUnfit if the spec asks for bfloat16 or FlashAttention on a GPU below 8.0 or for either or half
+    precision on a CPU, or if torch cannot use a GPU that is expected."""
     assert spec.training
     capability = _capability()
     native = capability is not None and capability >= BF16_CAPABILITY
+    if spec.training.attention == "flash_attention_2" and not native:
+        here = f"this GPU has {capability[0]}.{capability[1]}" if capability else "there is no GPU here"
+        raise EnvironmentUnfit(
+            f"training.attn_implementation: flash_attention_2 needs a GPU of compute capability 8.0; {here}",
+            hint="Set it to auto, which computes the same.",
+        )
     bf16 = native and spec.training.fp16 is not True if spec.training.bf16 == "auto" else spec.training.bf16
     fp16 = capability is not None and not bf16 and not native if spec.training.fp16 == "auto" else spec.training.fp16
     wanted = spec.load.compute_dtype

@@ -28,7 +28,8 @@ NAME = "train"
 class Inputs(Frozen):
     """`train` and `eval`: rows as tokens (job/tokens/files.py); `added`: tokens whose rows of the embeddings are
     trained. `resume_from`: a checkpoint's folder; `micro_batch`: replaces the batch size after the GPU ran out of
-    memory."""
+    memory; `recompute_every`: each n-th block of the model recomputes its activations, 0: none does (None: as the spec
+    says, and all of them for auto)."""
 
     model: Path
     adapter: Path | None = None
@@ -39,6 +40,7 @@ class Inputs(Frozen):
     answers: Answers = Answers()
     resume_from: Path | None = None
     micro_batch: int | None = None
+    recompute_every: int | None = None
 
 
 class Result(Measured):
@@ -196,7 +198,12 @@ def make_trainer(
     train = dataset_of(inputs.train, workdir / "rows")
     held_out = dataset_of(inputs.eval, workdir / "rows") if inputs.eval else None
     given = arguments.common(
-        spec, precision, workdir / "checkpoints", evaluates=held_out is not None, micro_batch=inputs.micro_batch
+        spec,
+        precision,
+        workdir / "checkpoints",
+        evaluates=held_out is not None,
+        micro_batch=inputs.micro_batch,
+        recompute_every=recompute_every(spec, inputs),
     )
     callbacks: list[Any] = [ResumableCheckpoints(inputs.resume_from, _hash_of(inputs.eval))]
     callbacks.append(Events(spec.training.logging_steps, stop))
@@ -229,6 +236,13 @@ def make_trainer(
     trainer.remove_callback(PrinterCallback)  # its lines are not events
     trainer.evaluate = _restoring_generators(trainer.evaluate)
     return trainer
+
+
+def recompute_every(spec: JobSpec, inputs: Inputs) -> int:
+    assert spec.training
+    if inputs.recompute_every is not None:
+        return inputs.recompute_every
+    return int(spec.training.gradient_checkpointing is not False)
 
 
 def _restoring_generators(evaluate: Callable[..., Any]) -> Callable[..., Any]:

@@ -121,3 +121,14 @@ def test_a_gpu_that_cannot_hold_the_weights_is_refused_and_a_short_one_is_told(
 def test_without_a_gpu_or_with_a_model_of_another_kind_nothing_is_refused() -> None:
     preflight.check_memory(predicted(SIZES["7B"][0], None), None)
     preflight.check_memory(predicted({"model_type": "mamba"}, None), None)
+
+
+def test_flash_attention_that_cannot_be_used_here_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = JobSpec.model_validate(SPEC.model_dump() | {"training": {"attn_implementation": "flash_attention_2"}})
+    preflight.check_attention(SPEC, None)
+    with pytest.raises(EnvironmentUnfit, match="flash-attn is not installed"):
+        preflight.check_attention(asked, T4)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
+    preflight.check_attention(asked, T4)
+    with pytest.raises(EnvironmentUnfit, match="no GPU"):
+        preflight.check_attention(asked, None)

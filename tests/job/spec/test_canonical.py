@@ -91,3 +91,21 @@ def test_a_run_id_that_another_spec_has_is_refused(tmp_path: Path, change: dict[
     pinned(SMALL | change, tmp_path)
     with pytest.raises(SpecInvalid, match="has another spec"):
         run_of(JobSpec.model_validate(SMALL | {"lora": {"r": 16}}), tmp_path).pin({})
+
+
+@pytest.mark.parametrize("value", [True, False, "auto"])
+def test_what_changes_no_result_is_in_no_key_and_no_id(value: bool | str) -> None:
+    with_it = JobSpec.model_validate(SMALL | {"training": {"gradient_checkpointing": value}})
+    plain = JobSpec.model_validate(SMALL)
+    assert canonical(with_it) == canonical(plain)
+    assert with_it.training and plain.training
+    assert canonical(with_it.training) == canonical(plain.training)
+
+
+def test_a_run_that_was_pinned_with_the_earlier_default_of_checkpointing_goes_on(tmp_path: Path) -> None:
+    spec = JobSpec.model_validate(SMALL)
+    before = spec.model_dump(mode="json")
+    before["training"]["gradient_checkpointing"] = True
+    del before["training"]["attn_implementation"]
+    pinned(before, tmp_path)
+    assert run_of(spec, tmp_path).pin({"model": "y"}) == {"model": "x"}

@@ -37,7 +37,7 @@ def test_the_defaults_are_the_recipe() -> None:
             "per_device_train_batch_size": 4,
             "per_device_eval_batch_size": 4,
             "gradient_accumulation_steps": 1,
-            "gradient_checkpointing": True,
+            "gradient_checkpointing": "auto",
             "learning_rate": 2e-4,
             "lr_scheduler_type": "cosine",
             "warmup_ratio": 0.03,

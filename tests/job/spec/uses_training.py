@@ -6,9 +6,12 @@ from typing import Any
 from unittest import mock
 
 from job.errors import EnvironmentUnfit, JobError
+from job.predict.anatomy import anatomy_of
+from job.predict.checkpointing import choose
 from job.spec import JobSpec
 from job.train import arguments, precision
 from job.train import stage as train_stage
+from tests.job.predict.sizes import SIZES
 from tests.job.spec.uses import Ground, jsonl
 from tests.job.train.trainers import NeverStops, inputs_of
 
@@ -45,7 +48,8 @@ def _arguments(spec: JobSpec, capability: tuple[int, int]) -> Any:
             chosen = precision.choose(spec)
         except EnvironmentUnfit as error:
             return f"refused: {error.message}"
-        given = arguments.common(spec, chosen, Path("out"), evaluates=True, micro_batch=None)
+        every = choose(spec, anatomy_of(SIZES["7B"][0], "7B"), 80 << 30, None, triton=False).every
+        given = arguments.common(spec, chosen, Path("out"), evaluates=True, micro_batch=None, recompute_every=every)
     return [chosen.compute, given]
 
 

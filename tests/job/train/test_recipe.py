@@ -27,7 +27,9 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def job_losses(model: Path, rows: Path, out: Path, trainer: str, **changes: Any) -> train_stage.Result:
+def job_losses(
+    model: Path, rows: Path, out: Path, trainer: str, dropout: float = 0.1, **changes: Any
+) -> train_stage.Result:
     spec = JobSpec.model_validate(
         {
             "model": {"id": str(model)},
@@ -40,6 +42,7 @@ def job_losses(model: Path, rows: Path, out: Path, trainer: str, **changes: Any)
                 "save_steps": 1000,
             }
             | changes,
+            "lora": {"dropout": dropout},
             "evaluation": {"samples": 0},
         }
     )
@@ -70,3 +73,24 @@ def test_trl_trains_eos_and_the_collator_of_transformers_does_not(tiny_model: Pa
         for trainer in ("trl", "transformers")
     ]
     assert curves[0] != pytest.approx(curves[1], abs=1e-4)
+
+
+def test_packed_rows_one_at_a_time_are_the_batches_of_the_plain_script(
+    tiny_model: Path, rows: Path, tmp_path: Path
+) -> None:
+    """TRL joins the rows of a batch into one, over all of which attention is computed; the steps are the same."""
+    changes = {"packing": True, "max_steps": 6, "group_by_length": False}
+    plain = plain_training.with_trl(
+        tiny_model, rows, tmp_path / "plain", packing=True, max_steps=6, train_sampling_strategy="random", dropout=0.0
+    )
+    mine = job_losses(tiny_model, rows, tmp_path / "job", "trl", dropout=0.0, **changes)
+    assert [one["loss"] for one in mine.losses] == pytest.approx(plain, abs=1e-4)
+
+
+def test_packed_rows_go_through_the_model_one_at_a_time(tiny_model: Path, rows: Path, tmp_path: Path) -> None:
+    from tests.job.train.trainers import spec_of, trainer_of
+
+    spec = spec_of(tiny_model, training={"packing": True, "per_device_train_batch_size": 3})
+    trainer = trainer_of(spec, tiny_model, rows, tmp_path)
+    assert trainer.args.per_device_train_batch_size * trainer.args.gradient_accumulation_steps == 3
+    assert next(iter(trainer.get_train_dataloader()))["input_ids"].shape[1] <= spec.training.max_length

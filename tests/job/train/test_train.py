@@ -74,6 +74,7 @@ WAYS = {
     "packing": {"training": {"packing": True}},
     "left padding": {"training": {"padding_side": "left", "pad_token": "<unk>"}},
     "without gradient checkpointing": {"training": {"gradient_checkpointing": False}},
+    "plain attention": {"training": {"attn_implementation": "eager"}},
 }
 
 
@@ -145,6 +146,26 @@ def test_the_best_checkpoint_travels_with_later_ones(tiny_model: Path, data: Pat
     resumed = train_stage.run(spec, inputs.model_copy(update={"resume_from": kept}), tmp_path / "elsewhere")
     assert resumed.loss_after == whole.loss_after
     assert whole.loss_after == pytest.approx(min(one["eval_loss"] for one in whole.evals), abs=1e-5)
+
+
+def test_recomputed_activations_change_no_result(tiny_model: Path, data: Path, tmp_path: Path) -> None:
+    made = [trained(spec_of(tiny_model), data, tmp_path / str(n), recompute_every=n) for n in (1, 0, 2)]
+    assert made[0].losses == made[1].losses == made[2].losses
+    name = "adapter_model.safetensors"
+    assert len({(one.adapter / name).read_bytes() for one in made}) == 1
+
+
+@pytest.mark.parametrize(("every", "blocks"), [(0, 0), (1, 2), (2, 1)])
+def test_as_many_blocks_recompute_their_activations_as_is_asked(
+    tiny_model: Path, data: Path, tmp_path: Path, every: int, blocks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers import modeling_utils
+
+    calls, recompute = [], modeling_utils.checkpoint
+    monkeypatch.setattr(modeling_utils, "checkpoint", lambda *a, **o: calls.append(1) or recompute(*a, **o))
+    spec = spec_of(tiny_model, training={"max_steps": 1}, evaluation={"judge": False, "samples": 0})
+    trained(spec, data, tmp_path, recompute_every=every)
+    assert len(calls) == blocks, "of the two blocks of this model"
 
 
 def test_half_the_micro_batch_keeps_the_effective_batch(tiny_model: Path, data: Path, tmp_path: Path) -> None:
@@ -222,6 +243,9 @@ def test_chats_without_a_template_say_what_to_set(tiny_model: Path, data: Path, 
         ((7, 5), {"bf16": True}, {}, None),
         ((7, 5), {}, {"compute_dtype": "bfloat16"}, None),
         (None, {"fp16": True}, {}, None),
+        ((8, 0), {"attn_implementation": "flash_attention_2"}, {}, ("bfloat16", False, True)),
+        ((7, 5), {"attn_implementation": "flash_attention_2"}, {}, None),
+        (None, {"attn_implementation": "flash_attention_2"}, {}, None),
     ],
 )
 def test_precision_is_what_the_device_can_do_and_the_spec_says(
