@@ -17,15 +17,25 @@ _COMMON = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3F
 
 @cache
 def table() -> dict[str, Any]:
-    """`loads`: classes of transformers by `model_type`; `converts`: architectures that llama.cpp's converter knows."""
+    """`loads`: classes of transformers by `model_type`; `wraps`: classes for text and pictures, which have a language
+    model inside; `converts`: architectures that llama.cpp's converter knows."""
     found: dict[str, Any] = json.loads(Path(__file__).with_suffix(".json").read_text(encoding="utf-8"))
     return found
 
 
 def loads(config: dict[str, Any]) -> bool:
-    """Whether transformers has a language model of its own for the config's `model_type`: it then needs no code that a
-    repository brings."""
-    return config.get("model_type") in table()["loads"]
+    """Whether transformers has a language model of its own for the config's `model_type`, or one inside a class for
+    text and pictures: it then needs no code that a repository brings."""
+    return config.get("model_type") in table()["loads"] or config.get("model_type") in table()["wraps"]
+
+
+def auto_class(folder: Path) -> Any:
+    """The class of transformers that loads the model in a folder."""
+    import transformers
+
+    kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
+    wrapped = kind in table()["wraps"]
+    return transformers.AutoModelForImageTextToText if wrapped else transformers.AutoModelForCausalLM
 
 
 def check_known(config: dict[str, Any], where: str, *, trained: bool) -> None:

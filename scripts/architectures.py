@@ -26,15 +26,21 @@ def main() -> int:
 
 
 def table() -> dict[str, Any]:
-    """`loads`: class by model type; `converts`: names of `architectures` in a config.json."""
+    """`loads`: class by model type; `wraps`: of those that are no language model by themselves; `converts`: names of
+    `architectures` in a config.json."""
     import transformers
-    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    from transformers.models.auto.modeling_auto import (
+        MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+        MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
+    )
 
     sys.path.insert(0, str(bundle.converter_path()))
     converter = importlib.import_module("conversion")
+    loads = dict(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
     return {
         "transformers": transformers.__version__,
-        "loads": dict(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES),
+        "loads": loads,
+        "wraps": {kind: name for kind, name in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES.items() if kind not in loads},
         "converts": sorted(converter.TEXT_MODEL_MAP),
     }
 

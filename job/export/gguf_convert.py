@@ -81,13 +81,19 @@ def _converted(view: Path, target: Path, dtype: str, name: str, make_plan: MakeP
         architecture = converter.get_model_architecture(config, converter.ModelType.TEXT)
         model_class = _model_class(converter, architecture)
         plans: list[Plan] = []
-        merging = _derived(model_class, converter.LazyTorchTensor, make_plan, config, plans)
         file_type = getattr(importlib.import_module("gguf").LlamaFileType, _FILE_TYPES[dtype])
-        model = merging(view, file_type, target, model_name=name, hparams=config)
+
+        def made(of: Any) -> Any:
+            merging = _derived(of, converter.LazyTorchTensor, make_plan, config, plans)
+            return merging(view, file_type, target, model_name=name, hparams=config)
+
+        model = made(model_class)
+        if delegate := getattr(model, "impl", None):  # Mistral 3's class lets another one do everything
+            model = made(type(delegate))
         _prepare(model)
         tensors: dict[str, Any] = model.gguf_writer.tensors[-1]
         parameters = sum(math.prod(info.shape) for info in tensors.values())
-    return model, Written(architecture, len(tensors), parameters, len(plans[0].changes) if plans else 0)
+    return model, Written(architecture, len(tensors), parameters, len(plans[-1].changes) if plans else 0)
 
 
 def _model_class(converter: Any, architecture: str) -> Any:

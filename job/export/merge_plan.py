@@ -44,17 +44,25 @@ class Plan:
 EMPTY = Plan({}, {}, {})
 
 
-def plan(adapter: PeftAdapter, base: Shapes, *, tied: bool, requantized: Requantized | None = None) -> Plan:
+def plan(
+    adapter: PeftAdapter,
+    base: Shapes,
+    *,
+    tied: bool,
+    names: Mapping[str, str] | None = None,
+    requantized: Requantized | None = None,
+) -> Plan:
     """The changes for a base. Raises IntegrityViolated for changes that fit no tensor of it, by name or by shape.
 
-    `tied`: the config says that input and output embedding are one; `requantized`: merge into what the quantized
-    weights stand for, and so replace every linear weight, as training quantized every one.
+    `names`: the base's by those that transformers gives them (file_names.py); `tied`: the config says that input and
+    output embedding are one; `requantized`: merge into what the quantized weights stand for, and so replace every
+    linear weight, as training quantized every one.
     """
     wanted = adapter.changes()
     changes: dict[str, list[Change]] = {}
     unmatched: list[str] = []
     for name, steps in wanted.items():
-        match = next((n for n in _spellings(name) if n in base), None)
+        match = next((n for n in _spellings(name) if n in base), (names or {}).get(name))
         if match is None and tied and name.endswith(_OUTPUT):
             match = name
         if match is None:

@@ -17,6 +17,7 @@ from typing import Any
 from job.artifacts import Frozen
 from job.errors import SpecInvalid
 from job.export.adapter_gguf import check_representable, write_adapter_gguf
+from job.export.file_names import renamed
 from job.export.gguf_convert import write_gguf
 from job.export.merge import Requantized
 from job.export.merge_plan import EMPTY, Plan, Shapes, plan
@@ -65,15 +66,14 @@ def run(spec: JobSpec, inputs: Inputs, workdir: Path) -> Result:
     if wants_lora and adapter:
         check_representable(adapter)
     workdir.mkdir(parents=True, exist_ok=True)
-    tied = False
+    config: dict[str, Any] = {}
 
-    def plan_gguf(base: Shapes, config: dict[str, Any]) -> Plan:
-        nonlocal tied
-        tied = is_tied(config)
-        return planned(spec, adapter, base, config)
+    def plan_gguf(base: Shapes, found: dict[str, Any]) -> Plan:
+        config.update(found)
+        return planned(spec, adapter, base, found)
 
     def plan_folder(base: Shapes) -> Plan:
-        return plan(adapter, base, tied=tied, requantized=_requantized(spec)) if adapter else EMPTY
+        return planned(spec, adapter, base, config)
 
     gguf = workdir / f"{inputs.name}-{spec.export.unquantized}.gguf"
     _reuse_buffers()
@@ -82,7 +82,7 @@ def run(spec: JobSpec, inputs: Inputs, workdir: Path) -> Result:
         written = write_gguf(view, gguf, spec.export.unquantized, inputs.name, plan_gguf, inputs.turn_end)
         lora = None
         if wants_lora and adapter:
-            lora = write_adapter_gguf(adapter, view, workdir / f"{inputs.name}-lora.gguf", tied=tied)
+            lora = write_adapter_gguf(adapter, view, workdir / f"{inputs.name}-lora.gguf", tied=is_tied(config))
         eos = read_metadata(gguf).get("tokenizer.ggml.eos_token_id") if inputs.tokenizer else None
         merged = write_merged(view, workdir / "merged", plan_folder, eos) if spec.export.merged else None
     return Result(
@@ -102,7 +102,8 @@ def planned(spec: JobSpec, adapter: PeftAdapter | None, base: Shapes, config: di
     if adapter is None:
         return EMPTY
     _check_unquantized(config)
-    return plan(adapter, base, tied=is_tied(config), requantized=_requantized(spec))
+    names = renamed(base, config)
+    return plan(adapter, base, tied=is_tied(config), names=names, requantized=_requantized(spec))
 
 
 def _reuse_buffers() -> None:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from job.predict.anatomy import Anatomy
 from job.spec import JobSpec
-from job.spec.training import TILE_TOKENS, TILE_WORDS
+from job.spec.training import TILE_TOKENS, TILE_WORDS, attention_of
 
 FLOAT_TILES = 7.25
 """Float32 tiles that exist beside the tile of logits without Triton: seven and a mask
@@ -53,6 +53,8 @@ def micro_batch(spec: JobSpec) -> int:
 def targets(spec: JobSpec, model: Anatomy) -> dict[str, tuple[int, int]]:
     """The linear layers of a block that get an adapter."""
     wanted = spec.lora.target_modules
+    if wanted == "auto":
+        wanted = attention_of(model.linear) or []
     return {name: shape for name, shape in model.linear.items() if wanted == "all-linear" or name in wanted}
 
 

@@ -8,6 +8,7 @@ from job.logs import log
 from job.rehearsal.hollow import write_hollow_tensors
 from job.spec import JobSpec
 from job.train.model import with_adapter
+from job.train.targets import tell_without_adapters, trainable_names
 
 
 def write_adapter(spec: JobSpec, model: Any, folder: Path) -> Path | None:
@@ -28,8 +29,10 @@ def write_adapter(spec: JobSpec, model: Any, folder: Path) -> Path | None:
     except ValueError as error:
         raise SpecInvalid(
             f"lora: PEFT cannot put these adapters on {spec.model.id}: {error}",
-            hint="Name linear layers of its attention in lora.target_modules, and try lora.dropout: 0.",
+            hint=f"Name some of these in lora.target_modules: {', '.join(trainable_names(model))}.",
         ) from error
+    if spec.lora.target_modules == "all-linear":
+        tell_without_adapters(adapted)
     folder.mkdir(parents=True, exist_ok=True)
     adapted.peft_config["default"].save_pretrained(folder)
     shapes = {name: tuple(weight.shape) for name, weight in get_peft_model_state_dict(adapted).items()}

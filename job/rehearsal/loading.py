@@ -4,6 +4,7 @@ every token."""
 from pathlib import Path
 from typing import Any
 
+from job.architectures import auto_class
 from job.errors import IntegrityViolated, SpecInvalid
 from job.logs import log
 from job.spec import JobSpec
@@ -17,10 +18,8 @@ def load_hollow(folder: Path, where: str, attention: str | None = None) -> Any:
     Raises IntegrityViolated for files that do not fit the class, SpecInvalid for a config that it does not take, or if
     the class does not have this implementation of attention.
     """
-    from transformers import AutoModelForCausalLM
-
     try:
-        model, found = AutoModelForCausalLM.from_pretrained(
+        model, found = auto_class(folder).from_pretrained(
             folder,
             device_map={"": "meta"},
             attn_implementation=attention,

@@ -10,7 +10,7 @@ from typing import Any
 from job.spec.training import Training
 from job.spec.types import Section
 
-DEFAULTS = 2
+DEFAULTS = 3
 """Raise this number when a default changes its value or its meaning: work made with the old default must not be used
 for the new one. job/spec/defaults.json holds every default of this number."""
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from job.spec.parts import Parts
 from job.spec.quants import NEEDS_IMATRIX
-from job.spec.training import Training
+from job.spec.training import ATTENTION, Training
 
 
 class CrossFault(NamedTuple):
@@ -73,8 +73,8 @@ def _data_faults(spec: Parts) -> Iterator[CrossFault]:
 
 
 def _lora_faults(spec: Parts) -> Iterator[CrossFault]:
-    both = sorted(set(spec.lora.modules_to_save) & set(spec.lora.target_modules))
-    if both and spec.lora.target_modules != "all-linear":
+    targets = ATTENTION[0] if spec.lora.target_modules == "auto" else spec.lora.target_modules
+    if not isinstance(targets, str) and (both := sorted(set(spec.lora.modules_to_save) & set(targets))):
         message = f"{', '.join(both)}: in target_modules too; name each module in only one of the two"
         yield CrossFault(("lora.modules_to_save", "lora.target_modules"), message)
 

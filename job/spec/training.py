@@ -1,5 +1,6 @@
 """The spec's sections of training: how the base is loaded, the adapter, the trainer's options."""
 
+from collections.abc import Collection
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
@@ -41,6 +42,19 @@ class Load(Section):
     """auto: bfloat16 for compute capability 8.0 or higher, float16 below (a T4), float32 without a GPU."""
 
 
+ATTENTION = (
+    ("q_proj", "v_proj"), ("qkv_proj",), ("query_key_value",), ("c_attn",), ("q_proj", "kv_b_proj"),
+    ("q_b_proj", "kv_b_proj"),
+)  # fmt: skip
+"""Layers that make queries and values, in the order in which they are looked for: apart, fused, and of latent
+attention."""
+
+
+def attention_of(linear: Collection[str]) -> list[str] | None:
+    """What `target_modules: auto` takes of a model with these linear layers."""
+    return next((list(names) for names in ATTENTION if all(name in linear for name in names)), None)
+
+
 class Lora(Section):
     """The LoRA adapter."""
 
@@ -50,8 +64,9 @@ class Lora(Section):
     """The adapter is scaled by alpha / r (rsLoRA: alpha / sqrt(r))."""
     dropout: Fraction = 0.1
     """Dropout on the adapter's input."""
-    target_modules: Literal["all-linear"] | Annotated[Names, Field(min_length=1)] = ["q_proj", "v_proj"]
-    """Names of the linear layers that get an adapter, or `all-linear`."""
+    target_modules: Literal["auto", "all-linear"] | Annotated[Names, Field(min_length=1)] = "auto"
+    """Names of the linear layers that get an adapter, or `all-linear`. auto: q_proj and v_proj, the recipe's; where a
+    family has none, its layers of the same meaning (Phi's qkv_proj)."""
     use_rslora: bool = False
     """Rank-stabilized scaling (arXiv:2312.03732)."""
     use_dora: bool = False

@@ -63,15 +63,27 @@ def common(
     }
 
 
-def for_trl(spec: JobSpec) -> dict[str, Any]:
-    """The further arguments of SFTConfig. The rows come with their ids and labels; only packing is left to do."""
+def for_trl(spec: JobSpec, config: Any) -> dict[str, Any]:
+    """The further arguments of SFTConfig for a model with this config. The rows come with their ids and labels; only
+    packing is left to do."""
     assert spec.training
-    return {
+    return _router_loss(config) | {
         "max_length": spec.training.max_length,
         "packing": spec.training.packing,
         "eval_packing": False,
         "dataset_kwargs": None if spec.training.packing else {"skip_prepare_dataset": True},
     }
+
+
+def _router_loss(config: Any) -> dict[str, Any]:
+    """TRL adds a router's balancing loss, for which it asks the config for `num_experts` (trl/trainer/utils.py,
+    `patch_fused_lm_head`); Granite's mixtures and Phi-3.5-MoE give the number another name, and training would fail
+    at its first loss. The router itself gets no adapter."""
+    text = config.get_text_config()
+    if not hasattr(text, "output_router_logits") or hasattr(text, "num_experts"):
+        return {}
+    log.warning("train.no_router_loss", what=f"TRL cannot compute the balancing loss of experts for {text.model_type}")
+    return {"router_aux_loss_coef": 0.0}
 
 
 def optimizer(spec: JobSpec, precision: Precision) -> str:

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from job import strict_json
+from job.architectures import auto_class
 from job.bounds import Exceeded, bounded
 from job.errors import DataInvalid, SpecInvalid
 from job.logs import log
 from job.spec import JobSpec
 from job.spec.places import public_name
 from job.train.precision import Precision, torch_dtype
+from job.train.targets import linear_names, targets_of, trainable_names
 
 ADAPTER_S, ADAPTER_MEMORY = 300, 64 << 30
 """What loading an adapter may take: its config holds regular expressions, which PEFT tries on every module's name."""
@@ -25,7 +27,7 @@ def load_base(
     `added` to the tokenizer."""
     import torch
     from peft import prepare_model_for_kbit_training
-    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+    from transformers import BitsAndBytesConfig
 
     from job.train.embeddings import pieces_of, prepare_rows
     from job.train.numerics import keep_weights_as_loaded
@@ -43,7 +45,7 @@ def load_base(
         )
     elif load.bits == 8:
         quantization = BitsAndBytesConfig(load_in_8bit=True)
-    model = AutoModelForCausalLM.from_pretrained(
+    model = auto_class(folder).from_pretrained(
         folder,
         dtype=torch.float32 if load.bits == 32 else compute,
         attn_implementation=spec.training.attention,
@@ -72,7 +74,7 @@ def with_adapter(spec: JobSpec, model: Any, adapter: Path | None, tokens: Sequen
     from job.train.embeddings import show_no_bias, trainable_rows
 
     if adapter is not None:
-        linear = _linear(model)
+        linear = linear_names(model)
         _take_rows(model, adapter)
         try:
             with bounded(ADAPTER_S, ADAPTER_MEMORY):
@@ -83,12 +85,11 @@ def with_adapter(spec: JobSpec, model: Any, adapter: Path | None, tokens: Sequen
             _check_same(spec, config, linear)
             config.base_model_name_or_path = model.name_or_path  # otherwise PEFT asks the Hub for it at each save
     else:
-        targets = spec.lora.target_modules
         config = LoraConfig(
             r=spec.lora.r,
             lora_alpha=spec.lora.alpha,
             lora_dropout=spec.lora.dropout,
-            target_modules=targets if isinstance(targets, str) else list(targets),
+            target_modules=targets_of(spec, model),
             exclude_modules=_beside_the_text(model),
             use_rslora=spec.lora.use_rslora,
             use_dora=spec.lora.use_dora,
@@ -128,14 +129,6 @@ def _take_rows(model: Any, adapter: Path) -> None:
         model.resize_token_embeddings(max(rows), mean_resizing=False)
 
 
-def _linear(model: Any) -> set[str]:
-    """The names of the layers that `all-linear` takes."""
-    import torch
-
-    modules = (name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear))
-    return {name.rsplit(".", 1)[-1] for name in modules} - {"lm_head"}
-
-
 def _check_same(spec: JobSpec, config: Any, linear: set[str]) -> None:
     """An adapter keeps its own settings, so the spec must not ask for others. Raises SpecInvalid."""
     for name, wanted in spec.lora.model_dump(exclude_defaults=True).items():
@@ -151,14 +144,13 @@ def _check_same(spec: JobSpec, config: Any, linear: set[str]) -> None:
 
 def _check_names(spec: JobSpec, model: Any) -> None:
     names = {name.rsplit(".", 1)[-1] for name, _ in model.named_modules() if name}
-    linear = _linear(model)
     targets = [] if isinstance(spec.lora.target_modules, str) else spec.lora.target_modules
     for field, wanted in (("target_modules", targets), ("modules_to_save", spec.lora.modules_to_save)):
         missing = [name for name in wanted if name.rsplit(".", 1)[-1] not in names]
         if missing:
             raise SpecInvalid(
                 f"lora.{field}: {', '.join(missing)} not in {spec.model.id}",
-                hint=f"Its linear layers are {', '.join(sorted(linear))}; all-linear selects them all.",
+                hint=f"Its linear layers are {', '.join(trainable_names(model))}; all-linear selects them all.",
             )
 
 

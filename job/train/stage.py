@@ -224,7 +224,7 @@ def make_trainer(
         weights = float32_adapters(model)
         trainer = SFTTrainer(
             model=model,
-            args=SFTConfig(**given, **arguments.for_trl(spec)),
+            args=SFTConfig(**given, **arguments.for_trl(spec, model.config)),
             train_dataset=train,
             eval_dataset=held_out,
             processing_class=tokenizer,

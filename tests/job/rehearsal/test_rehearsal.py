@@ -180,8 +180,7 @@ def mixtral(folder: Path) -> Path:
     ("make", "sections", "said"),
     [
         (gpt_2, {"lora": {"target_modules": ["c_attn"]}}, "load.bits: 4 cannot be merged"),
-        (mixtral, {"lora": {"target_modules": "all-linear"}}, "lora_dropout"),
-        (mixtral, {"lora": {"target_modules": "all-linear", "dropout": 0}}, "target_parameters"),
+        (mixtral, {"lora": {"target_modules": ["w1", "w2", "w3"]}}, "lora.target_modules: w1, w2, w3 not in"),
     ],
 )
 def test_what_ends_in_no_file_after_training_is_refused_before_it(
@@ -198,6 +197,29 @@ def test_experts_that_stay_unquantized_are_told_with_their_size(
 ) -> None:
     assert rehearse(spec_of(str(mixtral(tmp_path / "model"))), tmp_path / "work").changed == 4
     assert "experts are not quantized by load.bits 4" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("dropout", [0, 0.1])
+def test_all_linear_leaves_experts_alone_and_says_so(
+    dropout: float, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lora = {"target_modules": "all-linear", "dropout": dropout}
+    assert rehearse(spec_of(str(mixtral(tmp_path / "model")), lora=lora), tmp_path / "work").changed == 8
+    assert "experts, 73,728 parameters, get no adapters" in capsys.readouterr().out
+
+
+AUTO = {"Llama 3": (["q_proj", "v_proj"], 4), "Phi-3": (["qkv_proj"], 2)}
+
+
+@pytest.mark.parametrize("family", AUTO)
+def test_auto_takes_the_layers_of_attention_and_says_which(
+    family: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    targets, changed = AUTO[family]
+    model = make_family(tmp_path / "model", family)
+    assert rehearse(spec_of(str(model), lora={}), tmp_path / "work").changed == changed
+    said = [line for line in capsys.readouterr().out.splitlines() if "lora.target_modules" in line]
+    assert len(said) == 1 and str(targets) in said[0]
 
 
 def test_an_adapter_of_another_model_is_refused(base: Path, hub: Hub, tmp_path: Path) -> None:

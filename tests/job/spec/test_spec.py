@@ -30,7 +30,7 @@ def test_the_defaults_are_the_recipe() -> None:
     dumped = spec().model_dump(mode="json")
     recipe = {
         "load": {"bits": 4, "quant_type": "nf4", "double_quant": False},
-        "lora": {"r": 8, "alpha": 32, "dropout": 0.1, "target_modules": ["q_proj", "v_proj"]},
+        "lora": {"r": 8, "alpha": 32, "dropout": 0.1, "target_modules": "auto"},
         "training": {
             "num_train_epochs": 1,
             "max_steps": -1,

@@ -1,0 +1,68 @@
+"""The layers that get an adapter."""
+
+from typing import Any
+
+from job.errors import SpecInvalid
+from job.logs import log
+from job.spec import JobSpec
+from job.spec.training import attention_of
+
+
+def linear_names(model: Any) -> set[str]:
+    """The names of the linear layers, without the output layer."""
+    import torch
+    from transformers.pytorch_utils import Conv1D
+
+    found = (name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear | Conv1D))
+    return {name.rsplit(".", 1)[-1] for name in found} - {"lm_head"}
+
+
+def targets_of(spec: JobSpec, model: Any) -> str | list[str]:
+    """What `lora.target_modules` means for this model, as PEFT takes it. Raises SpecInvalid if `auto` finds nothing.
+
+    `all-linear` means the layers that PEFT takes as layers. Experts are one tensor each in transformers 5, and for some
+    families PEFT would put adapters on these tensors (`target_parameters`), which allow no dropout and cannot be merged
+    here; of Mamba's layers it refuses those that its kernels compute with.
+    """
+    wanted = spec.lora.target_modules
+    if wanted == "auto":
+        found = attention_of(linear_names(model))
+        if found is None:
+            raise SpecInvalid(
+                f"lora.target_modules: auto knows no layers of attention in {spec.model.id}",
+                hint=f"Name some of its linear layers: {', '.join(trainable_names(model))}; all-linear selects them.",
+            )
+        log.info("lora.target_modules", targets=found)
+        return found
+    if not isinstance(wanted, str):
+        return list(wanted)
+    return wanted if _are_layers(model, wanted) else trainable_names(model)
+
+
+def trainable_names(model: Any) -> list[str]:
+    """The names of the linear layers on which PEFT puts adapters."""
+    return sorted(name for name in linear_names(model) if _are_layers(model, [name]))
+
+
+def tell_without_adapters(model: Any) -> None:
+    """Warns of experts that `all-linear` leaves as they are. `model`: with its adapters."""
+    left = sum(weight.numel() for name, weight in model.named_parameters() if weight.ndim > 2 and "lora_" not in name)
+    if left:
+        what = f"experts, {left:,} parameters, get no adapters: they are no linear layers in transformers"
+        log.warning("lora.not_adapted", what=what)
+
+
+def _are_layers(model: Any, targets: str | list[str]) -> bool:
+    """Whether PEFT takes all of these targets, and as layers (peft/utils/transformers_weight_conversion.py)."""
+    from peft import LoraConfig
+    from peft.tuners.tuners_utils import _check_lora_target_modules_mamba
+    from peft.utils.transformers_weight_conversion import convert_peft_config_for_transformers
+
+    config = LoraConfig(target_modules=targets)
+    try:
+        for name in linear_names(model) if isinstance(targets, str) else targets:
+            _check_lora_target_modules_mamba(config, model, name)
+        convert_peft_config_for_transformers(config, model, None)
+    except ValueError:
+        return False
+    return not config.target_parameters
