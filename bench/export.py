@@ -1,4 +1,5 @@
-"""The export against what users do today, side by side: PEFT's merge, save_pretrained, llama.cpp's converter, and cp.
+"""The export against what users do today, side by side: PEFT's merge and Axolotl's memory-efficient one, each with
+llama.cpp's converter after it, and cp.
 
     python -m bench.export [--layers 22] [--runs 1] [--work DIR]
 
@@ -6,7 +7,8 @@ A random Llama of about 1.1 billion parameters in float16 (TinyLlama's shape; --
 adapter of rank 8. Each contender is a process of its own that reads the base from the page cache; its time ends when
 its files are on the disk (fsync), so that nobody is paid for leaving work to the kernel. Memory is sampled from
 /proc: RssAnon is what the process holds, RSS also counts mapped pages of the base. Start-up is the export of a model
-of next to no size.
+of next to no size. Of Axolotl, pip downloads its wheel without what it depends on, and its own function runs, without
+the start-up of Axolotl's command line; without a package index it is left out.
 """
 
 import argparse
@@ -57,6 +59,20 @@ model = AutoModelForCausalLM.from_pretrained(base, dtype="auto")
 PeftModel.from_pretrained(model, str(adapter)).merge_and_unload().save_pretrained(merged)
 for path in base.glob("tokenizer*"):
     shutil.copyfile(path, merged / path.name)
+"""
+
+AXOLOTL = "axolotl==0.19.0"
+AXOLOTL_MERGE = """
+import logging, sys, types
+from pathlib import Path
+wheel, base, adapter, merged = map(Path, sys.argv[1:5])
+for name in ("axolotl", "axolotl.cli", "axolotl.cli.utils", "axolotl.utils"):  # without what their __init__ imports
+    package = sys.modules[name] = types.ModuleType(name)
+    package.__path__ = [str(wheel / name.replace(".", "/"))]
+log = sys.modules["axolotl.utils.logging"] = types.ModuleType("axolotl.utils.logging")
+log.get_logger = logging.getLogger
+from axolotl.cli.utils.lora_merge import merge_lora_sharded_efficient
+merge_lora_sharded_efficient(base, adapter, merged, device="cpu")
 """
 
 
@@ -125,20 +141,26 @@ def _ours(model: Path, out: Path) -> Callable[[], Measured]:
         spec = {"model": {"id": "bench/base"}, "dataset": {"id": "bench/rows"}}
         inputs = {"model": str(model / "base"), "adapter": str(model / "adapter"), "name": "bench"}
         (out / "inputs.json").write_text(json.dumps({"spec": spec, "inputs": inputs}))
-        return measured([[sys.executable, "-m", "job", "stage", "export", out]], out)
+        return measured([[sys.executable, "-m", "job", "stage", "export", out, "1"]], out)  # its events go to stdout
 
     return run
 
 
-def _todays(model: Path, out: Path) -> Callable[[], Measured]:
+def _todays(model: Path, out: Path, *merge_by: str | Path) -> Callable[[], Measured]:
     def run() -> Measured:
         out.mkdir()
         merged, script = out / "bench", bundle.converter_path() / "convert_hf_to_gguf.py"
-        merge = [sys.executable, "-c", MERGE, model / "base", model / "adapter", merged]
+        merge = [sys.executable, "-c", *merge_by, model / "base", model / "adapter", merged]
         convert = [sys.executable, script, merged, "--outtype", "f16", "--outfile", out / "bench-f16.gguf"]
         return measured([merge, [*convert, "--model-name", "bench"]], out)
 
     return run
+
+
+def _axolotl(folder: Path) -> Path | None:
+    """Axolotl's wheel, unpacked; None if it cannot be had."""
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(folder), AXOLOTL]
+    return folder if subprocess.run(command, check=False).returncode == 0 else None
 
 
 def _copy(model: Path, out: Path) -> Callable[[], Measured]:
@@ -173,14 +195,30 @@ def main() -> None:
             path.read_bytes()
         copy = _best(_copy(model, work / "copy"), work / "copy", options.runs, False)
         ours = _best(_ours(model, work / "ours"), work / "ours", options.runs, True)
-        todays = _best(_todays(model, work / "todays"), work / "todays", options.runs, True)
-        files = [read_gguf(work / folder / "bench-f16.gguf") for folder in ("ours", "todays")]
-        same = files[0] == files[1]
+        todays = _best(_todays(model, work / "todays", MERGE), work / "todays", options.runs, True)
+        same = _same(work / "ours", work / "todays")
+        shutil.rmtree(work / "todays")
+        peer: Measured | None = None
+        if wheel := _axolotl(work / "axolotl"):
+            run = _todays(model, work / "peer", AXOLOTL_MERGE, wheel)
+            peer = _best(run, work / "peer", options.runs, True)
+            same_as_peer = "the same tensors" if _same(work / "ours", work / "peer") else "other roundings"
         size = (work / "ours" / "bench-f16.gguf").stat().st_size
-    _report(startup, copy, ours, todays, same, size)
+    _report(startup, copy, ours, todays, same, size, peer)
+    if peer:
+        ratio, memory = peer.seconds / ours.seconds, peer.anonymous / ours.anonymous
+        print(f"Axolotl's merge + converter: {ratio:.2f} x our time, {memory:.2f} x our memory; {same_as_peer}")
+    else:
+        print("Axolotl's merge + converter: not measured, since its wheel could not be installed")
 
 
-def _report(startup: Measured, copy: Measured, ours: Measured, todays: Measured, same: bool, size: int) -> None:
+def _same(one: Path, other: Path) -> bool:
+    return read_gguf(one / "bench-f16.gguf") == read_gguf(other / "bench-f16.gguf")
+
+
+def _report(
+    startup: Measured, copy: Measured, ours: Measured, todays: Measured, same: bool, size: int, peer: Measured | None
+) -> None:
     largest = VOCAB * HIDDEN
     bound = 500_000_000 + 6 * largest
     print(f"{os.cpu_count()} CPUs, GGUF of {size / MIB:.0f} MiB, largest tensor {largest / 1e6:.1f} million elements")
@@ -188,6 +226,7 @@ def _report(startup: Measured, copy: Measured, ours: Measured, todays: Measured,
     rows = {
         "this export": ours,
         f"PEFT + converter ({todays.steps[0]:.1f} + {todays.steps[1]:.1f} s)": todays,
+        **({f"Axolotl + converter ({peer.steps[0]:.1f} + {peer.steps[1]:.1f} s)": peer} if peer else {}),
         "cp of the base": copy,
         "start-up": startup,
     }

@@ -128,12 +128,18 @@ def write_rows(path: Path, training: dict[str, Any]) -> None:
     path.write_text("".join(json.dumps({"text": row}) + "\n" for row in rows))
 
 
+def model_of(family: str, sizes: dict[str, Any], folder: Path) -> Path:
+    """A random model."""
+    command = [sys.executable, "-c", MAKE, str(folder), family, json.dumps(sizes)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    return folder
+
+
 def made(name: str, work: Path) -> Path:
     """The folder of a configuration, with its model, rows and spec."""
     case, folder = CASES[name], work / re.sub(r"\W+", "-", name)
     folder.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-c", MAKE, str(folder / "model"), case.family, json.dumps(case.sizes)]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    model_of(case.family, case.sizes, folder / "model")
     spec = spec_of(case, folder)
     write_rows(folder / "rows.jsonl", spec["training"])
     (folder / "spec.json").write_text(json.dumps(spec, indent=2))

@@ -1,9 +1,9 @@
 """The quantize stage with types made while others are judged, against one after the other, side by side in one run.
 
-    python -m bench.overlap [--model FOLDER] [--types q4_k_m q5_k_m q6_k] [--tokens 1024] [--work DIR]
+    python -m bench.overlap [--layers 6] [--types q4_k_m q5_k_m q6_k] [--tokens 512] [--work DIR]
 
-The job's own quantize stage (`job.pipeline.quantize`) on one model. First everything is made and judged one after the
-other, as on a machine without a GPU; the time that each file is tried and judged is noted.
+The job's own quantize stage (`job.pipeline.quantize`) on one random model of width 768 (--layers). First everything is
+made and judged one after the other, as on a machine without a GPU; the time of each trial and judgement is noted.
 Then, as on a machine whose GPU does that work, each trial and judgement is replaced by a wait of the noted time, with
 the CPU idle: one after the other, and overlapped. Last, overlapped without a GPU: both on the same CPUs, which the job
 does not do, since it gains nothing.
@@ -20,7 +20,7 @@ from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
-from bench.imatrix import smollm2_folder
+from bench.memory_cases import model_of, shape
 from job import logs
 from job.export import stage as export_stage
 from job.fetch.sources import Sources
@@ -43,16 +43,24 @@ Noted = dict[tuple[str, str], float]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, help="default: the demo's SmolLM2-135M")
+    parser.add_argument("--layers", type=int, default=6)
     parser.add_argument("--types", nargs="+", default=["q4_k_m", "q5_k_m", "q6_k"])
-    parser.add_argument("--tokens", type=int, default=1024, help="to judge on: how long judging takes beside making")
+    parser.add_argument("--tokens", type=int, default=512, help="to judge on: how long judging takes beside making")
     parser.add_argument("--work", type=Path, help="where about 2 GB fit (default: the temporary directory)")
     options = parser.parse_args()
     logs.configure(to_stdout=False)
     with tempfile.TemporaryDirectory(dir=options.work, prefix="bench-overlap-") as folder:
-        bench = Bench(options.model or smollm2_folder(), options.types, options.tokens, Path(folder))
+        bench = Bench(
+            model_of(
+                "Mistral",
+                shape(768, options.layers, 12, 12, 2048, vocab_size=16000, head_dim=64),
+                Path(folder) / "model",
+            ),
+            options.types,
+            options.tokens,
+            Path(folder),
+        )
         noted: Noted = {}
-        bench.seconds(beside=False)  # reads everything once
         real = bench.seconds(beside=False, around=lambda: noting(noted))
         waited = bench.seconds(beside=False, around=lambda: waiting(noted))
         overlapped = bench.seconds(beside=True, around=lambda: waiting(noted))
@@ -133,7 +141,7 @@ class Bench:
                 "model": {"id": str(model)},
                 "dataset": {"id": "./rows.jsonl"},
                 "export": {"types": types, "imatrix": "none"},
-                "evaluation": {"samples": 1, "max_new_tokens": 16, "max_tokens": count},
+                "evaluation": {"samples": 0, "threads": [2], "max_tokens": count},
                 "publish": {"folder": str(root / "published"), "name": "bench"},
             }
         )
