@@ -156,6 +156,14 @@ def _parameters(event: Event) -> str:
     return f"{event['trainable']:,} of {event['total']:,} weights are trained ({event['percent']:.2g}%)"
 
 
+def _estimate(event: Event) -> str:
+    if event["most"] is None:
+        return "time: unknown without a GPU that this release knows"
+    likely = f"likely {duration(event['likely'])}, " if event["likely"] is not None else ""
+    after = f"; the GPU is held {duration(event['after_training'])} after the training" if event["steps"] else ""
+    return f"time: {likely}at most {duration(event['most'])}{after}"
+
+
 _SENTENCES: dict[str, Callable[[Event], str]] = {
     "stage.end": lambda event: f"{stage_title(event)}: done in {duration(event['seconds'])}",
     "stage.skipped": lambda event: f"{stage_title(event)}: {kept(event.get('made'))}",
@@ -178,6 +186,7 @@ _SENTENCES: dict[str, Callable[[Event], str]] = {
     "preflight.gpu": _gpu,
     "preflight.disk": _disk,
     "fetch.rows": _rows,
+    "run.estimate": _estimate,
     "train.log": _step,
     "train.parameters": _parameters,
     "train.loading_model": lambda event: f"loading {event['model']}",

@@ -11,6 +11,8 @@ from job.predict.anatomy import Anatomy
 from job.predict.config import anatomy_here
 from job.predict.gpus import GPUS
 from job.predict.prediction import Prediction, predict
+from job.predict.rows_here import rows_here
+from job.predict.timing import Machine, Seconds, total
 from job.spec import JobSpec
 from job.spec.load import load
 from job.spec.naming import run_name
@@ -59,6 +61,8 @@ class Prepared(Frozen):
     settings: Settings
     manifest: Manifest
     vram: int | None
+    seconds: Seconds
+    """Of all runs."""
     notes: tuple[str, ...]
 
 
@@ -165,7 +169,8 @@ def prepare(cluster: Cluster | None, asked: Asked, *, title: str | None = None, 
     notes += [f"{fault.message}; it is sent (--force)"] if fault else []
     return Prepared(
         spec=asked.spec, sweep=asked.sweep, placement=placement, settings=made,
-        manifest=render(made, asked.spec, asked.sweep), vram=asked.vram, notes=tuple(notes),
+        manifest=render(made, asked.spec, asked.sweep), vram=asked.vram, seconds=total(one.total for one in found),
+        notes=tuple(notes),
     )  # fmt: skip
 
 
@@ -177,12 +182,13 @@ def vram_needed(spec: JobSpec, found: Prediction) -> int | None:
 
 
 def predicted(spec: JobSpec, model: Anatomy | None, placement: Placement, *, on_volume: bool) -> Prediction:
-    """The pod's prediction, the same on every machine. `on_volume`: whether the store is on a volume if the spec names
-    none."""
+    """The pod's prediction; but for times, the same on every machine. `on_volume`: whether the store is on a volume if
+    the spec names none."""
     if on_volume:
         spec = spec.model_copy(update={"run": spec.run.model_copy(update={"store": "/store"})})
     card = GPUS[placement.gpus[0]] if placement.gpus else None
-    return predict(spec, model, card, on_gpu=bool(placement.resource), exact=False)
+    on_gpu = bool(placement.resource)
+    return predict(spec, model, Machine(card), rows=rows_here(spec), on_gpu=on_gpu, exact=False)
 
 
 def _storeless(specs: Sequence[JobSpec], settings: Settings) -> list[str]:

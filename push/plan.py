@@ -1,10 +1,11 @@
 """The plan of a pull request: what its specs would do, need and cost. Read-only, and without a cluster."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from job.errors import SpecInvalid
 from job.predict.gpus import GPUS
-from job.predict.needs import needs
+from job.predict.needs import duration, needs
 from job.spec import JobSpec
 from push import price
 from push.changes import Change, Changed
@@ -55,14 +56,22 @@ def _plan(found: list[tuple[Changed, JobSpec]], config: Config | None) -> list[s
 def row(one: Changed, spec: JobSpec, found: price.Estimate) -> str:
     """A line of the table."""
     memory = f"{found.vram / 1e9:.1f} GB" if found.vram else ""
-    hours = f"{found.seconds / 3600:.1f} h" if found.seconds is not None else "unknown"
-    cost = f"{found.price:.2f}" if found.price is not None else "unknown"
+    hours, cost = shown(found.seconds, duration), shown(found.price, "{:.2f}".format)
     return f"| {code(one.name)} | {code(one_line(spec.model.id, 80))} | {memory} | {hours} | {cost} |"
+
+
+def shown(found: tuple[float | None, float | None], as_text: Callable[[float], str]) -> str:
+    """Likely and at most, as far as they are known."""
+    likely, most = found
+    if most is None:
+        return "unknown"
+    at_most = f"at most {as_text(most)}"
+    return at_most if likely is None else f"{as_text(likely)}, {at_most}"
 
 
 def _where(config: Config) -> str:
     spot = ", on spot nodes" if config.spot else ""
-    return f"GPU: {code(config.gpu)}{spot}. Times and prices are estimates for at most the listed steps."
+    return f"GPU: {code(config.gpu)}{spot}. Times and prices are estimates."
 
 
 def _too_dear(found: list[tuple[Changed, JobSpec]], config: Config | None) -> str:

@@ -1,37 +1,56 @@
 """Estimates the price of a run: the time that job/predict expects, at the configured price per hour."""
 
+from typing import NamedTuple
+
 from job.artifacts import Frozen
 from job.errors import SpecInvalid
 from job.predict.config import anatomy_here
 from job.predict.gpus import GPUS
 from job.predict.prediction import predict
+from job.predict.timing import Machine, Seconds
 from job.spec import JobSpec
 from push.config import Config
 
 
-class Estimate(Frozen):
-    """Values are None if unknown; `why` gives the reason."""
+class Price(NamedTuple):
+    """None if unknown."""
 
-    seconds: float | None
-    price: float | None
+    likely: float | None
+    most: float | None
+
+    @property
+    def counted(self) -> float | None:
+        """What a limit is compared with: what the run will likely cost. An upper bound is several times that, and would
+        refuse what nobody would; what a run must not exceed in any case is its deadline's to hold."""
+        return self.most if self.likely is None else self.likely
+
+
+class Estimate(Frozen):
+    """`why`: the reason why the price is unknown."""
+
+    seconds: Seconds
+    price: Price
     vram: int | None
     why: str = ""
 
 
 def estimate(spec: JobSpec, card: str | None, config: Config | None) -> Estimate:
-    """The estimate, from the spec and the model's config.json alone."""
+    """The estimate, from the spec and the model's config.json alone: a push names no files of this machine."""
     model, unknown = anatomy_here(spec)
     if model is None:
-        return Estimate(seconds=None, price=None, vram=None, why=unknown)
-    found = predict(spec, model, GPUS[card] if card else None)
-    seconds = found.total_s
+        return Estimate(seconds=Seconds(None, None), price=Price(None, None), vram=None, why=unknown)
+    found = predict(spec, model, Machine(GPUS[card] if card else None))
     hourly = config.price_per_hour if config else None
     why = ""
-    if seconds is None:
+    if found.total.most is None:
         why = "the number of steps is unknown (set training.max_steps or dataset.limit)" if card else "no GPU is named"
+
+    def costs(seconds: float | None) -> float | None:
+        return seconds / 3600 * hourly if seconds is not None and hourly else None
+
     return Estimate(
-        seconds=seconds,
-        price=seconds / 3600 * hourly if seconds is not None and hourly else None,
+        seconds=found.total,
+        price=Price(costs(found.total.likely), costs(found.total.most)),
         vram=found.vram.total if found.vram else None,
         why=why,
     )
@@ -41,14 +60,14 @@ def check(found: dict[str, Estimate], config: Config) -> None:
     """Raises SpecInvalid if the runs of a push are too expensive together, or one has no estimate."""
     if config.max_price is None:
         return
-    unknown = [f"{name}: its price is unknown: {one.why}" for name, one in found.items() if one.price is None]
+    unknown = [f"{name}: its price is unknown: {one.why}" for name, one in found.items() if one.price.counted is None]
     if unknown:
         raise SpecInvalid(
             "\n".join(unknown), hint="Nothing was sent, since the configuration has a price limit (max_price)."
         )
-    total = sum(one.price or 0 for one in found.values())
+    total = sum(one.price.counted or 0 for one in found.values())
     if total > config.max_price:
         raise SpecInvalid(
-            f"the runs would cost {total:.2f}, but at most {config.max_price:g} is allowed (max_price)",
+            f"the runs would cost {total:.2f}, but only {config.max_price:g} is allowed (max_price)",
             hint="Nothing was sent. Push fewer or smaller runs: fewer steps, fewer types.",
         )

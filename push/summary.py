@@ -45,7 +45,8 @@ def _row(one: Sent, origin: Origin, ends: dict[str, Run]) -> str:
     run = ends.get(one.submitted.run.name, one.submitted.run)
     spec = one.prepared.spec
     name = f"[{code(one.spec.name)}]({origin.files}{quote(one.spec.path)})" if origin.files else code(one.spec.name)
-    cost = f"{one.estimate.price:.2f}" if one.estimate.price is not None else ""
+    price = one.estimate.price.counted
+    cost = f"{price:.2f}" if price is not None else ""
     model = code(one_line(spec.model.id, 80))
     if model_place(spec.model.id) == "hub":
         model = f"[{model}](https://huggingface.co/{quote(spec.model.id)})"

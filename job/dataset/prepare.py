@@ -187,7 +187,7 @@ def _hold_out(parts: list[_Part], dropped: list[list[int]], wanted: int) -> None
     """Decides which rows are held out. `auto` is one share for all sets that have it, so that none is preferred.
     `dropped`: rows of each set that are not used."""
     automatic = [part.rows for part in parts if not part.named and part.dataset.eval_fraction == "auto"]
-    share = _share(wanted, sum(rows.tokens for rows in automatic))
+    share = share_of(wanted, sum(rows.tokens for rows in automatic))
     held_out = 0
     for part, left_out in zip(parts, dropped, strict=True):
         fraction = 0.0 if part.named else part.dataset.eval_fraction
@@ -199,7 +199,7 @@ def _hold_out(parts: list[_Part], dropped: list[list[int]], wanted: int) -> None
         log.info("data.held_out", rows=held_out, of=sum(map(len, automatic)), share=share, most=MOST, wanted=wanted)
 
 
-def _share(wanted: int, tokens: int) -> float:
+def share_of(wanted: int, tokens: int) -> float:
     """The smallest sensible share of rows that holds `wanted` of so many tokens. Round numbers: a few rows more or less
     leave it as it is, and a smaller one holds out some of the rows of a larger one."""
     return next((share for share in SHARES if share * tokens >= wanted), MOST)

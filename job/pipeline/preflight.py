@@ -11,12 +11,14 @@ from job.fetch import sources, template
 from job.fetch.identity import run_id
 from job.llama_cpp import bundle
 from job.logs import log
-from job.node import GpuHere, gpu_here, has_triton, is_lost_with_pod, memory_bytes
+from job.node import GpuHere, gpu_here, has_triton, is_lost_with_pod, memory_bytes, threads
 from job.node_disk import free_bytes
 from job.predict import disk
 from job.predict.anatomy import anatomy_of
 from job.predict.config import config_of
+from job.predict.gpus import known_gpu
 from job.predict.prediction import Prediction, predict
+from job.predict.timing import Machine
 from job.predict.vram import Vram
 from job.publish.publisher import Publisher
 from job.spec import JobSpec
@@ -95,7 +97,11 @@ def predicted(spec: JobSpec, config: Mapping[str, Any], gpu: GpuHere | None, mod
     An unknown model family, or a llama-quantize that cannot give its forecast, is not an error here: the stages
     themselves will report it.
     """
-    options: dict[str, Any] = {"on_gpu": gpu is not None, "base": model_bytes, "triton": has_triton()}
+    options: dict[str, Any] = {"on_gpu": gpu is not None, "base": model_bytes}
+    card = known_gpu(gpu.name) if gpu else None
+    options["machine"] = Machine(
+        card, llama_gpu=card is not None and bool(bundle.devices()), cpus=threads(), triton=has_triton()
+    )
     try:
         model = anatomy_of(config, spec.model.id)
     except SpecInvalid as error:

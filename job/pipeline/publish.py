@@ -3,6 +3,7 @@
 from job.artifacts import Artifact
 from job.evaluate import gate
 from job.logs import span
+from job.pipeline.estimate import compared
 from job.pipeline.state import State
 from job.publish.place import Item
 from job.run.records import StageRecord
@@ -27,6 +28,7 @@ def publish_files(state: State) -> None:
     records["fetch"] = _as_trained(records["fetch"], state)
     gate.check(spec, records)
     state.run.usage.flush()
+    records |= compared(state)
     with span("publish"):
         pinned = state.known.sources.model_dump(mode="json")
         state.manifest = state.publisher.publish(state.run.store, state.run.work / "publish", items, records, pinned)

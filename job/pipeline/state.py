@@ -15,8 +15,8 @@ from job.spec import JobSpec
 
 @dataclass
 class State:
-    """`prediction`: of what the run needs; `manifest`: set when it is done; `cpu`: held by what needs all CPUs for
-    itself, to make a file or to measure a speed."""
+    """`prediction`: of what the run needs, before anything was known of the rows; `manifest`: set when it is done;
+    `cpu`: held by what needs all CPUs for itself, to make a file or to measure a speed."""
 
     run: ActiveRun
     publisher: Publisher

@@ -4,6 +4,7 @@ import math
 
 from job.llama_cpp.windows import SOUND, error_of, least_tokens
 from job.logs import log
+from job.pipeline.estimate import keep_estimate
 from job.pipeline.evaluate import windows_of
 from job.pipeline.rows import tell_rows
 from job.pipeline.state import State
@@ -19,6 +20,7 @@ def count_tokens(state: State) -> None:
     then made and published without these measurements."""
     evaluation, found = state.spec.evaluation, state.files.tokens
     tell_rows(state)
+    keep_estimate(state)
     if not evaluation.judge:
         return
     context, chunks = windows_of(found.held_out, state)

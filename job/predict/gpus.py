@@ -1,7 +1,8 @@
-"""The GPUs that a run can be planned for: memory, compute capability, throughput of 16-bit tensor cores.
+"""The GPUs that a run can be planned for: memory and its bandwidth, compute capability, throughput of 16-bit tensor
+cores.
 
-Sources: NVIDIA's data sheets for throughput (dense, accumulated in float32), CUDA's table of compute capabilities;
-`memory` is what the driver reports to a process, from some hundred MB to some GB below the nominal size.
+Sources: NVIDIA's data sheets for throughput (dense, accumulated in float32) and bandwidth, CUDA's table of compute
+capabilities; `memory` is what the driver reports to a process, from some hundred MB to some GB below the nominal size.
 """
 
 import re
@@ -11,12 +12,14 @@ from job.nearest import guess
 
 
 class Gpu(NamedTuple):
-    """`memory` in bytes, `capability` as (major, minor), `tflops` dense in float16."""
+    """`memory` in bytes, `capability` as (major, minor), `tflops` dense in float16, `bandwidth` of its memory in GB per
+    second."""
 
     name: str
     memory: int
     capability: tuple[int, int]
     tflops: float
+    bandwidth: float
 
     @property
     def bfloat16(self) -> bool:
@@ -27,18 +30,18 @@ class Gpu(NamedTuple):
 GPUS = {
     gpu.name: gpu
     for gpu in (
-        Gpu("t4", 15_640_000_000, (7, 5), 65),
-        Gpu("l4", 23_600_000_000, (8, 9), 121),
-        Gpu("a10", 23_600_000_000, (8, 6), 125),
-        Gpu("a10g", 23_800_000_000, (8, 6), 70),
-        Gpu("rtx4090", 25_300_000_000, (8, 9), 165),
-        Gpu("rtx5090", 33_600_000_000, (12, 0), 209),
-        Gpu("a100-40", 42_300_000_000, (8, 0), 312),
-        Gpu("l40s", 47_700_000_000, (8, 9), 362),
-        Gpu("a100-80", 85_000_000_000, (8, 0), 312),
-        Gpu("h100", 85_000_000_000, (9, 0), 989),
-        Gpu("h200", 150_000_000_000, (9, 0), 989),
-        Gpu("b200", 191_000_000_000, (10, 0), 2250),
+        Gpu("t4", 15_640_000_000, (7, 5), 65, 320),
+        Gpu("l4", 23_600_000_000, (8, 9), 121, 300),
+        Gpu("a10", 23_600_000_000, (8, 6), 125, 600),
+        Gpu("a10g", 23_800_000_000, (8, 6), 70, 600),
+        Gpu("rtx4090", 25_300_000_000, (8, 9), 165, 1008),
+        Gpu("rtx5090", 33_600_000_000, (12, 0), 209, 1792),
+        Gpu("a100-40", 42_300_000_000, (8, 0), 312, 1555),
+        Gpu("l40s", 47_700_000_000, (8, 9), 362, 864),
+        Gpu("a100-80", 85_000_000_000, (8, 0), 312, 1935),
+        Gpu("h100", 85_000_000_000, (9, 0), 989, 3350),
+        Gpu("h200", 150_000_000_000, (9, 0), 989, 4800),
+        Gpu("b200", 191_000_000_000, (10, 0), 2250, 8000),
     )
 }
 """By name, from the smallest to the largest."""
@@ -58,3 +61,11 @@ def gpus_named(name: str) -> list[Gpu]:
         if known in GPUS or known in _SEVERAL:
             return [GPUS[one] for one in _SEVERAL.get(known, (known,))]
     raise ValueError(f"{name[:40]!r} is not known{guess(name, GPUS) or ';'} Known: {', '.join(GPUS)}")
+
+
+def known_gpu(name: str) -> Gpu | None:
+    """The card of a driver's name, or None if it is not in the table."""
+    try:
+        return gpus_named(name)[0]
+    except ValueError:
+        return None

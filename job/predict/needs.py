@@ -8,18 +8,21 @@ from job.predict.config import anatomy_here
 from job.predict.file_sizes import Planned
 from job.predict.gpus import GPUS, Gpu
 from job.predict.prediction import Prediction, predict
+from job.predict.row_lengths import RowLengths
+from job.predict.timing import Machine
 from job.predict.vram import GB, Vram, vram
 from job.spec import JobSpec
 from job.spec.naming import run_name
 
 
-def needs(spec: JobSpec, gpu: Gpu | None, price: float | None) -> Iterator[str]:
-    """The lines, from the spec and the model's config.json alone. `price`: of the GPU, per hour."""
+def needs(spec: JobSpec, gpu: Gpu | None, price: float | None, rows: RowLengths | None = None) -> Iterator[str]:
+    """The lines, from the spec, the model's config.json, and what is known of the rows. `price`: of the GPU, per
+    hour."""
     model, unknown = anatomy_here(spec)
     if model is None:
         yield unknown
         return
-    found = predict(spec, model, gpu)
+    found = predict(spec, model, Machine(gpu), rows=rows)
     yield f"parameters                {model.parameters / 1e9:8.3f} billion"
     if found.vram:
         share = found.trainable / model.parameters
@@ -43,27 +46,43 @@ def _files(spec: JobSpec, files: dict[str, Planned]) -> Iterator[str]:
 
 def _stages(spec: JobSpec, found: Prediction, gpu: Gpu | None, price: float | None) -> Iterator[str]:
     """A table: each stage's largest need, and its time."""
-    yield f"{'stage':<12}{'RAM':>11}{'disk':>13}   time, estimated"
-    for stage, held in found.ram.items():
-        lying = _gb(found.disk[stage]) if stage in found.disk else ""
-        yield f"{stage:<12}{_gb(held)}{lying:>13}   {_duration(found.seconds.get(stage))}"
-    total = found.total_s
-    yield f"{'at most':<12}{_gb(found.ram_peak.size)}{_gb(found.disk_peak.size):>13}   {_duration(total)} in all"
-    yield "disk: without rows and data sets"
+    yield f"{'stage':<12}{'RAM':>11}{'disk':>13}{'time, likely':>15}{'at most':>12}"
+    for stage, time in found.seconds.items():
+        held, lying = ("" if stage not in part else _gb(part[stage]) for part in (found.ram, found.disk))
+        yield f"{stage:<12}{held:>11}{lying:>13}{duration(time.likely):>15}{duration(time.most):>12}"
+    total, after = found.total, found.after_training
+    peaks = f"{_gb(found.ram_peak.size):>11}{_gb(found.disk_peak.size):>13}"
+    yield f"{'in all':<12}{peaks}{duration(total.likely):>15}{duration(total.most):>12}"
     if spec.training:
-        yield (
-            f"steps                     {found.steps:8d} at most"
-            if found.steps is not None
-            else "steps: unknown until the rows are read (unless dataset.limit or training.max_steps is set)"
-        )
-        if gpu is None:
-            yield "time of training: name a GPU (--gpu)"
-    if price is not None and total is not None:
-        yield f"estimated cost            {total / 3600 * price:8.2f} at {price:g} an hour, over all stages"
-    yield f"the Job's deadline        {_duration(found.deadline_s)}"
+        yield f"{'after train':<36}{duration(after.likely):>15}{duration(after.most):>12}"
+    yield "disk: without rows and data sets"
+    yield from _basis(spec, found, gpu)
+    if price is not None and total.most is not None:
+        likely = f"{total.likely / 3600 * price:.2f}, " if total.likely is not None else ""
+        yield f"estimated cost            {likely}at most {total.most / 3600 * price:.2f}, at {price:g} an hour"
+    yield f"the Job's deadline        {duration(found.deadline_s)}"
 
 
-def _duration(seconds: float | None) -> str:
+def _basis(spec: JobSpec, found: Prediction, gpu: Gpu | None) -> Iterator[str]:
+    """What the times are based on."""
+    if not spec.training:
+        return
+    rows = found.rows
+    if rows:
+        number = f"{rows.rows:,} rows to train on" if rows.rows is not None else "rows"
+        yield f"likely: {number}, of {rows.mean:.0f} tokens on average ({rows.how})"
+    else:
+        yield "likely: unknown until the rows are read; at most: each of training.max_length"
+    yield (
+        f"steps                     {found.steps:8d} at most"
+        if found.steps is not None
+        else "steps: unknown until the rows are read (unless dataset.limit or training.max_steps is set)"
+    )
+    yield f"time on a {gpu.name}, llama.cpp with CUDA" if gpu else "time of training: name a GPU (--gpu)"
+
+
+def duration(seconds: float | None) -> str:
+    """`36 min`."""
     if seconds is None:
         return "unknown"
     for unit, size in (("days", 86400), ("h", 3600), ("min", 60)):

@@ -1,5 +1,5 @@
 """Predicts what a run needs, for `plan`, preflight, the launcher, the chart's numbers and the price of a push: from the
-spec and the model's config.json alone."""
+spec, the model's config.json, and for times what is known of the rows."""
 
 from typing import NamedTuple
 
@@ -8,7 +8,8 @@ from job.predict import disk, ram, timing
 from job.predict.anatomy import Anatomy
 from job.predict.disk import Sizes
 from job.predict.file_sizes import Planned, planned_here
-from job.predict.gpus import Gpu
+from job.predict.row_lengths import RowLengths, longest, steps
+from job.predict.timing import ANY, Machine, Seconds
 from job.predict.vram import Vram, trainable, vram
 from job.spec import JobSpec
 
@@ -24,8 +25,8 @@ class Prediction(Frozen):
     """Bytes and seconds, by stage. For an unknown model family, values that need the model's sizes are empty or None.
 
     `files`: llama-quantize's forecast for each type, if it gave one; `sizes`: of everything on disk; `ram_loaded`:
-    memory of the train stage before its first row; `seconds`: None if a stage's time is unknown; `steps`: at most; None
-    if they depend on the rows.
+    memory of the train stage before its first row; `steps`: at most; None if they depend on rows that are not known;
+    `rows`: what `seconds` take to be known of the rows; `model` and `machine`: what is predicted for.
     """
 
     trainable: int
@@ -35,8 +36,18 @@ class Prediction(Frozen):
     ram: dict[str, int]
     ram_loaded: int
     disk: dict[str, int]
-    seconds: dict[str, float | None]
+    seconds: dict[str, Seconds]
     steps: int | None
+    rows: RowLengths | None
+    model: Anatomy | None
+    machine: Machine
+
+    def with_rows(self, spec: JobSpec, rows: RowLengths | None) -> "Prediction":
+        """The same, with times for these rows."""
+        if self.model is None:
+            return self
+        seconds = timing.by_stage(spec, self.model, self.sizes, self.machine, rows)
+        return self.model_copy(update={"seconds": seconds, "steps": _steps(spec, rows), "rows": rows})
 
     @property
     def ram_peak(self) -> Peak:
@@ -47,43 +58,54 @@ class Prediction(Frozen):
         return Peak(*disk.peak(self.disk))
 
     @property
-    def total_s(self) -> float | None:
-        return timing.total_s(self.seconds) if self.seconds else None
+    def total(self) -> Seconds:
+        return timing.total(self.seconds.values())
+
+    @property
+    def after_training(self) -> Seconds:
+        """The time in which the GPU is held after a training."""
+        return timing.after_training(self.seconds) if self.seconds else Seconds(None, None)
 
     @property
     def deadline_s(self) -> int:
         """The Job's activeDeadlineSeconds."""
-        return timing.deadline_s(self.total_s)
+        return timing.deadline_s(self.total.most)
 
 
 def predict(
     spec: JobSpec,
     model: Anatomy | None,
-    gpu: Gpu | None = None,
+    machine: Machine = ANY,
     *,
+    rows: RowLengths | None = None,
     on_gpu: bool = True,
     base: int | None = None,
-    triton: bool = False,
     exact: bool = True,
 ) -> Prediction:
-    """`gpu`: the card, for times. `on_gpu`: whether training has a GPU. `base`: bytes of the base model's files, if
-    known. `triton`: whether it is installed; the image does not have it.
+    """`machine`, `rows`: for times. `on_gpu`: whether training has a GPU. `base`: bytes of the base model's files, if
+    known.
 
     `exact`: if llama-quantize is built, it forecasts the size of each type; otherwise a type's size is assumed, so that
     the result is the same on every machine. Raises Bug if llama-quantize gives no forecast.
     """
     files = planned_here(model, spec.export.types) if model and exact else {}
     sizes = disk.sizes(spec, model, base, {kind: file.size for kind, file in files.items()}, on_gpu=on_gpu)
-    steps = timing.known_steps(spec)
     trains = model is not None and spec.training is not None
     return Prediction(
         trainable=trainable(spec, model) if model and trains else 0,
-        vram=vram(spec, model, triton=triton) if model and trains else None,
+        vram=vram(spec, model, triton=machine.triton) if model and trains else None,
         files=files,
         sizes=sizes,
         ram=ram.by_stage(spec, model, files, on_gpu=on_gpu) if model else {},
         ram_loaded=ram.loaded(spec, model, on_gpu=on_gpu) + ram.PARENT if model and trains else 0,
         disk=disk.by_stage(spec, sizes),
-        seconds=timing.by_stage(spec, model, sizes, gpu, steps) if model else {},
-        steps=steps,
+        seconds=timing.by_stage(spec, model, sizes, machine, rows) if model else {},
+        steps=_steps(spec, rows),
+        rows=rows,
+        model=model,
+        machine=machine,
     )
+
+
+def _steps(spec: JobSpec, rows: RowLengths | None) -> int | None:
+    return steps(spec, rows or longest(spec, timing.limited(spec))) if spec.training else 0

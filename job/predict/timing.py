@@ -1,98 +1,147 @@
-"""Estimates the time of each stage, from the spec and the model's config.json alone.
+"""Estimates the time of each stage, from the spec, the model's config.json and what is known of the rows.
 
-The assumptions are constants here; a run's log has the measured times.
+The assumptions are constants here, in job/predict/training_time.py and in job/predict/judging_time.py; a run's report
+compares them with what it took.
 """
 
-from math import ceil
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
+from job.dataset.prepare import ENOUGH
 from job.llama_cpp.imatrix import MOST_CHUNKS
+from job.predict import judging_time
 from job.predict.anatomy import Anatomy
 from job.predict.disk import Sizes
 from job.predict.gpus import Gpu
+from job.predict.judging_time import DISK, Llama
+from job.predict.row_lengths import RowLengths, longest, steps
+from job.predict.training_time import training_s
 from job.spec import JobSpec
 from job.spec.places import is_downloaded
-from job.spec.quants import HELPED_BY_IMATRIX, NEEDS_IMATRIX, UNQUANTIZED
+from job.spec.quants import HELPED_BY_IMATRIX
 
 NETWORK = 100e6
 """Bytes per second, from and to the Hub or S3."""
-DISK = 300e6
-"""Bytes per second when the export writes and when a model is read."""
 CPUS = 4
-CPU_FLOPS = 60e9
-"""Operations per second of one CPU in llama.cpp: a 7B model reads 18 tokens a second on four."""
-FLOPS_SHARE = 0.3
-"""The share of a GPU's peak that QLoRA with small batches reaches."""
 START_S = 15.0
 """Seconds to start a child process that imports torch and transformers."""
-WEIGHTS_PER_S = {"quick": 35e6, "k": 8e6, "iq": 1e6}
-"""Weights per second that one CPU quantizes: q4_0 to q8_0, k-quants, and types that need an importance matrix."""
 WEEK_S = 7 * 24 * 3600
 
 
-def by_stage(spec: JobSpec, model: Anatomy, size: Sizes, gpu: Gpu | None, steps: int | None) -> dict[str, float | None]:
-    """Seconds of each stage. Training is None if its steps are unknown or no GPU is named."""
-    tokens = spec.evaluation.max_tokens * (1 + bool(spec.evaluation.text))
-    reading = 2 * model.parameters / (CPUS * CPU_FLOPS)
-    found: dict[str, float | None] = {"fetch": size.base / (NETWORK if is_downloaded(spec.model.id) else DISK)}
+class Seconds(NamedTuple):
+    """`likely`: with the rows as they are; `most`: with rows of `training.max_length`, and as many held-out tokens as
+    are judged on. None if unknown."""
+
+    likely: float | None
+    most: float | None
+
+
+class Machine(NamedTuple):
+    """What a run has: `gpu` for training, None without one or if it is unknown; `llama_gpu`: whether llama.cpp can use
+    it too; `triton`: whether it is installed."""
+
+    gpu: Gpu | None = None
+    llama_gpu: bool = True
+    cpus: int = CPUS
+    triton: bool = False
+
+    @property
+    def llama(self) -> Llama:
+        return Llama(gpu=self.gpu if self.llama_gpu else None, cpus=self.cpus)
+
+
+ANY = Machine()
+"""A machine of which nothing is known."""
+
+
+def by_stage(
+    spec: JobSpec, model: Anatomy, size: Sizes, machine: Machine, rows: RowLengths | None
+) -> dict[str, Seconds]:
+    """Seconds of each stage. Training is unknown if its steps are, or no GPU is named; its likely time also if the
+    lengths of the rows are."""
+    evaluation = spec.evaluation
+    likely, most = _judged_tokens(spec, rows)
+    found = {"rehearse": _both(START_S)}
+    found["fetch"] = _both(size.base / (NETWORK if is_downloaded(spec.model.id) else DISK))
+    found["tokens"] = _both(START_S)
     if spec.training:
-        found["train"] = train_s(spec, model, gpu, steps) if gpu and steps is not None else None
-    found["export"] = START_S + size.unquantized / DISK
+        found["train"] = _train(spec, model, machine, rows)
+    found["export"] = _both(START_S + size.unquantized / DISK)
     if spec.export.imatrix == "auto" and HELPED_BY_IMATRIX.intersection(spec.export.types):
-        found["imatrix"] = MOST_CHUNKS * spec.evaluation.context * reading
-    found["quantize"] = sum(model.parameters / (CPUS * WEIGHTS_PER_S[_kind(kind)]) for kind in _made(spec))
-    if spec.evaluation.judge:
-        found["evaluate"] = (1 + len(_made(spec))) * tokens * reading
-    found["publish"] = sum(size.files.values()) / NETWORK
+        tokens = float(MOST_CHUNKS * evaluation.context)
+        text = rows.rows * rows.mean if rows and rows.rows else tokens
+        found["imatrix"] = Seconds(
+            judging_time.matrix_s(model, size, machine.llama, min(tokens, text), evaluation.context),
+            judging_time.matrix_s(model, size, machine.llama, tokens, evaluation.context),
+        )
+    made = judging_time.quantize_s(spec, model, size, machine.cpus)
+    found["quantize"] = _both(made)
+    if evaluation.judge:
+        judged = [judging_time.judging_s(spec, model, size, machine.llama, tokens) for tokens in (likely, most)]
+        found["quantize"] = _both(judging_time.waiting_s(made, judged[0], machine.llama))
+        found["evaluate"] = Seconds(*map(sum, judged))
+    found["publish"] = _both(sum(judging_time.likely_bytes(size, kind) for kind in size.files) / NETWORK)
     return found
 
 
-def train_s(spec: JobSpec, model: Anatomy, gpu: Gpu, steps: int) -> float:
-    """The forward pass and the activations' gradients are two operations per weight and token each (LoRA needs no
-    gradients of the weights); with checkpointing the forward pass is computed again. An upper bound: with rows of
-    max_length."""
-    training = spec.training
-    assert training
-    batch = training.per_device_train_batch_size * training.gradient_accumulation_steps
-    operations = (6 if training.gradient_checkpointing else 4) * model.parameters
-    seconds = operations * steps * batch * training.max_length / (gpu.tflops * 1e12 * FLOPS_SHARE)
-    return 2 * START_S + model.stored_bytes / DISK + seconds
+def _train(spec: JobSpec, model: Anatomy, machine: Machine, rows: RowLengths | None) -> Seconds:
+    count = steps(spec, rows or longest(spec, limited(spec)))
+    if machine.gpu is None or count is None:
+        return Seconds(None, None)
+    loading = 2 * START_S + model.stored_bytes / DISK
+    likely, most = _held_out_tokens(spec, rows)
+
+    def seconds(known: RowLengths, held_out: float) -> float:
+        assert machine.gpu
+        trained = training_s(spec, model, machine.gpu, known, count, held_out, triton=machine.triton)
+        return loading + trained
+
+    return Seconds(seconds(rows, likely) if rows else None, seconds(longest(spec, None), most))
 
 
-def total_s(found: dict[str, float | None]) -> float | None:
-    """Seconds of all stages, or None if one is unknown."""
-    known = [seconds for seconds in found.values() if seconds is not None]
-    return sum(known) if len(known) == len(found) else None
+def _held_out_tokens(spec: JobSpec, rows: RowLengths | None) -> tuple[float, float]:
+    """How many tokens the held-out rows have: likely, and at most."""
+    most = spec.evaluation.max_tokens
+    if rows and rows.held_out is not None:
+        return rows.held_out, max(most, rows.held_out)
+    automatic = all(one.eval_fraction == "auto" and not one.eval_split for one in spec.datasets)
+    return min(most, ENOUGH.tokens) if automatic else most, most
 
 
-def deadline_s(seconds: float | None) -> int:
-    """The Job's activeDeadlineSeconds: seven days, or three times the estimate if that is more. It includes the time
-    that a pod is pending, and starts again at each resume."""
-    return max(WEEK_S, int(3 * (seconds or 0)))
+def _judged_tokens(spec: JobSpec, rows: RowLengths | None) -> tuple[float, float]:
+    most = spec.evaluation.max_tokens if spec.datasets else 0
+    return min(most, _held_out_tokens(spec, rows)[0]), most
 
 
-def _made(spec: JobSpec) -> list[str]:
-    return [kind for kind in spec.export.types if kind not in UNQUANTIZED]
+def _both(seconds: float) -> Seconds:
+    return Seconds(seconds, seconds)
 
 
-def _kind(kind: str) -> str:
-    return "iq" if kind in NEEDS_IMATRIX or kind.startswith("iq") else "k" if "_k" in kind else "quick"
+def total(found: Iterable[Seconds]) -> Seconds:
+    """Of all stages; None if one is unknown."""
+    stages = list(found)
+    return Seconds(_sum(one.likely for one in stages), _sum(one.most for one in stages))
 
 
-def known_steps(spec: JobSpec) -> int | None:
-    """The most optimizer steps, or None if they depend on the rows."""
-    if spec.training is None:
-        return 0
+def _sum(values: Iterable[float | None]) -> float | None:
+    found = list(values)
+    known = [one for one in found if one is not None]
+    return sum(known) if len(known) == len(found) and found else None
+
+
+def after_training(found: Mapping[str, Seconds]) -> Seconds:
+    """Of the stages in which the GPU is held after a training."""
+    stages = list(found)
+    return total(found[stage] for stage in stages[stages.index("export") :])
+
+
+def deadline_s(most: float | None) -> int:
+    """The Job's activeDeadlineSeconds: seven days, or three times the estimate at most if that is more. It includes the
+    time that a pod is pending, and starts again at each resume."""
+    return max(WEEK_S, int(3 * (most or 0)))
+
+
+def limited(spec: JobSpec) -> int | None:
+    """The most rows, if each data set is limited."""
     limits = [one.limit for one in spec.datasets]
-    if spec.training.max_steps < 0 and None in limits:
-        return None
-    return steps(spec, sum(limit or 0 for limit in limits))
-
-
-def steps(spec: JobSpec, rows: int) -> int:
-    """Optimizer steps for `rows` rows."""
-    training = spec.training
-    assert training
-    if training.max_steps > 0:
-        return training.max_steps
-    micro = ceil(rows / training.per_device_train_batch_size)
-    return ceil(ceil(micro / training.gradient_accumulation_steps) * training.num_train_epochs)
+    return None if None in limits else sum(limit or 0 for limit in limits)

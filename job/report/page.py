@@ -6,7 +6,6 @@ anything here.
 
 import hashlib
 from base64 import b64encode
-from collections import Counter
 from collections.abc import Iterator
 from importlib.resources import files
 from io import StringIO
@@ -20,7 +19,7 @@ from job.redaction import redact
 from job.report import plots, table
 from job.report.choice import CONTEXT, choices, enough
 from job.report.facts import Facts
-from job.report.plots import stage_bands
+from job.report.times import times
 
 _SCRIPT = "<!-- script -->"
 
@@ -71,7 +70,7 @@ def page(facts: Facts) -> str:
         megabytes=table.megabytes,
         mixes=_mixes(facts),
         samples=list(_samples(facts)),
-        times=_times(facts),
+        times=times(facts.records, facts.usage),
         files=[(name, item.size, item.sha256) for name, _, item in facts.files],
         spec=_yaml(facts.spec.shown()),
         sources=_yaml(facts.sources or {}),
@@ -120,15 +119,6 @@ def _samples(facts: Facts) -> Iterator[Sample]:
             if number < len(said):
                 answers.append(Answer(record.metrics["type"].upper(), said[number]))
         yield Sample(prompt["text"].strip(), prompt["reference"].strip(), answers)
-
-
-def _times(facts: Facts) -> list[tuple[str, float]]:
-    """Seconds by stage, over all attempts, to the second."""
-    found: Counter[str] = Counter()
-    for usage in facts.usage:
-        for stage, begin, end in stage_bands(usage):
-            found[stage] += round(end - begin)
-    return [(stage, seconds) for stage, seconds in found.items() if seconds]
 
 
 def _yaml(value: Any) -> str:

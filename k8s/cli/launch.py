@@ -163,6 +163,7 @@ def launch(
 
         for note in prepared.notes:
             say(f"note: {note}", style="warn")
+        say(_time(prepared), style="dim")
         values = values_of(prepared.settings, prepared.spec, prepared.sweep)
         shown = text_of([values]) if emit else text_of(prepared.manifest, comment_on(prepared.manifest))
         typer.echo(shown, nl=False)
@@ -222,7 +223,7 @@ def plan(
         typer.echo(describe(prepared.spec, card, price))
         _show(prepared)
         return
-    value = prepared.model_dump(mode="json", include={"placement", "vram", "notes"})
+    value = prepared.model_dump(mode="json", include={"placement", "vram", "seconds", "notes"})
     value["spec"] = prepared.spec.shown()
     result(value | {"resources": prepared.settings.resources.model_dump()}, output, (), ())
 
@@ -266,11 +267,20 @@ def _show(prepared: Any) -> None:
         f"{runs} of {prepared.spec.model.id} on {', '.join(placement.gpus) or 'the CPU'}{vram}; requests "
         f"{size.cpu:g} CPU, {size.memory / 2**30:.0f} GiB memory, {size.disk / 2**30:.0f} GiB disk"
     )
+    say(_time(prepared), style="dim")
     if placement.nodes:
         more = " …" if len(placement.nodes) > 5 else ""
         say(f"suitable nodes now: {', '.join(placement.nodes[:5])}{more}", style="dim")
     for note in prepared.notes:
         say(f"note: {note}", style="warn")
+
+
+def _time(prepared: Any) -> str:
+    """How long all runs take together, and after how long they are ended."""
+    from job.predict.needs import duration
+
+    likely, most = map(duration, prepared.seconds)
+    return f"time: likely {likely}, at most {most}; ended after {duration(prepared.settings.deadline_s)}"
 
 
 def register(app: typer.Typer) -> None:

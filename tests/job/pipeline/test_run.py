@@ -82,6 +82,9 @@ def test_a_spec_becomes_verified_files_and_later_runs_reuse_the_work(
     assert json.loads((published / "manifest.json").read_text())["run"] == manifest.run
     assert {"plot.png", "report/index.html", "tiny-imatrix.gguf"} <= names
     assert_judged(manifest)
+    estimate = manifest.stages["estimate"].metrics
+    assert estimate["train"]["most"] is None and estimate["quantize"]["most"] >= estimate["quantize"]["likely"] > 0
+    assert estimate["train"]["took"] > 0
     assert "| tiny-Q8_0.gguf | Q8_0 |" in (published / "README.md").read_text()
     assert f"Run {manifest.run}" in (published / "report" / "index.html").read_text()
     assert_tensorboard_opens(open_store(small_spec["run"]["store"]), manifest, tmp_path / "logs")

@@ -1,0 +1,64 @@
+"""The estimated time of each stage, kept when the rows are known, and beside what the stages took at the end.
+
+`runs/<run id>/estimate.json`, written once, by the first attempt that has made the rows into tokens.
+"""
+
+import json
+
+from job.errors import JobError
+from job.logs import log
+from job.pipeline.state import State
+from job.predict.row_lengths import RowLengths, counted
+from job.report.times import took
+from job.run.records import StageRecord
+from job.run.usage import read_usage
+from job.store.base import Conflict
+
+NAME = "estimate"
+
+
+def keep_estimate(state: State) -> None:
+    """Logs the estimate, and keeps it."""
+    prediction = state.prediction
+    if prediction is None or not prediction.seconds:
+        return
+    found = prediction.with_rows(state.spec, _rows(state))
+    total, after = found.total, found.after_training
+    log.info("run.estimate", likely=total.likely, most=total.most, after_training=after.likely, steps=found.steps)
+    text = json.dumps({stage: seconds._asdict() for stage, seconds in found.seconds.items()}).encode()
+    try:
+        state.run.store.put(_key(state), text, if_absent=True)
+    except Conflict:
+        return
+
+
+def _rows(state: State) -> RowLengths | None:
+    rows = state.files.tokens
+    counts = rows.counts.get("train")
+    if not rows.train or not counts or not counts.lengths or not state.spec.training:
+        return None
+    held_out = rows.held_out.count if rows.held_out else 0
+    return counted(rows.train.rows, rows.train.tokens, counts.lengths, held_out, state.spec.training.max_length)
+
+
+def compared(state: State) -> dict[str, StageRecord]:
+    """A record for the manifest: each stage's estimate, and what it took in all attempts. The one that publishes has
+    not ended yet. No run fails for it."""
+    run = state.run
+    try:
+        found = run.store.get(_key(state))
+        estimate = json.loads(found[0]) if found else {}
+    except (JobError, ValueError) as error:
+        log.warning("run.estimate_unreadable", why=str(error))
+        return {}
+    if not estimate:
+        return {}
+    seconds = took(read_usage(run.store, run.id))
+    metrics = {
+        stage: one | {"took": seconds.get(stage) if stage != "publish" else None} for stage, one in estimate.items()
+    }
+    return {NAME: StageRecord(stage=NAME, key=run.id, artifacts=[], metrics=metrics)}
+
+
+def _key(state: State) -> str:
+    return f"runs/{state.run.id}/estimate.json"

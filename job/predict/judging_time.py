@@ -1,0 +1,117 @@
+"""Seconds that llama.cpp takes for what comes after a training: the importance matrix, the types, judging them.
+
+On a GPU by one NVIDIA H200 with Llama-2-7B (docs/prediction.md), on CPUs by this project's own.
+"""
+
+import re
+from collections.abc import Iterator
+from math import prod
+
+from job.artifacts import Frozen
+from job.llama_cpp.windows import scored
+from job.predict.anatomy import Anatomy
+from job.predict.disk import Sizes
+from job.predict.gpus import Gpu
+from job.predict.training_time import flops
+from job.spec import JobSpec
+from job.spec.quants import HELPED_BY_IMATRIX, NEEDS_IMATRIX, UNQUANTIZED
+
+DISK = 300e6
+"""Bytes per second from and to the node's disk."""
+CACHED = 6e9
+"""Bytes of a file that stay in a pod's memory between two programs; a larger one is read again by each."""
+CPU_FLOPS = 60e9
+"""Operations per second of one CPU: a 7B model reads 18 tokens a second on four."""
+CPU_BANDWIDTH = 20e9
+"""Bytes per second from all CPUs' memory: what a generated token takes, which reads all weights."""
+GENERATION_SHARE = 0.6
+"""The share of a GPU's bandwidth that a generated token reaches."""
+LOGITS_PER_S = 250e6
+"""Logits per second that the host turns into probabilities and writes."""
+MATRIX_VALUES_PER_S = 1e9
+"""Inputs of linear layers per second that one CPU copies, squares and adds for an importance matrix."""
+WEIGHTS_PER_S = {"quick": (12e6, 35e6), "k": (4e6, 7e6), "iq": (1e6, 1e6)}
+"""Weights per second that one CPU quantizes with an importance matrix and without: q4_0 to q6_k, k-quants, i-quants."""
+BESIDE_BITS = 0.85
+"""Bits of a weight beside those in the type's name: scales, and tensors of a larger type."""
+BENCH_TOKENS = 50
+"""Tokens that llama-bench generates for one row of its table."""
+
+
+class Llama(Frozen):
+    """What llama.cpp computes on. `gpu`: None if it has no CUDA or there is no GPU."""
+
+    gpu: Gpu | None
+    cpus: int
+
+
+def matrix_s(model: Anatomy, size: Sizes, on: Llama, tokens: float, context: int) -> float:
+    """Seconds of the importance matrix over `tokens` tokens."""
+    columns = model.layers * sum(inputs for _, inputs in model.linear.values()) + model.width
+    return size.unquantized / DISK + read_s(model, on, tokens, context) + tokens * columns / MATRIX_VALUES_PER_S
+
+
+def read_s(model: Anatomy, on: Llama, tokens: float, context: int) -> float:
+    """Seconds in which a loaded model reads `tokens` tokens, without their logits."""
+    blocks = 2 * (model.linear_parameters + model.vocabulary * model.width) + 2 * context * prod(
+        (model.heads, model.head, model.layers)
+    )
+    return tokens * blocks / (flops(on.gpu) if on.gpu else on.cpus * CPU_FLOPS)
+
+
+def quantize_s(spec: JobSpec, model: Anatomy, size: Sizes, cpus: int) -> float:
+    """Seconds of making all types."""
+    helped = spec.export.imatrix != "none"
+
+    def seconds(kind: str) -> float:
+        with_matrix, without = WEIGHTS_PER_S[_speed(kind)]
+        rate = with_matrix if helped and kind in HELPED_BY_IMATRIX else without
+        return max(model.parameters / (cpus * rate), size.unquantized / DISK)
+
+    return sum(map(seconds, types_made(spec)))
+
+
+def types_made(spec: JobSpec) -> list[str]:
+    """The types that are quantized."""
+    return [kind for kind in spec.export.types if kind not in UNQUANTIZED]
+
+
+def waiting_s(made: float, judged: list[float], on: Llama) -> float:
+    """Seconds of `made`, in which the types are made, that nothing is judged in: with a GPU the types are made while
+    others are judged, but the last, which is judged when it is made. `judged`: seconds for each file."""
+    return max(0.0, made - sum(judged[:-1])) if on.gpu else made
+
+
+def judging_s(spec: JobSpec, model: Anatomy, size: Sizes, on: Llama, tokens: float) -> list[float]:
+    """Seconds of judging the unquantized file and each type on `tokens` tokens of rows."""
+    return [file_s(spec, model, count, on, tokens, loads) for count, loads in _judged(spec, size)]
+
+
+def file_s(spec: JobSpec, model: Anatomy, count: int, on: Llama, tokens: float, loads: int) -> float:
+    """Seconds of judging one file of `count` bytes that `loads` programs load."""
+    evaluation = spec.evaluation
+    tokens += evaluation.max_tokens if evaluation.text else 0
+    seconds = count * (loads if count > CACHED else 1) / DISK + read_s(model, on, tokens, evaluation.context)
+    seconds += tokens * scored(evaluation.context) / evaluation.context * model.vocabulary / LOGITS_PER_S
+    generated = evaluation.samples * evaluation.max_new_tokens
+    generated += BENCH_TOKENS * (1 if on.gpu else len(evaluation.threads))
+    return seconds + generated * count / (on.gpu.bandwidth * 1e9 * GENERATION_SHARE if on.gpu else CPU_BANDWIDTH)
+
+
+def _judged(spec: JobSpec, size: Sizes) -> Iterator[tuple[int, int]]:
+    """The bytes of each file, and how many programs load it: perplexity, speeds, each answer; of a type also whether it
+    speaks, computes no NaN and ends its answers, and has the tokenizer's vocabulary."""
+    yield size.unquantized, 2 + spec.evaluation.samples
+    yield from ((likely_bytes(size, kind), 5 + spec.evaluation.samples) for kind in types_made(spec))
+
+
+def likely_bytes(size: Sizes, kind: str) -> int:
+    """The bytes of a type's file. Without llama-quantize's forecast, `size` has the most that any type needs."""
+    bits = re.search(r"\d", kind) if kind not in UNQUANTIZED else None
+    return min(size.files[kind], int(size.half * (int(bits[0]) + BESIDE_BITS) / 16)) if bits else size.files[kind]
+
+
+def _speed(kind: str) -> str:
+    if kind in NEEDS_IMATRIX or kind.startswith("iq"):
+        return "iq"
+    return "k" if "_k" in kind and kind != "q6_k" else "quick"

@@ -1,0 +1,40 @@
+"""What each stage took, beside what was estimated when the run began."""
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from job.report.plots import stage_bands
+from job.report.table import Records
+from job.run.usage import Usage
+
+
+class Time(NamedTuple):
+    """Seconds. `likely` and `most`: see job/predict/timing.py; None if unknown, or if nothing was estimated."""
+
+    stage: str
+    likely: float | None
+    most: float | None
+    took: int | None
+
+
+def took(usage: Iterable[Usage]) -> dict[str, int]:
+    """Seconds by stage, over all attempts, to the second."""
+    found: Counter[str] = Counter()
+    for attempt in usage:
+        for stage, begin, end in stage_bands(attempt):
+            found[stage] += round(end - begin)
+    return dict(found)
+
+
+def times(records: Records, usage: Iterable[Usage]) -> list[Time]:
+    """The stages that took a second or were estimated, in their order."""
+    seconds = took(usage)
+    known = records["estimate"].metrics if "estimate" in records else {}
+    stages = dict.fromkeys([*known, *(stage for stage, count in seconds.items() if count)])
+
+    def time(stage: str) -> Time:
+        estimate = known.get(stage, {})
+        return Time(stage, estimate.get("likely"), estimate.get("most"), seconds.get(stage) or None)
+
+    return list(map(time, stages))
