@@ -23,6 +23,7 @@ from job.export.gguf_stream import streamed
 from job.export.merge import apply
 from job.export.merge_plan import Plan, Shapes
 from job.llama_cpp import bundle
+from job.llama_cpp.loading import write_hollow
 
 MakePlan = Callable[[Shapes, dict[str, Any]], Plan]
 """A function from the shapes of the base's tensors and its config to the plan."""
@@ -66,9 +67,11 @@ def write_gguf(
     return written
 
 
-def rehearse_gguf(view: Path, dtype: str, name: str, make_plan: MakePlan) -> Written:
-    """All that `write_gguf` does but reading tensors and writing a file: the weights in `view` may be hollow."""
-    return _converted(view, view / "rehearsed.gguf", dtype, name, make_plan)[1]
+def rehearse_gguf(view: Path, target: Path, dtype: str, make_plan: MakePlan) -> Written:
+    """All that `write_gguf` does but reading tensors: the weights in `view` may be hollow, and `target` is."""
+    model, written = _converted(view, target, dtype, target.stem, make_plan)
+    write_hollow(model.gguf_writer, target)
+    return written
 
 
 def _converted(view: Path, target: Path, dtype: str, name: str, make_plan: MakePlan) -> tuple[Any, Written]:

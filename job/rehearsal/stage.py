@@ -21,12 +21,15 @@ from job.export.peft_adapter import PeftAdapter
 from job.export.stage import planned
 from job.fetch.model import bring
 from job.fetch.sources import Sources
+from job.llama_cpp.loading import check_loads
 from job.rehearsal.adapting import write_adapter
 from job.rehearsal.hollow import write_hollow
 from job.rehearsal.loading import check_quantized, check_tokens, load_hollow, text_parameters
 from job.spec import JobSpec
 
 NAME = "rehearse"
+CHECKS = 2
+"""Raise this number when a rehearsal finds more than before: what an older one let pass is rehearsed again."""
 WHOLE = 0.98
 """The share of a model's parameters that a file must have: converters leave out what a computer can work out."""
 
@@ -74,7 +77,9 @@ def run(spec: JobSpec, inputs: Inputs, workdir: Path) -> Result:
             change = PeftAdapter(made) if made else None
     with tempfile.TemporaryDirectory(dir=workdir, prefix="view-") as folder:
         view = make_view(Path(folder) / "model", brought.model, None, spec.chat.template)
-        written = rehearse_gguf(view, spec.export.unquantized, "model", plan)
+        gguf = Path(folder) / "model.gguf"
+        written = rehearse_gguf(view, gguf, spec.export.unquantized, plan)
+        check_loads(gguf, spec.model.id)
     if written.parameters < WHOLE * parameters:
         raise SpecInvalid(
             f"model.id: llama.cpp's converter would write {written.parameters:,} of the {parameters:,} parameters of "

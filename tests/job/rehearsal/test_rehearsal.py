@@ -176,11 +176,23 @@ def mixtral(folder: Path) -> Path:
     return save(folder, MixtralConfig(vocab_size=1536, num_key_value_heads=2, num_local_experts=2, **sizes))
 
 
+def ernie(folder: Path) -> Path:
+    """With experts of another size than llama.cpp works out for the shared one."""
+    from transformers import Ernie4_5_MoeConfig
+
+    from tests.tiny_models import save
+
+    sizes = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4}
+    experts = {"moe_num_experts": 2, "moe_k": 1, "moe_intermediate_size": 32, "moe_num_shared_experts": 1}
+    return save(folder, Ernie4_5_MoeConfig(vocab_size=1536, num_key_value_heads=2, bos_token_id=1, **sizes, **experts))
+
+
 @pytest.mark.parametrize(
     ("make", "sections", "said"),
     [
         (gpt_2, {"lora": {"target_modules": ["c_attn"]}}, "load.bits: 4 cannot be merged"),
         (mixtral, {"lora": {"target_modules": ["w1", "w2", "w3"]}}, "lora.target_modules: w1, w2, w3 not in"),
+        (ernie, {}, "llama.cpp cannot load what its converter makes of"),
     ],
 )
 def test_what_ends_in_no_file_after_training_is_refused_before_it(
