@@ -53,6 +53,9 @@ def page() -> str:
 def _section(path: str, node: dict[str, Any], required: bool) -> str:
     """A heading, what the section is, a table of its fields, and the sections within it."""
     nodes = alternatives(node)
+    if not any("properties" in one for one in nodes):
+        table = [f"Accepts {accepted(nodes, NOBODY_MEETS)}; default `{json.dumps(node.get('default'))}`."]
+        return "\n".join([f"## {path}", "", " ".join(node["description"].split()), "", *table, ""])
     fields = next(one for one in nodes if "properties" in one)
     rows, inner = [], []
     for name, field in fields["properties"].items():

@@ -7,6 +7,7 @@ is the same run as leaving it out.
 from collections.abc import Set
 from typing import Any
 
+from job.spec.parts import Parts
 from job.spec.training import Training
 from job.spec.types import Section
 
@@ -25,8 +26,10 @@ def canonical(part: Section, exclude: Set[str] = frozenset()) -> dict[str, Any]:
 
 
 def _settled(part: Section) -> Section:
-    """With the defaults of the fields that change no result."""
+    """With the defaults of the fields that change no result. A recipe's values are in the fields."""
     if isinstance(part, Training):
         return part.model_copy(update={name: Training.model_fields[name].default for name in WITHOUT_RESULT})
-    training = getattr(part, "training", None)
-    return part.model_copy(update={"training": _settled(training)}) if training else part
+    if not isinstance(part, Parts):
+        return part
+    changes: dict[str, Any] = {"recipe": Parts.model_fields["recipe"].default}
+    return part.model_copy(update=changes | ({"training": _settled(part.training)} if part.training else {}))

@@ -7,11 +7,17 @@ from pydantic_core import PydanticCustomError
 
 from job.spec.parts import Parts
 from job.spec.places import shown_places
+from job.spec.recipes import with_recipe
 from job.spec.rules import cross_faults
 
 
 class JobSpec(Parts):
     """A whole run. `model` and `dataset` are enough."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_the_defaults_of_its_recipe(cls, data: Any) -> Any:
+        return with_recipe(data)
 
     @model_validator(mode="after")
     def _parts_fit_together(self) -> Self:

@@ -64,10 +64,8 @@ def test_packed_rows_are_as_long_as_max_length_and_alone() -> None:
 
 
 def test_what_is_planned_with_auto_is_at_most_what_it_takes() -> None:
-    auto, on = (predict(spec(gradient_checkpointing=one), MODEL, GPUS["t4"], exact=False) for one in ("auto", True))
-    assert auto == on
-    off = predict(spec(gradient_checkpointing=False), MODEL, GPUS["t4"], exact=False)
-    assert (off.seconds["train"] or 0) <= (auto.seconds["train"] or 0)
+    auto, on = (predict(spec(gradient_checkpointing=one), MODEL, exact=False) for one in ("auto", True))
+    assert auto.vram == on.vram and auto.ram == on.ram
 
 
 @pytest.mark.parametrize("longest", [None, 5000])

@@ -32,7 +32,7 @@ WRONG_FIELDS = [
     ("learning_rate: 1e-4", ["learning_rate: 0.0001 -> unknown; did you mean training.learning_rate?"]),
     ("trainng: {}", ["trainng: a mapping -> unknown; did you mean training?"]),
     ("target_modules: [q_proj]", ['target_modules: ["q_proj"] ->', "did you mean lora.target_modules?"]),
-    ("frobnicate: 1", ["frobnicate: 1 -> unknown; known here: model, dataset, chat,"]),
+    ("frobnicate: 1", ["frobnicate: 1 -> unknown; known here: recipe, model, dataset, chat,"]),
     ("lora: {dropuot: 0.1}", ["lora.dropuot: 0.1 -> unknown; did you mean lora.dropout?"]),
     ("lora: {lora_alpha: 16}", ["lora.lora_alpha: 16 ->", "did you mean lora.alpha?"]),
     ("lora: {rank: 16}", ["lora.rank: 16 ->", "did you mean lora.r?"]),

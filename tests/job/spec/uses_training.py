@@ -87,6 +87,7 @@ def _inside(trainer: Any) -> Any:
     return {
         "class": type(trainer).__name__,
         "arguments": trainer.args.to_dict(),
+        "attention": model.config._attn_implementation,
         "callbacks": [
             [type(one).__name__, getattr(one, "_every", None), getattr(one, "early_stopping_patience", None)]
             for one in trainer.callback_handler.callbacks
