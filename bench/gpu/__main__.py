@@ -48,8 +48,9 @@ def main() -> int:
         parser.error(f"there is no part {', '.join(unknown)}; the parts are {', '.join(names)}")
     if not options.tiny and not architecture_here():
         parser.error("nvidia-smi names no GPU here; `--tiny` runs the same code on the CPU")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that what runs ends too
-    found = checks(run(chosen(options.parts), bench))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what runs ends too, and what there is is shown
+    parts = chosen(options.parts)
+    found = checks(run(parts, bench), parts)
     print(table(found))
     return 0 if all(one.holds for one in found) else 1
 

@@ -1,27 +1,61 @@
-"""llama.cpp for this machine's GPU, built beside the parts that train; on a CPU the project's own build.
+"""llama.cpp for this machine's GPU: as it was packed, or built beside the parts that train; on a CPU the project's own.
 
-`LLAMA_SOURCE` (scripts/build-llama.sh) names its source if there is no network. `CUDA_ARCHITECTURES` replaces what
-nvidia-smi says; empty: without CUDA.
+`LLAMA_BUILT` names a build that came along (bench/gpu/pack.sh --built): it is taken if it finds this GPU and has code
+for it. `LLAMA_SOURCE` (scripts/build-llama.sh) names the source if there is no network. `CUDA_ARCHITECTURES` replaces
+what nvidia-smi says; empty: without CUDA.
 """
 
 import os
 import shutil
 import subprocess
+from pathlib import Path
 
 from bench.gpu.record import ROOT, Bench
+from job import gpu_code
 from job.llama_cpp import bundle, process
 
-KEPT_FREE = 3
+KEPT_FREE = 2
 """CPUs that are left to the part that trains at the same time."""
 
 
 def run(bench: Bench) -> None:
     with bench.case("build") as fields:
-        architectures = os.environ.get("CUDA_ARCHITECTURES", architecture_here())
-        jobs = str(max(1, (os.cpu_count() or 1) - KEPT_FREE))
-        environment = os.environ | {"CUDA_ARCHITECTURES": architectures, "CMAKE_BUILD_PARALLEL_LEVEL": jobs}
-        process.run(["nice", ROOT / "scripts" / "build-llama.sh", bench.llama], env=environment, on_line=print)
-        fields |= {"architectures": architectures, "version": bundle.version(), "devices": bundle.devices()}
+        wanted = os.environ.get("CUDA_ARCHITECTURES", architecture_here())
+        fields["is_packed"] = packed(bench, wanted)
+        if not fields["is_packed"]:
+            jobs = str(max(1, (os.cpu_count() or 1) - KEPT_FREE))
+            environment = os.environ | {"CUDA_ARCHITECTURES": wanted, "CMAKE_BUILD_PARALLEL_LEVEL": jobs}
+            process.run(["nice", ROOT / "scripts" / "build-llama.sh", bench.llama], env=environment, on_line=print)
+            forget()
+        fields["architectures"] = ";".join(bundle.architectures())
+        fields |= {"version": bundle.version(), "devices": bundle.devices()}
+
+
+def packed(bench: Bench, wanted: str) -> bool:
+    """Whether the packed build can be used here; `bench.llama` then leads to it."""
+    built = os.environ.get("LLAMA_BUILT")
+    if not built or not Path(built, "VERSION").is_file():
+        return False
+    bench.llama.unlink(missing_ok=True)
+    bench.llama.symlink_to(built)
+    forget()
+    fits = not wanted or (gpu_code.runs_on(capability(wanted), bundle.architectures()) and bool(bundle.devices()))
+    if not fits:
+        print(f"packed for {';'.join(bundle.architectures())}, finds {bundle.devices()}, wanted {wanted}: built anew")
+        bench.llama.unlink()
+    return fits
+
+
+def forget() -> None:
+    """What `bundle` remembers of another folder."""
+    for remembered in (bundle.home, bundle.version, bundle.architectures):
+        remembered.cache_clear()
+
+
+def capability(architecture: str) -> tuple[int, int]:
+    """Of `90-real`: 9, 0."""
+    digits = architecture.partition("-")[0]
+    return int(digits[:-1]), int(digits[-1])
 
 
 def architecture_here() -> str:
@@ -31,5 +65,5 @@ def architecture_here() -> str:
         return ""
     query = ["nvidia-smi", "--query-gpu=compute_cap", "--format=csv,noheader"]
     named = subprocess.run(query, capture_output=True, text=True, check=False)
-    capability = named.stdout.partition("\n")[0].strip()
-    return f"{capability.replace('.', '')}-real" if capability and named.returncode == 0 else ""
+    found = named.stdout.partition("\n")[0].strip()
+    return f"{found.replace('.', '')}-real" if found and named.returncode == 0 else ""

@@ -1,9 +1,10 @@
 """What must hold of the lines of a run, and the table that says whether it does."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from statistics import median
 from typing import NamedTuple
 
-from bench.gpu.parts import NEARLY_NONE, OTHER_SUMS
+from bench.gpu.parts import NEARLY_NONE, OTHER_SUMS, Part
 from bench.gpu.record import Line
 from job.evaluate import gate
 from job.predict.gpus import GPUS
@@ -22,11 +23,12 @@ class Check(NamedTuple):
     holds: bool
 
 
-def checks(lines: list[Line]) -> list[Check]:
-    """Of the lines of one run; without a GPU only those that do not need one."""
+def checks(lines: list[Line], parts: Iterable[Part] = ()) -> list[Check]:
+    """Of the lines of one run, which should have these parts; without a GPU only those that do not need one."""
     whole = [line for line in lines if "error" not in line]
     return [
         *errors(lines),
+        *not_reached(lines, parts),
         *speeds(whole),
         *(check for line in whole if "loss" in line for check in training(line)),
         *files(whole),
@@ -41,12 +43,21 @@ def errors(lines: list[Line]) -> Iterator[Check]:
             yield Check(name(line), line["error"].splitlines()[0].replace("|", "/")[:200], "no error", False)
 
 
+def not_reached(lines: list[Line], parts: Iterable[Part]) -> Iterator[Check]:
+    there = {line["part"] for line in lines}
+    for part in parts:
+        if part.name not in there:
+            yield Check(part.name, "not reached in time", "a line", False)
+
+
 def speeds(lines: list[Line]) -> Iterator[Check]:
+    """Of the median of a half's runs: job, plain, and later plain, job."""
     for half in ("fp16", "bf16"):
-        pair = [find(lines, f"{kind}-{half}", f"{kind} {half}") for kind in ("job", "plain")]
-        if pair[0] and pair[1] and on_gpu(pair[0]):
-            ratio = pair[0]["tokens_per_s"] / pair[1]["tokens_per_s"]
-            yield Check(f"tokens/s, job over plain, {half}", f"{ratio:.3f}", f"at least {SPEED}", ratio >= SPEED)
+        job, plain = ([line for line in lines if line["case"] == f"{kind} {half}"] for kind in ("job", "plain"))
+        if job and plain and all(map(on_gpu, job)):
+            ratio = median(line["tokens_per_s"] for line in job) / median(line["tokens_per_s"] for line in plain)
+            what = f"tokens/s, job over plain, {half} ({len(job)} and {len(plain)} runs)"
+            yield Check(what, f"{ratio:.3f}", f"at least {SPEED}", ratio >= SPEED)
 
 
 def training(line: Line) -> Iterator[Check]:

@@ -24,6 +24,7 @@ def spec_of(bench: Bench, model: str) -> JobSpec:
 def run(bench: Bench, model: str) -> None:
     with bench.case("export") as fields:
         gguf = gguf_of(bench, model)
+        fields["model"] = model
         fields["is_new"] = not gguf.is_file()
         if fields["is_new"]:
             inputs = export_stage.Inputs(model=folder_of(bench, model), name=model)

@@ -2,21 +2,17 @@
 
 from collections.abc import Iterable
 
-from bench.gpu.checks import checks, find, speeds, table
-from bench.gpu.parts import NEARLY_NONE, OTHER_SUMS, SEVEN_B, SOME, TYPES, WIDE
+from bench.gpu.checks import checks, find, name, speeds, table
+from bench.gpu.parts import OTHER_SUMS, SEVEN_B, SOME, TYPES
 from bench.gpu.record import Line
 
 NOT_MEASURED = "not measured"
 STEPS = (
-    ("build", "build", "llama.cpp built for this GPU"),
-    ("model", SEVEN_B, "a model of Llama-2-7B's shape made at random"),
-    ("model-wide", WIDE, "4 layers of Llama-3.1-8B made at random"),
-    ("export", "export", "export of the 7B model to an f16 GGUF"),
+    ("export", "export", "export to an f16 GGUF"),
     ("llama", "imatrix", "importance matrix"),
     *(("llama", f"quantize {kind}", f"quantize to {kind}") for kind in TYPES),
 )
 """Part, case, and what it is called on the page."""
-BALLOON = (f"{SOME} GB free: perplexity", f"{SOME} GB free: speed", f"{NEARLY_NONE} GB free: perplexity")
 
 
 def figures(lines: list[Line]) -> str:
@@ -65,18 +61,26 @@ def file_row(lines: list[Line], case: str) -> list[str]:
     kld = f"{judged['kld']:.4g}" if "kld" in judged else ""
     same = f"{judged['same_top']:.3f}" if "same_top" in judged else ""
     times = [f"{speed['speeds'][0][key]:.3g}" for key in ("prompt_ms", "generation_ms")] if speed else ["", ""]
-    return [case, f"{judged['perplexity']['value']:,.0f}", kld, same, *times]
+    return [f"{case} ({model(judged)})", f"{judged['perplexity']['value']:,.0f}", kld, same, *times]
 
 
 def steps(lines: list[Line]) -> str:
-    found = [(what, find(lines, part, case)) for part, case, what in STEPS]
-    return grid(("step", "seconds"), [[what, f"{line['seconds']:g}" if line else NOT_MEASURED] for what, line in found])
+    made = [line for line in lines if line["part"] == "build" or ("is_new" in line and line["part"] != "export")]
+    rows = [[name(line), f"{line['seconds']:g}"] for line in made]
+    for part, case, what in STEPS:
+        line = find(lines, part, case)
+        rows.append([f"{what} ({model(line)})", f"{line['seconds']:g}"] if line else [what, NOT_MEASURED])
+    return grid(("step", "seconds"), rows)
+
+
+def model(line: Line) -> str:
+    """Of a line of files; those of the first run did not name it."""
+    return str(line.get("model", SEVEN_B))
 
 
 def balloon(lines: list[Line]) -> str:
-    found = [(case, find(lines, "balloon", case)) for case in BALLOON]
-    rows = [[case, line["gpu_layers"] if line else NOT_MEASURED] for case, line in found]
-    return grid(("a GPU that is nearly full", "layers on the GPU"), rows)
+    rows = [[line["case"], line["gpu_layers"]] for line in lines if line["part"] == "balloon"]
+    return grid(("a GPU that is nearly full", "layers on the GPU"), rows or [[f"{SOME} GB free", NOT_MEASURED]])
 
 
 def limits(lines: list[Line]) -> str:

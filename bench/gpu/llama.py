@@ -41,15 +41,15 @@ def run(bench: Bench, model: str) -> None:
     logits, matrix = work / "logits.bin", work / "imatrix.gguf"
     with bench.case("f16") as fields:
         judged = judging.perplexity(gguf, text.ids, context=text.context, chunks=text.chunks, logits=logits)
-        fields |= {"chunks": text.chunks, **perplexity(judged)}
+        fields |= {"model": model, "chunks": text.chunks, **perplexity(judged)}
     with bench.case(OTHER_SUMS[0]) as fields:
-        fields |= distance(gguf, logits, text, SUMS_IN_FLOAT16)
+        fields |= {"model": model} | distance(gguf, logits, text, SUMS_IN_FLOAT16)
     with bench.case("speed f16") as fields:
         fields |= speed(spec, gguf)
     with bench.case("imatrix") as fields:
         sample = calibration_text(spec, folder_of(bench, model), text.rows, work / "matrix")
         imatrix.make_imatrix(gguf, sample, matrix, context=text.context)
-        fields["bytes"] = matrix.stat().st_size
+        fields |= {"model": model, "bytes": matrix.stat().st_size}
     for kind in TYPES:
         inputs = quantize.Inputs(gguf=gguf, type=kind, imatrix=matrix if matrix.is_file() else None, name=model)
         judge_type(bench, spec, inputs, logits, text)
@@ -71,12 +71,12 @@ def judge_type(bench: Bench, spec: JobSpec, inputs: quantize.Inputs, logits: Pat
     kind, made = inputs.type, None
     with bench.case(f"quantize {kind}") as fields:
         made = quantize.run(spec, inputs, inputs.gguf.parent)
-        fields |= {"bytes": made.size, "bits_per_weight": made.bits_per_weight}
+        fields |= {"model": inputs.name, "bytes": made.size, "bits_per_weight": made.bits_per_weight}
     if made is None:
         return
     gguf = made.files[0]
     with bench.case(kind) as fields:
-        fields |= {"bits_per_weight": made.bits_per_weight} | distance(gguf, logits, text)
+        fields |= {"model": inputs.name, "bits_per_weight": made.bits_per_weight} | distance(gguf, logits, text)
     with bench.case(f"speed {kind}") as fields:
         fields |= speed(spec, gguf)
     with bench.case(f"answer {kind}") as fields:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import statistics
 import tempfile
 import time
@@ -19,6 +20,7 @@ from bench.gpu.record import Bench, Line
 from bench.rows_as_tokens import train_inputs
 from job.predict import vram
 from job.predict.anatomy import anatomy_of
+from job.run.supervise import environment
 from job.spec import JobSpec
 from job.train import stage as train_stage
 
@@ -65,9 +67,10 @@ def length(bench: Bench) -> int:
     return 64 if bench.tiny else 1024
 
 
-def rows(bench: Bench, folder: Path, steps: int, share: float = FULL) -> Path:
-    """Rows for so many steps, as long as `share` says of max_length."""
-    return write_rows(folder / "rows.jsonl", steps * BATCH, max(4, int(share * length(bench))))
+def rows(bench: Bench, folder: Path, steps: int, share: float = FULL, *, is_packed: bool = False) -> Path:
+    """Rows for so many steps, as long as `share` says of max_length; packed, they still fill the steps."""
+    count = math.ceil(steps * BATCH / min(share, 1)) if is_packed else steps * BATCH
+    return write_rows(folder / "rows.jsonl", count, max(4, int(share * length(bench))))
 
 
 def precision(half: str) -> Changes:
@@ -99,6 +102,7 @@ def train_job(bench: Bench, model: str, spec: JobSpec, share: float = FULL) -> L
     `skipped_steps`: those that float16's gradient scaler left out, as it does until it has found its scale.
     """
     assert spec.training
+    os.environ.update(environment())
     clock, folder = Clock(), folder_of(bench, model)
     make = train_stage.make_trainer
 
@@ -108,7 +112,7 @@ def train_job(bench: Bench, model: str, spec: JobSpec, share: float = FULL) -> L
         return trainer
 
     with tempfile.TemporaryDirectory(dir=bench.work) as work, patch.object(train_stage, "make_trainer", with_clock):
-        data = rows(bench, Path(work), spec.training.max_steps, share)
+        data = rows(bench, Path(work), spec.training.max_steps, share, is_packed=spec.training.packing)
         inputs = train_inputs(spec, folder, data, Path(work) / "tokens")
         result = train_stage.run(spec, inputs, Path(work) / "train")
     skipped = sum(step.get("grad_norm", 0.0) is None for step in result.losses)

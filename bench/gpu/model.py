@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, LlamaConfig
 
-from bench.gpu.parts import SEVEN_B, WIDE
+from bench.gpu.parts import SEVEN_B, SHORT, WIDE
 from bench.gpu.record import Bench
 from tests.tiny_models import copy_tokenizer
 
@@ -31,10 +31,12 @@ def shape(layers: int, hidden: int, feed_forward: int, heads: int, kv_heads: int
 
 SHAPES = {
     SEVEN_B: shape(32, 4096, 11_008, 32, 32, 32_000),
+    SHORT: shape(8, 4096, 11_008, 32, 32, 32_000),
     WIDE: shape(4, 4096, 14_336, 32, 8, 128_256),
 }
 TINY = {
     SEVEN_B: shape(2, 256, 512, 4, 4, 2_048),
+    SHORT: shape(2, 256, 512, 4, 4, 2_048),
     WIDE: shape(1, 256, 512, 4, 2, 12_000),
 }
 

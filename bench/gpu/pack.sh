@@ -2,8 +2,10 @@
 # Makes .gpu/ in the repository: what bench/gpu/run.sh needs on a machine that has CUDA and no network, and lacks some
 # packages. Needs PyPI and `make setup`.
 #
-#   bench/gpu/pack.sh           site.tar.xz: the packages of carried.txt; llama.cpp.tar.xz: its patched source
-#   bench/gpu/pack.sh --pins    only prints the packages, pinned as in requirements/runtime.txt
+#   bench/gpu/pack.sh                   site.tar.xz: the packages of carried.txt; llama.cpp.tar.xz: its patched source
+#   bench/gpu/pack.sh --built 90-real   also llama-built.tar.xz: llama.cpp built for that CUDA architecture, which here
+#                                       takes half an hour on two idle cores, and saves that machine five minutes
+#   bench/gpu/pack.sh --pins            only prints the packages, pinned as in requirements/runtime.txt
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -35,6 +37,19 @@ pack_source() {
     tar -C "$work" -cJf "$out/llama.cpp.tar.xz" llama.cpp
 }
 
+# Machine code that is not compressed one by one is a third as large when all of it is compressed together.
+pack_built() { # ARCHITECTURE
+    local cache=${FINETUNE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/finetune-run}/gpu-pack
+    local wheels=$cache/cuda built
+    mkdir -p "$wheels"
+    "$root/.venv/bin/uv" pip install --quiet --no-deps --require-hashes --target "$wheels" -r "$root/requirements/cuda-build.txt"
+    built=$(CUDA_ARCHITECTURES=$1 CUDA_WHEELS=$wheels CUDA_RPATH="\$ORIGIN" LLAMA_PORTABLE=1 FINETUNE_CACHE=$cache \
+        NVCC_APPEND_FLAGS=-no-compress PYTHON=$root/.venv/bin/python "$root/scripts/build-llama.sh")
+    cp -r "$built" "$work/llama-built"
+    cp "$wheels"/nvidia/cu13/lib/libcudart.so.13 "$work/llama-built/bin/" # libcublas is the machine's own
+    XZ_OPT=-9e tar -C "$work" -cJf "$out/llama-built.tar.xz" llama-built
+}
+
 [ "${1:-}" != --pins ] || { pins; exit; }
 out=$root/.gpu
 work=$(mktemp -d)
@@ -42,4 +57,6 @@ trap 'rm -rf "$work"' EXIT
 mkdir -p "$out"
 pack_site
 pack_source
+rm -f "$out/llama-built.tar.xz"
+if [ "${1:-}" = --built ]; then pack_built "${2:?an architecture, e.g. 90-real}"; fi
 du -sh "$out"/*

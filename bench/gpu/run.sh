@@ -16,8 +16,17 @@ pack=${GPU_PACK:-.gpu}
 scratch=${SCRATCH:-/dev/shm}/bench-gpu
 nvidia-smi --query-gpu=name,memory.total,driver_version,compute_cap --format=csv,noheader
 mkdir -p "$scratch/site"
-"$python" -m tarfile -e "$pack/site.tar.xz" "$scratch/site" # not every image has xz
-"$python" -m tarfile -e "$pack/llama.cpp.tar.xz" "$scratch"
+unpack() { # not every image has xz
+    "$python" -W ignore::DeprecationWarning -m tarfile -e "$1" "$2" # an option to choose a filter came with 3.12
+}
+unpack "$pack/site.tar.xz" "$scratch/site"
+unpack "$pack/llama.cpp.tar.xz" "$scratch"
+if [ -f "$pack/llama-built.tar.xz" ]; then
+    unpack "$pack/llama-built.tar.xz" "$scratch"
+    export LLAMA_BUILT=$scratch/llama-built
+    libraries=$("$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/nvidia/cu13/lib
+    export LD_LIBRARY_PATH=$libraries:/usr/local/cuda/lib64${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH} # of cuBLAS
+fi
 export PATH=$PATH:/usr/local/cuda/bin # where NVIDIA's packages put nvcc
 export PYTHONPATH=$scratch/site:$PWD PYTHONUNBUFFERED=1 HF_HUB_OFFLINE=1
 export LLAMA_SOURCE=$scratch/llama.cpp FINETUNE_CACHE=${FINETUNE_CACHE:-$scratch/cache}

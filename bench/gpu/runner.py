@@ -32,30 +32,52 @@ class Running(NamedTuple):
     started: float
     log_from: int
 
+    def seconds(self) -> float:
+        return round(time.monotonic() - self.started, 1)
+
 
 def run(parts: Iterable[Part], bench: Bench) -> list[Line]:
-    """Runs them in order and gives the lines that they have written. What a part has written before it failed stays."""
-    before = len(bench.lines())
+    """Runs them and gives the lines that they have written. What a part has written before it failed stays.
+
+    They run in order, but one that has to wait for what runs in the background lets others go first. KeyboardInterrupt
+    ends what runs, which its lines tell; parts that were not reached have no line.
+    """
+    before, left = len(bench.lines()), list(parts)
     under_way: dict[str, Running] = {}
     try:
-        for part in parts:
-            for name in part.needs:
-                if name in under_way:
-                    finish(under_way.pop(name), bench)
+        while left or under_way:
+            for name in [name for name, running in under_way.items() if running.process.poll() is not None]:
+                finish(under_way.pop(name), bench)
+            part = next((one for one in left if not waits(one, left, under_way)), None)
+            if part is None:
+                wait_for(next(iter(under_way)), under_way, bench)
+                continue
+            left.remove(part)
             failed = {line["part"] for line in bench.lines()[before:] if "error" in line}
             if lacking := [name for name in part.needs if name in failed]:
                 bench.record(part.name, WHOLE, error=f"not started, because `{lacking[0]}` failed")
                 continue
             under_way[part.name] = start(part, bench)
             if not part.background:
-                finish(under_way[part.name], bench)
-                del under_way[part.name]
-        for running in under_way.values():
-            finish(running, bench)
+                wait_for(part.name, under_way, bench)
+    except KeyboardInterrupt:
+        for name, running in under_way.items():
+            bench.record(name, WHOLE, seconds=running.seconds(), error="the run was stopped")
     finally:
         for running in under_way.values():
             end(running.process)
     return bench.lines()[before:]
+
+
+def waits(part: Part, left: list[Part], under_way: dict[str, Running]) -> bool:
+    """Whether it needs what is not there yet, or the machine for itself."""
+    missing = {*under_way, *(one.name for one in left)}
+    return not missing.isdisjoint(part.needs) or (part.alone and bool(under_way))
+
+
+def wait_for(name: str, under_way: dict[str, Running], bench: Bench) -> None:
+    finish(under_way[name], bench)
+    del under_way[name]
 
 
 def start(part: Part, bench: Bench) -> Running:
@@ -91,7 +113,7 @@ def finish(running: Running, bench: Bench) -> None:
     how = f"took longer than {limit:g} s" if code is None else f"ended with {code}"
     words = re.split(r"[\r\n]", bench.log.read_bytes()[log_from:].decode(errors="replace"))  # \r: progress bars
     last = next((line.strip() for line in reversed(words) if line.strip()), "it printed nothing")
-    bench.record(part.name, WHOLE, seconds=round(time.monotonic() - started, 1), error=f"{how}: {last[:500]}")
+    bench.record(part.name, WHOLE, seconds=running.seconds(), error=f"{how}: {last[:500]}")
 
 
 def end(process: subprocess.Popen[bytes]) -> None:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from bench.gpu import runner
 from bench.gpu.build import architecture_here
-from bench.gpu.parts import PARTS, SEVEN_B, WIDE, chosen
+from bench.gpu.parts import PARTS, SEVEN_B, SHORT, WIDE, Part, chosen
 from bench.gpu.record import ROOT, Bench
 from bench.gpu.runner import BUSY_CPU, run
 from job.spec.training import TILE_TOKENS, TILE_WORDS
@@ -23,12 +24,17 @@ COMPARED = JUDGED | {"ratio", "ratio_error", "kld", "kld_error", "same_top"}
 SPEEDS = {"gpu", "gpu_layers", "speeds"}
 LINES: dict[str, dict[str, set[str]]] = {
     "machine": {"machine": {"driver", "gpus", "cuda", "capability", "versions"}},
-    "build": {"build": {"architectures", "version", "devices"}},
+    "build": {"build": {"is_packed", "architectures", "version", "devices"}},
     "model": {SEVEN_B: {"is_new", "bytes"}},
+    "model-short": {SHORT: {"is_new", "bytes"}},
     "job-fp16": {"job fp16": PREDICTED},
     "plain-fp16": {"plain fp16": TRAINED},
     "job-bf16": {"job bf16": PREDICTED},
     "plain-bf16": {"plain bf16": TRAINED},
+    "job-fp16-again": {"job fp16": PREDICTED},
+    "plain-fp16-again": {"plain fp16": TRAINED},
+    "job-bf16-again": {"job bf16": PREDICTED},
+    "plain-bf16-again": {"plain bf16": TRAINED},
     "variants": {
         "recipe": VARIANT,
         "recipe, without Triton": VARIANT,
@@ -46,24 +52,24 @@ LINES: dict[str, dict[str, set[str]]] = {
         "wide, without Triton, TRL's own tiles": VARIANT,
         "wide, without checkpointing": VARIANT,
     },
-    "export": {"export": {"is_new", "bytes"}},
+    "export": {"export": {"model", "is_new", "bytes"}},
     "llama": {
-        "f16": JUDGED | {"chunks"},
-        "f16, sums in float16": COMPARED,
+        "f16": JUDGED | {"model", "chunks"},
+        "f16, sums in float16": COMPARED | {"model"},
         "speed f16": SPEEDS,
-        "imatrix": {"bytes"},
-        "quantize q4_k_m": {"bytes", "bits_per_weight"},
-        "q4_k_m": COMPARED | {"bits_per_weight"},
+        "imatrix": {"model", "bytes"},
+        "quantize q4_k_m": {"model", "bytes", "bits_per_weight"},
+        "q4_k_m": COMPARED | {"model", "bits_per_weight"},
         "speed q4_k_m": SPEEDS,
         "answer q4_k_m": {"answer"},
-        "quantize q8_0": {"bytes", "bits_per_weight"},
-        "q8_0": COMPARED | {"bits_per_weight"},
+        "quantize q8_0": {"model", "bytes", "bits_per_weight"},
+        "q8_0": COMPARED | {"model", "bits_per_weight"},
         "speed q8_0": SPEEDS,
         "answer q8_0": {"answer"},
     },
     "balloon": {
-        "12 GB free: perplexity": JUDGED | {"free_gb"},
-        "12 GB free: speed": SPEEDS | {"free_gb"},
+        "3 GB free: perplexity": JUDGED | {"free_gb"},
+        "3 GB free: speed": SPEEDS | {"free_gb"},
         "1 GB free: perplexity": JUDGED | {"free_gb"},
     },
 }
@@ -125,7 +131,7 @@ def test_only_one_variant_computes_the_loss_in_the_tiles_of_trl(place: Path, tmp
 
 
 def test_what_a_part_needs_runs_before_it() -> None:
-    assert [part.name for part in chosen(["balloon"])] == ["build", "model", "export", "balloon"]
+    assert [part.name for part in chosen(["balloon"])] == ["build", "model-short", "export", "balloon"]
     assert chosen([]) == list(PARTS)
     for number, part in enumerate(PARTS):
         assert set(part.needs) <= {before.name for before in PARTS[:number]}
@@ -160,6 +166,48 @@ def test_a_part_that_takes_too_long_ends_with_all_it_has_started(
         "build": "took longer than 20 s: compiling",
     }
     assert has_ended(int((tmp_path / "pid").read_text()))
+
+
+def test_a_part_that_waits_for_the_background_lets_others_go_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`alone` is not disturbed; without a background, all go in order."""
+    slow, needs = Part("slow", 9, "", background=True), Part("needs", 9, "", needs=("slow",))
+    alone, after = Part("alone", 9, "", alone=True), Part("after", 9, "", needs=("needs",))
+    parts = [slow, needs, after, alone, Part("free", 9, "")]
+    for wanted, seconds in ((["slow", "free", "needs", "after", "alone"], "1"), ([one.name for one in parts], "0")):
+        begun: list[str] = []
+
+        def start(part: Part, bench: Bench, begun: list[str] = begun, seconds: str = seconds) -> runner.Running:
+            begun.append(part.name)
+            process = subprocess.Popen(["sleep", seconds if part is slow else "0"], process_group=0)
+            if part is slow and seconds == "0":
+                process.wait()
+            return runner.Running(part, process, time.monotonic(), 0)
+
+        monkeypatch.setattr(runner, "start", start)
+        assert run(parts, Bench(tmp_path, tmp_path, tiny=True)) == []
+        assert begun == wanted
+
+
+@pytest.mark.slow
+def test_a_run_that_is_stopped_shows_what_there_is(tmp_path: Path) -> None:
+    (programs := tmp_path / "bin").mkdir()
+    program(programs / "nice", "exec sleep 600")
+    command = [sys.executable, "-m", "bench.gpu", "--tiny", "--work", tmp_path, "--out", tmp_path, "export"]
+    environment = os.environ | {"PATH": f"{programs}:{os.environ['PATH']}"}
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    there = Bench(tmp_path, tmp_path, tiny=True)
+    while not there.lines() and process.poll() is None:
+        time.sleep(0.2)
+    process.terminate()
+    shown, told = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "| build: the whole part | the run was stopped | no error | **no** |" in shown
+    assert "| export | not reached in time | a line | **no** |" in shown
+    assert "Traceback" not in told
 
 
 def has_ended(pid: int) -> bool:

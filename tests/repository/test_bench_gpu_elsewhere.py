@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.gpu.record import ROOT, Bench
+from bench.gpu.record import ROOT, Bench, Line
 
 GPU = ROOT / "bench" / "gpu"
 
@@ -86,9 +86,10 @@ file(WRITE ${CMAKE_BINARY_DIR}/main.c "int main(void) { return 0; }")
 """
 
 
-@pytest.mark.slow
-def test_the_script_builds_from_what_was_packed_and_runs_with_it(tmp_path: Path) -> None:
-    """On a machine without a network; a project of the same targets stands in for llama.cpp."""
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> dict[str, str]:
+    """The environment of a machine without a network, with what was packed; a project of the same targets stands in for
+    llama.cpp."""
     for path in (site := tmp_path / "site", programs := tmp_path / "bin", source := tmp_path / "llama.cpp"):
         path.mkdir()
     (site / "transformers-0.0.1.dist-info").mkdir()
@@ -103,24 +104,56 @@ def test_the_script_builds_from_what_was_packed_and_runs_with_it(tmp_path: Path)
         (source / name).touch()
     for name in ("llama-bpe", "qwen2"):
         (source / "models" / f"ggml-vocab-{name}.gguf").touch()
-    (programs / "nvidia-smi").write_text("#!/bin/sh\necho NVIDIA H100, 81559 MiB, 580.159.04, 9.0\n")
-    (programs / "nvidia-smi").chmod(0o755)
-    for name, folder, pattern in (("site", site, "."), ("llama.cpp", tmp_path, "llama.cpp")):
-        subprocess.run(["tar", "-C", folder, "-cJf", tmp_path / f"{name}.tar.xz", pattern], check=True)
-    environment = {
+    answer = 'case "$*" in *compute_cap,*|*name*) echo NVIDIA H100, 81559 MiB, 580.159.04, 9.0;; *) echo 9.0;; esac'
+    executable(programs / "nvidia-smi", answer)
+    pack(tmp_path, "site", site, ".")
+    pack(tmp_path, "llama.cpp", tmp_path, "llama.cpp")
+    return {
         "PATH": f"{programs}:{os.environ['PATH']}", "PYTHON": sys.executable, "PIP_NO_INDEX": "1",
         "GPU_PACK": str(tmp_path), "SCRATCH": str(tmp_path / "scratch"), "FINETUNE_CACHE": str(tmp_path / "cache"),
-        "OUT": str(tmp_path / "out"), "CUDA_ARCHITECTURES": "75",
+        "OUT": str(tmp_path / "out"),
     }  # fmt: skip
-    done = subprocess.run(
-        [GPU / "run.sh", "--tiny", "machine", "build"], env=os.environ | environment, capture_output=True, text=True,
-        check=False,
-    )  # fmt: skip
+
+
+def executable(path: Path, script: str) -> None:
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+
+
+def pack(folder: Path, name: str, top: Path, pattern: str) -> None:
+    subprocess.run(["tar", "-C", top, "-cJf", folder / f"{name}.tar.xz", pattern], check=True)
+
+
+def run_there(environment: dict[str, str], *parts: str) -> tuple[subprocess.CompletedProcess[str], dict[str, Line]]:
+    command = [GPU / "run.sh", "--tiny", *parts]
+    done = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, check=False)
+    out = Path(environment["OUT"])
+    return done, {line["part"]: line for line in Bench(out, out).lines()}
+
+
+@pytest.mark.slow
+def test_the_script_builds_from_what_was_packed_and_runs_with_it(elsewhere: dict[str, str]) -> None:
+    done, lines = run_there(elsewhere | {"CUDA_ARCHITECTURES": "75"}, "machine", "build")
     assert done.returncode == 1, done.stdout + done.stderr
     assert done.stdout.startswith("NVIDIA H100, 81559 MiB")
     assert "| build: build: what llama.cpp finds | none | a GPU | **no** |" in done.stdout
-    (version,) = (tmp_path / "cache" / "llama.cpp").glob("*/VERSION")
-    assert version.read_text().splitlines()[-1] == "cuda 75"
-    lines = {line["part"]: line for line in Bench(tmp_path, tmp_path / "out").lines()}
+    assert "Warning" not in done.stderr
     assert lines["machine"]["versions"]["transformers"] == "0.0.1"
     assert lines["build"]["version"].startswith("llama.cpp 1.2.3, llama-cpp-python==")
+    assert (lines["build"]["architectures"], lines["build"]["is_packed"]) == ("75", False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("architecture", "is_taken"), [("90-real", True), ("75-real", False)])
+def test_a_packed_build_is_taken_if_it_has_code_for_this_gpu(
+    elsewhere: dict[str, str], tmp_path: Path, architecture: str, is_taken: bool
+) -> None:
+    built = tmp_path / "llama-built"
+    (built / "bin").mkdir(parents=True)
+    (built / "VERSION").write_text(f"llama.cpp 4.5.6\nllama-cpp-python==0.3.36\npatches 0\ncuda {architecture}\n")
+    executable(built / "bin" / "llama-bench", 'echo "  CUDA0: NVIDIA H100 (81559 MiB, 81000 MiB free)"')
+    pack(tmp_path, "llama-built", tmp_path, "llama-built")
+    done, lines = run_there(elsewhere, "build")
+    assert lines["build"]["is_packed"] is is_taken, done.stdout + done.stderr
+    assert lines["build"]["version"].startswith("llama.cpp 4.5.6" if is_taken else "llama.cpp 1.2.3")
+    assert done.returncode == (0 if is_taken else 1)

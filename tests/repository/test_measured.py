@@ -41,9 +41,9 @@ def test_what_a_run_has_not_reached_is_called_so() -> None:
     for row in (
         f"The machine: {NOT_MEASURED}.",
         f"| q4_k_m | {NOT_MEASURED} |",
-        "| quantize to q4_k_m | 99 |",
+        "| quantize to q4_k_m (llama-2-7b) | 99 |",
         f"| quantize to q8_0 | {NOT_MEASURED} |",
-        f"| 12 GB free: speed | {NOT_MEASURED} |",
+        f"| 3 GB free | {NOT_MEASURED} |",
         "| balloon: 12 GB free: speed | CUDA error / out of memory | no error | **no** |",
     ):
         assert row in printed
