@@ -1,6 +1,6 @@
 """Checks the GPU path on one GPU, against what is promised of it: speed, predicted memory, llama.cpp with CUDA.
 
-    python -m bench.gpu                        # all parts, about 8 minutes on an H100 with 16 CPUs
+    python -m bench.gpu                        # all parts, less than 9 minutes on an H100 with 16 CPUs
     python -m bench.gpu job-fp16 plain-fp16    # some parts, with what they need
     python -m bench.gpu --tiny                 # the same code on the CPU, with tiny models
     python -m bench.gpu --table FILE           # only the figures of a results.jsonl, as docs/measured.md has them

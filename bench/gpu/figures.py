@@ -42,9 +42,14 @@ def training(lines: list[Line]) -> str:
             forecast = [gigabytes(line["predicted"]), f"{line['ratio']:.3f}"] if is_predicted else ["", ""]
             speed = f"{line['tokens_per_s']:,.0f}"
             rows.append(
-                [line["case"], speed, gigabytes(line.get("allocated")), gigabytes(line.get("reserved")), *forecast]
+                [variant(line), speed, gigabytes(line.get("allocated")), gigabytes(line.get("reserved")), *forecast]
             )
     return grid(titles, rows or [["", NOT_MEASURED, "", "", "", ""]])
+
+
+def variant(line: Line) -> str:
+    """Its case, and what the choice was if there was one: every n-th block recomputes its activations, 0: none."""
+    return f"{line['case']} (every {line['recompute_every']})" if "recompute_every" in line else str(line["case"])
 
 
 def files(lines: list[Line]) -> str:

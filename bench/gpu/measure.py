@@ -19,7 +19,8 @@ from bench.gpu.model import folder_of, write_rows
 from bench.gpu.record import Bench, Line
 from bench.rows_as_tokens import train_inputs
 from job.predict import vram
-from job.predict.anatomy import anatomy_of
+from job.predict.anatomy import Anatomy, anatomy_of
+from job.predict.checkpointing import Checkpointing, choose
 from job.run.supervise import environment
 from job.spec import JobSpec
 from job.train import stage as train_stage
@@ -96,9 +97,10 @@ def spec_of(bench: Bench, model: str, steps: int, *changes: Changes) -> JobSpec:
     return JobSpec.model_validate(sections)
 
 
-def train_job(bench: Bench, model: str, spec: JobSpec, share: float = FULL) -> Line:
+def train_job(bench: Bench, model: str, spec: JobSpec, share: float = FULL, memory: int | None = None) -> Line:
     """The job's own train stage: what the clock has measured, the last loss and what `plan` predicts.
 
+    `memory`: bytes of the GPU that `training.gradient_checkpointing: auto` is to choose for; None: all is recomputed.
     `skipped_steps`: those that float16's gradient scaler left out, as it does until it has found its scale.
     """
     assert spec.training
@@ -114,20 +116,33 @@ def train_job(bench: Bench, model: str, spec: JobSpec, share: float = FULL) -> L
     with tempfile.TemporaryDirectory(dir=bench.work) as work, patch.object(train_stage, "make_trainer", with_clock):
         data = rows(bench, Path(work), spec.training.max_steps, share, is_packed=spec.training.packing)
         inputs = train_inputs(spec, folder, data, Path(work) / "tokens")
+        chosen = choose(spec, anatomy(folder), memory, None, triton=has_triton()) if memory else None
+        if chosen:
+            inputs = inputs.model_copy(update={"recompute_every": chosen.every})
         result = train_stage.run(spec, inputs, Path(work) / "train")
     skipped = sum(step.get("grad_norm", 0.0) is None for step in result.losses)
     fields = {"model": model, "device": device(), "loss": finite(result.losses[-1]["loss"]), "skipped_steps": skipped}
-    return fields | clock.measured() | predicted(spec, folder, clock.memory.get("allocated"))
+    fields |= {"recompute_every": chosen.every} if chosen else {}
+    return fields | clock.measured() | predicted(spec, folder, chosen, clock.memory.get("allocated"))
 
 
-def predicted(spec: JobSpec, folder: Path, allocated: int | None) -> Line:
+def predicted(spec: JobSpec, folder: Path, chosen: Checkpointing | None, allocated: int | None) -> Line:
     """Bytes: `predicted` without the CUDA context, which torch does not count, `context`, and the parts; `ratio` to
     what was allocated."""
-    triton = chunked_logprob._use_triton(torch.device(device_type()))
-    needed = vram.vram(spec, anatomy_of(json.loads((folder / "config.json").read_text()), "m"), triton=triton)
-    without = needed.total - needed.context
+    triton = has_triton()
+    needed = vram.vram(spec, anatomy(folder), triton=triton)
+    without = (chosen.needed if chosen and chosen.needed else needed.total) - needed.context
     fields: Line = {"predicted": without, "context": needed.context, "predicted_parts": needed.model_dump()}
     return fields | {"triton": triton} | ({"ratio": round(without / allocated, 3)} if allocated else {})
+
+
+def anatomy(folder: Path) -> Anatomy:
+    return anatomy_of(json.loads((folder / "config.json").read_text()), "m")
+
+
+def has_triton() -> bool:
+    """Whether TRL's loss is computed with it."""
+    return bool(chunked_logprob._use_triton(torch.device(device_type())))
 
 
 def finite(number: float) -> float | None:

@@ -13,6 +13,7 @@ from trl.trainer import utils
 from bench.gpu.measure import FULL, Changes, precision, spec_of, train_job
 from bench.gpu.parts import SEVEN_B, WIDE
 from bench.gpu.record import Bench
+from job.predict.gpus import GPUS
 from job.train import model as loading
 from job.train import numerics
 
@@ -33,8 +34,7 @@ class Base:
     def load(self, spec: Any, folder: Any, *more: Any) -> Any:
         if self.model is None:
             self.model = self._load(spec, folder, *more)
-        if not spec.training.gradient_checkpointing:  # the Trainer turns it on, never off
-            self.model.activation_checkpointing_disable()
+        self.model.activation_checkpointing_disable()  # the Trainer turns it on for more layers, never for fewer
         return self.model
 
     def adapt(self, *arguments: Any) -> Any:
@@ -84,13 +84,15 @@ def frozen_in_16_bits(base: Base) -> AbstractContextManager[Any]:
 
 
 class Variant(NamedTuple):
-    """`is_predicted`: whether `job.predict.vram.vram` counts what happens in it."""
+    """`is_predicted`: whether `job.predict.vram.vram` counts what happens in it. `memory`: of a GPU for which `auto`
+    chooses what is recomputed; None: all is."""
 
     name: str
     changes: Changes = {}
     setting: Setting = as_it_is
     share: float = FULL
     is_predicted: bool = True
+    memory: int | None = None
 
 
 ALL_LINEAR: Changes = {"lora": {"target_modules": "all-linear", "r": 16}}
@@ -99,8 +101,10 @@ VARIANTS = {
     SEVEN_B: (
         Variant("recipe"),
         Variant("recipe, without Triton", setting=without_triton),
-        Variant("all-linear, r 16", ALL_LINEAR),
         Variant("packing", {"training": {"packing": True}}, share=PACKED),
+        Variant("recomputed as auto has it on an L4", memory=GPUS["l4"].memory),
+        Variant("recomputed as auto has it on a T4", memory=GPUS["t4"].memory),
+        Variant("all-linear, r 16", ALL_LINEAR),
         Variant("short rows", share=SHORT, is_predicted=False),
         Variant("short rows, without checkpointing", KEPT, share=SHORT, is_predicted=False),
         Variant("frozen weights in 16 bits", setting=frozen_in_16_bits, is_predicted=False),
@@ -122,7 +126,7 @@ def run(bench: Bench, model: str) -> None:
             with bench.case(variant.name) as fields, variant.setting(base):
                 fields["is_predicted"] = variant.is_predicted
                 spec = spec_of(bench, model, TINY_STEPS if bench.tiny else STEPS, precision("bf16"), variant.changes)
-                fields |= train_job(bench, model, spec, variant.share)
+                fields |= train_job(bench, model, spec, variant.share, variant.memory)
                 if number:  # nothing was loaded: it would be the peak of the variant before
                     fields.pop("load_peak", None)
                 fields["tile"] = [chunked_logprob.TOKEN_CHUNK_SIZE, utils._CHUNKED_LOGPROB_CHUNK_SIZE]

@@ -38,8 +38,10 @@ LINES: dict[str, dict[str, set[str]]] = {
     "variants": {
         "recipe": VARIANT,
         "recipe, without Triton": VARIANT,
-        "all-linear, r 16": VARIANT,
         "packing": VARIANT,
+        "recomputed as auto has it on an L4": VARIANT | {"recompute_every"},
+        "recomputed as auto has it on a T4": VARIANT | {"recompute_every"},
+        "all-linear, r 16": VARIANT,
         "short rows": VARIANT,
         "short rows, without checkpointing": VARIANT,
         "frozen weights in 16 bits": VARIANT,
