@@ -10,7 +10,6 @@ from job.escape import harmless
 from job.fetch.identity import run_id
 from job.predict.gpus import TWO_SIZES, gpus_named
 from job.predict.needs import needs
-from job.predict.rows_here import rows_here
 from job.run.folders import store_url, work_folder
 from job.spec import JobSpec
 
@@ -28,7 +27,7 @@ def describe(spec: JobSpec, gpu: str | None = None, price: float | None = None) 
     yaml = YAML()
     yaml.default_flow_style = False
     yaml.dump(spec.shown(), text)
-    lines = [*_run(spec), "", *needs(spec, cards[0] if cards else None, price, rows_here(spec))]
+    lines = [*_run(spec), "", *needs(spec, cards[0] if cards else None, price)]
     if len(cards) > 1:
         lines += ["", f"{TWO_SIZES}; this is the plan for {cards[0].name}"]
     return "\n".join([text.getvalue().rstrip(), "", *(f"# {harmless(line)}".rstrip() for line in lines)])

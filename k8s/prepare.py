@@ -188,7 +188,7 @@ def predicted(spec: JobSpec, model: Anatomy | None, placement: Placement, *, on_
         spec = spec.model_copy(update={"run": spec.run.model_copy(update={"store": "/store"})})
     card = GPUS[placement.gpus[0]] if placement.gpus else None
     on_gpu = bool(placement.resource)
-    return predict(spec, model, Machine(card), rows=rows_here(spec), on_gpu=on_gpu, exact=False)
+    return predict(spec, model, Machine(card), rows=rows_here(spec) if model else None, on_gpu=on_gpu, exact=False)
 
 
 def _storeless(specs: Sequence[JobSpec], settings: Settings) -> list[str]:

@@ -49,7 +49,12 @@ def _plan(found: list[tuple[Changed, JobSpec]], config: Config | None) -> list[s
     for one, spec in found:
         hourly = config.price_per_hour if config else None
         lines += ["<details><summary>Requirements</summary>", "", code(one.name), ""]
-        lines += [block("\n".join(needs(spec, GPUS[card] if card else None, hourly))), "", "</details>", ""]
+        lines += [
+            block("\n".join(needs(spec, GPUS[card] if card else None, hourly, price.PLACES))),
+            "",
+            "</details>",
+            "",
+        ]
     return lines
 
 

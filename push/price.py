@@ -7,9 +7,14 @@ from job.errors import SpecInvalid
 from job.predict.config import anatomy_here
 from job.predict.gpus import GPUS
 from job.predict.prediction import predict
+from job.predict.rows_here import rows_here
 from job.predict.timing import Machine, Seconds
 from job.spec import JobSpec
+from job.spec.places import Where
 from push.config import Config
+
+PLACES: tuple[Where, ...] = ("hub",)
+"""Where rows are looked at: a push must not read files of the machine that prices it."""
 
 
 class Price(NamedTuple):
@@ -35,11 +40,11 @@ class Estimate(Frozen):
 
 
 def estimate(spec: JobSpec, card: str | None, config: Config | None) -> Estimate:
-    """The estimate, from the spec and the model's config.json alone: a push names no files of this machine."""
+    """The estimate, from the spec, the model's config.json and, if they are on the public Hub, the first rows."""
     model, unknown = anatomy_here(spec)
     if model is None:
         return Estimate(seconds=Seconds(None, None), price=Price(None, None), vram=None, why=unknown)
-    found = predict(spec, model, Machine(GPUS[card] if card else None))
+    found = predict(spec, model, Machine(GPUS[card] if card else None), rows=rows_here(spec, PLACES))
     hourly = config.price_per_hour if config else None
     why = ""
     if found.total.most is None:

@@ -1,6 +1,6 @@
 """The prediction as text: parameters, VRAM, file sizes; memory, disk and time of each stage."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from job.predict import ram
 from job.predict.anatomy import Anatomy
@@ -8,21 +8,24 @@ from job.predict.config import anatomy_here
 from job.predict.file_sizes import Planned
 from job.predict.gpus import GPUS, Gpu
 from job.predict.prediction import Prediction, predict
-from job.predict.row_lengths import RowLengths
+from job.predict.rows_here import rows_here
 from job.predict.timing import Machine
 from job.predict.vram import GB, Vram, vram
 from job.spec import JobSpec
 from job.spec.naming import run_name
+from job.spec.places import Where
 
 
-def needs(spec: JobSpec, gpu: Gpu | None, price: float | None, rows: RowLengths | None = None) -> Iterator[str]:
-    """The lines, from the spec, the model's config.json, and what is known of the rows. `price`: of the GPU, per
+def needs(
+    spec: JobSpec, gpu: Gpu | None, price: float | None, places: Collection[Where] = ("path", "hub")
+) -> Iterator[str]:
+    """The lines, from the spec, the model's config.json, and rows in one of the `places`. `price`: of the GPU, per
     hour."""
     model, unknown = anatomy_here(spec)
     if model is None:
         yield unknown
         return
-    found = predict(spec, model, Machine(gpu), rows=rows)
+    found = predict(spec, model, Machine(gpu), rows=rows_here(spec, places))
     yield f"parameters                {model.parameters / 1e9:8.3f} billion"
     if found.vram:
         share = found.trainable / model.parameters

@@ -1,10 +1,12 @@
-"""How long the rows of local data sets are, from the first of them: for a plan, so it must be quick and never fail.
+"""How long the rows are, from the first of them: of files here, and of data sets on the public Hub. For a plan, so it
+must be quick and never fail.
 
 A run counts its rows itself, once they are tokens.
 """
 
 import json
-from collections.abc import Callable, Iterator
+import tempfile
+from collections.abc import Callable, Collection, Iterator
 from contextlib import closing, suppress
 from itertools import islice
 from pathlib import Path
@@ -12,8 +14,9 @@ from typing import Any, NamedTuple
 
 from job.errors import JobError
 from job.predict.row_lengths import RowLengths
+from job.predict.viewer import first_rows
 from job.spec import JobSpec
-from job.spec.places import data_place, model_place
+from job.spec.places import Where, data_place, model_place
 from job.spec.sections import Dataset
 
 MOST_ROWS, MOST_BYTES = 2000, 4 << 20
@@ -35,14 +38,17 @@ class _Looked(NamedTuple):
     is_all: bool
 
 
-def rows_here(spec: JobSpec) -> RowLengths | None:
-    """None if not all data sets are files here that can be read."""
-    if not spec.training or not spec.datasets or any(data_place(one.id) != "path" for one in spec.datasets):
+def rows_here(spec: JobSpec, places: Collection[Where] = ("path", "hub")) -> RowLengths | None:
+    """None if the rows of a data set cannot be seen from here, or it is not in one of the `places`. The Hub is asked
+    only if the model is there, too."""
+    if model_place(spec.model.id) != "hub":
+        places = {*places} - {"hub"}
+    if not spec.training or not spec.datasets or any(data_place(one.id) not in places for one in spec.datasets):
         return None
     count, how = _tokenizer(spec)
     try:
-        found = [_look(one, spec, count) for one in spec.datasets]
-    except (JobError, OSError, ImportError, ValueError):  # `check` and the run name the fault
+        found = [_looked_at(one, spec, count) for one in spec.datasets]
+    except (JobError, OSError, ImportError, ValueError, LookupError, TypeError):  # `check` and the run name the fault
         return None
     if not all(one.lengths for one in found):
         return None
@@ -52,18 +58,28 @@ def rows_here(spec: JobSpec) -> RowLengths | None:
         rows=round(sum(one.rows for one in found)),
         lengths=lengths,
         held_out=sum(one.held_out for one in found),
-        how=f"{'all' if all(one.is_all for one in found) else 'the first'} {looked} rows here, {how}",
+        how=f"by {'all' if all(one.is_all for one in found) else 'the first'} {looked} rows, {how}",
     )
 
 
-def _look(dataset: Dataset, spec: JobSpec, count: Callable[[str], float]) -> _Looked:
+def _looked_at(dataset: Dataset, spec: JobSpec, count: Callable[[str], float]) -> _Looked:
+    if data_place(dataset.id) == "path":
+        return _look(dataset, spec, count, Path(dataset.id).expanduser(), None)
+    with tempfile.TemporaryDirectory() as name:
+        rows = first_rows(dataset, Path(name))
+        given = dataset.model_copy(update={"config": None, "split": "train"})
+        return _look(given, spec, count, Path(name), rows)
+
+
+def _look(dataset: Dataset, spec: JobSpec, count: Callable[[str], float], path: Path, known: int | None) -> _Looked:
+    """The data set's first rows in `path`. `known`: how many it has."""
     from job.dataset import find_source
     from job.dataset.normalize import normalizer
     from job.dataset.prepare import ENOUGH, share_of
     from job.dataset.reading import rows_of
     from job.dataset.rows import Broken
 
-    source = find_source(dataset, Path(dataset.id).expanduser())
+    source = find_source(dataset.model_copy(update={"eval_split": None}), path)
     normalize = normalizer(source.layout, source.layout.kind, spec.chat.system)
     assert spec.training
     most, lengths, read, is_all = spec.training.max_length, list[float](), 0, True
@@ -77,13 +93,15 @@ def _look(dataset: Dataset, spec: JobSpec, count: Callable[[str], float]) -> _Lo
             if len(lengths) == MOST_ROWS or read > MOST_BYTES:
                 is_all = next(rows, None) is None
                 break
-    total = len(lengths) if is_all else _all_rows(source.files, len(lengths), read)
+    if known is None:
+        total = len(lengths) if is_all else _all_rows(source.files, len(lengths), read)
+    else:
+        total, is_all = known, known <= len(lengths)
     total = min(total, dataset.limit or total)
     mean = sum(lengths) / max(1, len(lengths))
-    fraction = dataset.eval_fraction
-    share = (
-        0.0 if dataset.eval_split else share_of(ENOUGH.tokens, round(total * mean)) if fraction == "auto" else fraction
-    )
+    share = 0.0 if dataset.eval_split else dataset.eval_fraction
+    if share == "auto":
+        share = share_of(ENOUGH.tokens, round(total * mean))
     held_out = ENOUGH.tokens if dataset.eval_split else share * total * mean
     return _Looked(total * (1 - share) * dataset.weight, lengths, held_out, is_all)
 

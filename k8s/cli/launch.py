@@ -223,7 +223,8 @@ def plan(
         typer.echo(describe(prepared.spec, card, price))
         _show(prepared)
         return
-    value = prepared.model_dump(mode="json", include={"placement", "vram", "seconds", "notes"})
+    value = prepared.model_dump(mode="json", include={"placement", "vram", "notes"})
+    value["seconds"] = prepared.seconds._asdict()
     value["spec"] = prepared.spec.shown()
     result(value | {"resources": prepared.settings.resources.model_dump()}, output, (), ())
 

@@ -8,6 +8,7 @@ from job.predict.anatomy import Anatomy, anatomy_of
 from job.predict.checkpointing import SHARE, Checkpointing, choose
 from job.predict.gpus import GPUS
 from job.predict.prediction import predict
+from job.predict.timing import Machine
 from job.predict.vram import vram
 from job.spec import JobSpec
 from tests.job.predict.sizes import SIZES
@@ -64,8 +65,12 @@ def test_packed_rows_are_as_long_as_max_length_and_alone() -> None:
 
 
 def test_what_is_planned_with_auto_is_at_most_what_it_takes() -> None:
-    auto, on = (predict(spec(gradient_checkpointing=one), MODEL, exact=False) for one in ("auto", True))
+    auto, on, off = (
+        predict(spec(gradient_checkpointing=one, max_steps=10), MODEL, Machine(GPUS["t4"]), exact=False)
+        for one in ("auto", True, False)
+    )
     assert auto.vram == on.vram and auto.ram == on.ram
+    assert (off.total.most or 0) <= (auto.total.most or 0) <= (on.total.most or 0)
 
 
 @pytest.mark.parametrize("longest", [None, 5000])

@@ -175,7 +175,7 @@ def test_counted_rows_have_as_many_tokens_as_were_counted() -> None:
 def test_the_rows_of_a_local_file_are_counted_with_the_models_tokenizer(tiny_model: Path, quotes: Path) -> None:
     asked = spec(model={"id": str(tiny_model)}, dataset={"id": str(quotes), "text": "quote", "eval_fraction": 0.1})
     found = rows_here(asked)
-    assert found and found.rows == 54 and WITH_TOKENIZER in found.how and "all 60 rows" in found.how
+    assert found and found.rows == 54 and WITH_TOKENIZER in found.how and "by all 60 rows" in found.how
     without = rows_here(asked.model_copy(update={"model": asked.model.model_copy(update={"id": "owner/model"})}))
     assert without and BY_BYTES in without.how
     few = rows_here(spec(dataset={"id": str(quotes), "text": "quote", "limit": 10, "eval_fraction": 0.0}))

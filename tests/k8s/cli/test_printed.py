@@ -1,5 +1,6 @@
 """What `--dry-run` prints: objects that kubectl takes, what a reader of them should know, and notes on stderr."""
 
+import json
 import os
 import re
 import subprocess
@@ -7,6 +8,8 @@ import sys
 from pathlib import Path
 
 import yaml
+
+from tests.job.predict.sizes import SIZES
 
 RUN = ("--model", "./no/such/model", "--dataset", "./rows.jsonl", "--gpu", "t4", "--platform", "gke", "--dry-run")
 
@@ -25,3 +28,12 @@ def test_the_printed_objects_say_how_to_delete_both_and_why_three_volumes_share_
     objects = [one for one in yaml.safe_load_all(said) if one]
     assert [one["kind"] for one in objects] == ["ConfigMap", "Job"]
     assert all(one["metadata"]["labels"][found[1]] == found[2] for one in objects)
+
+
+def test_the_time_is_on_stderr_likely_and_at_most(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(SIZES["7B"][0]))
+    (tmp_path / "rows.jsonl").write_text("".join(f'{{"text": "a short row of text, {n}"}}\n' for n in range(100)))
+    said = launched(tmp_path, "--model", str(tmp_path), "--dataset", str(tmp_path / "rows.jsonl"))
+    assert re.search(r"time: likely [\d.]+ min, at most [\d.]+ min; ended after 7.0 days", said.stderr)
+    unknown = launched(tmp_path)
+    assert "time: likely unknown, at most unknown; ended after 7.0 days" in unknown.stderr
