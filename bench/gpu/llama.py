@@ -16,6 +16,7 @@ from bench.gpu.record import Bench, Line
 from bench.rows_as_tokens import calibration_text
 from job.llama_cpp import generate, imatrix, offload, quantize
 from job.llama_cpp import perplexity as judging
+from job.llama_cpp.speed import speeds as measure
 from job.llama_cpp.windows import windows
 from job.spec import JobSpec
 from job.tokens import stage as tokens
@@ -98,7 +99,7 @@ def distance(gguf: Path, logits: Path, text: Text, environment: dict[str, str] |
 
 def speed(spec: JobSpec, gguf: Path) -> Line:
     """Raises RuntimeError if the job would leave the speed out of its table."""
-    speeds = judging.speeds(gguf, spec.evaluation.threads)
+    speeds = measure(gguf, spec.evaluation.threads)
     if not speeds:
         raise RuntimeError("llama-bench measured no speed; the log says why")
     measured = [one.model_dump() for one in speeds]

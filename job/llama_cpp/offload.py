@@ -77,13 +77,15 @@ def run(
     cwd: Path | None = None,
     environment: Mapping[str, str] | None = None,
     timeout_s: float | None = None,
+    uses_gpu: bool = True,
 ) -> Output:
-    """Runs a program on `gguf`, as `proc.run` does. `on_line` gets the lines of every try.
+    """Runs a program on `gguf`, as `process.run` does, without the GPU if not `uses_gpu`. `on_line` gets the lines of
+    every try.
 
     Raises EnvironmentUnfit if neither the GPU nor the CPU has the memory or the time for it, StorageFailed if the disk
     is full, `error` for everything else.
     """
-    ladder = LADDER if name in _COMPUTING and has_gpu() else (WITHOUT_GPU,)
+    ladder = LADDER if uses_gpu and name in _COMPUTING and has_gpu() else (WITHOUT_GPU,)
     exact: Mapping[str, str] = (
         _SUMS if name in _COMPUTING and name != "llama-bench" else {}
     )  # speed is that of llama.cpp as users run it

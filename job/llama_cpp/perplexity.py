@@ -1,40 +1,24 @@
-"""Measures a GGUF with llama.cpp: perplexity, distance from the unquantized file, speed.
+"""Measures a GGUF with llama.cpp: perplexity, distance from the unquantized file.
 
 Perplexity is computed by llama.cpp: the second half of each window of `context` tokens is scored, so each token has at
 least half a window before it. The unquantized file's logits are kept on disk once, and every quantized file is compared
 with them: KL divergence, and how often both predict the same token (tools/perplexity/README.md).
 """
 
-import json
 import re
 from pathlib import Path
-from typing import Any
 
 from job import node
 from job.artifacts import Frozen
-from job.errors import Bug, EnvironmentUnfit, IntegrityViolated, QualityRejected, StorageFailed
-from job.llama_cpp import generate, offload
+from job.errors import Bug, IntegrityViolated, QualityRejected, StorageFailed
+from job.llama_cpp import offload
 from job.llama_cpp.offload import Output
 from job.llama_cpp.windows import BATCH, logits_bytes
-from job.logs import Progress, log
+from job.logs import Progress
 
-PROMPT_TOKENS, GENERATED_TOKENS, REPETITIONS = 64, 16, 2
 _ESTIMATE = re.compile(r"Final estimate: PPL = (\S+) \+/- (\S+)")
 _CHUNKS = re.compile(r"over (\d+) chunks")
 _CHUNK = re.compile(r"^\s*(?:\[(\d+)\]|(\d+)\s)")
-
-
-class Speed(Frozen):
-    """llama-bench's result: milliseconds per token of the prompt and of the generated text, on `device`.
-
-    `gpu_layers`: see `offload.Output`.
-    """
-
-    threads: int
-    device: str
-    gpu_layers: str
-    prompt_ms: float
-    generation_ms: float
 
 
 class Perplexity(Frozen):
@@ -125,33 +109,6 @@ def distance(gguf: Path, logits: Path, *, context: int) -> Distance:
         kld_error=kld_error,
         same_top=pair("Same top p")[0] / 100,
         gpu_layers=output.gpu_layers,
-    )
-
-
-def speeds(gguf: Path, threads: list[int]) -> list[Speed]:
-    """Speed at each number of threads. If llama-bench fails, the result is empty and a warning is logged: whether the
-    file works is decided by `perplexity`."""
-    sizes = ["-p", str(PROMPT_TOKENS), "-n", str(GENERATED_TOKENS), "-r", str(REPETITIONS)]
-    # Without -v it does not report why a model does not load.
-    arguments: list[str | Path] = ["-m", gguf, "-t", ",".join(map(str, threads)), *sizes, "-o", "json", "-v"]
-    try:
-        output = offload.run("llama-bench", arguments, gguf=gguf, error=Bug, timeout_s=generate.TIMEOUT_S)
-    except (Bug, EnvironmentUnfit, StorageFailed) as error:
-        log.warning("evaluate.no_speed", file=gguf.name, why=error.message, what="its speed is left out of the table")
-        return []
-    measured = json.loads(output.out)
-    return [_speed([run for run in measured if run["n_threads"] == count], output.gpu_layers) for count in threads]
-
-
-def _speed(runs: list[dict[str, Any]], gpu_layers: str) -> Speed:
-    prompt = next(run for run in runs if run["n_prompt"])
-    generation = next(run for run in runs if run["n_gen"])
-    return Speed(
-        threads=prompt["n_threads"],
-        device=prompt["gpu_info"] or prompt["cpu_info"],
-        gpu_layers=gpu_layers,
-        prompt_ms=round(1000 / prompt["avg_ts"], 3),
-        generation_ms=round(1000 / generation["avg_ts"], 3),
     )
 
 

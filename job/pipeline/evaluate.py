@@ -13,6 +13,7 @@ from job.llama_cpp import perplexity as judging
 from job.llama_cpp.ends import ends_of
 from job.llama_cpp.logits import same_top
 from job.llama_cpp.perplexity import Judged
+from job.llama_cpp.speed import speeds
 from job.llama_cpp.windows import windows
 from job.logs import Progress, log, span
 from job.pipeline.state import State
@@ -89,7 +90,8 @@ def _evaluating(state: State, kind: str) -> Any:
 
 def _depends(state: State, quantized: str) -> dict[str, Any]:
     evaluation = state.spec.evaluation
-    settings = [evaluation.context, evaluation.max_tokens, evaluation.threads, evaluation.max_new_tokens]
+    settings: list[Any] = [evaluation.context, evaluation.max_tokens, evaluation.threads, evaluation.max_new_tokens]
+    settings += ["speed_on_cpu"] if evaluation.speed_on_cpu else []
     return {"quantize": quantized, "tokens": state.known.records["tokens"].key, "settings": settings}
 
 
@@ -144,9 +146,14 @@ def _looked_at(state: State, kind: str, gguf: Path) -> dict[str, Any]:
         found |= _layers_apart(judging.perplexity(gguf, text.ids, context=context, chunks=chunks))
         found["text"] = {"context": context, "chunks": chunks, "perplexity": found.pop("perplexity")}
     with state.cpu:
-        found["speeds"] = [one.model_dump() for one in judging.speeds(gguf, state.spec.evaluation.threads)]
+        found["speeds"] = _speeds(state, gguf)
     found["answers"] = _answers(state, kind, gguf)
     return found
+
+
+def _speeds(state: State, gguf: Path) -> list[dict[str, Any]]:
+    evaluation = state.spec.evaluation
+    return [one.model_dump() for one in speeds(gguf, evaluation.threads, on_cpu=evaluation.speed_on_cpu)]
 
 
 def _layers_apart(judged: Judged) -> dict[str, Any]:

@@ -14,9 +14,9 @@ Records = Mapping[str, StageRecord]
 
 
 class Line(NamedTuple):
-    """A file, or a model in transformers (`size` is None). Perplexities and KLD have their standard errors; `ms`: per
-    generated token, the lowest at any number of threads; `gpu_layers` (`20/33`): layers on the GPU then, `0` without
-    one."""
+    """A file, or a model in transformers (`size` is None). Perplexities and KLD have their standard errors; `ms`:
+    per generated token, with half of the spread, on each device (`GPU`, `4 threads`); `gpu_layers` (`20/33`): layers on
+    the GPU, `0` without one."""
 
     name: str
     type: str
@@ -25,7 +25,7 @@ class Line(NamedTuple):
     perplexity: tuple[float, float] | None = None
     kld: tuple[float, float] | None = None
     same_top: float | None = None
-    ms: float | None = None
+    ms: Mapping[str, tuple[float, float]] = {}
     text: tuple[float, float] | None = None
     gpu_layers: str = ""
     ends: float | None = None
@@ -102,19 +102,14 @@ COLUMNS = (
         lambda line: line.ends,
     ),
     Column(
-        "ms/token",
-        "generation, milliseconds",
-        lambda line: "" if line.ms is None else f"{line.ms:.1f}",
-        lambda line: line.ms,
-    ),
-    Column(
         "GPU layers",
         "layers that ran on the GPU, of all",
         lambda line: line.gpu_layers,
         lambda line: int(line.gpu_layers.split("/")[0]) if line.gpu_layers else None,
     ),
 )
-"""Of the card, the page, the terminal and the chat: what is added here is in all of them."""
+"""Of the card, the page, the terminal and the chat: what is added here is in all of them. The speeds' columns stand
+before the last one."""
 
 
 def lines(files: Sequence[tuple[str, str]], records: Records) -> list[Line]:
@@ -146,7 +141,22 @@ def published(manifest: Manifest) -> list[tuple[str, str]]:
 
 def columns(found: Sequence[Line]) -> list[Column]:
     """The columns in which a line has a value, without `GPU layers` if every file ran without a GPU."""
-    return [column for column in COLUMNS if any(column.shown(line) not in ("", "0") for line in found)]
+    speeds = [_speed(device) for device in dict.fromkeys(device for line in found for device in line.ms)]
+    every = [*COLUMNS[:-1], *speeds, COLUMNS[-1]]
+    return [column for column in every if any(column.shown(line) not in ("", "0") for line in found)]
+
+
+def _speed(device: str) -> Column:
+    """On one device, so that files are compared on the same."""
+
+    def shown(line: Line) -> str:
+        if device not in line.ms:
+            return ""
+        ms, spread = line.ms[device]
+        return f"{ms:.1f} ± {spread:.1f}" if spread else f"{ms:.1f}"
+
+    meaning = "generation, milliseconds: the median, ± half of the difference between the slowest and the fastest"
+    return Column(f"ms/token, {device}", meaning, shown, lambda line: line.ms[device][0] if device in line.ms else None)
 
 
 def judged_on(records: Records) -> dict[str, Any] | None:
@@ -188,8 +198,15 @@ def _line(name: str, kind: str, size: int, bits: float, metrics: Mapping[str, An
         perplexity=pair(metrics.get("perplexity")),
         kld=(distance["kld"], distance["kld_error"]) if distance else None,
         same_top=distance.get("same_top", (metrics.get("as_trained") or {}).get("same_top")),
-        ms=min((speed["generation_ms"] for speed in speeds), default=None),
+        ms={_device(speed): (speed["generation_ms"], speed.get("generation_spread_ms", 0.0)) for speed in speeds},
         text=pair((metrics.get("text") or {}).get("perplexity")),
         ends=_share(metrics.get("ends")),
         gpu_layers=(speeds[0] if speeds else metrics).get("gpu_layers", ""),
     )
+
+
+def _device(speed: Mapping[str, Any]) -> str:
+    """`GPU` if layers were there, else the number of threads."""
+    if not speed.get("gpu_layers", "0").startswith("0"):
+        return "GPU"
+    return "1 thread" if speed["threads"] == 1 else f"{speed['threads']} threads"

@@ -27,8 +27,9 @@ def tell_done(manifest: Manifest, where: str) -> None:
     train = manifest.stages["train"].metrics if "train" in manifest.stages else {}
     if train.get("loss_before") is not None and train.get("loss_after") is not None:
         lines.append(f"held-out loss {train['loss_before']:.3f} before, {train['loss_after']:.3f} after")
-    for line in table.lines(files, manifest.stages):
-        told = [f"{column.heading} {text}" for column in table.COLUMNS[2:] if (text := column.shown(line))]
+    found = table.lines(files, manifest.stages)
+    for line in found:
+        told = [f"{column.heading} {text}" for column in table.columns(found)[2:] if (text := column.shown(line))]
         if line.name in dict(files):
             lines.append(f"{line.name}: {', '.join(told)}")
     _send("\n".join([*lines, *manifest.places, where]))

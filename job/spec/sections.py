@@ -185,7 +185,9 @@ class Evaluation(Section):
     threads: Annotated[list[Annotated[int, Field(gt=0, le=1024), NUMBER]], AfterValidator(each_once)] = Field(
         default=[4, 8], min_length=1
     )
-    """Thread counts to measure the speed with."""
+    """Thread counts to measure the CPU's speed with; instead of more than there are CPUs, that number is measured."""
+    speed_on_cpu: bool = False
+    """With a GPU, measure the CPU's speed too. Without one it is always measured."""
     samples: From0 = 3
     """Held-out prompts that the base model, the tuned model and each file answer."""
     max_new_tokens: Count = 64

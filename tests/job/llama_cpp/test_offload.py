@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from job import node
 from job.errors import EnvironmentUnfit, IntegrityViolated, JobError
-from job.llama_cpp import bundle, generate, imatrix, offload, perplexity, quantizer
+from job.llama_cpp import bundle, generate, imatrix, offload, perplexity, quantizer, speed
 from job.logs import Progress
 from job.spec import JobSpec
 from tests.cuda_llama import FITTED, LAYERS, ON_CPU, SMALLER, WITHOUT, CudaLlama
@@ -75,7 +76,7 @@ PROGRAMS: dict[str, Callable[[Path, Path, Path, Path], Any]] = {
 
 def test_a_build_without_a_gpu_is_not_asked_to_use_one(gguf: Path, ids: Path) -> None:
     assert judge(gguf, ids).gpu_layers == "0"
-    assert [speed.gpu_layers for speed in perplexity.speeds(gguf, [1, 2])] == ["0", "0"]
+    assert {one.gpu_layers for one in speed.speeds(gguf, [4, 8])} == {"0"}
 
 
 def test_every_program_that_computes_is_fitted_to_the_gpu_and_the_layers_are_recorded(
@@ -83,10 +84,7 @@ def test_every_program_that_computes_is_fitted_to_the_gpu_and_the_layers_are_rec
 ) -> None:
     expected = f"2/{LAYERS}"
     assert judge(gguf, ids).gpu_layers == expected
-    assert [(speed.threads, speed.gpu_layers) for speed in perplexity.speeds(gguf, [1, 2])] == [
-        (1, expected),
-        (2, expected),
-    ]
+    assert [(one.threads, one.gpu_layers) for one in speed.speeds(gguf, [4, 8])] == [(node.threads(), expected)]
     for name in ("llama-completion", "llama-imatrix", "llama-quantize", "llama-tokenize"):
         PROGRAMS[name](gguf, ids, text, tmp_path)
     for name in ("llama-perplexity", "llama-bench", "llama-completion", "llama-imatrix"):
@@ -100,7 +98,7 @@ def test_products_are_summed_in_float32_but_where_speed_is_measured(
 ) -> None:
     for run in PROGRAMS.values():
         run(gguf, ids, text, tmp_path)
-    perplexity.speeds(gguf, [1])
+    speed.speeds(gguf, [4, 8])
     for name in ("llama-perplexity", "llama-imatrix", "llama-completion"):
         assert cuda.sums(name) == {"f32"}
     assert cuda.sums("llama-bench") == {"default"}
@@ -130,8 +128,8 @@ def test_after_a_fault_of_the_gpu_fewer_layers_run_on_it(
     cuda.fail(*(f"* {rung} * {fault}" for rung in failing))
     with capture_logs() as events:
         found = judge(gguf, ids)
-        (speed,) = perplexity.speeds(gguf, [1])
-    assert (found.value, found.gpu_layers, speed.gpu_layers) == (plain.value, layers, layers)
+        (measured,) = speed.speeds(gguf, [4, 8])
+    assert (found.value, found.gpu_layers, measured.gpu_layers) == (plain.value, layers, layers)
     assert cuda.tries("llama-perplexity") == cuda.tries("llama-bench") == tries
     told = [event for event in events if event["event"] == "llama.gpu_failed"]
     assert len(told) == 2 * len(failing) and {event["log_level"] for event in told} == {"warning"}
@@ -209,7 +207,7 @@ def test_the_reason_of_a_damaged_file_is_not_that_there_is_no_gpu() -> None:
 def test_a_speed_that_cannot_be_measured_is_a_warning(gguf: Path, cuda: CudaLlama, fault: str) -> None:
     cuda.fail(f"llama-bench * * {fault}")
     with capture_logs() as events:
-        assert perplexity.speeds(gguf, [1]) == []
+        assert speed.speeds(gguf, [4, 8]) == []
     last = events[-1]
     assert (last["event"], last["log_level"], last["file"]) == ("evaluate.no_speed", "warning", gguf.name)
     assert "llama-bench" in last["why"] and last["what"]

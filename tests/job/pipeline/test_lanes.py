@@ -23,7 +23,7 @@ def end_with(error: JobError) -> None:
 
 
 def run_as_speeds_are_measured() -> list[str]:
-    """As `perplexity.speeds` does it: a program that fails leaves a gap."""
+    """As `speed.speeds` does it: a program that fails leaves a gap."""
     try:
         return [process.run(LONG, error=EnvironmentUnfit)]
     except JobError:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from job.artifacts import Artifact, artifact
+from job.llama_cpp import speed
 from job.report import table
 from job.run.records import read_manifest, verify_manifest
 from job.store import open_store
@@ -37,7 +38,7 @@ def assert_judged(manifest: Any) -> None:
     assert trace["tuned"]["value"] == pytest.approx(first["perplexity"]["value"], rel=0.05)  # NF4 is not the original
     assert last["perplexity"]["value"] == pytest.approx(first["perplexity"]["value"], rel=0.05)
     assert 0 <= last["distance"]["kld"] < 0.1
-    assert [one["threads"] for one in last["speeds"]] == [4, 8]
+    assert [one["threads"] for one in last["speeds"]] == speed.thread_counts([4, 8])
     assert len(first["answers"]) == len(last["answers"]) == len(manifest.stages["tokens"].metrics["prompts"]) == 1
 
 

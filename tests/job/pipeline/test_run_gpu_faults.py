@@ -52,8 +52,8 @@ def test_a_speed_that_cannot_be_measured_leaves_an_empty_cell_and_is_told(
     (told,) = ended.named("evaluate.no_speed")
     assert "cudaMalloc failed: out of memory" in told["why"] and "q8_0" in told["file"]
     heading, rows = rows_of(tmp_path / "published")
-    speed = heading.index("ms/token")
-    assert float(rows["F16"][speed]) > 0 and rows["Q8_0"][speed] == ""
+    speed = heading.index("ms/token, GPU")
+    assert float(rows["F16"][speed].split(" ± ")[0]) > 0 and rows["Q8_0"][speed] == ""
     assert judged(given, ended, "q8_0")["speeds"] == []
     assert "Q8_0" in (tmp_path / "published" / "report" / "index.html").read_text()
 
@@ -86,7 +86,9 @@ def test_a_file_that_does_not_fit_runs_with_fewer_layers_and_the_table_says_with
     assert later.code == 0, later.output
     assert "evaluate" not in later.stages_run()
     heading, rows = rows_of(tmp_path / "elsewhere")
-    assert "GPU layers" not in heading and float(rows["Q8_0"][heading.index("ms/token")]) > 0
+    (threads,) = [title for title in heading if title.startswith("ms/token, ")]
+    assert "GPU layers" not in heading and threads.split()[-1] in ("thread", "threads")
+    assert float(rows["Q8_0"][heading.index(threads)].split(" ± ")[0]) > 0
 
 
 def test_a_perplexity_that_cannot_be_had_on_the_cpu_either_is_a_fault_of_the_node(

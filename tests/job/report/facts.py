@@ -61,7 +61,7 @@ def facts(given: JobSpec | None = None, *, judged: bool = True, trained: bool = 
             trace={"loaded": "nf4", "base": perplexity(21.8), "tuned": perplexity(6.3), "ratio_error": 0.02} | windows,
         )  # fmt: skip
     if judged:
-        common = {"speeds": [{"generation_ms": 41.5, "device": "a CPU"}], "answers": [HOSTILE], **windows}
+        common = {"speeds": [{"generation_ms": 41.5, "device": "a CPU", "threads": 4}], "answers": [HOSTILE], **windows}
         metrics = {"type": "f16", "size": 271_000_000, "bits_per_weight": 16.0, "perplexity": perplexity(6.25)}
         records["evaluate/f16"] = StageRecord(stage="evaluate", key="k", artifacts=[], metrics=metrics | common)
         for kind, (_, _, kld) in TYPES.items():

@@ -102,21 +102,21 @@ def test_it_tells_how_to_run_the_files_and_what_was_not_tested() -> None:
     assert "\n\n\n" not in text
 
 
-def test_layers_on_the_gpu_are_shown_beside_the_speed_and_a_missing_speed_is_an_empty_cell() -> None:
+def test_speeds_are_compared_on_the_same_device_and_a_missing_one_is_an_empty_cell() -> None:
     records = dict(facts().records)
-    on_gpu = {"device": "Tesla T4", "generation_ms": 9.5, "gpu_layers": "20/33"}
-    on_cpu = {"device": "a CPU", "generation_ms": 41.5, "gpu_layers": "0"}
-    for kind, speeds in (("f16", [on_gpu]), ("q2_k", []), ("q4_k_m", [on_cpu])):
+    on_gpu = {"device": "Tesla T4", "threads": 2, "generation_ms": 9.5, "gpu_layers": "20/33"}
+    on_cpu = {"device": "a CPU", "threads": 4, "generation_ms": 41.5, "gpu_layers": "0", "generation_spread_ms": 0.71}
+    for kind, speeds in (("f16", [on_gpu, on_cpu]), ("q2_k", []), ("q4_k_m", [on_cpu])):
         earlier = records[f"evaluate/{kind}"]
         metrics = earlier.metrics | {"speeds": speeds, "gpu_layers": "31/33"}
         records[f"evaluate/{kind}"] = earlier.model_copy(update={"metrics": metrics})
     found = replace(facts(), records=records)
     text = card(found, plot=None)
-    assert "| ms/token | GPU layers |" in text
-    ends = {row.split(" | ")[1]: row.split(" | ")[-2:] for row in text.splitlines() if row.startswith("| ")}
-    assert ends["F16"] == ["9.5", "20/33 |"]
-    assert ends["Q2_K"] == ["", "31/33 |"]
-    assert ends["Q4_K_M"] == ["41.5", "0 |"]
+    assert "| ms/token, GPU | ms/token, 4 threads | GPU layers |" in text
+    ends = {row.split(" | ")[1]: row.split(" | ")[-3:] for row in text.splitlines() if row.startswith("| ")}
+    assert ends["F16"] == ["9.5", "41.5 ± 0.7", "20/33 |"]
+    assert ends["Q2_K"] == ["", "", "31/33 |"]
+    assert ends["Q4_K_M"] == ["", "41.5 ± 0.7", "0 |"]
     assert "generation on Tesla T4 or a CPU." in text
     assert '<td data-value="20">20/33</td>' in page(found)
     assert "GPU layers" not in text_of()

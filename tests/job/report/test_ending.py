@@ -52,7 +52,9 @@ def test_the_end_is_whole_and_plain_in_a_pipe(environ: dict[str, str]) -> None:
     said = shown(finished(["/models/tuned"]), **environ)
     assert "\x1b" not in said and "…" not in said
     (head,) = [line for line in said.splitlines() if "perplexity" in line]
-    assert " ".join(head.replace("┃", " ").split()) == "type size bits perplexity on text KLD same top ms/token"
+    assert (
+        " ".join(head.replace("┃", " ").split()) == "type size bits perplexity on text KLD same top ms/token, 4 threads"
+    )
     row = next(line for line in said.splitlines() if "Q4_K_M" in line)
     assert all(cell in row for cell in ("105.0 MB", "5.10", "12345.67 ± 1028.81", "0.0330", "96.7%", "41.5"))
     after = said[said.index("held-out loss") :].splitlines()

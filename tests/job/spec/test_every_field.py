@@ -71,6 +71,7 @@ OTHERS: dict[str, list[Any]] = {
     "export.imatrix": ["none"],
     "export.split_max_size": ["1M"],
     "evaluation.threads": [[1]],
+    "evaluation.speed_on_cpu": [True],
     "evaluation.context": [64],
     "evaluation.max_tokens": [256],
     "evaluation.text": [None],
