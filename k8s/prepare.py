@@ -9,7 +9,7 @@ from job import __version__
 from job.artifacts import Frozen
 from job.predict.anatomy import Anatomy
 from job.predict.config import anatomy_here
-from job.predict.gpus import GPUS
+from job.predict.gpus import GPUS, Gpu
 from job.predict.prediction import Prediction, predict
 from job.predict.rows_here import rows_here
 from job.predict.timing import Machine, Seconds, total
@@ -115,14 +115,13 @@ def ask(
     `wish_of(needs)` gives the Wish; `resources` replaces single figures of the prediction. Raises SettingsInvalid,
     SpecInvalid, and GpuUnavailable if the run does not fit on any card that is named.
     """
-    cards_of(wish_of(None))
+    cards = cards_of(wish_of(None))
     settings["image"] = image_of(settings.get("image"), settings.get("pull_policy", ""))
     Settings.of(**{"name": "unnamed", "resources": dict(resources)} | settings)
     spec = read([])
     sweep = indexes(read, sweeps)
     model, unknown = anatomy_here(spec)
-    needs = [vram_needed(one, predict(one, model, exact=False)) for one in ([one.spec for one in sweep] or [spec])]
-    vram = None if None in needs else max(one or 0 for one in needs)
+    vram = least_vram([one.spec for one in sweep] or [spec], model, [GPUS[name] for name in cards])
     wish = wish_of(vram)
     cards_of(wish)
     return Asked(spec, sweep, wish, model, unknown, vram, dict(resources), settings)
@@ -172,6 +171,23 @@ def prepare(cluster: Cluster | None, asked: Asked, *, title: str | None = None, 
         manifest=render(made, asked.spec, asked.sweep), vram=asked.vram, seconds=total(one.total for one in found),
         notes=tuple(notes),
     )  # fmt: skip
+
+
+def least_vram(specs: Sequence[JobSpec], model: Anatomy | None, cards: Sequence[Gpu]) -> int | None:
+    """Bytes of VRAM from which on a card suits; None if unknown. A run needs more on a card without bfloat16 if its
+    family does not fit float16, so each card is asked for its own."""
+    needs = {}
+    for card in cards or GPUS.values():
+        each = [vram_needed(one, predict(one, model, Machine(card), exact=False)) for one in specs]
+        if None in each:
+            return None
+        needs[card] = max(one or 0 for one in each)
+    fit = [card for card, need in needs.items() if need <= card.memory]
+    if not fit:
+        return max(needs.values())
+    smallest = min(card.memory for card in fit)
+    unfit = [card.memory + 1 for card in needs if card not in fit and card.memory < smallest]
+    return max(min(needs[card] for card in fit), *unfit, 0)
 
 
 def vram_needed(spec: JobSpec, found: Prediction) -> int | None:

@@ -26,8 +26,11 @@ RECIPE = {
 }
 
 
-def load(folder: Path, *, dtype: Any = None, device: int | str = "cpu", dropout: float = 0.1) -> tuple[Any, Any]:
-    """Llama in NF4 with LoRA on q_proj and v_proj; pad = EOS. `dtype`: what it computes in (default: float32)."""
+def load(
+    folder: Path, *, dtype: Any = None, device: int | str = "cpu", dropout: float = 0.1, cast: bool = True
+) -> tuple[Any, Any]:
+    """Llama in NF4 with LoRA on q_proj and v_proj; pad = EOS. `dtype`: what it computes in (default: float32). `cast`:
+    all else to float32."""
     import torch
     from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
     from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, set_seed
@@ -40,7 +43,8 @@ def load(folder: Path, *, dtype: Any = None, device: int | str = "cpu", dropout:
     nf4 = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype)
     model = AutoModelForCausalLM.from_pretrained(folder, quantization_config=nf4, dtype=dtype, device_map={"": device})
     model.config.use_cache = False
-    model = prepare_model_for_kbit_training(model, gradient_checkpointing_kwargs={"use_reentrant": False})
+    if cast:
+        model = prepare_model_for_kbit_training(model, gradient_checkpointing_kwargs={"use_reentrant": False})
     lora = LoraConfig(
         r=8,
         lora_alpha=32,
@@ -52,12 +56,14 @@ def load(folder: Path, *, dtype: Any = None, device: int | str = "cpu", dropout:
     return get_peft_model(model, lora), tokenizer
 
 
-def with_transformers(folder: Path, rows: Path, out: Path, **changes: Any) -> list[float]:
+def with_transformers(
+    folder: Path, rows: Path, out: Path, *, dtype: Any = None, cast: bool = True, **changes: Any
+) -> list[float]:
     """transformers.Trainer with DataCollatorForLanguageModeling(mlm=False). Gives the loss of each step."""
     from datasets import load_dataset
     from transformers import DataCollatorForLanguageModeling, Trainer, TrainingArguments
 
-    model, tokenizer = load(folder)
+    model, tokenizer = load(folder, dtype=dtype, cast=cast)
     data = load_dataset("json", data_files=str(rows), split="train", cache_dir=str(out / "cache"))
     data = data.map(lambda row: tokenizer(row["text"], truncation=True, max_length=48), remove_columns=["text"])
     trainer = Trainer(
@@ -71,12 +77,14 @@ def with_transformers(folder: Path, rows: Path, out: Path, **changes: Any) -> li
     return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
 
 
-def with_trl(folder: Path, rows: Path, out: Path, dropout: float = 0.1, **changes: Any) -> list[float]:
+def with_trl(
+    folder: Path, rows: Path, out: Path, *, dtype: Any = None, dropout: float = 0.1, cast: bool = True, **changes: Any
+) -> list[float]:
     """trl.SFTTrainer, with the adapters in float32. Gives the loss of each step."""
     from datasets import load_dataset
     from trl import SFTConfig, SFTTrainer
 
-    model, tokenizer = load(folder, dropout=dropout)
+    model, tokenizer = load(folder, dtype=dtype, dropout=dropout, cast=cast)
     float32 = {name: weight.detach().clone() for name, weight in model.named_parameters() if weight.requires_grad}
     data = load_dataset("json", data_files=str(rows), split="train", cache_dir=str(out / "cache"))
     trainer = SFTTrainer(

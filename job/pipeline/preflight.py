@@ -102,6 +102,7 @@ def predicted(spec: JobSpec, config: Mapping[str, Any], gpu: GpuHere | None, mod
     options["machine"] = Machine(
         card, llama_gpu=card is not None and bool(bundle.devices()), cpus=threads(), triton=has_triton()
     )
+    options["capability"] = gpu.capability if gpu else None
     try:
         model = anatomy_of(config, spec.model.id)
     except SpecInvalid as error:
@@ -144,10 +145,10 @@ def _check_ram(prediction: Prediction) -> None:
 def _check_vram(needed: Vram, gpu: GpuHere) -> None:
     log.info("preflight.vram", needed=needed.total, has=gpu.memory, gpu=gpu.name, parts=needed.model_dump())
     advice = "`python -m job plan SPEC --gpu ...` shows what would fit."
-    if needed.weights + needed.context > gpu.memory:
+    if needed.loaded > gpu.memory:
         raise EnvironmentUnfit(
             f"{gpu.name} has {gpu.memory / 1e9:.1f} GB, but the model's weights alone need "
-            f"{needed.weights / 1e9:.1f} GB",
+            f"{needed.loaded / 1e9:.1f} GB while they are loaded",
             hint=advice,
         )
     if needed.total > gpu.memory:

@@ -122,6 +122,7 @@ def _choose_checkpointing(state: State) -> Checkpointing:
         _anatomy(state),
         gpu.memory if gpu else None,
         rows.longest if rows else None,
+        capability=gpu.capability if gpu else None,
         triton=has_triton(),
     )
     log.info("train.checkpointing", gpu=gpu.name if gpu else None, **chosen.model_dump())

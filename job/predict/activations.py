@@ -9,39 +9,45 @@ from typing import NamedTuple
 
 from job.predict.anatomy import Anatomy
 from job.spec import JobSpec
+from job.spec.precision import Precision
 from job.spec.training import TILE_TOKENS, TILE_WORDS, attention_of
 
 FLOAT_TILES = 7.25
 """Float32 tiles that exist beside the tile of logits without Triton: seven and a mask
 (trl/kernels/chunked_logprob.py, `_backward_tile`)."""
-FLOAT = 4
+FLOAT, HALF = 4, 2
+SCORE = 8
+"""Bytes for each score of unfused attention, in 16 bits (tanh, softmax in float32, its cast) as in float32 (both)."""
 SAME_INPUT = dict.fromkeys(("q_proj", "k_proj", "v_proj", "qkv_proj"), "attention") | dict.fromkeys(
     ("gate_proj", "up_proj", "gate_up_proj"), "feed-forward"
 )
 
 
 class Widths(NamedTuple):
-    """Bytes per element: of computed values, of the stream between the blocks, of a dropout's mask and its output to an
-    adapter, of the output layer's weights."""
+    """Bytes per element: of what autocast computes (matrix products, attention), of the stream between the blocks, of
+    the feed-forward's values, of a dropout's mask and its output to an adapter, of the output layer's weights."""
 
     computed: int
     stream: int
+    feed_forward: int
     mask: int
     dropped: int
     head: int
 
 
-def widths(spec: JobSpec, *, on_gpu: bool) -> Widths:
-    """On a GPU autocast computes in 16 bits, and masks are bytes; on the CPU nothing is cast, and masks are floats.
+def widths(spec: JobSpec, precision: Precision) -> Widths:
+    """The stream has the dtype of embeddings and norms. bitsandbytes' layers compute in 16 bits and give back the dtype
+    of their input (`Linear4bit.forward`), so with float32 embeddings what comes out of them is float32 too.
 
-    `prepare_model_for_kbit_training` makes embeddings and norms float32, and with them the stream.
+    Autocast casts the adapters' float32 weights and their inputs; without it PEFT casts the inputs to float32. Masks
+    are bytes on a GPU and floats on the CPU.
     """
-    if on_gpu:
-        rest = FLOAT if spec.load.bits != 16 else 2
-        return Widths(2, rest, 1, 2, rest)
-    computed = 2 if spec.load.bits != 32 and spec.load.compute_dtype in ("float16", "bfloat16") else FLOAT
-    rest = computed if spec.load.bits == 16 else FLOAT
-    return Widths(computed, rest, FLOAT, FLOAT, rest)
+    mixed = precision.fp16 or precision.bf16
+    stream = FLOAT if precision.frozen == "float32" else HALF
+    computed = HALF if mixed else stream
+    feed_forward = stream if spec.load.bits in (4, 8) else computed
+    mask = 1 if precision.cuda else FLOAT
+    return Widths(computed, stream, feed_forward, mask, HALF if mixed else FLOAT, stream)
 
 
 def micro_batch(spec: JobSpec) -> int:
@@ -62,32 +68,51 @@ def block(spec: JobSpec, model: Anatomy, size: Widths) -> int:
     """Bytes that one block saves for a micro-batch.
 
     Norms save their input in float32; an adapter saves its dropout's output, the mask, and r values (DoRA also both
-    outputs, and a unit matrix); attention saves queries, keys, values and result; the feed-forward three values of its
-    width.
+    outputs, and a unit matrix), and its weights if they are cast; attention saves queries, keys, values and result; the
+    feed-forward three values of its width.
     """
     assert spec.training
     queries, keys = model.heads * model.head, model.kv_heads * model.head
-    values = queries + 2 * keys if model.fused else keys  # a slice keeps the whole tensor
+    fused = model.fused and size.computed == size.stream  # a slice keeps the whole tensor, unless it is cast
+    values = queries + 2 * keys if fused else keys
     attention = (2 * queries + keys + values) * size.computed + model.heads * FLOAT
-    if model.softcapped or spec.training.attn_implementation == "eager":  # repeated heads, and two score matrices
-        attention = 3 * queries * size.computed + 2 * model.heads * spec.training.max_length * size.computed
+    if _is_eager(spec, model):  # repeated heads, and two score matrices
+        attention = 3 * queries * size.computed + model.heads * spec.training.max_length * SCORE
     if model.head_norms:
         attention += (queries + keys) * FLOAT
-    each = model.norms * model.width * FLOAT + attention + 3 * model.feed_forward * size.computed
+    each = model.norms * model.width * FLOAT + attention + 3 * model.feed_forward * size.feed_forward
     unit = sum(inputs * (inputs + spec.lora.r) for _, inputs in targets(spec, model).values()) * FLOAT
-    return micro_batch(spec) * (each + _adapters(spec, model, size)) + unit * spec.lora.use_dora
+    cast = adapter_weights(spec, model) * HALF if size.dropped == HALF else 0
+    return micro_batch(spec) * (each + _adapters(spec, model, size)) + unit * spec.lora.use_dora + cast
+
+
+def _is_eager(spec: JobSpec, model: Anatomy) -> bool:
+    assert spec.training
+    return model.softcapped or spec.training.attn_implementation == "eager"
+
+
+def adapter_weights(spec: JobSpec, model: Anatomy) -> int:
+    """LoRA's parameters in one block: r * (inputs + outputs) for each target layer."""
+    return sum(spec.lora.r * (rows + columns) for rows, columns in targets(spec, model).values())
 
 
 def _adapters(spec: JobSpec, model: Anatomy, size: Widths) -> int:
-    """Bytes that the adapters of a block save. Without dropout, adapters on the same input keep it once."""
-    found, shared = 0, set()
+    """Bytes that the adapters of a block save. Without dropout, an input that is not cast is kept once for all, and the
+    one of o_proj by attention already."""
+    found = 0
+    shared: set[str] = set() if _is_eager(spec, model) else {"o_proj"}
+    dtypes = {"o_proj": size.computed, "down_proj": size.feed_forward}
     for name, (outputs, inputs) in targets(spec, model).items():
-        found += spec.lora.r * size.computed + 2 * outputs * size.computed * spec.lora.use_dora
+        found += spec.lora.r * size.dropped + 2 * outputs * size.computed * spec.lora.use_dora
+        same_dtype = dtypes.get(name, size.stream) == size.dropped
+        is_cast = not same_dtype or (size.dropped != FLOAT and spec.load.bits not in (4, 8))
+        of = SAME_INPUT.get(name, name)
         if spec.lora.dropout:
             found += inputs * (size.dropped + size.mask)
-        elif (of := SAME_INPUT.get(name, name)) not in shared:
-            shared.add(of)
+        elif is_cast or of not in shared:
             found += inputs * size.dropped
+        if not is_cast:
+            shared.add(of)
     return found
 
 
@@ -104,7 +129,7 @@ def backward(spec: JobSpec, model: Anatomy, size: Widths) -> int:
     """Bytes of one block's backward pass, beside `kept`: its gradients (three of the feed-forward at once, two of the
     stream), what a recomputed block saves, and a dequantized layer."""
     assert spec.training
-    gradients = micro_batch(spec) * (3 * model.feed_forward * size.computed + 2 * model.width * size.stream)
+    gradients = micro_batch(spec) * (3 * model.feed_forward * size.feed_forward + 2 * model.width * size.stream)
     again = block(spec, model, size) if spec.training.gradient_checkpointing else 0
     dequantized = model.largest_linear * size.computed if spec.load.bits in (4, 8) else 0
     rebuilt = 2 * max(map(prod, targets(spec, model).values()), default=0) * FLOAT if spec.lora.use_dora else 0

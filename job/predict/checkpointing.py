@@ -26,9 +26,16 @@ class Checkpointing(Frozen):
 
 
 def choose(
-    spec: JobSpec, model: Anatomy | None, memory: int | None, longest: int | None, *, triton: bool
+    spec: JobSpec,
+    model: Anatomy | None,
+    memory: int | None,
+    longest: int | None,
+    *,
+    capability: tuple[int, int] | None = None,
+    triton: bool,
 ) -> Checkpointing:
-    """`memory`: bytes of the GPU, None without one; `longest`: tokens of the longest row, None if unknown."""
+    """`memory`: bytes of the GPU, None without one; `longest`: tokens of the longest row, None if unknown;
+    `capability`: the GPU's, 8.0 or higher if it is not known."""
     assert spec.training
     asked = spec.training.gradient_checkpointing
     if asked != "auto":
@@ -39,7 +46,10 @@ def choose(
         return Checkpointing(every=1, why="no prediction for this model's family")
     tokens = spec.training.max_length if longest is None or spec.training.packing else longest
     limit = SHARE * memory
-    without, whole = (_needed(spec, model, tokens, triton, recompute=one) for one in (False, True))
+    without, whole = (
+        vram(_changed(spec, tokens, recompute=one), model, capability=capability, triton=triton)
+        for one in (False, True)
+    )
     for every in (0, *range(model.layers, 1, -1)):
         needed = _between(without, whole, model.layers, every).total
         if needed <= limit:
@@ -49,11 +59,10 @@ def choose(
     return Checkpointing(every=1, needed=whole.total, why=why)
 
 
-def _needed(spec: JobSpec, model: Anatomy, tokens: int, triton: bool, *, recompute: bool) -> Vram:
+def _changed(spec: JobSpec, tokens: int, *, recompute: bool) -> JobSpec:
     assert spec.training
     change = {"gradient_checkpointing": recompute, "max_length": min(tokens, spec.training.max_length)}
-    training = spec.training.model_copy(update=change)
-    return vram(spec.model_copy(update={"training": training}), model, triton=triton)
+    return spec.model_copy(update={"training": spec.training.model_copy(update=change)})
 
 
 def _between(without: Vram, whole: Vram, layers: int, every: int) -> Vram:

@@ -14,6 +14,7 @@ from job.predict.vram import GB, Vram, vram
 from job.spec import JobSpec
 from job.spec.naming import run_name
 from job.spec.places import Where
+from job.spec.precision import BF16_CAPABILITY, precision_of
 
 
 def needs(
@@ -30,6 +31,7 @@ def needs(
     if found.vram:
         share = found.trainable / model.parameters
         yield f"trainable                 {found.trainable / 1e6:8.3f} million ({share:.3%})"
+        yield from _precision(spec, model, gpu)
         yield from _vram(spec, model, found.vram, gpu)
     yield ""
     yield from _files(spec, found.files)
@@ -98,22 +100,31 @@ def _gb(count: float) -> str:
     return f"{count / GB:8.2f} GB"
 
 
+def _precision(spec: JobSpec, model: Anatomy, gpu: Gpu | None) -> Iterator[str]:
+    found = precision_of(spec, [model.model_type], gpu.capability if gpu else BF16_CAPABILITY)
+    where = "" if gpu else ", on a GPU of compute capability 8.0 or higher"
+    mixed = f" (autocast: {'float16' if found.fp16 else 'bfloat16'})" if found.fp16 or found.bf16 else ""
+    yield f"computes in {found.compute}{mixed}, with embeddings and norms in {found.frozen}{where}"
+    if found.overflows:
+        yield found.told
+
+
 def _vram(spec: JobSpec, model: Anatomy, needed: Vram, gpu: Gpu | None) -> Iterator[str]:
     for part, count in needed.model_dump().items():
         yield f"VRAM, {part:<19} {_gb(count)}"
-    yield f"VRAM in all               {_gb(needed.total)}   (block and loss peak at different times)"
+    yield f"VRAM in all               {_gb(needed.total)}   (loading, block and loss peak at different times)"
     if gpu is None:
         return
     if needed.total <= gpu.memory:
         yield f"fits a {gpu.name} ({gpu.memory / GB:.1f} GB)"
         return
     yield f"does NOT fit a {gpu.name} ({gpu.memory / GB:.1f} GB)"
-    fitting = [f"{what} ({size / GB:.1f} GB)" for what, size in _smaller(spec, model) if size <= gpu.memory]
-    larger = [one.name for one in GPUS.values() if one.memory >= needed.total]
+    fitting = [f"{what} ({size / GB:.1f} GB)" for what, size in _smaller(spec, model, gpu) if size <= gpu.memory]
+    larger = [one.name for one in GPUS.values() if one.memory >= vram(spec, model, capability=one.capability).total]
     yield f"would fit: {'; '.join([*fitting, *(f'a {name}' for name in larger[:2])]) or 'no known GPU'}"
 
 
-def _smaller(spec: JobSpec, model: Anatomy) -> Iterator[tuple[str, int]]:
+def _smaller(spec: JobSpec, model: Anatomy, gpu: Gpu) -> Iterator[tuple[str, int]]:
     """Changes of the spec that save memory, each by itself, and all together."""
     training = spec.training
     assert training
@@ -128,14 +139,15 @@ def _smaller(spec: JobSpec, model: Anatomy) -> Iterator[tuple[str, int]]:
         "optim: paged_adamw_8bit": {"optim": "paged_adamw_8bit"},
     }
     for what, change in changes.items():
-        yield what, _changed(spec, model, change)
+        yield what, _changed(spec, model, gpu, change)
     if spec.load.bits != 4:
         bits = spec.model_copy(update={"load": spec.load.model_copy(update={"bits": 4})})
-        yield "load.bits: 4", vram(bits, model).total
+        yield "load.bits: 4", vram(bits, model, capability=gpu.capability).total
     everything = {key: value for change in changes.values() for key, value in change.items()}
-    yield "all of these", _changed(spec, model, everything)
+    yield "all of these", _changed(spec, model, gpu, everything)
 
 
-def _changed(spec: JobSpec, model: Anatomy, change: dict[str, object]) -> int:
+def _changed(spec: JobSpec, model: Anatomy, gpu: Gpu, change: dict[str, object]) -> int:
     assert spec.training
-    return vram(spec.model_copy(update={"training": spec.training.model_copy(update=change)}), model).total
+    changed = spec.model_copy(update={"training": spec.training.model_copy(update=change)})
+    return vram(changed, model, capability=gpu.capability).total

@@ -79,11 +79,12 @@ def predict(
     *,
     rows: RowLengths | None = None,
     on_gpu: bool = True,
+    capability: tuple[int, int] | None = None,
     base: int | None = None,
     exact: bool = True,
 ) -> Prediction:
-    """`machine`, `rows`: for times. `on_gpu`: whether training has a GPU. `base`: bytes of the base model's files, if
-    known.
+    """`machine`, `rows`: for times. `on_gpu`: whether training has a GPU. `capability`: the GPU's if the machine's is
+    not known; 8.0 or higher if neither is. `base`: bytes of the base model's files, if known.
 
     `exact`: if llama-quantize is built, it forecasts the size of each type; otherwise a type's size is assumed, so that
     the result is the same on every machine. Raises Bug if llama-quantize gives no forecast.
@@ -91,9 +92,10 @@ def predict(
     files = planned_here(model, spec.export.types) if model and exact else {}
     sizes = disk.sizes(spec, model, base, {kind: file.size for kind, file in files.items()}, on_gpu=on_gpu)
     trains = model is not None and spec.training is not None
+    capability = capability or (machine.gpu.capability if machine.gpu else None)
     return Prediction(
         trainable=trainable(spec, model) if model and trains else 0,
-        vram=vram(spec, model, triton=machine.triton) if model and trains else None,
+        vram=vram(spec, model, capability=capability, triton=machine.triton) if model and trains else None,
         files=files,
         sizes=sizes,
         ram=ram.by_stage(spec, model, files, on_gpu=on_gpu) if model else {},

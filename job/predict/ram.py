@@ -13,6 +13,7 @@ from job.predict.anatomy import Anatomy
 from job.predict.file_sizes import GGUF_NAMES, Planned
 from job.predict.vram import GB
 from job.spec import JobSpec
+from job.spec.precision import precision_of
 from job.spec.quants import UNQUANTIZED
 
 MB = 1_000_000
@@ -64,7 +65,7 @@ def train(spec: JobSpec, model: Anatomy, *, on_gpu: bool) -> int:
     held = loaded(spec, model, on_gpu=on_gpu)
     if on_gpu:
         return held
-    size = activations.widths(spec, on_gpu=False)
+    size = _widths(spec, model)
     backward = activations.backward(spec, model, size)
     loss = activations.loss(spec, model, size, triton=False)
     return held + activations.kept(spec, model, size) + max(backward, loss)
@@ -79,10 +80,15 @@ def loaded(spec: JobSpec, model: Anatomy, *, on_gpu: bool) -> int:
 def weights(spec: JobSpec, model: Anatomy) -> int:
     """The loaded base on the CPU. Weights that are computed in the files' own dtype stay mapped."""
     if spec.load.bits in (4, 8):
-        return vram.weight_bytes(spec, model)
-    size = activations.widths(spec, on_gpu=False).computed
+        return vram.weight_bytes(spec, model, _widths(spec, model).stream)
+    size = _widths(spec, model).stream
     same = model.stored == ("float32" if size == activations.FLOAT else spec.load.compute_dtype)
     return 0 if same else model.parameters * size
+
+
+def _widths(spec: JobSpec, model: Anatomy) -> activations.Widths:
+    """Without a GPU."""
+    return activations.widths(spec, precision_of(spec, [model.model_type], None))
 
 
 def quantize(spec: JobSpec, model: Anatomy, planned: Mapping[str, Planned]) -> int:

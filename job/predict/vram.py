@@ -7,6 +7,7 @@ from job.artifacts import Frozen
 from job.predict import activations
 from job.predict.anatomy import Anatomy
 from job.spec import JobSpec
+from job.spec.precision import BF16_CAPABILITY, precision_of
 
 GB = 1_000_000_000
 CUDA_CONTEXT = 0.6 * GB
@@ -20,9 +21,10 @@ OPTIMIZER_BYTES = {"paged_adamw_8bit": 2, "adamw_8bit": 2, "sgd": 0}
 
 class Vram(Frozen):
     """Bytes on the GPU while training, by part. `block` (one block's backward pass) and `loss` come one after the
-    other, so the larger one counts."""
+    other, so the larger one counts; `loading`, beside the weights, is over before training begins."""
 
     weights: int
+    loading: int
     adapter: int
     optimizer: int
     activations: int
@@ -32,41 +34,62 @@ class Vram(Frozen):
 
     @property
     def total(self) -> int:
-        return sum(int(part) for part in self.model_dump().values()) - min(self.block, self.loss)
+        training = self.adapter + self.optimizer + self.activations + max(self.block, self.loss)
+        return self.weights + self.context + max(self.loading, training)
+
+    @property
+    def loaded(self) -> int:
+        """The peak before the first row."""
+        return self.weights + self.context + self.loading
 
 
 def trainable(spec: JobSpec, model: Anatomy) -> int:
-    """LoRA's parameters: r * (inputs + outputs) for each target layer, and one per output with DoRA."""
-    found: int = 0
-    for rows, columns in activations.targets(spec, model).values():
-        found += model.layers * (spec.lora.r * (rows + columns) + rows * spec.lora.use_dora)
-    for name in spec.lora.modules_to_save:
-        if name in ("embed_tokens", "lm_head"):
-            found += model.vocabulary * model.width
-    return found
+    """LoRA's parameters, with DoRA one more per output, and the modules that are trained whole."""
+    return _lora(spec, model) + sum(
+        model.vocabulary * model.width for name in spec.lora.modules_to_save if name in ("embed_tokens", "lm_head")
+    )
 
 
-def vram(spec: JobSpec, model: Anatomy, *, triton: bool = False) -> Vram:
-    """VRAM of training, with memory-efficient attention. `triton`: whether it is installed; the image does not have
-    it."""
+def _lora(spec: JobSpec, model: Anatomy) -> int:
+    magnitudes = sum(rows for rows, _ in activations.targets(spec, model).values()) if spec.lora.use_dora else 0
+    return model.layers * (activations.adapter_weights(spec, model) + magnitudes)
+
+
+def vram(spec: JobSpec, model: Anatomy, *, capability: tuple[int, int] | None = None, triton: bool = False) -> Vram:
+    """VRAM of training, with memory-efficient attention. `capability`: the GPU's, on which the precision depends; 8.0
+    or higher if it is not known. `triton`: whether it is installed; the image does not have it.
+
+    The adapter's gradients come while the activations go, so the larger of the two counts, unless gradients accumulate.
+    """
     assert spec.training
-    trained = trainable(spec, model)
-    size = activations.widths(spec, on_gpu=True)
+    trained, lora = trainable(spec, model), _lora(spec, model)
+    precision = precision_of(spec, [model.model_type], capability or BF16_CAPABILITY)
+    size = activations.widths(spec, precision)
+    gradients = lora * activations.FLOAT
+    stays = trained * activations.FLOAT - gradients + gradients * (spec.training.gradient_accumulation_steps > 1)
     return Vram(
-        weights=weight_bytes(spec, model),
-        adapter=trained * 8,
+        weights=weight_bytes(spec, model, size.stream),
+        loading=loading_bytes(spec, model, size.stream),
+        adapter=trained * activations.FLOAT + stays,
         optimizer=trained * OPTIMIZER_BYTES.get(spec.training.optim, 8),
-        activations=activations.kept(spec, model, size),
+        activations=max(activations.kept(spec, model, size), gradients),
         block=activations.backward(spec, model, size),
         loss=activations.loss(spec, model, size, triton=triton),
         context=int(CUDA_CONTEXT),
     )
 
 
-def weight_bytes(spec: JobSpec, model: Anatomy) -> int:
-    """Bytes of the loaded base. With 4 and 8 bits, all other weights are float32: prepare_model_for_kbit_training casts
-    them."""
+def weight_bytes(spec: JobSpec, model: Anatomy, frozen: int) -> int:
+    """Bytes of the loaded base. `frozen`: bytes of each weight that 4 and 8 bits do not quantize."""
     bits = {4: BITS_OF_DOUBLE if spec.load.double_quant else BITS_OF_4, 8: 8.0}.get(spec.load.bits)
     if bits is None:
         return model.parameters * spec.load.bits // 8
-    return int(model.linear_parameters * bits / 8) + (model.embedding_parameters + model.small_parameters) * 4
+    return int(model.linear_parameters * bits / 8) + (model.embedding_parameters + model.small_parameters) * frozen
+
+
+def loading_bytes(spec: JobSpec, model: Anatomy, frozen: int) -> int:
+    """Bytes beside the weights at the peak of loading: a tensor in 16 bits that is being quantized or cast."""
+    if spec.load.bits not in (4, 8):
+        return 0
+    cast = model.largest_tensor if frozen == activations.FLOAT else model.largest_linear
+    return cast * activations.HALF

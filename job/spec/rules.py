@@ -19,6 +19,7 @@ def cross_faults(spec: Parts) -> Iterator[CrossFault]:
     """Every fault between the fields of a spec whose sections are valid."""
     if spec.training is not None:
         yield from _training_faults(spec, spec.training)
+    yield from _load_faults(spec)
     yield from _data_faults(spec)
     yield from _lora_faults(spec)
     yield from _export_faults(spec)
@@ -48,6 +49,14 @@ def _training_faults(spec: Parts, training: Training) -> Iterator[CrossFault]:
     if training.load_best_model_at_end and training.eval_steps and training.save_steps % training.eval_steps:
         message = f"a best checkpoint must have been evaluated; write a multiple of eval_steps ({training.eval_steps})"
         yield CrossFault(("training.save_steps", "training.eval_steps", "training.load_best_model_at_end"), message)
+
+
+def _load_faults(spec: Parts) -> Iterator[CrossFault]:
+    """With 16 and 32 bits nothing is quantized, so all weights have one dtype."""
+    for bits, other, dtype in ((16, "float32", "the compute dtype"), (32, "compute", "float32")):
+        if spec.load.bits == bits and spec.load.frozen_dtype == other:
+            message = f"with load.bits {bits} all weights are in {dtype}; leave it out, or write another load.bits"
+            yield CrossFault(("load.frozen_dtype", "load.bits"), message)
 
 
 def _data_faults(spec: Parts) -> Iterator[CrossFault]:

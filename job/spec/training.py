@@ -39,7 +39,12 @@ class Load(Section):
     double_quant: bool = False
     """Quantize the quantization constants too, which saves 0.4 bits per parameter."""
     compute_dtype: Literal["auto", "float16", "bfloat16", "float32"] = "auto"
-    """auto: bfloat16 for compute capability 8.0 or higher, float16 below (a T4), float32 without a GPU."""
+    """auto: bfloat16 for compute capability 8.0 or higher, float16 below (a T4), float32 without a GPU, and below 8.0
+    for families that overflow in float16."""
+    frozen_dtype: Literal["auto", "float32", "compute"] = "auto"
+    """The frozen weights that `bits` 4 and 8 do not quantize: embeddings, norms, output layer. float32: as
+    prepare_model_for_kbit_training casts them. compute: in the compute dtype, which is faster and takes less memory.
+    auto: compute on a GPU, but in float16 only for families that are known to fit; float32 without a GPU."""
 
 
 ATTENTION = (
@@ -120,7 +125,7 @@ class Training(Section):
     packing: bool = False
     """Pack several rows into one sequence (trl only)."""
     fp16: Switch = "auto"
-    """Mixed precision in float16. auto: on for a GPU below compute capability 8.0."""
+    """Mixed precision in float16. auto: on for a GPU below compute capability 8.0, unless the family overflows."""
     bf16: Switch = "auto"
     """Mixed precision in bfloat16. auto: on for a GPU of compute capability 8.0 or higher. Off below that."""
     padding_side: Literal["right", "left"] = "right"

@@ -24,7 +24,7 @@ def load_base(
     spec: JobSpec, folder: Path, precision: Precision, tokenizer: Any = None, added: Sequence[str] = ()
 ) -> Any:
     """The base model, quantized as `load` says, ready for training with adapters, with rows for the tokens that were
-    `added` to the tokenizer."""
+    `added` to the tokenizer. Its frozen weights are those of the recipe, in float32, or stay in the compute dtype."""
     import torch
     from peft import prepare_model_for_kbit_training
     from transformers import BitsAndBytesConfig
@@ -59,6 +59,7 @@ def load_base(
         prepare_rows(model, tokenizer, pieces_of(folder, added))
     if quantization is not None:
         keep_weights_as_loaded(model)
+    if quantization is not None and precision.frozen == "float32":
         # the Trainer turns checkpointing on, which nothing would turn off again
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
     return model
@@ -102,10 +103,38 @@ def with_adapter(spec: JobSpec, model: Any, adapter: Path | None, tokens: Sequen
         show_no_bias(peft)
         if tokens and not spec.lora.modules_to_save:  # their rows are in the adapter; PEFT would save all of them
             peft.save_pretrained = partial(peft.save_pretrained, save_embedding_layers=False)
+    train_in_float32(peft)
     _check_head(spec, peft)
     trainable, total = peft.get_nb_trainable_parameters()
     log.info("train.parameters", trainable=trainable, total=total, percent=round(100 * trainable / total, 4))
     return peft
+
+
+def train_in_float32(peft: Any) -> None:
+    """Makes every trainable weight float32: bfloat16 loses small updates, and fp16's gradient scaler refuses float16.
+
+    Only modules that are trained whole are not float32 already. What is around them stays in its dtype.
+    """
+    import torch
+    from peft.utils.other import ModulesToSaveWrapper
+
+    for module in peft.modules():
+        if not isinstance(module, ModulesToSaveWrapper):
+            continue
+        for whole in module.modules_to_save.values():
+            dtypes = {weight.dtype for weight in whole.parameters()} - {torch.float32}
+            if dtypes:
+                whole.float()
+                whole.register_forward_pre_hook(_to_float32)
+                whole.register_forward_hook(partial(_to_dtype, dtypes.pop()))
+
+
+def _to_float32(_: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(one.float() if one.is_floating_point() else one for one in inputs)
+
+
+def _to_dtype(dtype: Any, _: Any, inputs: tuple[Any, ...], output: Any) -> Any:
+    return output.to(dtype)
 
 
 def _beside_the_text(model: Any) -> str | None:

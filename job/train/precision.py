@@ -1,30 +1,21 @@
-"""The precisions of the device, and the meaning of the spec's `auto` on it."""
+"""The precision of a training on this device."""
 
-from dataclasses import dataclass
+from collections.abc import Collection
 from typing import Any
 
 from job import driver, gpu_faults
 from job.errors import EnvironmentUnfit
 from job.logs import log
 from job.spec import JobSpec
+from job.spec.precision import BF16_CAPABILITY, Precision, precision_of
 
-BF16_CAPABILITY = (8, 0)
-"""The first compute capability with bfloat16 units (Ampere). torch.cuda.is_bf16_supported() also accepts emulation."""
-
-
-@dataclass(frozen=True)
-class Precision:
-    """`cuda`: whether there is a GPU. `compute`: a torch dtype's name. `fp16`/`bf16`: the Trainer's mixed precision."""
-
-    cuda: bool
-    compute: str
-    fp16: bool
-    bf16: bool
+__all__ = ["Precision", "choose", "torch_dtype"]
 
 
-def choose(spec: JobSpec) -> Precision:
-    """Raises EnvironmentUnfit if the spec asks for bfloat16 or FlashAttention on a GPU below 8.0 or for either or half
-    precision on a CPU, or if torch cannot use a GPU that is expected."""
+def choose(spec: JobSpec, families: Collection[str]) -> Precision:
+    """`families`: the model's (`job.spec.precision.families_of`). Raises EnvironmentUnfit if the spec asks for bfloat16
+    or FlashAttention on a GPU below 8.0 or for either or half precision on a CPU, or if torch cannot use a GPU that is
+    expected."""
     assert spec.training
     capability = _capability()
     native = capability is not None and capability >= BF16_CAPABILITY
@@ -34,22 +25,21 @@ def choose(spec: JobSpec) -> Precision:
             f"training.attn_implementation: flash_attention_2 needs a GPU of compute capability 8.0; {here}",
             hint="Set it to auto, which computes the same.",
         )
-    bf16 = native and spec.training.fp16 is not True if spec.training.bf16 == "auto" else spec.training.bf16
-    fp16 = capability is not None and not bf16 and not native if spec.training.fp16 == "auto" else spec.training.fp16
-    wanted = spec.load.compute_dtype
-    compute = ("bfloat16" if native else "float16" if capability else "float32") if wanted == "auto" else wanted
-    if capability is not None and not native and (bf16 or compute == "bfloat16"):
+    chosen = precision_of(spec, families, capability)
+    if capability is not None and not native and (chosen.bf16 or chosen.compute == "bfloat16"):
         major, minor = capability
         raise EnvironmentUnfit(
             f"this GPU has compute capability {major}.{minor}, but bfloat16 needs 8.0",
             hint="Set training.bf16 and load.compute_dtype to auto, which means float16 on this GPU.",
         )
-    if capability is None and fp16:
+    if capability is None and chosen.fp16:
         raise EnvironmentUnfit(
             "training.fp16: there is no GPU here", hint="Set it to auto, or use a machine with a GPU."
         )
-    chosen = Precision(capability is not None, compute, bool(fp16), bool(bf16))
-    log.info("train.precision", compute_dtype=compute, fp16=chosen.fp16, bf16=chosen.bf16, capability=capability)
+    found = {"compute_dtype": chosen.compute, "fp16": chosen.fp16, "bf16": chosen.bf16, "frozen_dtype": chosen.frozen}
+    log.info("train.precision", **found, capability=capability)
+    if chosen.overflows:
+        log.warning("train.float16_is_too_small", family=chosen.overflows, what=chosen.told)
     return chosen
 
 

@@ -5,6 +5,7 @@
           logs/          TensorBoard's event files
 """
 
+import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from job.errors import Bug, CudaOutOfMemory, IntegrityViolated, StoppedSaved
 from job.logs import log
 from job.spec import JobSpec
 from job.spec.places import public_name
+from job.spec.precision import families_of
 from job.strict_json import finite
 from job.tokens.stage import Prompt
 from job.train.measure import Measured
@@ -98,7 +100,8 @@ def load(spec: JobSpec, inputs: Inputs, workdir: Path, stop: Any) -> Loaded:
     from job.train.model import load_base, with_adapter
     from job.train.precision import choose
 
-    precision = choose(spec)
+    config = json.loads((inputs.model / "config.json").read_text(encoding="utf-8"))
+    precision = choose(spec, families_of(config))
     set_seed(spec.run.seed)
     tokenizer = load_tokenizer(spec, inputs.model, inputs.added)
     log.info("train.loading_model", model=public_name(spec.model.id), bits=spec.load.bits)

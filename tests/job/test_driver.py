@@ -214,7 +214,7 @@ def test_training_does_not_go_to_the_cpu_where_a_gpu_is_expected(
     monkeypatch.setenv("FINETUNE_GPU", required)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if message is None:
-        assert not precision.choose(SPEC).cuda
+        assert not precision.choose(SPEC, ["llama"]).cuda
         return
     with pytest.raises(EnvironmentUnfit, match=message):
-        precision.choose(SPEC)
+        precision.choose(SPEC, ["llama"])

@@ -1,5 +1,6 @@
 """What is predicted from config.json alone, against the libraries, real files and what the literature says."""
 
+import dataclasses
 import json
 import resource
 import subprocess
@@ -17,12 +18,21 @@ from job.predict.anatomy import Anatomy, anatomy_of
 from job.predict.file_sizes import planned, planned_here
 from job.predict.gpus import GPUS
 from job.spec import JobSpec
+from job.spec.precision import precision_of
 from tests.export_reference import exported
 from tests.job.predict.sizes import SIZES
 from tests.tiny_families import FAMILIES, make_family
 from tests.tiny_models import make_llama
 
 GIB = 1 << 30
+SHORT_ROWS = {"per_device_train_batch_size": 2, "max_length": 64, "gradient_checkpointing": False}
+HALVES: list[dict[str, Any]] = [{"frozen_dtype": "float32"}, {"frozen_dtype": "compute"}, {"bits": 16}]
+ADAPTERS: list[dict[str, Any]] = [
+    {"target_modules": "all-linear"},
+    {"dropout": 0},
+    {"target_modules": "all-linear", "dropout": 0},
+    {"use_dora": True},
+]
 
 
 def spec(**sections: Any) -> JobSpec:
@@ -48,14 +58,66 @@ def test_the_recipe_trains_within_a_t4() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "lora"),
-    [(family, {}) for family in FAMILIES]
-    + [("Mistral", {"target_modules": "all-linear"}), ("Mistral", {"use_dora": True}), ("Mistral", {"dropout": 0})],
+    [(family, {}) for family in FAMILIES] + [("Mistral", lora) for lora in ADAPTERS],
 )
 def test_a_block_saves_what_autograd_saves(family: str, lora: dict[str, Any]) -> None:
     """Of the second block: in the first one, not all that it computes depends on an adapter yet."""
     import transformers
 
     from job.train.model import with_adapter
+
+    config = config_of(family)
+    model = anatomy_of(config.to_dict(), family)
+    if model.fused:
+        lora = lora | {"target_modules": ["qkv_proj"]}
+    asked = spec(lora=lora, load={"bits": 32}, training=SHORT_ROWS)
+    peft = with_adapter(asked, transformers.AutoModelForCausalLM.from_config(config), None).train()
+    size = activations.widths(asked, precision_of(asked, [family], None))
+    assert activations.block(asked, model, size) == pytest.approx(saved_by_block(peft, 1), rel=0.02)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("load", HALVES, ids=str)
+@pytest.mark.parametrize(
+    ("family", "lora"), [(family, {}) for family in FAMILIES] + [("Llama 3", lora) for lora in ADAPTERS], ids=str
+)
+def test_a_block_saves_on_a_gpu_what_autograd_saves_under_autocast(
+    family: str, lora: dict[str, Any], load: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """bitsandbytes' layers, autocast's casts and a GPU's masks, on this CPU."""
+    import torch
+    import transformers
+
+    from job.train.model import load_base, with_adapter
+
+    config = config_of(family)
+    model = anatomy_of(config.to_dict(), family)
+    if model.fused:
+        lora = lora | {"target_modules": ["qkv_proj"]}
+    asked = spec(lora=lora, load=load, training=SHORT_ROWS)
+    as_on_a_gpu = precision_of(asked, [family], (8, 0))
+    transformers.AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "model")
+    base = load_base(asked, tmp_path / "model", dataclasses.replace(as_on_a_gpu, cuda=False))
+    peft = with_adapter(asked, base, None).train()
+    mixed = torch.is_autocast_enabled
+    monkeypatch.setattr(torch, "is_autocast_enabled", lambda *device: mixed(*device or ("cpu",)))  # PEFT asks for CUDA
+    monkeypatch.setattr(torch.nn.Dropout, "forward", lambda self, x: native_dropout(x, self.p) if self.p else x)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        saved = saved_by_block(peft, 1)
+    found = activations.block(asked, model, activations.widths(asked, as_on_a_gpu))
+    assert found == pytest.approx(saved, rel=0.1 if lora.get("use_dora") else 0.02)
+
+
+def native_dropout(x: Any, share: float) -> Any:
+    """Dropout as on a GPU: its mask is bytes."""
+    import torch
+
+    return torch.native_dropout(x, share, True)[0]
+
+
+def config_of(family: str) -> Any:
+    """Two blocks."""
+    import transformers
 
     name, fields, _ = FAMILIES[family]
     sizes = {"hidden_size": 512, "intermediate_size": 1024, "num_hidden_layers": 2, "vocab_size": 512, "head_dim": 64}
@@ -66,18 +128,10 @@ def test_a_block_saves_what_autograd_saves(family: str, lora: dict[str, Any]) ->
         "bos_token_id": 1,
         "eos_token_id": 2,
     }
-    config = getattr(transformers, name)(**(fields | sizes | heads))
-    model = anatomy_of(config.to_dict(), family)
-    if model.fused:
-        lora = lora | {"target_modules": ["qkv_proj"]}
-    training = {"per_device_train_batch_size": 2, "max_length": 64, "gradient_checkpointing": False}
-    asked = spec(lora=lora, load={"bits": 32}, training=training)
-    peft = with_adapter(asked, transformers.AutoModelForCausalLM.from_config(config), None).train()
-    saved = saved_by_block(peft, 1, batch=2, length=64)
-    assert activations.block(asked, model, activations.widths(asked, on_gpu=False)) == pytest.approx(saved, rel=0.02)
+    return getattr(transformers, name)(**(fields | sizes | heads))
 
 
-def saved_by_block(peft: Any, number: int, *, batch: int, length: int) -> int:
+def saved_by_block(peft: Any, number: int, *, batch: int = 2, length: int = 64) -> int:
     """Bytes of what one block's forward pass keeps, each piece of memory once, the model's own weights not."""
     import torch
 

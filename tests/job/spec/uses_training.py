@@ -25,6 +25,9 @@ ROWS: dict[str, list[Any]] = {
 }
 
 
+FAMILIES = ("llama", "gemma3_text", "qwen3")
+
+
 def on_text(spec: JobSpec, ground: Ground) -> Any:
     return _trainer(spec, ground, "text")
 
@@ -38,19 +41,19 @@ def on_chats(spec: JobSpec, ground: Ground) -> Any:
 
 
 def on_other_gpus(spec: JobSpec, ground: Ground) -> Any:
-    """On a T4 and from an A100 on."""
-    return [_arguments(spec, capability) for capability in ((7, 5), (8, 0))]
+    """On a T4 and from an A100 on; of a family that fits float16, of one that overflows there, and of another."""
+    return [_arguments(spec, at, [family]) for at in ((7, 5), (8, 0)) for family in FAMILIES]
 
 
-def _arguments(spec: JobSpec, capability: tuple[int, int]) -> Any:
+def _arguments(spec: JobSpec, capability: tuple[int, int], families: list[str]) -> Any:
     with mock.patch.object(precision, "_capability", lambda: capability):
         try:
-            chosen = precision.choose(spec)
+            chosen = precision.choose(spec, families)
         except EnvironmentUnfit as error:
             return f"refused: {error.message}"
         every = choose(spec, anatomy_of(SIZES["7B"][0], "7B"), 80 << 30, None, triton=False).every
         given = arguments.common(spec, chosen, Path("out"), evaluates=True, micro_batch=None, recompute_every=every)
-    return [chosen.compute, given]
+    return [chosen.compute, chosen.frozen, given]
 
 
 def _trainer(spec: JobSpec, ground: Ground, kind: Any) -> Any:
@@ -67,7 +70,7 @@ def _trainer(spec: JobSpec, ground: Ground, kind: Any) -> Any:
         (folder / f"{name}.jsonl").write_bytes(jsonl(ROWS[kind]))
     set_seed(spec.run.seed)
     try:
-        chosen = precision.choose(spec)
+        chosen = precision.choose(spec, ["llama"])
         rows = [folder / f"{name}.jsonl" for name in ("train", "eval")]
         inputs = inputs_of(spec, ground.model, folder / "tokens", *rows, kind)
         tokenizer = load_tokenizer(spec, ground.model, inputs.added)

@@ -16,6 +16,7 @@ from torch.utils._pytree import tree_leaves
 from job.predict import activations, vram
 from job.predict.anatomy import anatomy_of
 from job.spec import JobSpec
+from job.spec.precision import precision_of
 from job.train import stage as train_stage
 from tests.job.train import trainers
 from tests.job.train.trainers import inputs_of, trainer_of
@@ -155,7 +156,7 @@ def test_the_loss_takes_what_is_predicted(rows: Path, tmp_path: Path) -> None:
     with LiveBytes() as live:
         trainer.compute_loss(trainer.model, batch).backward()
     anatomy = anatomy_of(json.loads((model / "config.json").read_text()), "m")
-    size = activations.widths(spec, on_gpu=False)
+    size = activations.widths(spec, precision_of(spec, ["llama"], None))
     predicted = activations.loss(spec, anatomy, size, triton=False) + activations.kept(spec, anatomy, size)
     assert live.peak == pytest.approx(predicted, rel=0.05)
 

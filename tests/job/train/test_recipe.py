@@ -28,7 +28,13 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def job_losses(
-    model: Path, rows: Path, out: Path, trainer: str, dropout: float = 0.1, **changes: Any
+    model: Path,
+    rows: Path,
+    out: Path,
+    trainer: str,
+    dropout: float = 0.1,
+    load: dict[str, Any] | None = None,
+    **changes: Any,
 ) -> train_stage.Result:
     spec = JobSpec.model_validate(
         {
@@ -43,6 +49,7 @@ def job_losses(
             }
             | changes,
             "lora": {"dropout": dropout},
+            "load": load or {},
             "evaluation": {"samples": 0},
         }
     )
@@ -64,6 +71,23 @@ def test_the_loss_curve_is_that_of_the_plain_script(
     rates = [one["learning_rate"] for one in mine.losses]
     assert rates[0] < rates[2] and rates[-1] < max(rates) / 2, "warm-up and decay must both show"
     assert all(one["grad_norm"] > 0.3 for one in mine.losses), "clipping must be at work"
+    os.environ.pop("TENSORBOARD_LOGGING_DIR", None)
+
+
+@pytest.mark.parametrize("frozen", ["float32", "compute"])
+@pytest.mark.parametrize("trainer", ["transformers", "trl"])
+def test_in_bfloat16_the_loss_curve_is_that_of_the_plain_script_with_and_without_its_cast(
+    tiny_model: Path, rows: Path, tmp_path: Path, trainer: str, frozen: str
+) -> None:
+    import torch
+
+    options = {"dtype": torch.bfloat16, "cast": frozen == "float32"}
+    plain = getattr(plain_training, f"with_{trainer}")(
+        tiny_model, rows, tmp_path / "plain", **options, bf16=True, max_steps=4
+    )
+    load = {"compute_dtype": "bfloat16", "frozen_dtype": frozen}
+    mine = job_losses(tiny_model, rows, tmp_path / "job", trainer, load=load, bf16=True, max_steps=4)
+    assert [one["loss"] for one in mine.losses] == pytest.approx(plain, abs=1e-4)
     os.environ.pop("TENSORBOARD_LOGGING_DIR", None)
 
 
