@@ -5,7 +5,6 @@ main one, the programs of all of them end at once.
 """
 
 import os
-import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
@@ -18,7 +17,7 @@ from job.llama_cpp import process
 Given = ParamSpec("Given")
 Made = TypeVar("Made")
 NICENESS = 10
-"""Of what is made beside: programs that feed a GPU come first."""
+"""Of what is made beside, above the job's own: programs that feed a GPU come first."""
 
 
 class Lanes:
@@ -60,5 +59,5 @@ class Lanes:
 
 
 def _yield_to_others() -> None:
-    """Linux has a niceness for each thread, which the programs that it starts inherit."""
-    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+    """On Linux each thread has a niceness of its own, which the programs that it starts inherit."""
+    os.nice(NICENESS)
