@@ -117,6 +117,7 @@ def launch(
     `finetune-run --spec my.yaml --sweep training.learning_rate=1e-4,2e-4 --sweep lora.r=8,16 --parallel 2`
     """
     from k8s.cluster.submit import submit, try_pod
+    from k8s.cuda_image import check_cuda
     from k8s.manifest.parse import affinity_of, reference, resources, scratch_of
     from k8s.prepare import ask, check_references, cluster_or_none, pairs, prepare, spec_from
 
@@ -171,7 +172,7 @@ def launch(
     assert cluster
     _show(prepared)
     check_references(cluster, prepared.settings)
-    for note in try_pod(cluster, prepared.manifest):
+    for note in [*check_cuda(prepared.settings), *try_pod(cluster, prepared.manifest)]:
         say(f"note: {note}", style="warn")
     sent = submit(cluster, prepared.manifest, if_exists)
     say(f"{_HOW[sent.how]}: {sent.run.name} in namespace {cluster.namespace}", style="good")
