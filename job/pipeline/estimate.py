@@ -3,18 +3,28 @@
 `runs/<run id>/estimate.json`, written once, by the first attempt that has made the rows into tokens.
 """
 
-import json
+from pydantic import ConfigDict
 
+from job.artifacts import Frozen
 from job.errors import JobError
 from job.logs import log
 from job.pipeline.state import State
 from job.predict.row_lengths import RowLengths, counted
+from job.predict.timing import Seconds
 from job.report.times import took
-from job.run.records import StageRecord
+from job.run.records import StageRecord, parsed
 from job.run.usage import read_usage
 from job.store.base import Conflict
 
 NAME = "estimate"
+
+
+class Estimate(Frozen):
+    """By stage. A later release may write more fields."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    seconds: dict[str, Seconds]
 
 
 def keep_estimate(state: State) -> None:
@@ -25,7 +35,7 @@ def keep_estimate(state: State) -> None:
     found = prediction.with_rows(state.spec, _rows(state))
     total, after = found.total, found.after_training
     log.info("run.estimate", likely=total.likely, most=total.most, after_training=after.likely, steps=found.steps)
-    text = json.dumps({stage: seconds._asdict() for stage, seconds in found.seconds.items()}).encode()
+    text = Estimate(seconds=found.seconds).model_dump_json().encode()
     try:
         state.run.store.put(_key(state), text, if_absent=True)
     except Conflict:
@@ -47,15 +57,16 @@ def compared(state: State) -> dict[str, StageRecord]:
     run = state.run
     try:
         found = run.store.get(_key(state))
-        estimate = json.loads(found[0]) if found else {}
-    except (JobError, ValueError) as error:
-        log.warning("run.estimate_unreadable", why=str(error))
+        estimate = parsed(Estimate, run.store, _key(state), found[0]) if found else None
+    except JobError as error:
+        log.warning("run.estimate_unreadable", why=error.message)
         return {}
-    if not estimate:
+    if estimate is None:
         return {}
     seconds = took(read_usage(run.store, run.id))
     metrics = {
-        stage: one | {"took": seconds.get(stage) if stage != "publish" else None} for stage, one in estimate.items()
+        stage: expected._asdict() | {"took": seconds.get(stage) if stage != "publish" else None}
+        for stage, expected in estimate.seconds.items()
     }
     return {NAME: StageRecord(stage=NAME, key=run.id, artifacts=[], metrics=metrics)}
 

@@ -105,7 +105,7 @@ def training_s(
 
 def _moved(spec: JobSpec, model: Anatomy) -> float:
     """Bytes per token that all blocks' operations between matrix products read and write."""
-    size = 4 if spec.load.bits in (4, 8, 32) else 2  # prepare_model_for_kbit_training makes the rest float32
+    size = activations.widths(spec, on_gpu=True).stream  # bitsandbytes' layers return their input's type
     every = sum(map(sum, model.linear.values()))
     adapted = sum(map(sum, activations.targets(spec, model).values()))
     return model.layers * (PASSES * size * every + (ADAPTER_BYTES + DROPOUT_BYTES * (spec.lora.dropout > 0)) * adapted)
