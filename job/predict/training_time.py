@@ -12,6 +12,7 @@ from job.predict.checkpointing import choose
 from job.predict.gpus import Gpu
 from job.predict.row_lengths import RowLengths, row_length
 from job.spec import JobSpec
+from job.spec.precision import precision_of
 
 FLOPS_SHARE = 0.52
 """The share of a GPU's peak that its matrix products reach."""
@@ -54,7 +55,7 @@ def operations(model: Anatomy, length: float) -> tuple[float, float]:
 
 def recomputed(spec: JobSpec, model: Anatomy, gpu: Gpu, longest: int, *, triton: bool = False) -> float:
     """The share of the blocks that recompute their activations, if the longest row has so many tokens."""
-    every = choose(spec, model, gpu.memory, longest, triton=triton).every
+    every = choose(spec, model, gpu.memory, longest, capability=gpu.capability, triton=triton).every
     return ceil(model.layers / every) / model.layers if every else 0.0
 
 
@@ -68,16 +69,16 @@ def step_s(spec: JobSpec, model: Anatomy, gpu: Gpu, length: float, recomputes: f
     assert training
     tokens, passes = training.micro_batch * length, 2 + recomputes
     blocks, head = operations(model, length)
-    slower = FLOAT32 if spec.load.compute_dtype == "float32" else 1
+    slower = FLOAT32 if precision_of(spec, [model.model_type], gpu.capability).compute == "float32" else 1
     computed = tokens * (passes * blocks + 3 * head) * slower / flops(gpu)
-    moved = tokens * (passes + 1) / 4 * _moved(spec, model) + passes * _dequantized(spec, model)
+    moved = tokens * (passes + 1) / 4 * _moved(spec, model, gpu) + passes * _dequantized(spec, model)
     moved += 0 if triton else tokens * LOGIT_BYTES * model.vocabulary
     return max(computed + moved / bytes_per_s(gpu), (LAUNCH_S + RECOMPUTING_S * recomputes) * model.layers)
 
 
 def forward_s(spec: JobSpec, model: Anatomy, gpu: Gpu, tokens: float) -> float:
     """Seconds of a forward pass alone, over windows of `evaluation.context`."""
-    moved = tokens / 4 * _moved(spec, model)
+    moved = tokens / 4 * _moved(spec, model, gpu)
     return tokens * sum(operations(model, spec.evaluation.context)) / flops(gpu) + moved / bytes_per_s(gpu)
 
 
@@ -103,9 +104,9 @@ def training_s(
     return seconds + 2 * batches * evaluation.max_new_tokens * generation_s(spec, model, gpu)
 
 
-def _moved(spec: JobSpec, model: Anatomy) -> float:
+def _moved(spec: JobSpec, model: Anatomy, gpu: Gpu) -> float:
     """Bytes per token that all blocks' operations between matrix products read and write."""
-    size = activations.widths(spec, on_gpu=True).stream  # bitsandbytes' layers return their input's type
+    size = activations.widths(spec, precision_of(spec, [model.model_type], gpu.capability)).stream
     every = sum(map(sum, model.linear.values()))
     adapted = sum(map(sum, activations.targets(spec, model).values()))
     return model.layers * (PASSES * size * every + (ADAPTER_BYTES + DROPOUT_BYTES * (spec.lora.dropout > 0)) * adapted)
