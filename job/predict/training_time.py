@@ -94,8 +94,9 @@ def training_s(
     training, evaluation = spec.training, spec.evaluation
     assert training
     recomputes = recomputed(spec, model, gpu, rows.longest, triton=triton)
-    passes = training.gradient_accumulation_steps * training.per_device_train_batch_size / training.micro_batch
-    seconds = steps * passes * step_s(spec, model, gpu, row_length(spec, rows), recomputes, triton=triton)
+    seconds = (
+        steps * training.accumulation * step_s(spec, model, gpu, row_length(spec, rows), recomputes, triton=triton)
+    )
     every = training.eval_steps or training.save_steps
     seconds += (2 + steps // every) * forward_s(spec, model, gpu, held_out)
     if evaluation.judge:

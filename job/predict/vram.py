@@ -66,7 +66,7 @@ def vram(spec: JobSpec, model: Anatomy, *, capability: tuple[int, int] | None = 
     precision = precision_of(spec, [model.model_type], capability or BF16_CAPABILITY)
     size = activations.widths(spec, precision)
     gradients = lora * activations.FLOAT
-    stays = trained * activations.FLOAT - gradients + gradients * (spec.training.gradient_accumulation_steps > 1)
+    stays = trained * activations.FLOAT - gradients + gradients * (spec.training.accumulation > 1)
     return Vram(
         weights=weight_bytes(spec, model, size.stream),
         loading=loading_bytes(spec, model, size.stream),

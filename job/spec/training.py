@@ -162,3 +162,8 @@ class Training(Section):
     def micro_batch(self) -> int:
         """Rows in one forward pass. TRL joins packed rows into one, whose attention takes the square of its length."""
         return 1 if self.packing else self.per_device_train_batch_size
+
+    @property
+    def accumulation(self) -> int:
+        """Forward passes per optimizer step, those of a packed batch included."""
+        return self.gradient_accumulation_steps * (self.per_device_train_batch_size // self.micro_batch)

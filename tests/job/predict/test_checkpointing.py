@@ -61,7 +61,10 @@ def test_the_spec_has_the_last_word_and_without_a_prediction_all_blocks_recomput
 
 def test_packed_rows_are_as_long_as_max_length_and_alone() -> None:
     assert chosen(1e12, 40, packing=True).needed == chosen(1e12, packing=True).needed
-    assert chosen(1e12, packing=True).needed == chosen(1e12, per_device_train_batch_size=1).needed
+    assert (
+        chosen(1e12, packing=True).needed
+        == chosen(1e12, per_device_train_batch_size=1, gradient_accumulation_steps=4).needed
+    )
 
 
 def test_what_is_planned_with_auto_is_at_most_what_it_takes() -> None:
