@@ -24,15 +24,18 @@ SHORT, PACKED = 0.02, 0.15
 
 
 class Base:
-    """The base model as the job loads it for its first variant, and the adapter that is on it."""
+    """The base model as the job loads it, again only if its frozen weights change, and the adapter that is on it."""
 
     def __init__(self) -> None:
         self._load, self._adapt = loading.load_base, loading.with_adapter
         self.model: Any = None
+        self._frozen = ""
         self._peft: Any = None
 
     def load(self, spec: Any, folder: Any, *more: Any) -> Any:
-        if self.model is None:
+        if self.model is None or self._frozen != spec.load.frozen_dtype:
+            self.model, self._frozen = None, spec.load.frozen_dtype
+            self.free()
             self.model = self._load(spec, folder, *more)
         self.model.activation_checkpointing_disable()  # the Trainer turns it on for more layers, never for fewer
         return self.model
@@ -75,14 +78,6 @@ def tiles_of_trl(base: Base) -> Iterator[None]:
         yield
 
 
-def frozen_in_16_bits(base: Base) -> AbstractContextManager[Any]:
-    """The base's float32 weights, which prepare_model_for_kbit_training has cast, in bfloat16; for good."""
-    for weight in base.model.parameters():
-        if weight.dtype == torch.float32 and not weight.requires_grad:
-            weight.data = weight.data.to(torch.bfloat16)
-    return nullcontext()
-
-
 class Variant(NamedTuple):
     """`is_predicted`: whether `job.predict.vram.vram` counts what happens in it. `memory`: of a GPU for which `auto`
     chooses what is recomputed; None: all is."""
@@ -96,6 +91,7 @@ class Variant(NamedTuple):
 
 
 ALL_LINEAR: Changes = {"lora": {"target_modules": "all-linear", "r": 16}}
+IN_FLOAT32: Changes = {"load": {"frozen_dtype": "float32"}}
 KEPT: Changes = {"training": {"gradient_checkpointing": False}}
 VARIANTS = {
     SEVEN_B: (
@@ -107,8 +103,8 @@ VARIANTS = {
         Variant("all-linear, r 16", ALL_LINEAR),
         Variant("short rows", share=SHORT, is_predicted=False),
         Variant("short rows, without checkpointing", KEPT, share=SHORT, is_predicted=False),
-        Variant("frozen weights in 16 bits", setting=frozen_in_16_bits, is_predicted=False),
-        Variant("frozen weights in 16 bits, all-linear, r 16", ALL_LINEAR, is_predicted=False),
+        Variant("frozen weights in float32", IN_FLOAT32),
+        Variant("frozen weights in float32, all-linear, r 16", IN_FLOAT32 | ALL_LINEAR),
     ),
     WIDE: (
         Variant("wide"),

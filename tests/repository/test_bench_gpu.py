@@ -44,8 +44,8 @@ LINES: dict[str, dict[str, set[str]]] = {
         "all-linear, r 16": VARIANT,
         "short rows": VARIANT,
         "short rows, without checkpointing": VARIANT,
-        "frozen weights in 16 bits": VARIANT,
-        "frozen weights in 16 bits, all-linear, r 16": VARIANT,
+        "frozen weights in float32": VARIANT,
+        "frozen weights in float32, all-linear, r 16": VARIANT,
     },
     "model-wide": {WIDE: {"is_new", "bytes"}},
     "variants-wide": {
