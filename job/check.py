@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from job.artifacts import json_object
 from job.dataset import find_source
 from job.dataset.running_text import check_text
 from job.dataset.scan import Scanned, scan
@@ -13,6 +14,7 @@ from job.fetch.weights import weight_files
 from job.llama_cpp.imatrix import check_own
 from job.spec import JobSpec
 from job.spec.places import data_place, model_place
+from job.spec.precision import FLOAT16_OVERFLOWS, families_of
 from job.spec.sections import Dataset
 
 
@@ -37,9 +39,10 @@ def seen_here(spec: JobSpec) -> Iterator[str]:
 
 
 def _looks(spec: JobSpec) -> Iterator[Callable[[], Iterator[str]]]:
+    trains = spec.training is not None
     for place, is_adapter in ((spec.model.id, False), (spec.model.adapter, True)):
         if place and model_place(place) == "path":
-            yield lambda place=place, is_adapter=is_adapter: _model(place, is_adapter)  # type: ignore[misc]
+            yield lambda place=place, is_adapter=is_adapter: _model(place, is_adapter, trains)  # type: ignore[misc]
     for one in spec.datasets:
         if data_place(one.id) == "path":
             yield lambda one=one: _rows(one, spec.chat.system)  # type: ignore[misc]
@@ -56,7 +59,7 @@ def _texts_and_rows(spec: JobSpec) -> list[Dataset]:
     return [*spec.datasets, *([text.dataset] if text and spec.evaluation.judge else [])]
 
 
-def _model(place: str, is_adapter: bool) -> Iterator[str]:
+def _model(place: str, is_adapter: bool, trains: bool) -> Iterator[str]:
     folder = Path(place).expanduser()
     what = "adapter" if is_adapter else "model"
     if not folder.is_dir():
@@ -68,6 +71,14 @@ def _model(place: str, is_adapter: bool) -> Iterator[str]:
     found = Listing.of(folder)
     size = sum(found.size(name) for name in weight_files(found, adapter=is_adapter))
     yield f"{place}: {what} of {size / 1e9:.2f} GB"
+    if trains and not is_adapter and (folder / "config.json").is_file():
+        yield from _too_large_for_float16(folder)
+
+
+def _too_large_for_float16(folder: Path) -> Iterator[str]:
+    config = json_object((folder / "config.json").read_text(encoding="utf-8"), "config.json")
+    for family in sorted(families_of(config) & FLOAT16_OVERFLOWS.keys())[:1]:
+        yield f"{family} overflows in float16: on a GPU below compute capability 8.0 (a T4) it is computed in float32"
 
 
 def _rows(dataset: Dataset, system: str | None) -> Iterator[str]:

@@ -89,6 +89,9 @@ def test_a_model_with_code_is_refused() -> None:
     for name, content in GOOD.items():
         Path("model", name).write_bytes(content)
     assert "./model: model of 0.00 GB" in seen(csv_here(), "./model")
+    assert "overflows" not in " ".join(seen(csv_here(), "./model"))
+    Path("model/config.json").write_text(json.dumps({"model_type": "gpt_oss", "architectures": ["GptOssForCausalLM"]}))
+    assert "gpt_oss overflows in float16" in " ".join(seen(csv_here(), "./model"))
     Path("model/config.json").write_text(json.dumps({"model_type": "own", "auto_map": {"AutoModel": "code.Model"}}))
     with pytest.raises(IntegrityViolated):
         seen(csv_here(), "./model")
