@@ -37,6 +37,7 @@ ARG CUDA_ARCHITECTURES=""
 COPY requirements/llama-cpp.txt requirements/cuda-build.txt requirements/
 COPY scripts/build-llama.sh scripts/progress.sh scripts/
 COPY scripts/llama-patches scripts/llama-patches
+COPY scripts/llama-examine scripts/llama-examine
 RUN --mount=type=secret,id=ca --mount=type=secret,id=index \
     if [ -n "$CUDA_ARCHITECTURES" ]; then \
         scripts/image/with-secrets.sh /opt/uv/bin/uv pip install --quiet --no-cache --no-deps --require-hashes \

@@ -78,7 +78,7 @@ base() {
 
 # What the Dockerfile copies, and the arguments.
 key() {
-    { find Dockerfile .dockerignore entrypoint.sh job scripts/image scripts/llama-patches scripts/build-llama.sh scripts/progress.sh \
+    { find Dockerfile .dockerignore entrypoint.sh job scripts/image scripts/llama-patches scripts/llama-examine scripts/build-llama.sh scripts/progress.sh \
         requirements/{runtime,uv,llama-cpp,cuda-build,image-without}.txt \
         -type f -not -path '*/__pycache__/*' -print0 | sort -z | xargs -0 sha256sum
         echo "$archs ${BASE_IMAGE:-}"

@@ -6,8 +6,9 @@
 #   scripts/build-llama.sh --there    builds nothing: the exit code says whether it is built
 #
 # The source is the folder vendor/llama.cpp of the sdist of llama-cpp-python, pinned by hash in
-# requirements/llama-cpp.txt. The result lies in the cache under the hash of what it is built from
-# (source, this script, patches, options), so a fresh clone finds it:
+# requirements/llama-cpp.txt; scripts/llama-examine, a program of this project on its library, is built with it. The
+# result lies in the cache under the hash of what it is built from
+# (source, this script, patches, that program, options), so a fresh clone finds it:
 #
 #   <cache>/llama.cpp/<key>/bin/      the programs
 #                           convert/  the converters, conversion/ and gguf-py/
@@ -32,7 +33,7 @@ link=${1:-}
 cache=${FINETUNE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/finetune-run}/llama.cpp
 lock=$root/requirements/llama-cpp.txt
 programs=(llama-quantize llama-perplexity llama-imatrix llama-completion llama-bench
-    llama-gguf-split llama-tokenize llama-debug)
+    llama-gguf-split llama-tokenize llama-debug llama-examine)
 options=(-G Ninja -DCMAKE_BUILD_TYPE=Release -DLLAMA_CURL=OFF -DLLAMA_OPENSSL=OFF
     -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_SERVER=OFF)
 if [ -n "${LLAMA_PORTABLE:-}" ]; then
@@ -78,7 +79,7 @@ patches() { cat "$root"/scripts/llama-patches/*.patch 2>/dev/null || true; }
 # A native build runs only where the CPU has the same features, so these are part of its key.
 cpu=$([ -n "${LLAMA_PORTABLE:-}" ] || grep -m1 '^flags' /proc/cpuinfo || true)
 key=$({
-    cat "$lock" "$0" && printf '%s\n' "${options[@]}" "$cpu"
+    cat "$lock" "$0" "$root"/scripts/llama-examine/* && printf '%s\n' "${options[@]}" "$cpu"
     patches
 } | sha256sum | cut -c1-16)
 out=$cache/$key
@@ -93,6 +94,8 @@ fetch() {
     for patch in "$root"/scripts/llama-patches/*.patch; do
         [ -e "$patch" ] && patch -d "$2" -p1 <"$patch"
     done
+    cp -r "$root/scripts/llama-examine" "$2/tools/examine"
+    echo 'add_subdirectory(examine)' >>"$2/tools/CMakeLists.txt"
     rm -rf "$2/.git" # it points to a repository that the sdist does not carry
 }
 

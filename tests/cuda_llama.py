@@ -29,7 +29,10 @@ for word in "$@"; do
 done
 [ -n "${CUDA_VISIBLE_DEVICES-unset}" ] || rung=none
 [ "$name" = llama-quantize ] && file=${*: -2:1} # the type that it makes
-echo "$name $rung ${GGML_CUDA_CUBLAS_COMPUTE_TYPE-default}" >>"$home/tries"
+read=$file # what it reads the weights of
+[ "$name" = llama-quantize ] && read=${*: -4:1}
+case "$name $*" in *--dry-run* | llama-tokenize*) read=- ;; esac
+echo "$name $rung ${GGML_CUDA_CUBLAS_COMPUTE_TYPE-default} ${read##*/}" >>"$home/tries"
 
 no_room() { # as loading the weights ends; without -v llama-bench logs nothing
     if [ "$name" != llama-bench ] || [ -n "$verbose" ]; then
@@ -109,11 +112,15 @@ class CudaLlama:
 
     def tries(self, program: str) -> list[str]:
         """How a program was started since `fail`, one after another."""
-        return [rung for name, rung, _ in self._tries() if name == program]
+        return [rung for name, rung, *_ in self._tries() if name == program]
 
     def sums(self, program: str) -> set[str]:
         """The types in which a program was told to sum products of matrices since `fail`."""
-        return {sums for name, _, sums in self._tries() if name == program}
+        return {sums for name, _, sums, _ in self._tries() if name == program}
+
+    def loads(self, kind: str) -> list[str]:
+        """The programs that have read the weights of a file of this type since `fail`."""
+        return [name for name, _, _, file in self._tries() if f"-{kind}." in file]
 
     def _tries(self) -> list[list[str]]:
         return [line.split() for line in (self.folder / "tries").read_text().splitlines()]

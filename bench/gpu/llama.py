@@ -14,9 +14,9 @@ from bench.gpu.model import folder_of, write_rows
 from bench.gpu.parts import OTHER_SUMS, TYPES
 from bench.gpu.record import Bench, Line
 from bench.rows_as_tokens import calibration_text
-from job.llama_cpp import generate, imatrix, offload, quantize
+from job.llama_cpp import imatrix, offload, quantize
 from job.llama_cpp import perplexity as judging
-from job.llama_cpp.speed import speeds as measure
+from job.llama_cpp.examine import Questions, examine
 from job.llama_cpp.windows import windows
 from job.spec import JobSpec
 from job.tokens import stage as tokens
@@ -81,10 +81,8 @@ def judge_type(bench: Bench, spec: JobSpec, inputs: quantize.Inputs, logits: Pat
     with bench.case(f"speed {kind}") as fields:
         fields |= speed(spec, gguf)
     with bench.case(f"answer {kind}") as fields:
-        prompt = logits.with_name("prompt.txt")
-        prompt.write_text(text.prompt.text, encoding="utf-8")
-        length = spec.evaluation.max_new_tokens
-        fields["answer"] = generate.answer(gguf, prompt, context=len(text.prompt.ids) + 1, tokens=length)
+        questions = Questions(prompts=[text.prompt.text], prompt=len(text.prompt.ids) + 1, answer=64)
+        fields["answer"] = examine(gguf, questions).answers[0]
 
 
 def perplexity(judged: judging.Judged) -> Line:
@@ -98,9 +96,6 @@ def distance(gguf: Path, logits: Path, text: Text, environment: dict[str, str] |
 
 
 def speed(spec: JobSpec, gguf: Path) -> Line:
-    """Raises RuntimeError if the job would leave the speed out of its table."""
-    speeds = measure(gguf, spec.evaluation.threads)
-    if not speeds:
-        raise RuntimeError("llama-bench measured no speed; the log says why")
+    speeds = examine(gguf, Questions(threads=spec.evaluation.threads)).speeds
     measured = [one.model_dump() for one in speeds]
     return {"gpu": offload.has_gpu(), "gpu_layers": speeds[0].gpu_layers, "speeds": measured}

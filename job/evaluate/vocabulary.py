@@ -3,27 +3,30 @@
 Such a model answers nonsense or never stops, and its perplexity on token ids does not show that.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
-from job.errors import IntegrityViolated, QualityRejected
-from job.llama_cpp import generate, offload
+from job.errors import QualityRejected
+from job.llama_cpp.examine import Findings
 from job.llama_cpp.gguf import read_metadata
 from job.tokens.vocabulary import Vocabulary
 
 UNKNOWN, CONTROL, USER_DEFINED = 2, 3, 4  # llama.h, llama_token_type
 
 
-def check(gguf: Path, expected: Vocabulary) -> None:
-    """Raises QualityRejected with every difference of the file."""
+def ends_of(expected: Vocabulary) -> list[int]:
+    """The tokens at which a text must end."""
+    return [token for token in (expected.eos, expected.turn_end) if token is not None]
+
+
+def check(gguf: Path, expected: Vocabulary, found: Findings) -> None:
+    """`found`: of this file, asked for `expected.text` and `ends_of(expected)`. Raises QualityRejected with every
+    difference of the file."""
     metadata = read_metadata(gguf)
     faults = [*_lost(metadata, expected)]
-    ends = [token for token in (expected.eos, expected.turn_end) if token is not None]
-    faults += [f"a text does not end at token {token}" for token in ends if not generate.stops_at(gguf, token)]
-    arguments: list[str | Path] = ["-m", gguf, "-f", expected.text, "--no-escape", "--ids", "--log-disable"]
-    output = offload.run("llama-tokenize", arguments, gguf=gguf, error=IntegrityViolated, timeout_s=generate.TIMEOUT_S)
-    ids: list[int] = json.loads(output.out)
+    ends = zip(ends_of(expected), found.ends, strict=True)
+    faults += [f"a text does not end at token {token}" for token, is_end in ends if not is_end]
+    ids = found.tokens
     wanted = [int(word) for word in expected.ids.read_text().split()]
     if ids != wanted:
         pairs = enumerate(zip(ids, wanted, strict=False))

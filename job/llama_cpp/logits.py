@@ -4,11 +4,13 @@ Format: tools/perplexity/perplexity.cpp, `log_softmax`: per scored token the voc
 """
 
 import base64
+import struct
 import zlib
 from array import array
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from job.llama_cpp.windows import scored
 
@@ -20,13 +22,31 @@ MOST_TOPS = 1000
 
 def rows_at(logits: Path, places: Iterable[tuple[int, int]], context: int, chunks: int) -> "Iterator[array[int]]":
     """The vocabulary's values at each (window, row of it): the larger, the likelier."""
+    return (values for _, values in _words_at(logits, places, context, chunks))
+
+
+def _words_at(
+    logits: Path, places: Iterable[tuple[int, int]], context: int, chunks: int
+) -> "Iterator[tuple[array[int], array[int]]]":
+    """A row's head, and its values."""
     with logits.open("rb") as file:
         vocabulary = int.from_bytes(file.read(HEAD)[12:16], "little")
         words = 2 * ((vocabulary + 1) // 2) + ROW_HEAD
         start = HEAD + 4 * context * chunks
         for window, row in places:
             file.seek(start + 2 * words * (window * scored(context) + row))
-            yield array("H", file.read(2 * words))[ROW_HEAD : ROW_HEAD + vocabulary]
+            found = array("H", file.read(2 * words))
+            yield found[:ROW_HEAD], found[ROW_HEAD : ROW_HEAD + vocabulary]
+
+
+def logarithms_at(logits: Path, places: Iterable[tuple[int, int]], context: int, chunks: int) -> Iterator[Any]:
+    """The logarithms of the vocabulary's probabilities at each (window, row of it), as a tensor. The least stands for
+    all below."""
+    import torch
+
+    for head, values in _words_at(logits, places, context, chunks):
+        scale, least = struct.unpack("<ff", head.tobytes())
+        yield torch.frombuffer(values, dtype=torch.uint16).float() * scale + least
 
 
 def same_top(logits: Path, tops: str, context: int, chunks: int) -> float:

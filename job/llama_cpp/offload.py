@@ -17,8 +17,8 @@ from job.library_warnings import tell_llama
 from job.llama_cpp import bundle, process
 from job.logs import log
 
-_COMPUTING = {"llama-perplexity", "llama-imatrix", "llama-completion", "llama-bench"}
-_SUMS = {"GGML_CUDA_CUBLAS_COMPUTE_TYPE": "f32"}
+_COMPUTING = {"llama-perplexity", "llama-imatrix", "llama-examine"}
+SUMS = {"GGML_CUDA_CUBLAS_COMPUTE_TYPE": "f32"}
 """ggml-cuda.cu: products of 16-bit matrices are summed in float32, as on a CPU. Else a float16 file's are summed in
 float16, which overflows in some models, and in the others adds a divergence like that of q8_0 to the reference."""
 _GPU_FAULT = re.compile(r"CUDA error|cudaMalloc failed|allocate CUDA\d+ buffer")
@@ -53,8 +53,8 @@ LADDER = (
 class Output(NamedTuple):
     """A program's output: `out` is stdout, `said` is stdout and stderr.
 
-    `gpu_layers`: layers on the GPU, of all (`20/33`); `0` if the program used no GPU or does not report it (llama-bench
-    reports it with `-v`, the others with `-lv 4`).
+    `gpu_layers`: layers on the GPU, of all (`20/33`); `0` if the program used no GPU or does not report it (without
+    `-lv 4`).
     """
 
     out: str
@@ -86,9 +86,7 @@ def run(
     is full, `error` for everything else.
     """
     ladder = LADDER if uses_gpu and name in _COMPUTING and has_gpu() else (WITHOUT_GPU,)
-    exact: Mapping[str, str] = (
-        _SUMS if name in _COMPUTING and name != "llama-bench" else {}
-    )  # speed is that of llama.cpp as users run it
+    exact: Mapping[str, str] = SUMS if name in _COMPUTING else {}
     given = {**exact, **os.environ, **(environment or {})}
     started = partial(process.run, line_ends=line_ends, error=error, cwd=cwd, timeout_s=timeout_s)
 

@@ -1,4 +1,4 @@
-"""Makes a GGUF of one type from the unquantized one: quantizes, tries it, and splits it if the spec asks for that."""
+"""Makes a GGUF of one type from the unquantized one: quantizes, and splits it if the spec asks for that."""
 
 import os
 import re
@@ -9,7 +9,6 @@ from pathlib import Path
 from job.artifacts import Frozen, written_whole
 from job.errors import Bug, SpecInvalid, StorageFailed
 from job.llama_cpp import offload
-from job.llama_cpp.generate import check_numbers, generate
 from job.llama_cpp.quantizer import MIB, DryRun, disk_full, dry_run, run_quantizer, says_disk_full
 from job.logs import Progress, log
 from job.node import threads
@@ -17,7 +16,6 @@ from job.node_disk import free_bytes
 from job.spec import JobSpec
 from job.spec.quants import NEEDS_IMATRIX, UNQUANTIZED
 
-PROMPT = "The capital of France is"
 _TENSOR = re.compile(r"^\[\s*(\d+)/\s*(\d+)\]")
 
 
@@ -48,13 +46,12 @@ class Result(Frozen):
     bits_per_weight: float
     fallbacks: int
     tensors: dict[str, dict[str, int]]
-    generated: str
     seconds: float
 
 
 def run(spec: JobSpec, inputs: Inputs, workdir: Path) -> Result:
-    """Makes the file and tries it. Raises the errors of both."""
-    return try_file(spec, inputs.type, make(spec, inputs, workdir))
+    """Makes the file, in parts if the spec asks for that. Raises the errors of both steps."""
+    return split(spec, make(spec, inputs, workdir))
 
 
 def make(spec: JobSpec, inputs: Inputs, workdir: Path) -> Made:
@@ -75,21 +72,16 @@ def make(spec: JobSpec, inputs: Inputs, workdir: Path) -> Made:
     return Made(file=out, expected=expected, seconds=time.monotonic() - started)
 
 
-def try_file(spec: JobSpec, kind: str, made: Made) -> Result:
-    """Loads the file and generates with it, on the GPU if there is one; splits it if the spec asks for that. Raises
-    IntegrityViolated if it does not load and generate, StorageFailed if the disk is full."""
+def split(spec: JobSpec, made: Made) -> Result:
+    """Splits the file if the spec asks for that. Raises StorageFailed if the disk is full."""
     started, out, expected = time.monotonic(), made.file, made.expected
     size = out.stat().st_size
-    said = generate(out, PROMPT, tokens=8, seed=spec.run.seed)
-    check_numbers(out)
-    log.info("quantize.tried", type=kind, generated=said)
     return Result(
         files=_split(out, spec.export.split_max_size) if spec.export.split_max_size else [out],
         size=size,
         bits_per_weight=expected.bits_per_weight,
         fallbacks=expected.fallbacks,
         tensors=expected.tensors,
-        generated=said,
         seconds=round(made.seconds + time.monotonic() - started, 1),
     )
 
@@ -167,7 +159,7 @@ def _quantize(inputs: Inputs, out: Path, expected: int) -> None:
 def _split(path: Path, max_size: str) -> list[Path]:
     """Splits a file into parts of at most `max_size` (4G); a larger tensor gets a part of its own.
 
-    Raises StorageFailed if the disk is full, IntegrityViolated if the parts do not load together.
+    Raises StorageFailed if the disk is full.
     """
     _need_room(path.parent, path.stat().st_size)
     stem = path.with_suffix("")
@@ -178,6 +170,5 @@ def _split(path: Path, max_size: str) -> list[Path]:
             raise disk_full(path.parent) from error
         raise
     parts = sorted(path.parent.glob(f"{stem.name}-?????-of-?????.gguf"))
-    generate(parts[0], PROMPT, tokens=1)  # the first part loads the others
     path.unlink()
     return parts

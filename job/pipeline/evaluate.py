@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from job.artifacts import digest_of
-from job.llama_cpp import generate
+from job.evaluate import vocabulary
+from job.llama_cpp import offload
 from job.llama_cpp import perplexity as judging
 from job.llama_cpp.ends import ends_of
+from job.llama_cpp.examine import Findings, Questions, examine, speeds_on_cpu
 from job.llama_cpp.logits import same_top
 from job.llama_cpp.perplexity import Judged
-from job.llama_cpp.speed import speeds
+from job.llama_cpp.speed import Speed
 from job.llama_cpp.windows import windows
-from job.logs import Progress, log, span
+from job.logs import log, span
 from job.pipeline.state import State
 from job.tokens.vocabulary import Stream
 
@@ -145,30 +147,45 @@ def _looked_at(state: State, kind: str, gguf: Path) -> dict[str, Any]:
     if text and chunks:
         found |= _layers_apart(judging.perplexity(gguf, text.ids, context=context, chunks=chunks))
         found["text"] = {"context": context, "chunks": chunks, "perplexity": found.pop("perplexity")}
-    with state.cpu:
-        found["speeds"] = _speeds(state, gguf)
-    found["answers"] = _answers(state, kind, gguf)
-    return found
+    seen = examined(state, kind, gguf)
+    return found | {"speeds": [one.model_dump() for one in _speeds(state, gguf, seen)], "answers": seen.answers}
 
 
-def _speeds(state: State, gguf: Path) -> list[dict[str, Any]]:
+def examined(state: State, kind: str, gguf: Path) -> Findings:
+    """What one load of a file tells. A file that was published as the unquantized one is the same, and not loaded
+    again."""
+    place = gguf.stat()
+    name = (place.st_dev, place.st_ino, place.st_size, place.st_mtime_ns)  # an inode alone is used again
+    if name not in state.examined:
+        state.examined[name] = examine(gguf, _questions(state), what=kind)
+    return state.examined[name]
+
+
+def _questions(state: State) -> Questions:
+    """What a file is asked: to be published, and for the report, if it is judged."""
+    rows, evaluation = state.files.tokens, state.spec.evaluation
+    text = rows.vocabulary.text.read_bytes().decode()
+    ends = vocabulary.ends_of(rows.vocabulary)
+    if not can_judge(state):
+        return Questions(text=text, ends=ends)
+    return Questions(
+        text=text,
+        ends=ends,
+        prompts=[prompt.text for prompt in rows.prompts],
+        prompt=max((len(prompt.ids) + 1 for prompt in rows.prompts), default=0),
+        answer=evaluation.max_new_tokens,
+        threads=evaluation.threads,
+    )
+
+
+def _speeds(state: State, gguf: Path, seen: Findings) -> list[Speed]:
+    """On the GPU beside what the CPU makes, which yields to it; on the CPU alone."""
     evaluation = state.spec.evaluation
-    return [one.model_dump() for one in speeds(gguf, evaluation.threads, on_cpu=evaluation.speed_on_cpu)]
+    if not evaluation.speed_on_cpu or not offload.has_gpu():
+        return seen.speeds
+    with state.cpu:
+        return seen.speeds + speeds_on_cpu(gguf, evaluation.threads)
 
 
 def _layers_apart(judged: Judged) -> dict[str, Any]:
     return {"perplexity": judged.model_dump(exclude={"gpu_layers"}), "gpu_layers": judged.gpu_layers}
-
-
-def _answers(state: State, kind: str, gguf: Path) -> list[str]:
-    """The file's answers to the held-out prompts that training was sampled with."""
-    prompts, found = state.files.tokens.prompts, []
-    bar = Progress(f"sampling {kind}", len(prompts), "samples")
-    for number, prompt in enumerate(prompts, 1):
-        path = state.run.work / "evaluate" / "prompt.txt"
-        path.write_bytes(prompt.text.encode())
-        found.append(
-            generate.answer(gguf, path, context=len(prompt.ids) + 1, tokens=state.spec.evaluation.max_new_tokens)
-        )
-        bar.update(number)
-    return found

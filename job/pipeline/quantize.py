@@ -164,8 +164,10 @@ def _told(state: State, kind: str, beside: bool) -> Iterator[None]:
 def _try(state: State, kind: str, made: quantize.Made) -> quantize.Result:
     state.run.attempt.doing("quantize", kind)
     with span("try", type=kind):
-        result = quantize.try_file(state.spec, kind, made)
-        vocabulary.check(result.files[0], state.files.tokens.vocabulary)
+        result = quantize.split(state.spec, made)
+        found = evaluate.examined(state, kind, result.files[0])
+        log.info("quantize.tried", type=kind, generated=found.generated)
+        vocabulary.check(result.files[0], state.files.tokens.vocabulary, found)
         return result
 
 

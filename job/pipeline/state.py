@@ -4,6 +4,7 @@ import threading
 from dataclasses import dataclass, field
 from typing import Literal
 
+from job.llama_cpp.examine import Findings
 from job.pipeline.files import Files
 from job.pipeline.known import Known
 from job.predict.prediction import Prediction
@@ -16,7 +17,10 @@ from job.spec import JobSpec
 @dataclass
 class State:
     """`prediction`: of what the run needs, before anything was known of the rows; `manifest`: set when it is done;
-    `cpu`: held by what needs all CPUs for itself, to make a file or to measure a speed."""
+    `cpu`: held by what needs all CPUs for itself, to make a file or to measure a speed.
+
+    `examined`: what was found of files, by device, inode, size and time.
+    """
 
     run: ActiveRun
     publisher: Publisher
@@ -25,6 +29,7 @@ class State:
     prediction: Prediction | None = None
     manifest: Manifest | None = None
     cpu: threading.Lock = field(default_factory=threading.Lock)
+    examined: dict[tuple[int, ...], Findings] = field(default_factory=dict)
 
     def export_as(self, dtype: Literal["bf16"]) -> None:
         """Decides what `export.dtype: auto` is."""

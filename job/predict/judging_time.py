@@ -34,8 +34,8 @@ WEIGHTS_PER_S = {"quick": (12e6, 35e6), "k": (4e6, 7e6), "iq": (1e6, 1e6)}
 """Weights per second that one CPU quantizes with an importance matrix and without: q4_0 to q6_k, k-quants, i-quants."""
 BESIDE_BITS = 0.85
 """Bits of a weight beside those in the type's name: scales, and tensors of a larger type."""
-BENCH_TOKENS = 50
-"""Tokens that llama-bench generates for one row of its table."""
+BENCH_TOKENS, BENCH_TOKENS_CPU = 384, 96
+"""Tokens that are generated to measure the speed: on a GPU, and on a CPU for each number of threads."""
 
 
 class Llama(Frozen):
@@ -94,15 +94,14 @@ def file_s(spec: JobSpec, model: Anatomy, count: int, on: Llama, tokens: float, 
     seconds = count * (loads if count > CACHED else 1) / DISK + read_s(model, on, tokens, evaluation.context)
     seconds += tokens * scored(evaluation.context) / evaluation.context * model.vocabulary / LOGITS_PER_S
     generated = evaluation.samples * evaluation.max_new_tokens
-    generated += BENCH_TOKENS * (1 if on.gpu else len(evaluation.threads))
+    generated += BENCH_TOKENS if on.gpu else BENCH_TOKENS_CPU * len(evaluation.threads)
     return seconds + generated * count / (on.gpu.bandwidth * 1e9 * GENERATION_SHARE if on.gpu else CPU_BANDWIDTH)
 
 
 def _judged(spec: JobSpec, size: Sizes) -> Iterator[tuple[int, int]]:
-    """The bytes of each file, and how many programs load it: perplexity, speeds, each answer; of a type also whether it
-    speaks, computes no NaN and ends its answers, and has the tokenizer's vocabulary."""
-    yield size.unquantized, 2 + spec.evaluation.samples
-    yield from ((likely_bytes(size, kind), 5 + spec.evaluation.samples) for kind in types_made(spec))
+    """The bytes of each file, and how many programs load it: perplexity, and everything else."""
+    yield size.unquantized, 2
+    yield from ((likely_bytes(size, kind), 2) for kind in types_made(spec))
 
 
 def likely_bytes(size: Sizes, kind: str) -> int:

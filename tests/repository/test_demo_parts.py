@@ -14,7 +14,7 @@ import pytest
 from job.chat.rendering import Budget
 from job.dataset import layouts
 from job.llama_cpp import bundle as llama
-from job.llama_cpp.generate import generate
+from job.llama_cpp.examine import Questions, examine
 from job.spec.load import load
 from job.spec.sections import Dataset
 from job.tokens.renderer import Renderer
@@ -169,4 +169,4 @@ def test_llama_cpp_takes_the_base_model_and_it_knows_paris(smollm2: Path, tmp_pa
     converter = llama.converter_path() / "convert_hf_to_gguf.py"
     done = run(sys.executable, converter, smollm2, "--outfile", gguf, "--outtype", "f16")
     assert done.returncode == 0, done.stderr[-2000:]
-    assert "Paris" in generate(gguf, "The capital of France is", tokens=4)
+    assert "Paris" in examine(gguf, Questions()).generated

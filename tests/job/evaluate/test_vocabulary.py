@@ -10,7 +10,7 @@ import pytest
 from job.errors import IntegrityViolated, QualityRejected
 from job.evaluate import vocabulary
 from job.export import stage as export_stage
-from job.llama_cpp import generate
+from job.llama_cpp.examine import Questions, examine
 from job.llama_cpp.gguf import read_metadata
 from job.spec import JobSpec
 from job.tokens import stage as tokens
@@ -34,6 +34,11 @@ def expected(base: Path, tmp_path_factory: pytest.TempPathFactory) -> vocabulary
     chat = [{"role": "user", "content": "Is it ½ or not?"}, {"role": "assistant", "content": "It is."}]
     rows.write_text(json.dumps({"messages": chat}) + "\n")
     return tokens.run(SPEC, tokens.Inputs(model=base, rows=rows, kind="messages"), folder).vocabulary
+
+
+def check(gguf: Path, expected: vocabulary.Vocabulary) -> None:
+    questions = Questions(text=expected.text.read_text(), ends=vocabulary.ends_of(expected))
+    vocabulary.check(gguf, expected, examine(gguf, questions))
 
 
 @pytest.mark.parametrize("kind", ["text", "prompt_completion", None])
@@ -60,7 +65,7 @@ def changed(base: Path, folder: Path, **settings: Any) -> Path:
 def test_a_sound_file_reads_as_the_models_tokenizer_does(
     base: Path, expected: vocabulary.Vocabulary, tmp_path: Path
 ) -> None:
-    vocabulary.check(exported(base, None, tmp_path).gguf, expected)
+    check(exported(base, None, tmp_path).gguf, expected)
 
 
 @pytest.mark.parametrize("family", ["Llama 3", "Qwen 3", "Gemma 3", "Phi-3"])
@@ -68,7 +73,7 @@ def test_the_files_of_every_family_pass(family: str, tmp_path: Path) -> None:
     folder = make_family(tmp_path / "model", family)
     gguf = exported(folder, None, tmp_path / "out").gguf
     (tmp_path / "tokens").mkdir()
-    vocabulary.check(gguf, tokens.run(SPEC, tokens.Inputs(model=folder), tmp_path / "tokens").vocabulary)
+    check(gguf, tokens.run(SPEC, tokens.Inputs(model=folder), tmp_path / "tokens").vocabulary)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +88,7 @@ def test_what_a_file_has_lost_is_named(
     base: Path, expected: vocabulary.Vocabulary, tmp_path: Path, settings: dict[str, Any], said: str
 ) -> None:
     with pytest.raises(QualityRejected, match="is not published") as caught:
-        vocabulary.check(changed(base, tmp_path, **settings), expected)
+        check(changed(base, tmp_path, **settings), expected)
     assert said in caught.value.message and caught.value.code == 81
 
 
@@ -96,7 +101,7 @@ def test_an_added_token_of_the_template_that_the_file_lost_is_named(
     with pytest.raises(
         QualityRejected, match=r"tokens of the chat template are not tokens of the file: <tool>, <more>"
     ):
-        vocabulary.check(exported(base, None, tmp_path).gguf, other)
+        check(exported(base, None, tmp_path).gguf, other)
 
 
 def test_a_text_ends_where_the_template_ends_a_turn_whatever_the_token_is_called(base: Path, tmp_path: Path) -> None:
@@ -110,9 +115,9 @@ def test_a_text_ends_where_the_template_ends_a_turn_whatever_the_token_is_called
     assert expected.turn_end == 3 != expected.eos
     inputs = export_stage.Inputs(model=model, name="tiny")
     with pytest.raises(QualityRejected, match="does not end at token 3"):
-        vocabulary.check(export_stage.run(SPEC, inputs, tmp_path / "without").gguf, expected)
+        check(export_stage.run(SPEC, inputs, tmp_path / "without").gguf, expected)
     inputs = inputs.model_copy(update={"turn_end": expected.turn_end})
-    vocabulary.check(export_stage.run(SPEC, inputs, tmp_path / "with").gguf, expected)
+    check(export_stage.run(SPEC, inputs, tmp_path / "with").gguf, expected)
 
 
 def test_words_that_are_read_differently_are_named_with_their_place(
@@ -122,7 +127,7 @@ def test_words_that_are_read_differently_are_named_with_their_place(
     (tmp_path / "ids.txt").write_text(" ".join([*ids[:7], "999", *ids[8:]]))
     other = expected.model_copy(update={"ids": tmp_path / "ids.txt", "control": [400]})
     with pytest.raises(QualityRejected) as caught:
-        vocabulary.check(exported(base, None, tmp_path).gguf, other)
+        check(exported(base, None, tmp_path).gguf, other)
     assert "differ from token 7 on" in caught.value.message
     assert "control tokens are ordinary text in the file: [400]" in caught.value.message
 
@@ -131,8 +136,7 @@ def test_a_text_ends_at_its_end_and_at_nothing_else(
     base: Path, expected: vocabulary.Vocabulary, tmp_path: Path
 ) -> None:
     gguf = exported(base, None, tmp_path).gguf
-    assert generate.stops_at(gguf, expected.eos)
-    assert not generate.stops_at(gguf, 400)
+    assert examine(gguf, Questions(ends=[expected.eos, 400])).ends == [True, False]
 
 
 @pytest.mark.parametrize("content", [b"", b"GG", b"no GGUF at all", b"GGUF\x03\0\0\0" + b"\xff" * 16])

@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 
 from job import node
 from job.errors import EnvironmentUnfit, IntegrityViolated, JobError
-from job.llama_cpp import bundle, generate, imatrix, offload, perplexity, quantizer, speed
+from job.llama_cpp import bundle, examine, imatrix, offload, perplexity, quantizer
 from job.logs import Progress
 from job.spec import JobSpec
 from tests.cuda_llama import FITTED, LAYERS, ON_CPU, SMALLER, WITHOUT, CudaLlama
@@ -60,9 +60,13 @@ def judge(gguf: Path, ids: Path) -> perplexity.Judged:
     return perplexity.perplexity(gguf, ids, context=64, chunks=4)
 
 
+def look(gguf: Path) -> examine.Findings:
+    return examine.examine(gguf, examine.Questions(text="A", prompts=["B"], prompt=4, answer=4, threads=[4, 8]))
+
+
 PROGRAMS: dict[str, Callable[[Path, Path, Path, Path], Any]] = {
     "llama-perplexity": lambda gguf, ids, text, out: judge(gguf, ids),
-    "llama-completion": lambda gguf, ids, text, out: generate.generate(gguf, "A", tokens=4),
+    "llama-examine": lambda gguf, ids, text, out: look(gguf),
     "llama-imatrix": lambda gguf, ids, text, out: imatrix.make_imatrix(gguf, text, out / "i.gguf", context=64),
     "llama-quantize": lambda gguf, ids, text, out: quantizer.run_quantizer(
         gguf, "q8_0", None, [], [gguf, out / "q.gguf", "q8_0", "2"], lambda line: None
@@ -76,7 +80,7 @@ PROGRAMS: dict[str, Callable[[Path, Path, Path, Path], Any]] = {
 
 def test_a_build_without_a_gpu_is_not_asked_to_use_one(gguf: Path, ids: Path) -> None:
     assert judge(gguf, ids).gpu_layers == "0"
-    assert {one.gpu_layers for one in speed.speeds(gguf, [4, 8])} == {"0"}
+    assert {one.gpu_layers for one in look(gguf).speeds} == {"0"}
 
 
 def test_every_program_that_computes_is_fitted_to_the_gpu_and_the_layers_are_recorded(
@@ -84,24 +88,20 @@ def test_every_program_that_computes_is_fitted_to_the_gpu_and_the_layers_are_rec
 ) -> None:
     expected = f"2/{LAYERS}"
     assert judge(gguf, ids).gpu_layers == expected
-    assert [(one.threads, one.gpu_layers) for one in speed.speeds(gguf, [4, 8])] == [(node.threads(), expected)]
-    for name in ("llama-completion", "llama-imatrix", "llama-quantize", "llama-tokenize"):
+    assert [(one.threads, one.gpu_layers) for one in look(gguf).speeds] == [(node.threads(), expected)]
+    for name in ("llama-imatrix", "llama-quantize", "llama-tokenize"):
         PROGRAMS[name](gguf, ids, text, tmp_path)
-    for name in ("llama-perplexity", "llama-bench", "llama-completion", "llama-imatrix"):
+    for name in ("llama-perplexity", "llama-examine", "llama-imatrix"):
         assert cuda.tries(name) == [FITTED]
     for name in ("llama-quantize", "llama-tokenize"):
         assert cuda.tries(name) == [WITHOUT]
 
 
-def test_products_are_summed_in_float32_but_where_speed_is_measured(
-    gguf: Path, ids: Path, text: Path, tmp_path: Path, cuda: CudaLlama
-) -> None:
+def test_products_are_summed_in_float32(gguf: Path, ids: Path, text: Path, tmp_path: Path, cuda: CudaLlama) -> None:
     for run in PROGRAMS.values():
         run(gguf, ids, text, tmp_path)
-    speed.speeds(gguf, [4, 8])
-    for name in ("llama-perplexity", "llama-imatrix", "llama-completion"):
+    for name in ("llama-perplexity", "llama-imatrix", "llama-examine"):
         assert cuda.sums(name) == {"f32"}
-    assert cuda.sums("llama-bench") == {"default"}
 
 
 def test_the_users_own_choice_of_sums_is_kept(
@@ -128,13 +128,13 @@ def test_after_a_fault_of_the_gpu_fewer_layers_run_on_it(
     cuda.fail(*(f"* {rung} * {fault}" for rung in failing))
     with capture_logs() as events:
         found = judge(gguf, ids)
-        (measured,) = speed.speeds(gguf, [4, 8])
+        (measured,) = look(gguf).speeds
     assert (found.value, found.gpu_layers, measured.gpu_layers) == (plain.value, layers, layers)
-    assert cuda.tries("llama-perplexity") == cuda.tries("llama-bench") == tries
+    assert cuda.tries("llama-perplexity") == cuda.tries("llama-examine") == tries
     told = [event for event in events if event["event"] == "llama.gpu_failed"]
     assert len(told) == 2 * len(failing) and {event["log_level"] for event in told} == {"warning"}
     assert told[-1]["what"] == f"it is tried again {said}"
-    for words in (gguf.name, "llama-bench", "out of memory"):
+    for words in (gguf.name, "llama-examine", "out of memory"):
         assert words in told[-1]["why"]
 
 
@@ -182,7 +182,7 @@ def test_a_damaged_file_is_blamed_itself_and_at_once(
     offset, content = where
     whole = gguf.read_bytes()
     broken.write_bytes(whole[:offset] + content + whole[offset + len(content) :])
-    for name in ("llama-perplexity", "llama-completion"):
+    for name in ("llama-perplexity", "llama-examine"):
         with pytest.raises(IntegrityViolated) as caught:
             PROGRAMS[name](broken, ids, text, tmp_path)
         assert caught.value.code == 82 and cuda.tries(name) == [FITTED]
@@ -192,22 +192,12 @@ def test_a_damaged_file_is_blamed_itself_and_at_once(
 
 
 def test_an_assertion_of_llama_cpp_is_not_lost_below_its_backtrace(gguf: Path, cuda: CudaLlama) -> None:
-    cuda.fail("llama-completion * * assert")
+    cuda.fail("llama-examine * * assert")
     with pytest.raises(IntegrityViolated, match="GGML_ASSERT"):
-        generate.generate(gguf, "A", tokens=1)
-    assert cuda.tries("llama-completion") == [FITTED]
+        look(gguf)
+    assert cuda.tries("llama-examine") == [FITTED]
 
 
 def test_the_reason_of_a_damaged_file_is_not_that_there_is_no_gpu() -> None:
     output = "0.00.001.000 E ggml_cuda_init: failed to initialize CUDA: no CUDA-capable device is detected\n"
-    assert generate._why(f"{output}0.00.002.000 E gguf_init: invalid magic") == "gguf_init: invalid magic"
-
-
-@pytest.mark.parametrize("fault", ["no_room", "abort", "killed", "memory"])
-def test_a_speed_that_cannot_be_measured_is_a_warning(gguf: Path, cuda: CudaLlama, fault: str) -> None:
-    cuda.fail(f"llama-bench * * {fault}")
-    with capture_logs() as events:
-        assert speed.speeds(gguf, [4, 8]) == []
-    last = events[-1]
-    assert (last["event"], last["log_level"], last["file"]) == ("evaluate.no_speed", "warning", gguf.name)
-    assert "llama-bench" in last["why"] and last["what"]
+    assert examine._why(f"{output}0.00.002.000 E gguf_init: invalid magic") == "gguf_init: invalid magic"

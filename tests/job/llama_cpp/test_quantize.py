@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 
 from job.errors import EnvironmentUnfit, IntegrityViolated, SpecInvalid, StorageFailed
 from job.llama_cpp import bundle, imatrix, quantize
-from job.llama_cpp.generate import check_numbers, generate
+from job.llama_cpp.examine import Questions, examine, run
 from job.node import threads
 from job.spec import JobSpec
 from job.spec.quants import EVERY_TYPE, NEEDS_IMATRIX, UNQUANTIZED
@@ -76,11 +76,16 @@ def matrix_of(gguf: Path, folder: Path) -> Path:
     return imatrix.make_imatrix(gguf, text, folder / "imatrix.gguf", context=64)
 
 
+def generate(gguf: Path) -> str:
+    return examine(gguf, Questions()).generated
+
+
 @pytest.mark.parametrize("kind", EVERY_TYPE)
 def test_every_type_is_made_loads_and_generates(gguf: Path, matrix: Path, tmp_path: Path, kind: str) -> None:
     inputs = quantize.Inputs(gguf=gguf, type=kind, imatrix=matrix if kind in NEEDS_IMATRIX else None, name="tiny")
     result = quantize.run(spec_with(), inputs, tmp_path)
     (made,) = result.files
+    assert generate(made)
     assert made.name == f"tiny-{kind}.gguf" and result.size == made.stat().st_size
     assert list(tmp_path.iterdir()) == [made]
     tensors = gguf_module().GGUFReader(made).tensors
@@ -145,10 +150,10 @@ def test_a_file_is_split_by_size_and_the_parts_load(gguf: Path, tmp_path: Path) 
         path.name for path in result.files
     ]
     assert {path.name for path in tmp_path.iterdir()} == {"tiny-f16-notes.gguf", *(path.name for path in result.files)}
-    assert generate(result.files[0], "A", tokens=4) == generate(gguf, "A", tokens=4)
+    assert generate(result.files[0]) == generate(gguf)
     result.files[-1].unlink()
     with pytest.raises(IntegrityViolated, match=r"tiny-f16-00001-of-\d+\.gguf does not run in llama\.cpp"):
-        generate(result.files[0], "A", tokens=1)
+        generate(result.files[0])
 
 
 def test_what_is_quantized_already_is_not_quantized_again(gguf: Path, tmp_path: Path) -> None:
@@ -163,7 +168,7 @@ def test_a_damaged_file_is_refused_with_its_name(gguf: Path, tmp_path: Path) -> 
     for size in (0, 10, 20_000, gguf.stat().st_size // 2):
         broken.write_bytes(gguf.read_bytes()[:size])
         with pytest.raises(IntegrityViolated, match=r"broken-q4_0\.gguf does not run"):
-            generate(broken, "A", tokens=1)
+            generate(broken)
         with pytest.raises(IntegrityViolated, match=r"broken-q4_0\.gguf is not a GGUF"):
             quantize.run(spec_with(), quantize.Inputs(gguf=broken, type="q4_0"), tmp_path / "out")
 
@@ -173,14 +178,13 @@ def test_a_damaged_file_is_refused_with_its_name(gguf: Path, tmp_path: Path) -> 
 def test_weights_that_are_no_numbers_are_refused(gguf: Path, tmp_path: Path, kind: str, value: float) -> None:
     broken = damaged(gguf, tmp_path / "broken.gguf", "blk.1.ffn_up.weight", value)
     with pytest.raises(IntegrityViolated, match=kind):
-        quantize.run(spec_with(), quantize.Inputs(gguf=broken, type=kind), tmp_path / "out")
+        generate(quantize.run(spec_with(), quantize.Inputs(gguf=broken, type=kind), tmp_path / "out").files[0])
 
 
 def test_a_model_that_computes_nan_from_finite_weights_is_refused(gguf: Path, tmp_path: Path) -> None:
     broken = damaged(gguf, tmp_path / "broken.gguf", "blk.0.attn_norm.weight", 1e30)
     with pytest.raises(IntegrityViolated, match=r"model-f16\.gguf computes NaN"):
-        quantize.run(spec_with(), quantize.Inputs(gguf=broken, type="f16"), tmp_path)
-    check_numbers(gguf)
+        generate(quantize.run(spec_with(), quantize.Inputs(gguf=broken, type="f16"), tmp_path).files[0])
 
 
 @contextmanager
@@ -235,13 +239,13 @@ def sparse_llama(path: Path, *, rows: int) -> Path:
 
 
 def test_nothing_of_what_llama_cpp_says_is_lost_when_it_ends(gguf: Path) -> None:
-    said = {generate(gguf, "A", tokens=4) for _ in range(15)}
+    said = {generate(gguf) for _ in range(15)}
     assert len(said) == 1 and said != {""}
 
 
 def test_a_program_that_takes_too_long_is_no_fault_of_the_file(gguf: Path) -> None:
     with pytest.raises(EnvironmentUnfit, match="took longer than 0 s"):
-        generate(gguf, "A", tokens=1, timeout_s=0.001)
+        run(gguf, {"answers": []}, timeout_s=0.001)
 
 
 def test_the_threads_are_those_that_this_process_may_use() -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from job import node
 from job.llama_cpp import bundle, offload, speed
+from job.llama_cpp.examine import Questions, examine, speeds_on_cpu
 from tests.cuda_llama import FITTED, LAYERS, WITHOUT, CudaLlama
 from tests.export_reference import exported
 
@@ -38,14 +39,14 @@ def test_the_gpu_is_measured_once_and_the_cpu_beside_it_if_asked_for(
     for one in (bundle.home, offload.has_gpu):
         one.cache_clear()
     try:
-        (alone,) = speed.speeds(gguf, [4, 8])
-        assert cuda.tries("llama-bench") == [FITTED]
+        (on_gpu,) = examine(gguf, Questions(threads=[4, 8])).speeds
+        assert cuda.tries("llama-examine") == [FITTED]
         cuda.fail()
-        on_gpu, on_cpu = speed.speeds(gguf, [1], on_cpu=True)
-        assert cuda.tries("llama-bench") == [FITTED, WITHOUT]
+        (on_cpu,) = speeds_on_cpu(gguf, [1])
+        assert cuda.tries("llama-examine") == [WITHOUT]
     finally:
         for one in (bundle.home, offload.has_gpu):
             one.cache_clear()
-    assert alone.gpu_layers == on_gpu.gpu_layers == f"2/{LAYERS}" and alone.threads == node.threads()
-    assert (on_cpu.threads, on_cpu.gpu_layers) == (1, "0")
-    assert all(one.prompt_ms > 0 and one.generation_ms > 0 and one.device for one in (on_gpu, on_cpu))
+    assert (on_gpu.threads, on_gpu.gpu_layers) == (node.threads(), f"2/{LAYERS}")
+    assert (on_cpu.threads, on_cpu.gpu_layers) == (1, "0") and on_cpu.device
+    assert all(one.prompt_ms > 0 and one.generation_ms > 0 for one in (on_gpu, on_cpu))

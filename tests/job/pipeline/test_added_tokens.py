@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from job.llama_cpp import generate
+from job.llama_cpp.examine import Questions, examine
 from job.llama_cpp.gguf import read_metadata
 from tests.job_process import kill, run_job
 from tests.tiny_models import make_llama
@@ -46,13 +46,13 @@ def test_a_base_model_with_chatml_answers_and_ends(tmp_path: Path, tied: bool) -
     ended = run_job(spec, tmp_path / "work", lease)
     assert ended.code == 0, ended.output[-6000:]
     assert [one["step"] for one in ended.named("train.resume")] == [30]
-    (prompt := tmp_path / "prompt").write_text(PROMPT)
+    questions = Questions(prompts=[PROMPT], prompt=32, answer=40)
     for kind in ("F16", "Q8_0"):
         file = tmp_path / "published" / f"tiny-{kind}.gguf"
         metadata = read_metadata(file)
         tokens, eos = metadata["tokenizer.ggml.tokens"], metadata["tokenizer.ggml.eos_token_id"]
         assert (len(tokens), tokens[eos]) == (1538, "<|im_end|>")
-        assert generate.answer(file, prompt, context=32, tokens=40) == "It is Newtown."
+        assert examine(file, questions).answers == ["It is Newtown."]
     (result,) = ended.named("run.result")
     ends = {row[0]: row[result["columns"].index("ends")] for row in result["rows"]}
     assert ends["base (nf4)"] == "0%" and ends["tuned (nf4)"] == ends["F16"] == "100%"

@@ -94,7 +94,7 @@ def test_with_a_gpu_types_are_made_while_others_are_judged_and_the_manifest_is_t
 def test_a_file_that_cannot_be_made_ends_the_run_while_another_is_judged(
     given: dict[str, Any], tmp_path: Path, cuda: CudaLlama
 ) -> None:
-    cuda.fail("llama-quantize * q8_0 killed", "llama-perplexity * *q4_k_m* slow", "llama-completion * *q4_k_m* slow")
+    cuda.fail("llama-quantize * q8_0 killed", "llama-perplexity * *q4_k_m* slow", "llama-examine * *q4_k_m* slow")
     ended = run_job(given, tmp_path / "work", on_gpu(cuda))
     assert ended.code == 78, ended.output
     (failed,) = ended.named("run.failed")

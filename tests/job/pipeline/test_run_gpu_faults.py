@@ -43,19 +43,14 @@ def judged(given: dict[str, Any], ended: Ended, kind: str) -> dict[str, Any]:
     return manifest.stages[f"evaluate/{kind}"].metrics
 
 
-def test_a_speed_that_cannot_be_measured_leaves_an_empty_cell_and_is_told(
+def test_the_weights_of_a_type_are_loaded_three_times_and_those_of_the_unquantized_file_twice_beside_it(
     given: dict[str, Any], tmp_path: Path, cuda: CudaLlama
 ) -> None:
-    cuda.fail("llama-bench * *q8_0* no_room", "llama-bench all * no_room")
+    given["export"]["types"] = ["f16", "q4_k_m", "q8_0"]
     ended = run(given, tmp_path / "work", cuda)
     assert ended.code == 0, ended.output
-    (told,) = ended.named("evaluate.no_speed")
-    assert "cudaMalloc failed: out of memory" in told["why"] and "q8_0" in told["file"]
-    heading, rows = rows_of(tmp_path / "published")
-    speed = heading.index("ms/token, GPU")
-    assert float(rows["F16"][speed].split(" ± ")[0]) > 0 and rows["Q8_0"][speed] == ""
-    assert judged(given, ended, "q8_0")["speeds"] == []
-    assert "Q8_0" in (tmp_path / "published" / "report" / "index.html").read_text()
+    assert cuda.loads("q8_0") == cuda.loads("q4_k_m") == ["llama-examine", "llama-perplexity"]
+    assert sorted(cuda.loads("f16")) == ["llama-examine", "llama-perplexity", "llama-quantize", "llama-quantize"]
 
 
 def test_a_file_that_does_not_fit_runs_with_fewer_layers_and_the_table_says_with_how_many(
