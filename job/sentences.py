@@ -9,6 +9,7 @@ TITLES = {
     "rehearse": "checking the model",
     "fetch": "model and rows",
     "tokens": "rows as tokens",
+    "agree": "comparing llama.cpp with transformers",
     "train": "training",
     "measure": "measuring the adapter",
     "export": "export",

@@ -51,15 +51,22 @@ def _converter() -> Any:
 
 
 def write_gguf(
-    view: Path, target: Path, dtype: str, name: str, make_plan: MakePlan, turn_end: int | None = None
+    view: Path,
+    target: Path,
+    dtype: str,
+    name: str,
+    make_plan: MakePlan,
+    turn_end: int | None = None,
+    keep: Callable[[str], bool] | None = None,
 ) -> Written:
     """Converts the model in the folder `view` to the file `target`; `name` becomes its general.name. `turn_end`: a
-    token at which llama.cpp is to end an answer too; it knows some by their text.
+    token at which llama.cpp is to end an answer too; it knows some by their text. `keep`: which tensors of the files
+    are the model's; all, if it is not given.
 
     Raises SpecInvalid for an architecture or a tokenizer that the converter does not know, IntegrityViolated for
     weights that are broken, StorageFailed when the disk is full.
     """
-    model, written = _converted(view, target, dtype, name, make_plan)
+    model, written = _converted(view, target, dtype, name, make_plan, keep)
     if turn_end is not None and EOT not in model.gguf_writer.kv_data[0]:
         model.gguf_writer.add_eot_token_id(turn_end)
     with written_whole(target) as temporary, _translated(view), streamed(model.gguf_writer.tensors[-1]):
@@ -74,7 +81,9 @@ def rehearse_gguf(view: Path, target: Path, dtype: str, make_plan: MakePlan) -> 
     return written
 
 
-def _converted(view: Path, target: Path, dtype: str, name: str, make_plan: MakePlan) -> tuple[Any, Written]:
+def _converted(
+    view: Path, target: Path, dtype: str, name: str, make_plan: MakePlan, keep: Callable[[str], bool] | None = None
+) -> tuple[Any, Written]:
     """The converter's model, ready to be written to `target`, and what it will contain."""
     import torch
 
@@ -87,7 +96,7 @@ def _converted(view: Path, target: Path, dtype: str, name: str, make_plan: MakeP
         file_type = getattr(importlib.import_module("gguf").LlamaFileType, _FILE_TYPES[dtype])
 
         def made(of: Any) -> Any:
-            merging = _derived(of, converter.LazyTorchTensor, make_plan, config, plans)
+            merging = _derived(of, converter.LazyTorchTensor, make_plan, config, plans, keep)
             return merging(view, file_type, target, model_name=name, hparams=config)
 
         model = made(model_class)
@@ -111,11 +120,19 @@ def _model_class(converter: Any, architecture: str) -> Any:
     return converter.get_model_class(architecture)
 
 
-def _derived(model_class: Any, lazy: Any, make_plan: MakePlan, config: dict[str, Any], plans: list[Plan]) -> Any:
+def _derived(
+    model_class: Any,
+    lazy: Any,
+    make_plan: MakePlan,
+    config: dict[str, Any],
+    plans: list[Plan],
+    keep: Callable[[str], bool] | None,
+) -> Any:
     """A subclass of the model class whose index returns merged tensors."""
 
     def index_tensors(self: Any, remote_hf_model_id: str | None = None) -> dict[str, Callable[[], Any]]:
         index: dict[str, Callable[[], Any]] = model_class.index_tensors(self, remote_hf_model_id)
+        index = {name: load for name, load in index.items() if keep is None or keep(name)}
         _check_files(self.dir_model)
         plan = make_plan({name: tuple(load().shape) for name, load in index.items()}, config)
         plans.append(plan)

@@ -16,6 +16,7 @@ from job.fetch import sources
 from job.fetch.identity import run_id
 from job.logs import log, span
 from job.pipeline import preflight
+from job.pipeline.agree import agree
 from job.pipeline.export import export_files
 from job.pipeline.fetch import fetch_rows
 from job.pipeline.files import Files
@@ -40,6 +41,7 @@ STAGES: tuple[tuple[str, Callable[[State], None]], ...] = (
     ("rehearse", rehearse),
     ("fetch", fetch_rows),
     ("tokens", count_tokens),
+    ("agree", agree),
     ("train", train),
     ("export", export_files),
     ("quantize", quantize_each),

@@ -27,6 +27,8 @@ CUDA_START = 1_000 * MB
 """Bytes of host memory that CUDA's libraries use: an estimate."""
 TOKENS_START = 320 * MB
 """Bytes of transformers with only a tokenizer."""
+COMPARED = 128
+"""Tokens of a window on which llama.cpp and transformers are compared (job/agreement/stage.py)."""
 READ_WORD = 1400
 """Bytes per vocabulary entry while a tokenizer is read from its JSON. (3,200 for Llama 3's, which has twice as many
 merges as entries.)"""
@@ -48,7 +50,7 @@ WIDEST = {"q8_0": 8.5}
 
 def by_stage(spec: JobSpec, model: Anatomy, planned: Mapping[str, Planned], *, on_gpu: bool) -> dict[str, int]:
     """Bytes in each stage, including the parent. `planned`: llama-quantize's forecast for each type."""
-    found = {"fetch": FETCH_START}
+    found = {"fetch": FETCH_START, "agree": agree(model)}
     if spec.training:
         found["train"] = train(spec, model, on_gpu=on_gpu)
     found["export"] = export_ram(model)
@@ -58,6 +60,13 @@ def by_stage(spec: JobSpec, model: Anatomy, planned: Mapping[str, Planned], *, o
         found["evaluate"] = max(evaluate(spec, model, planned), TOKENS_START + READ_WORD * model.vocabulary)
     found["publish"] = PUBLISH_START
     return {stage: count + PARENT for stage, count in found.items()}
+
+
+def agree(model: Anatomy) -> int:
+    """A layer in float32 and a window's logits, twice; weights stay mapped."""
+    layer = model.linear_parameters // model.layers
+    logits = 3 * COMPARED * model.vocabulary
+    return TRAIN_START + TOKENIZER_WORD * model.vocabulary + activations.FLOAT * (layer + logits)
 
 
 def train(spec: JobSpec, model: Anatomy, *, on_gpu: bool) -> int:

@@ -63,7 +63,7 @@ def by_stage(
     likely, most = _judged_tokens(spec, rows)
     found = {"rehearse": _both(START_S)}
     found["fetch"] = _both(size.base / (NETWORK if is_downloaded(spec.model.id) else DISK))
-    found["tokens"] = _both(START_S)
+    found |= dict.fromkeys(("tokens", "agree"), _both(START_S))
     if spec.training:
         found["train"] = _train(spec, model, machine, rows)
     found["export"] = _both(START_S + size.unquantized / DISK)

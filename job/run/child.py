@@ -18,6 +18,7 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h
 STAGES = {
     "rehearse": "job.rehearsal.stage",
     "fetch": "job.fetch.stage",
+    "agree": "job.agreement.stage",
     "train": "job.train.stage",
     "measure": "job.train.measure",
     "export": "job.export.stage",

@@ -135,7 +135,7 @@ def test_likely_is_never_more_than_at_most() -> None:
 
 def test_the_time_of_every_stage_is_estimated_where_the_gpu_and_the_rows_are_known() -> None:
     found = recipe()
-    stages = ["rehearse", "fetch", "tokens", "train", "export", "imatrix", "quantize", "evaluate", "publish"]
+    stages = ["rehearse", "fetch", "tokens", "agree", "train", "export", "imatrix", "quantize", "evaluate", "publish"]
     assert list(found.seconds) == stages
     assert found.total.most == pytest.approx(sum(one.most or 0 for one in found.seconds.values()))
     on_h100 = predict(spec(), SEVEN, Machine(GPUS["h100"]), rows=of_length(40), exact=False).seconds["train"]

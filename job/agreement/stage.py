@@ -1,0 +1,111 @@
+"""Compares llama.cpp with transformers on a model's first layers, before it is trained.
+
+<workdir>/view/, model.gguf, logits.bin    removed when the stage ends
+"""
+
+import json
+import re
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from job.agreement.cut import cut, keeps
+from job.agreement.reference import logarithms
+from job.artifacts import Frozen
+from job.errors import IntegrityViolated
+from job.export.gguf_convert import write_gguf
+from job.export.merge_plan import EMPTY
+from job.export.model_view import make_view
+from job.llama_cpp import perplexity
+from job.llama_cpp.logits import logarithms_at
+from job.llama_cpp.windows import scored
+from job.logs import log
+from job.spec import JobSpec
+
+NAME = "agree"
+CONTEXT, CHUNKS = 128, 2
+MOST = 0.1
+"""Standard deviations of the logits. Models that agree are 0.01 to 0.05 apart: the file is float16."""
+_OF_ANY = re.compile(
+    r"_.*|num_.*|.*_(size|id|dim|ids)|architectures|dtype|transformers_version|model_type|initializer_range|use_cache"
+    r"|max_position_embeddings|tie_word_embeddings"
+)
+TEXT = (
+    "The quick brown fox jumps over the lazy dog. In 1905 a clerk in Bern wrote four papers; one had 30 pages.\n"
+    "def area(r):\n    return 3.14159 * r ** 2\n\nWas hast du gesagt? \u4f60\u597d! "
+)
+
+
+class Inputs(Frozen):
+    """`model`: a folder with its weights."""
+
+    model: Path
+
+
+class Result(Frozen):
+    """`distance`: the largest difference of a logit, in standard deviations of its position's logits; None if the
+    model's layers cannot be cut. `layers`: how many were compared."""
+
+    distance: float | None = None
+    layers: int = 0
+
+
+def run(spec: JobSpec, inputs: Inputs, workdir: Path) -> Result:
+    """Raises IntegrityViolated for a model that llama.cpp computes otherwise."""
+    config = json.loads((inputs.model / "config.json").read_text(encoding="utf-8"))
+    found = cut(config)
+    if found is None:
+        log.warning("agree.not_compared", what=f"the layers of {spec.model.id} cannot be computed in part")
+        return Result()
+    small, layers = found
+    workdir.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=workdir) as name:
+        folder = Path(name)
+        view = make_view(folder / "view", inputs.model, None, None)
+        (view / "config.json").unlink()
+        (view / "config.json").write_text(json.dumps(small), encoding="utf-8")
+        distance = _distance(spec, view, folder, layers)
+    log.info("agree.compared", distance=round(distance, 4), layers=layers)
+    if distance > MOST:
+        raise IntegrityViolated(
+            f"llama.cpp computes something else with {spec.model.id} than transformers: logits of its first {layers} "
+            f"layers differ by {distance:.2g} standard deviations, and {MOST} is allowed",
+            hint="Its config.json differs from its family's defaults in what the converter does not know: "
+            + ", ".join(_unusual(inputs.model)),
+        )
+    return Result(distance=distance, layers=layers)
+
+
+def _distance(spec: JobSpec, view: Path, folder: Path, layers: int) -> float:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(view)
+    ids = tokenizer(TEXT)["input_ids"]
+    ids = (ids * (1 + CONTEXT * CHUNKS // len(ids)))[: CONTEXT * CHUNKS]
+    if ids[0] == tokenizer.bos_token_id:
+        ids[CONTEXT] = ids[0]  # llama-perplexity puts it before each window
+    gguf, logits = folder / "model.gguf", folder / "logits.bin"
+    write_gguf(view, gguf, spec.export.unquantized, "model", lambda *_: EMPTY, keep=keeps(layers))
+    (folder / "ids.txt").write_text(" ".join(map(str, ids)))
+    perplexity.perplexity(gguf, folder / "ids.txt", context=CONTEXT, chunks=CHUNKS, logits=logits)
+    windows = [ids[n * CONTEXT : (n + 1) * CONTEXT] for n in range(CHUNKS)]
+    furthest = 0.0
+    for number, expected in enumerate(logarithms(view, windows, CONTEXT // 2)):
+        places = ((number, row) for row in range(scored(CONTEXT)))
+        for one, other in zip(expected, logarithms_at(logits, places, CONTEXT, CHUNKS), strict=True):
+            furthest = max(furthest, _furthest(one, other))
+    return furthest
+
+
+def _furthest(expected: Any, found: Any) -> float:
+    """The file has no logarithms below a limit: those are left out."""
+    there = found > found.min()
+    return float((expected[: len(found)] - found)[there].abs().max() / expected.std())
+
+
+def _unusual(model: Path) -> list[str]:
+    """The fields of a config that are not its family's defaults, but for those in which any two models differ."""
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(model).get_text_config()
+    return sorted(name for name in config.to_diff_dict() if not _OF_ANY.fullmatch(name))

@@ -1,0 +1,59 @@
+"""llama.cpp and transformers compute the same with a model, or it is not trained."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from job.agreement import stage as agreement
+from job.errors import IntegrityViolated
+from tests.export_reference import spec
+from tests.job_process import run_job
+from tests.tiny_families import make_family, make_gemma_3_with_eyes
+from tests.tiny_models import make_llama
+
+pytestmark = pytest.mark.slow
+
+NEAR = 0.02
+
+
+def compared(model: Path, workdir: Path, dtype: str = "f16") -> agreement.Result:
+    return agreement.run(spec(export={"dtype": dtype}), agreement.Inputs(model=model), workdir)
+
+
+@pytest.mark.parametrize("family", ["Mistral", "Gemma", "Gemma 2", "Gemma 3", "Phi-3"])
+def test_a_family_that_both_know_agrees(family: str, tmp_path: Path) -> None:
+    found = compared(make_family(tmp_path / "model", family), tmp_path / "work")
+    assert found.distance is not None and found.distance < NEAR and found.layers == 2
+
+
+def test_the_first_layers_are_enough(tmp_path: Path) -> None:
+    found = compared(make_llama(tmp_path / "model", layers=7, shards=3), tmp_path / "work")
+    assert found.distance is not None and found.distance < NEAR and found.layers == 4
+
+
+def test_the_language_model_of_one_with_eyes_is_compared(tmp_path: Path) -> None:
+    found = compared(make_gemma_3_with_eyes(tmp_path / "model"), tmp_path / "work")
+    assert found.distance is not None and found.distance < NEAR
+
+
+def look_back_16_tokens(model: Path) -> Path:
+    """llama.cpp has no windows of attention in this architecture, and its converter does not say so."""
+    path = model / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"sliding_window": 16}))
+    return model
+
+
+def test_what_the_converter_leaves_out_is_found_and_named(tmp_path: Path) -> None:
+    model = look_back_16_tokens(make_family(tmp_path / "model", "Mistral"))
+    with pytest.raises(IntegrityViolated, match="computes something else with") as caught:
+        compared(model, tmp_path / "work")
+    assert "sliding_window" in (caught.value.hint or "")
+    assert list((tmp_path / "work").iterdir()) == []
+
+
+def test_a_run_ends_before_it_trains_such_a_model(small_spec: dict[str, Any], tmp_path: Path) -> None:
+    small_spec["model"]["id"] = str(look_back_16_tokens(make_family(tmp_path / "model", "Mistral")))
+    ended = run_job(small_spec, tmp_path / "work")
+    assert ended.code == 82 and "train" not in ended.stages_run()
