@@ -154,6 +154,11 @@ class LeaseHeld(JobError):
     kubernetes = "Count"
 
 
+def kind_of(error: JobError) -> type[JobError]:
+    """The error's class here, which every process knows: a module may have a narrower one of its own."""
+    return next(one for one in type(error).__mro__ if one.__module__ == __name__)
+
+
 def named(error: Exception) -> JobError:
     """The JobError for an exception that no caller has translated: an OSError with a number is the system's, anything
     else a bug.

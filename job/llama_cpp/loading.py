@@ -1,16 +1,13 @@
 """Whether llama.cpp can load a model, seen from a GGUF without weights."""
 
-import os
 import re
 from pathlib import Path
 from typing import Any
 
 from job.errors import SpecInvalid
-from job.llama_cpp import bundle, process
+from job.llama_cpp import offload
 
 _REASON = re.compile(r"error loading model: (.+)|(GGML_ASSERT.*)")
-_MAPPED = {"CUDA_VISIBLE_DEVICES": "", "GGML_NO_BACKTRACE": "1"}
-"""On the CPU the weights stay in the file, and are not read before they are computed with."""
 
 
 def write_hollow(writer: Any, path: Path) -> None:
@@ -25,25 +22,14 @@ def write_hollow(writer: Any, path: Path) -> None:
 
 
 def check_loads(gguf: Path, model: str) -> None:
-    """Raises SpecInvalid if llama.cpp does not load the file, which may be hollow, with its reason."""
+    """Raises SpecInvalid if llama.cpp does not load the file, which may be hollow, with its reason; EnvironmentUnfit if
+    this machine cannot try."""
     lines: list[str] = []
     text = gguf.with_suffix(".txt")
     text.write_text("a", encoding="utf-8")  # too short: the program ends when it has loaded the model
-    command: list[str | Path] = [
-        bundle.program("llama-perplexity"),
-        "-m",
-        gguf,
-        "-f",
-        text,
-        "-c",
-        "16",
-        "-b",
-        "16",
-        "-t",
-        "1",
-    ]
-    try:
-        process.run([*command, "--no-warmup"], on_line=lines.append, env=os.environ | _MAPPED, error=SpecInvalid)
+    options: list[str | Path] = ["-m", gguf, "-f", text, "-c", "16", "-b", "16", "-t", "1", "--no-warmup"]
+    try:  # on the CPU the weights stay in the file, and are not read before they are computed with
+        offload.run("llama-perplexity", options, gguf=gguf, error=SpecInvalid, on_line=lines.append, uses_gpu=False)
     except SpecInvalid as error:
         found = next((match for line in lines if (match := _REASON.search(line))), None)
         if found is None:

@@ -11,7 +11,7 @@ from typing import TextIO
 
 from job import library_warnings, logs
 from job.artifacts import write_json
-from job.errors import DISK_HINT, Bug, StorageFailed, named
+from job.errors import DISK_HINT, Bug, StorageFailed, kind_of, named
 from job.spec import JobSpec
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -63,7 +63,7 @@ def run_stage(name: str, folder: Path, events: int) -> int:
             raise  # with its traceback
         if isinstance(error, StorageFailed) and error is not problem:
             error = StorageFailed(f"{name} cannot write to {folder}: {error.message}", hint=error.hint)
-        told = {"error": type(error).__name__, "message": error.message, "hint": error.hint}
+        told = {"error": kind_of(error).__name__, "message": error.message, "hint": error.hint}
         reserve.unlink(missing_ok=True)
         write_json(folder / "error.json", told)
         return error.code

@@ -89,10 +89,10 @@ def test_a_file_that_does_not_fit_runs_with_fewer_layers_and_the_table_says_with
 def test_a_perplexity_that_cannot_be_had_on_the_cpu_either_is_a_fault_of_the_node(
     given: dict[str, Any], tmp_path: Path, cuda: CudaLlama
 ) -> None:
-    cuda.fail("llama-perplexity * * abort")
+    cuda.fail("llama-perplexity * tiny-* abort")
     ended = run(given, tmp_path / "work", cuda)
     assert ended.code == 78, ended.output
-    assert cuda.tries("llama-perplexity") == [FITTED, SMALLER, ON_CPU, WITHOUT]
+    assert cuda.tries("llama-perplexity")[-4:] == [FITTED, SMALLER, ON_CPU, WITHOUT]
     assert "CUDA error: out of memory" in ended.output
 
 
