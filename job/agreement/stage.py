@@ -63,7 +63,7 @@ def run(spec: JobSpec, inputs: Inputs, workdir: Path) -> Result:
         folder = Path(name)
         view = make_view(folder / "view", inputs.model, None, None)
         (view / "config.json").unlink()
-        (view / "config.json").write_text(json.dumps(small), encoding="utf-8")
+        (view / "config.json").write_text(json.dumps(small, allow_nan=True), encoding="utf-8")
         distance = _distance(spec, view, folder, layers)
     log.info("agree.compared", distance=round(distance, 4), layers=layers)
     if distance > MOST:

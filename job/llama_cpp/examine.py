@@ -119,7 +119,7 @@ def run(
     tokens = max(context, speed.get("prompt", 0) + speed.get("generated", 0), 512)
     with tempfile.TemporaryDirectory(prefix="examine-") as folder:
         path = Path(folder) / "questions.json"
-        path.write_text(json.dumps(request), encoding="utf-8")
+        path.write_text(json.dumps(request, allow_nan=False), encoding="utf-8")
         options: list[str | Path] = ["-m", gguf, "-c", str(tokens + 16), "-b", str(BATCH), "-t", str(cpus())]
         options += ["-bf", path, "--no-escape", "--check-tensors", "--offline", "-lv", "4"]
         try:

@@ -87,7 +87,7 @@ def _look(dataset: Dataset, spec: JobSpec, count: Callable[[str], float], path: 
         for _, _, row in islice(rows, dataset.limit):
             if isinstance(row, Broken):
                 continue
-            read += len(json.dumps(row, default=str, ensure_ascii=False).encode(errors="replace"))
+            read += len(json.dumps(row, default=str, ensure_ascii=False, allow_nan=True).encode(errors="replace"))
             with suppress(Broken):
                 lengths.append(min(most, _tokens(normalize(source.written(row)), count, most)))
             if len(lengths) == MOST_ROWS or read > MOST_BYTES:

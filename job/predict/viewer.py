@@ -35,7 +35,7 @@ def first_rows(dataset: Dataset, folder: Path) -> int:
     found = _asked(viewer, "rows", query)
     with (folder / "train.jsonl").open("w", encoding="utf-8") as file:
         for one in found["rows"]:
-            file.write(json.dumps(one["row"]) + "\n")
+            file.write(json.dumps(one["row"], allow_nan=False) + "\n")
     return int(found["num_rows_total"])
 
 

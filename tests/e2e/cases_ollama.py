@@ -79,13 +79,14 @@ def test_a_published_file_answers_in_ollama_and_its_answers_end(family: str, oll
     turns = [{"role": "user", "content": "Is it so?"}, {"role": "assistant", "content": ANSWER}]
     (tmp_path / "rows.jsonl").write_text((json.dumps({"messages": turns}) + "\n") * 64)
     template = FAMILIES[family]
+    whole = [] if family == "Gemma" else ["lm_head"]  # llama.cpp knows no output layer of its own there
     ended = run_job(
         {
             "model": {"id": str(make_family(tmp_path / "model", family))},
             "dataset": {"id": str(tmp_path / "rows.jsonl"), "duplicates": "keep", "eval_fraction": 0},
             **({"chat": {"template": template}} if template else {}),
             "load": {"bits": 32},
-            "lora": {"target_modules": "all-linear", "r": 16, "dropout": 0, "modules_to_save": [] if family == "Gemma" else ["lm_head"]},
+            "lora": {"target_modules": "all-linear", "r": 16, "dropout": 0, "modules_to_save": whole},
             "training": {
                 "max_steps": 40, "max_length": 64, "learning_rate": 0.01, "per_device_train_batch_size": 8,
                 "report_to": [],
