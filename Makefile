@@ -12,10 +12,10 @@ BIN := .venv/bin
 WORKERS ?= $(shell nproc)
 NEXT = $(if $(filter $@,$(MAKECMDGOALS)),@echo "next: source .venv/bin/activate && python -m job check my.yaml$(1)",@:)
 GENERATORS := scripts/spec_defaults.py scripts/spec_reference.py scripts/chart.py scripts/quant_table.py \
-	scripts/architectures.py scripts/measured.py
+	scripts/architectures.py scripts/measured.py scripts/models.py
 
 .PHONY: help setup system browser llama versitygw helm actionlint kubernetes smollm2 image e2e demo demo-plan test \
-	test-fast check docs lock bench clean
+	test-fast test-families check docs lock bench clean
 
 help: ## what can be made
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -66,6 +66,9 @@ test: llama versitygw kubernetes helm actionlint browser check ## everything tha
 
 test-fast: setup ## no training, no building: seconds
 	@$(BIN)/python -m pytest -n $(WORKERS) -m "not slow" tests
+
+test-families: llama ## the families of docs/models.md, each through training, export and llama.cpp
+	@$(BIN)/python -m pytest -n $(WORKERS) -m families tests/families
 
 check: setup ## types, lint, import contracts
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

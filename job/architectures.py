@@ -31,10 +31,14 @@ def loads(config: dict[str, Any]) -> bool:
 
 def auto_class(folder: Path) -> Any:
     """The class of transformers that loads the model in a folder."""
+    return auto_class_of(json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type"))
+
+
+def auto_class_of(model_type: str | None) -> Any:
+    """The class of transformers that loads models of a type."""
     import transformers
 
-    kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
-    wrapped = kind in table()["wraps"]
+    wrapped = model_type in table()["wraps"]
     return transformers.AutoModelForImageTextToText if wrapped else transformers.AutoModelForCausalLM
 
 

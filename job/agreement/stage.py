@@ -44,7 +44,7 @@ class Inputs(Frozen):
 
 class Result(Frozen):
     """`distance`: the largest difference of a logit, in standard deviations of its position's logits; None if the
-    model's layers cannot be cut. `layers`: how many were compared."""
+    model's layers cannot be cut, or compute no numbers. `layers`: how many were compared."""
 
     distance: float | None = None
     layers: int = 0
@@ -65,6 +65,9 @@ def run(spec: JobSpec, inputs: Inputs, workdir: Path) -> Result:
         (view / "config.json").unlink()
         (view / "config.json").write_text(json.dumps(small, allow_nan=True), encoding="utf-8")
         distance = _distance(spec, view, folder, layers)
+    if distance is None:
+        log.warning("agree.not_compared", what=f"what {spec.model.id} computes in transformers is not numbers")
+        return Result()
     log.info("agree.compared", distance=round(distance, 4), layers=layers)
     if distance > MOST:
         raise IntegrityViolated(
@@ -76,7 +79,8 @@ def run(spec: JobSpec, inputs: Inputs, workdir: Path) -> Result:
     return Result(distance=distance, layers=layers)
 
 
-def _distance(spec: JobSpec, view: Path, folder: Path, layers: int) -> float:
+def _distance(spec: JobSpec, view: Path, folder: Path, layers: int) -> float | None:
+    """None if there is nothing to compare with."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(view)
@@ -84,17 +88,17 @@ def _distance(spec: JobSpec, view: Path, folder: Path, layers: int) -> float:
     ids = (ids * (1 + CONTEXT * CHUNKS // len(ids)))[: CONTEXT * CHUNKS]
     if ids[0] == tokenizer.bos_token_id:
         ids[CONTEXT] = ids[0]  # llama-perplexity puts it before each window
+    windows = [ids[n * CONTEXT : (n + 1) * CONTEXT] for n in range(CHUNKS)]
+    expected = list(logarithms(view, windows, CONTEXT // 2))
+    if not all(window.isfinite().all() for window in expected):
+        return None
     gguf, logits = folder / "model.gguf", folder / "logits.bin"
     write_gguf(view, gguf, spec.export.unquantized, "model", lambda *_: EMPTY, keep=keeps(layers))
     (folder / "ids.txt").write_text(" ".join(map(str, ids)))
     perplexity.perplexity(gguf, folder / "ids.txt", context=CONTEXT, chunks=CHUNKS, logits=logits)
-    windows = [ids[n * CONTEXT : (n + 1) * CONTEXT] for n in range(CHUNKS)]
-    furthest = 0.0
-    for number, expected in enumerate(logarithms(view, windows, CONTEXT // 2)):
-        places = ((number, row) for row in range(scored(CONTEXT)))
-        for one, other in zip(expected, logarithms_at(logits, places, CONTEXT, CHUNKS), strict=True):
-            furthest = max(furthest, _furthest(one, other))
-    return furthest
+    places = ((window, row) for window in range(CHUNKS) for row in range(scored(CONTEXT)))
+    rows = logarithms_at(logits, places, CONTEXT, CHUNKS)
+    return max(_furthest(one, other) for window in expected for one, other in zip(window, rows, strict=False))
 
 
 def _furthest(expected: Any, found: Any) -> float:

@@ -17,6 +17,7 @@ from job.llama_cpp.windows import BATCH, logits_bytes
 from job.logs import Progress
 
 _ESTIMATE = re.compile(r"Final estimate: PPL = (\S+) \+/- (\S+)")
+_FIRST = re.compile(r"\[1\](\S+?),")
 _CHUNKS = re.compile(r"over (\d+) chunks")
 _CHUNK = re.compile(r"^\s*(?:\[(\d+)\]|(\d+)\s)")
 
@@ -62,6 +63,8 @@ def perplexity(gguf: Path, ids: Path, *, context: int, chunks: int, logits: Path
     if logits:
         _check_whole(logits, context, chunks)
     found = _ESTIMATE.search(output.said)
+    if found is None and (first := _FIRST.search(output.said)):
+        _number(first[1], gguf)  # of NaN there is no estimate
     if found is None:
         raise Bug(f"llama-perplexity did not report an estimate for {gguf.name}: {output.said[-300:]}")
     return Judged(value=_number(found[1], gguf), error=_number(found[2], gguf), gpu_layers=output.gpu_layers)

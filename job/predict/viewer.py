@@ -14,6 +14,7 @@ from job.errors import RemoteUnavailable
 from job.hub.calls import endpoint, token
 from job.spec.places import shown_place
 from job.spec.sections import Dataset
+from job.strict_json import dumps
 
 VIEWERS = {"https://huggingface.co": "https://datasets-server.huggingface.co"}
 """By the Hub's endpoint. A mirror or an Enterprise Hub has none that is known."""
@@ -35,7 +36,7 @@ def first_rows(dataset: Dataset, folder: Path) -> int:
     found = _asked(viewer, "rows", query)
     with (folder / "train.jsonl").open("w", encoding="utf-8") as file:
         for one in found["rows"]:
-            file.write(json.dumps(one["row"], allow_nan=False) + "\n")
+            file.write(dumps(one["row"]) + "\n")
     return int(found["num_rows_total"])
 
 

@@ -14,7 +14,7 @@ from job.logs import log
 from job.spec import JobSpec
 from job.spec.places import public_name
 from job.train.precision import Precision, torch_dtype
-from job.train.targets import linear_names, targets_of, trainable_names
+from job.train.targets import beside_the_text, linear_names, targets_of, trainable_names
 
 ADAPTER_S, ADAPTER_MEMORY = 300, 64 << 30
 """What loading an adapter may take: its config holds regular expressions, which PEFT tries on every module's name."""
@@ -91,7 +91,7 @@ def with_adapter(spec: JobSpec, model: Any, adapter: Path | None, tokens: Sequen
             lora_alpha=spec.lora.alpha,
             lora_dropout=spec.lora.dropout,
             target_modules=targets_of(spec, model),
-            exclude_modules=_beside_the_text(model),
+            exclude_modules=beside_the_text(model),
             use_rslora=spec.lora.use_rslora,
             use_dora=spec.lora.use_dora,
             modules_to_save=list(spec.lora.modules_to_save) or None,
@@ -135,14 +135,6 @@ def _to_float32(_: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
 
 def _to_dtype(dtype: Any, _: Any, inputs: tuple[Any, ...], output: Any) -> Any:
     return output.to(dtype)
-
-
-def _beside_the_text(model: Any) -> str | None:
-    """For a language model inside another one (Gemma 3 from 4B on): a pattern of every module that is not its own, so
-    that a vision tower with layers of the same names gets no adapters, which the export could not write."""
-    if not any(name.rpartition(".")[2] == "language_model" for name, _ in model.named_modules()):
-        return None
-    return r"(?!.*\b(language_model|lm_head)\b).*"
 
 
 def _take_rows(model: Any, adapter: Path) -> None:

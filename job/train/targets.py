@@ -1,5 +1,6 @@
 """The layers that get an adapter."""
 
+import re
 from typing import Any
 
 from job.errors import SpecInvalid
@@ -9,12 +10,21 @@ from job.spec.training import attention_of
 
 
 def linear_names(model: Any) -> set[str]:
-    """The names of the linear layers, without the output layer."""
+    """The names of the language model's linear layers, without the output layer."""
     import torch
     from transformers.pytorch_utils import Conv1D
 
-    found = (name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear | Conv1D))
-    return {name.rsplit(".", 1)[-1] for name in found} - {"lm_head"}
+    other = re.compile(beside_the_text(model) or r"$.")  # which matches nothing
+    linear = [name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear | Conv1D)]
+    return {name.rsplit(".", 1)[-1] for name in linear if not other.fullmatch(name)} - {"lm_head"}
+
+
+def beside_the_text(model: Any) -> str | None:
+    """For a language model inside another one (Gemma 3 from 4B on): a pattern of every module that is not its own, so
+    that a vision tower with layers of the same names gets no adapters, which the export could not write."""
+    if not any(name.rpartition(".")[2] == "language_model" for name, _ in model.named_modules()):
+        return None
+    return r"(?!.*\b(language_model|lm_head)\b).*"
 
 
 def targets_of(spec: JobSpec, model: Any) -> str | list[str]:

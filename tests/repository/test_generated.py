@@ -10,8 +10,8 @@ from tests import ROOT
 
 MAKEFILE = (ROOT / "Makefile").read_text()
 GENERATORS = re.findall(r"^GENERATORS := ((?:.*\\\n)*.*)$", MAKEFILE, flags=re.M)[0].replace("\\\n", " ").split()
-SLOW = {f"scripts/{name}.py": [pytest.mark.slow] for name in ("quant_table", "architectures")}
-"""Asks the bundled llama.cpp."""
+SLOW = {f"scripts/{name}.py": [pytest.mark.slow] for name in ("quant_table", "architectures", "models")}
+"""Asks the bundled llama.cpp, or imports torch."""
 
 
 @pytest.mark.parametrize("script", [pytest.param(one, marks=SLOW.get(one, [])) for one in GENERATORS])

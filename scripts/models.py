@@ -1,0 +1,86 @@
+#!/usr/bin/env python3
+"""Writes docs/models.md: the families that tests take through a run, and what is refused before anything is fetched.
+
+scripts/models.py            writes it
+scripts/models.py --check    exits 1 if it is not what would be written
+"""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from textwrap import fill
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from job.architectures import auto_class_of, table  # noqa: E402
+from job.spec.training import attention_of  # noqa: E402
+from job.train.targets import linear_names, trainable_names  # noqa: E402
+from tests.families.configs import FAMILIES, config_of  # noqa: E402
+
+PAGE = ROOT / "docs" / "models.md"
+HEAD = """# Models
+
+A model is looked at before its weights are fetched: its `config.json`, its tokenizer and the headers of its files are
+loaded, given an adapter, converted and opened in llama.cpp, all without weights. What cannot work ends there, with exit
+code 64 or 82 and what would work instead. When the weights are there, llama.cpp and transformers compute the first
+layers side by side; a model on which they disagree is not trained.
+
+## Families that are tested
+
+`make test-families` takes a small random model of each through training, merging and conversion, with both kinds of
+targets, and compares the logits of its file in llama.cpp with those of transformers. Other families that both libraries
+know may work; a run finds out before it trains.
+
+| family | `model_type` | `target_modules: auto` takes | `all-linear` takes |
+| --- | --- | --- | --- |
+"""
+EXPERTS = "; not its experts"
+
+
+def main() -> int:
+    text = HEAD + "\n".join(_rows()) + "\n\n" + _refused()
+    if sys.argv[1:] == ["--check"]:
+        return int(not PAGE.is_file() or PAGE.read_text(encoding="utf-8") != text)
+    PAGE.write_text(text, encoding="utf-8")
+    return 0
+
+
+def _rows() -> Iterator[str]:
+    import torch
+
+    for name, family in FAMILIES.items():
+        with torch.device("meta"):
+            model = auto_class_of(family.model_type).from_config(config_of(family))
+        targets = attention_of(linear_names(model)) or []
+        fused = any(weight.ndim > 2 and "expert" in key for key, weight in model.named_parameters())
+        every = _names(trainable_names(model)) + (EXPERTS if fused else "")
+        yield f"| {name} | `{family.model_type}` | {_names(targets)} | {every} |"
+
+
+def _names(names: Any) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def _refused() -> str:
+    known, converts = table()["loads"], set(table()["converts"])
+    unknown = sorted(kind for kind, name in known.items() if name not in converts)
+    types = (
+        f"- Architectures that the bundled llama.cpp does not convert. Of the {len(known)} types of language models in "
+        f"transformers {table()['transformers']} these are {len(unknown)}: {_names(unknown)}."
+    )
+    return f"""## Refused before anything is fetched
+
+{fill(types, 120, subsequent_indent="  ", break_on_hyphens=False)}
+- Types that this transformers does not know as a language model, or as one inside a model for text and pictures, if
+  they are to be trained.
+- Files that lack a tensor of their class, or have more tokens than embeddings.
+- Tokenizers that llama.cpp does not know.
+- `lora.target_modules` that the model does not have, or on which PEFT puts no adapters.
+- Files that llama.cpp could not load.
+"""
+
+
+if __name__ == "__main__":
+    sys.exit(main())
