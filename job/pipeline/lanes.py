@@ -6,16 +6,18 @@ main one, the programs of all of them end at once.
 
 import os
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextvars import copy_context
 from functools import partial
 from types import TracebackType
-from typing import ParamSpec, Self, TypeVar
+from typing import Any, ParamSpec, Self, TypeVar
 
 from job.llama_cpp import process
 
 Given = ParamSpec("Given")
 Made = TypeVar("Made")
+PATIENCE_S = 5.0
+"""How long an end waits for what is being made, whose program has been ended."""
 NICENESS = 10
 """Of what is made beside, above the job's own: programs that feed a GPU come first."""
 
@@ -27,6 +29,7 @@ class Lanes:
         """`beside`: whether something is made while the main thread works, and not while it waits for it."""
         self._programs = process.Group()
         self._failure: BaseException | None = None
+        self._making: list[Future[Any]] = []
         self._make = ThreadPoolExecutor(1, "make", initializer=_yield_to_others if beside else None)
         self._upload = ThreadPoolExecutor(1, "upload")
 
@@ -39,11 +42,14 @@ class Lanes:
         self._programs.stop()
         for lane in (self._make, self._upload):
             lane.shutdown(wait=False, cancel_futures=True)  # an upload that hangs must not hold up the end
+        wait(self._making, PATIENCE_S)  # so that what it says comes before the run's own last word
         if isinstance(error, process.Stopped) and self._failure:
             raise self._failure from None
 
     def make(self, function: Callable[Given, Made], *given: Given.args, **options: Given.kwargs) -> Future[Made]:
-        return self._follow(self._make.submit(copy_context().run, partial(function, *given, **options)))
+        future = self._make.submit(copy_context().run, partial(function, *given, **options))
+        self._making.append(future)
+        return self._follow(future)
 
     def upload(self, function: Callable[Given, Made], *given: Given.args, **options: Given.kwargs) -> Future[Made]:
         return self._follow(self._upload.submit(copy_context().run, partial(function, *given, **options)))

@@ -16,7 +16,7 @@ from job.spec import JobSpec
 from job.train import stage as train_stage
 from tests.export_reference import logits_by_transformers, logits_of
 from tests.families.configs import FAMILIES, make
-from tests.job.rehearsal.test_rehearsal import rehearse
+from tests.job.rehearsal.rehearsing import rehearse
 
 pytestmark = [pytest.mark.slow, pytest.mark.families]
 

@@ -9,31 +9,14 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from job.errors import JobError
-from job.fetch import sources
-from job.rehearsal import stage as rehearsal
-from job.spec import JobSpec
 from tests.export_reference import make_adapter
 from tests.hub_server import Hub
+from tests.job.rehearsal.rehearsing import LORA, rehearse, spec_of
 from tests.s3_server import Bucket
 from tests.tiny_families import make_family, make_gemma_3_with_eyes
 from tests.tiny_models import make_llama
 
 pytestmark = pytest.mark.slow
-
-LORA = {"target_modules": ["q_proj", "v_proj"]}
-
-
-def spec_of(model: str, **sections: Any) -> JobSpec:
-    found = {"model": {"id": model} | sections.pop("more", {}), "dataset": {"id": "rows.jsonl"}, "lora": LORA}
-    return JobSpec.model_validate(found | sections)
-
-
-def rehearse(spec: JobSpec, workdir: Path) -> rehearsal.Result:
-    workdir.mkdir(exist_ok=True)
-    pinned = sources.Sources(model=sources._pin_model(spec.model.id, "main"))
-    if spec.model.adapter:
-        pinned = pinned.model_copy(update={"adapter": sources._pin_model(spec.model.adapter, "main", adapter=True)})
-    return rehearsal.run(spec, rehearsal.Inputs(sources=pinned), workdir)
 
 
 @pytest.fixture(scope="module")
