@@ -144,10 +144,10 @@ def test_a_part_that_fails_becomes_a_line_and_the_others_run(tmp_path: Path) -> 
     (tmp_path / "tiny").mkdir()
     (tmp_path / "tiny" / SEVEN_B).write_text("in the way of the model's folder")
     done, there = bench(tmp_path, tmp_path, "model", "job-fp16", "model-wide")
-    model, job, wide = there.lines()
-    assert "FileExistsError" in model["error"]
-    assert job["error"] == "not started, because `model` failed"
-    assert (wide["part"], wide["is_new"]) == ("model-wide", True)
+    lines = {line["part"]: line for line in there.lines()}
+    assert "FileExistsError" in lines["model"]["error"]
+    assert lines["job-fp16"]["error"] == "not started, because `model` failed"
+    assert lines["model-wide"]["is_new"] is True
     assert done.returncode == 1
     assert "| **no** |" in done.stdout
 
