@@ -28,9 +28,11 @@ def agree(state: State) -> None:
     key = digest_of(depends)
     if _is_used(state):
         return
-    if state.run.record("agree", key) is None:
+    record = state.run.record("agree", key)
+    if record is None:
         result = state.run.child(agreement, agreement.Inputs(model=state.files.model.model), "agree")
-        state.run.keep("agree", key, state.run.work, [], result.model_dump(mode="json"), depends)
+        record = state.run.keep("agree", key, state.run.work, [], result.model_dump(mode="json"), depends)
+    agreement.check(state.spec, agreement.Result.model_validate(record.metrics))
 
 
 def _is_used(state: State) -> bool:

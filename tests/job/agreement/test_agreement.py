@@ -47,8 +47,9 @@ def look_back_16_tokens(model: Path) -> Path:
 
 def test_what_the_converter_leaves_out_is_found_and_named(tmp_path: Path) -> None:
     model = look_back_16_tokens(make_family(tmp_path / "model", "Mistral"))
+    found = compared(model, tmp_path / "work")
     with pytest.raises(IntegrityViolated, match="computes something else with") as caught:
-        compared(model, tmp_path / "work")
+        agreement.check(spec(), found)
     assert "sliding_window" in (caught.value.hint or "")
     assert list((tmp_path / "work").iterdir()) == []
 
@@ -57,3 +58,7 @@ def test_a_run_ends_before_it_trains_such_a_model(small_spec: dict[str, Any], tm
     small_spec["model"]["id"] = str(look_back_16_tokens(make_family(tmp_path / "model", "Mistral")))
     ended = run_job(small_spec, tmp_path / "work")
     assert ended.code == 82 and "train" not in ended.stages_run()
+    small_spec["evaluation"]["gate"] = {"action": "warn"}
+    small_spec["training"]["max_steps"] = 2
+    ended = run_job(small_spec, tmp_path / "work")
+    assert ended.code == 0 and len(ended.named("agree.differs")) == 1
