@@ -25,11 +25,11 @@ def check_loads(gguf: Path, model: str) -> None:
     """Raises SpecInvalid if llama.cpp does not load the file, which may be hollow, with its reason; EnvironmentUnfit if
     this machine cannot try."""
     lines: list[str] = []
-    text = gguf.with_suffix(".txt")
-    text.write_text("a", encoding="utf-8")  # too short: the program ends when it has loaded the model
-    options: list[str | Path] = ["-m", gguf, "-f", text, "-c", "16", "-b", "16", "-t", "1", "--no-warmup"]
+    questions = gguf.with_suffix(".json")
+    questions.write_text("{}", encoding="utf-8")
+    options: list[str | Path] = ["-m", gguf, "-bf", questions, "--no-escape", "-c", "16", "-t", "1", "--no-warmup"]
     try:  # on the CPU the weights stay in the file, and are not read before they are computed with
-        offload.run("llama-perplexity", options, gguf=gguf, error=SpecInvalid, on_line=lines.append, uses_gpu=False)
+        offload.run("llama-examine", options, gguf=gguf, error=SpecInvalid, on_line=lines.append, uses_gpu=False)
     except SpecInvalid as error:
         found = next((match for line in lines if (match := _REASON.search(line))), None)
         if found is None:

@@ -263,7 +263,7 @@ def test_a_7b_model_fits_a_node_with_15_gb_of_memory_in_every_stage() -> None:
     model = anatomy_of(SIZES["7B"][0], "7B")
     asked = spec()
     held = ram.by_stage(asked, model, planned_here(model, asked.export.types), on_gpu=True)
-    assert list(held) == ["fetch", "train", "export", "imatrix", "quantize", "evaluate", "publish"]
+    assert list(held) == ["fetch", "agree", "train", "export", "imatrix", "quantize", "evaluate", "publish"]
     assert disk.peak(held)[1] < 6 * vram.GB
 
 
@@ -313,6 +313,6 @@ def test_the_plan_shows_each_stage_and_the_cost_of_all(tmp_path: Path) -> None:
     asked = spec(model={"id": str(folder)}, dataset={"id": "a/b", "limit": 2500})
     said = describe(asked, "t4", 0.35)
     stages = [line.split()[1] for line in said.splitlines() if line.endswith((" h", " min", " s")) and "GB" in line]
-    assert stages == ["fetch", "train", "export", "imatrix", "quantize", "evaluate", "publish", "in"]
+    assert stages == ["fetch", "agree", "train", "export", "imatrix", "quantize", "evaluate", "publish", "in"]
     assert "the Job's deadline" in said and "estimated cost            at most" in said
     assert "name a GPU" in describe(asked)
