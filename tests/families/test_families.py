@@ -35,7 +35,6 @@ def test_a_family_is_trained_and_exported_as_it_is(family: str, targets: str, tm
         {
             "model": {"id": str(model)},
             "dataset": {"id": str(rows)},
-            "load": {"bits": FAMILIES[family].bits},
             "lora": {"target_modules": targets},
             "training": steps,
             "evaluation": {"samples": 0},
