@@ -32,10 +32,11 @@ build() {
     work=$(mktemp -d "$cache/.build.XXXXXX")
     trap 'rm -rf "$work"' EXIT
     headers
-    local go
+    local go headers
     go=$("$scripts/find-go.sh")
+    headers=$(echo "$work"/miniaudio-*/)
     echo "building with $("$go" env GOVERSION)"
-    export CGO_ENABLED=1 GOTOOLCHAIN=local CGO_CFLAGS="-O2" CGO_CXXFLAGS="-O2 -I$(echo "$work"/miniaudio-*/)"
+    export CGO_ENABLED=1 GOTOOLCHAIN=local CGO_CFLAGS=-O2 CGO_CXXFLAGS="-O2 -I$headers"
     GOBIN=$work "$go" install -v -trimpath -ldflags='-s -w' "$module@$version"
     mkdir -p "$cache/$version"
     mv "$work/ollama" "$out"
