@@ -8,6 +8,7 @@ from job.architectures import auto_class
 from job.errors import IntegrityViolated, SpecInvalid
 from job.logs import log
 from job.spec import JobSpec
+from job.train.targets import experts
 
 SHOWN = 4
 
@@ -76,7 +77,7 @@ def check_quantized(spec: JobSpec, model: Any) -> None:
             f"load.bits: {spec.load.bits} cannot be merged for {spec.model.id}, whose layers are transposed (Conv1D)",
             hint="Set load.bits: 16.",
         )
-    left = sum(weight.numel() for _, weight in model.named_parameters() if weight.ndim > 2)
+    left = sum(weight.numel() for weight in experts(model))
     if left:
         size = f"{left:,} parameters, {4 * left / 1e9:.1f} GB in float32"
         log.warning("rehearse.not_quantized", what=f"experts are not quantized by load.bits {spec.load.bits}: {size}")

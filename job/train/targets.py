@@ -54,9 +54,18 @@ def trainable_names(model: Any) -> list[str]:
     return sorted(name for name in linear_names(model) if _are_layers(model, [name]))
 
 
+def experts(model: Any) -> list[Any]:
+    """The weights of experts, which are one tensor for all; convolutions have three dimensions too."""
+    from torch.nn.modules.conv import _ConvNd
+
+    convolutions = {id(module.weight) for module in model.modules() if isinstance(module, _ConvNd)}
+    named = [weight for name, weight in model.named_parameters() if "lora_" not in name]
+    return [weight for weight in named if weight.ndim > 2 and id(weight) not in convolutions]
+
+
 def tell_without_adapters(model: Any) -> None:
     """Warns of experts that `all-linear` leaves as they are. `model`: with its adapters."""
-    left = sum(weight.numel() for name, weight in model.named_parameters() if weight.ndim > 2 and "lora_" not in name)
+    left = sum(weight.numel() for weight in experts(model))
     if left:
         what = f"experts, {left:,} parameters, get no adapters: they are no linear layers in transformers"
         log.warning("lora.not_adapted", what=what)
