@@ -22,7 +22,7 @@ from k8s.cluster.client import Cluster
 from k8s.errors import ClusterUnreachable, GpuUnavailable, ObjectNotFound, SettingsInvalid
 from k8s.manifest.names import job_name
 from k8s.manifest.render import Manifest, render
-from k8s.manifest.resources import resources_of
+from k8s.manifest.resources import resources_of, with_file_cache
 from k8s.manifest.settings import AccessMode, Resources, Settings
 from k8s.manifest.sweep import Index, indexes
 from k8s.placement.disk import disk_notes
@@ -142,6 +142,11 @@ def prepare(cluster: Cluster | None, asked: Asked, *, title: str | None = None, 
     found = [predicted(one, model, placement, on_volume=on_volume) for one in specs]
     needed = [resources_of(one, on_gpu=on_gpu) for one in found]
     largest = {name: max(getattr(one, name) for one in needed) for name in ("cpu", "memory", "disk", "shm")}
+    there = [node for node in nodes or () if node.name in placement.nodes]
+    pods = min(asked.settings.get("parallel", 1), len(specs))
+    cached = max(with_file_cache(largest["memory"], one, there, pods) for one in found)
+    if cached > largest["memory"] and cluster and not cluster.limits_memory():
+        largest["memory"] = cached
     if (limit := asked.resources.get("cpu_limit")) and "cpu" not in asked.resources:
         largest["cpu"] = min(largest["cpu"], limit)
     if asked.settings.get("scratch"):

@@ -184,19 +184,26 @@ class Cluster:
         except ObjectNotFound:
             return self.call("GET", f"/apis/kueue.x-k8s.io/v1beta1/{path}")
 
+    def limits_memory(self) -> bool:
+        """Whether the namespace may limit a pod's memory: it has a quota or a limit range, or they cannot be read."""
+        try:
+            return any(self.items(self._core(kind)) for kind in ("resourcequotas", "limitranges"))
+        except AccessDenied:
+            return True
+
     # --- the cluster's nodes ---
 
     def nodes(self) -> list[Node] | None:
-        """The nodes, with the GPUs in use by running pods, and those served by DRA, if this user can read these; None
-        if the user cannot read nodes."""
+        """The nodes, with what running pods request, and GPUs served by DRA, if this user can read these; None if the
+        user cannot read nodes."""
         try:
             found = self.items("/api/v1/nodes")
         except AccessDenied:
             return None
-        used, (by_dra, mapped) = self._gpus_in_use(), self._gpus_by_dra()
+        used, (by_dra, mapped) = self._in_use(), self._gpus_by_dra()
         names = [one["metadata"]["name"] for one in found]
         return [
-            node_of(one, used.get(name), dra=by_dra.get(name, 0), mapped=mapped)
+            node_of(one, None if used is None else used.get(name, {}), dra=by_dra.get(name, 0), mapped=mapped)
             for name, one in zip(names, found, strict=True)
         ]
 
@@ -209,17 +216,18 @@ class Cluster:
             return {}, False
         return dra.whole_gpus(slices), dra.is_mapped(classes)
 
-    def _gpus_in_use(self) -> dict[str, dict[str, int]]:
+    def _in_use(self) -> dict[str, dict[str, int]] | None:
+        """By node and resource; None if this user cannot read pods."""
         try:
             pods = self.items("/api/v1/pods", fieldSelector=PODS_THAT_HOLD)
         except AccessDenied:
-            return {}
+            return None
         used: dict[str, dict[str, int]] = {}
         for pod in pods:
             held = used.setdefault(pod["spec"].get("nodeName", ""), {})
             for container in pod["spec"]["containers"]:
-                for name, count in (container.get("resources", {}).get("limits") or {}).items():
-                    if name.startswith("nvidia.com/"):
+                for name, count in (container.get("resources", {}).get("requests") or {}).items():
+                    if name == "memory" or name.startswith("nvidia.com/"):
                         held[name] = held.get(name, 0) + int(quantity(count))
         return used
 

@@ -77,7 +77,8 @@ class Toleration(NamedTuple):
 class Node:
     """A node. `gpus`: allocatable units by resource name; `used`: of these, the units that running pods hold.
 
-    `memory` and `disk` (ephemeral storage) in bytes and `cpu` in cores are the totals for pods.
+    `memory` and `disk` (ephemeral storage) in bytes and `cpu` in cores are the totals for pods; `free_memory`: bytes
+    that no running pod requests, 0 if not known.
     """
 
     name: str
@@ -89,6 +90,7 @@ class Node:
     ready: bool = True
     cpu: float = 0
     memory: int = 0
+    free_memory: int = 0
     disk: int = 0
     dra_only: bool = False
     """Its GPUs are served by DRA, and no DeviceClass stands for the request of the Job (k8s/placement/dra.py)."""
@@ -122,10 +124,12 @@ def quantity(text: str | int | float) -> Decimal:
 def node_of(
     item: Mapping[str, Any], used: Mapping[str, int] | None = None, *, dra: int = 0, mapped: bool = False
 ) -> Node:
-    """A node from the API's JSON (camelCase). A cordoned node counts as not ready. `dra`: its cards that are served by
-    DRA; `mapped`: whether a DeviceClass stands for requests of nvidia.com/gpu."""
+    """A node from the API's JSON (camelCase). A cordoned node counts as not ready. `used`: what running pods request,
+    by resource; `dra`: its cards that are served by DRA; `mapped`: whether a DeviceClass stands for requests of
+    nvidia.com/gpu."""
     metadata, spec, status = item["metadata"], item.get("spec", {}), item.get("status", {})
     has = status.get("allocatable") or status.get("capacity") or {}
+    memory = int(quantity(has.get("memory", 0)))
     conditions = {one["type"]: one["status"] for one in status.get("conditions") or ()}
     gpus = {name: int(quantity(count)) for name, count in has.items() if name.startswith(GPU_RESOURCES)}
     by_dra = {GPU_RESOURCES + "gpu": dra} if dra and not any(gpus.values()) else {}
@@ -143,6 +147,7 @@ def node_of(
         provider_id=spec.get("providerID") or "",
         ready=conditions.get("Ready", "True") == "True" and not spec.get("unschedulable"),
         cpu=float(quantity(has.get("cpu", 0))),
-        memory=int(quantity(has.get("memory", 0))),
+        memory=memory,
+        free_memory=0 if used is None else memory - used.get("memory", 0),
         disk=int(quantity(has.get("ephemeral-storage", 0))),
     )

@@ -12,6 +12,7 @@ from ruamel.yaml import YAML
 
 from tests.cluster.fixtures import Cluster, eventually
 from tests.cluster.pki import kubeconfig
+from tests.job.predict.sizes import SIZES
 from tests.k8s.gpu_nodes import whole
 from tests.k8s.launcher import BARE, RUN, Launcher, add, submit
 from tests.k8s.rights import granted, user_with
@@ -182,7 +183,11 @@ def test_the_role_is_enough_for_every_command_and_not_more(
         launcher.end_pod(0)
         following.communicate(timeout=60)
     assert following.returncode == 0
+    dry = person("launch", *known_model(tmp_path), "--gpu", "t4", "--dry-run")
+    assert 'memory: "15Gi"' in dry.out  # the 7B's file in 16 bits is cached
     quota(cluster, launcher.namespace)
+    dry = person("launch", *known_model(tmp_path), "--gpu", "t4", "--dry-run")
+    assert 'memory: "6Gi"' in dry.out
     refused = person("launch", *BARE, "--gpu", "none", "--detach", "--if-exists", "new")  # after its ConfigMap
     assert refused.code == 14
     used = cluster.plane.asked_by(user)
@@ -191,6 +196,11 @@ def test_the_role_is_enough_for_every_command_and_not_more(
     looked = {("get", "secrets"), ("get", "serviceaccounts")}  # it does without
     assert used - looked <= allowed
     assert allowed - used <= reader
+
+
+def known_model(folder: Path) -> list[str]:
+    (folder / "config.json").write_text(json.dumps(SIZES["7B"][0]))
+    return ["--model", str(folder), "--dataset", "./rows.jsonl"]
 
 
 def quota(cluster: Cluster, namespace: str) -> None:

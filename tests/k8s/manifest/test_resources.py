@@ -6,8 +6,9 @@ from job.predict import disk, ram
 from job.predict.anatomy import Anatomy, anatomy_of
 from job.predict.prediction import predict
 from job.spec import JobSpec
-from k8s.manifest.resources import resources_of
+from k8s.manifest.resources import resources_of, with_file_cache
 from k8s.manifest.settings import GIB, Resources
+from k8s.placement.nodes import Node
 from k8s.placement.place import place
 from k8s.placement.wish import Wish
 from k8s.prepare import predicted
@@ -44,6 +45,17 @@ def test_the_recipe_fits_a_node_with_15_gb_and_the_disk_that_clouds_give() -> No
 def test_the_disk_holds_the_base_and_the_unquantized_file_at_once() -> None:
     both = 2 * disk.export_bytes(SEVEN, "f16")
     assert both < resources(spec()).disk < 2 * both
+
+
+def test_the_unquantized_file_is_cached_where_each_node_has_the_memory() -> None:
+    found = predict(spec(), SEVEN, exact=False)
+    small, large = Node("a", free_memory=12 * GIB), Node("b", free_memory=28 * GIB)
+    cached = with_file_cache(6 * GIB, found, [large])
+    assert found.sizes.half + 2 * GIB <= cached <= found.sizes.half + 3 * GIB
+    for nodes in ([small, large], [], [Node("not known")]):
+        assert with_file_cache(6 * GIB, found, nodes) == 6 * GIB
+    assert with_file_cache(6 * GIB, found, [large], pods=2) == 6 * GIB
+    assert with_file_cache(20 * GIB, found, [large]) == 20 * GIB
 
 
 def test_a_store_in_the_work_directory_needs_disk_too_and_one_on_a_volume_none() -> None:

@@ -23,8 +23,9 @@ def item(**status: Any) -> dict[str, Any]:
 
 def test_a_node_is_read_from_the_api() -> None:
     has = {"cpu": "3920m", "memory": "15Gi", "ephemeral-storage": "47093746742", "nvidia.com/gpu": "1", "pods": "110"}
-    found = node_of(item(allocatable=has), {"nvidia.com/gpu": 1})
+    found = node_of(item(allocatable=has), {"nvidia.com/gpu": 1, "memory": 1 << 30})
     assert (found.cpu, found.memory, found.disk) == (3.92, 15 << 30, 47_093_746_742)
+    assert found.free_memory == 14 << 30 and node_of(item(allocatable=has)).free_memory == 0
     assert found.gpus == {"nvidia.com/gpu": 1} and found.free("nvidia.com/gpu") == 0
     assert found.taints == (Taint("nvidia.com/gpu", "", "NoSchedule"),) and found.ready
 
