@@ -2,22 +2,25 @@
 
 from typing import Any, Self
 
-from pydantic import model_validator
+from pydantic import ModelWrapValidatorHandler, model_validator
 from pydantic_core import PydanticCustomError
 
 from job.spec.parts import Parts
 from job.spec.places import shown_places
-from job.spec.recipes import with_recipe
+from job.spec.recipes import set_by_recipe, with_recipe
 from job.spec.rules import cross_faults
 
 
 class JobSpec(Parts):
     """A whole run. `model` and `dataset` are enough."""
 
-    @model_validator(mode="before")
+    @model_validator(mode="wrap")
     @classmethod
-    def _has_the_defaults_of_its_recipe(cls, data: Any) -> Any:
-        return with_recipe(data)
+    def _has_the_defaults_of_its_recipe(cls, data: Any, validated: ModelWrapValidatorHandler[Self]) -> Self:
+        found = validated(with_recipe(data))
+        for section, fields in set_by_recipe(data).items():
+            getattr(found, section).model_fields_set.difference_update(fields)
+        return found
 
     @model_validator(mode="after")
     def _parts_fit_together(self) -> Self:

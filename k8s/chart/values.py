@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from k8s.manifest.settings import DNS_LABEL, DNS_NAME, AccessMode, DataKey, EnvName, Name, Reference
+from k8s.manifest.sweep import PATH
 from k8s.placement.gpu_names import GPU_NAMES
 from k8s.placement.platforms import PlatformName
 
@@ -19,7 +20,7 @@ NoSize = Annotated[str, Field(pattern=f"^$|{SIZE}")]
 NoName = Annotated[str, Field(pattern=f"^$|{DNS_NAME}", max_length=253)]
 Gpu = Literal["none", *GPU_NAMES]  # type: ignore[valid-type]
 Labels = dict[str, str]
-Path = Annotated[str, Field(pattern=r"^[a-z_0-9]+(\.[a-z_0-9]+)+$")]
+Path = Annotated[str, Field(pattern=f"^({PATH})$")]
 
 
 class Values(BaseModel):

@@ -12,6 +12,9 @@ from job.spec import JobSpec
 from job.spec.overlay import Assignment
 from k8s.errors import SettingsInvalid
 
+PATH = r"recipe|[a-z_0-9]+(\.[a-z_0-9]+)+"
+"""What a sweep may set: a field of a section, or the recipe."""
+
 
 class Index(Frozen):
     """One run of a sweep. `changes`: the fields that it sets, by path."""
@@ -30,7 +33,7 @@ def combinations(options: Sequence[str]) -> list[dict[str, str]]:
     for option in options:
         path, equals, values = option.partition("=")
         path = path.strip()
-        if not equals or not re.fullmatch(r"[a-z_0-9]+(\.[a-z_0-9]+)+", path):
+        if not equals or not re.fullmatch(PATH, path):
             raise SettingsInvalid(
                 f"--sweep: {option[:80]!r} is not a list of values", hint="Write section.field=value,value."
             )

@@ -57,6 +57,12 @@ def test_it_survives_what_a_run_does_with_its_spec() -> None:
         assert JobSpec.model_validate(data) == modern
 
 
+def test_another_recipe_laid_over_a_spec_that_was_read_replaces_its_values() -> None:
+    modern = spec(recipe="modern", lora={"r": 8}).model_dump(mode="json", exclude_unset=True)
+    assert modern["lora"] == {"r": 8}
+    assert JobSpec.model_validate(modern | {"recipe": "classic"}) == spec(lora={"r": 8})
+
+
 def test_without_training_and_from_an_adapter_nothing_is_set_that_could_not_be() -> None:
     only_files = spec(recipe="modern", training=None, export={"types": ["q8_0"]})
     assert only_files.lora == spec().lora

@@ -171,4 +171,12 @@ def with_modes(draw: Any) -> dict[str, Any]:
 
 
 deployments = with_modes()
-sweeps = st.sampled_from([[], [], ["training.learning_rate=1e-4,2e-4", "lora.r=8,16"], ["dataset.split=off,012,a b"]])
+sweeps = st.sampled_from(
+    [
+        [],
+        [],
+        ["training.learning_rate=1e-4,2e-4", "lora.r=8,16"],
+        ["dataset.split=off,012,a b"],
+        ["recipe=classic,modern"],
+    ]
+)

@@ -64,8 +64,8 @@ def test_the_chart_and_the_launcher_give_the_same_objects(spec: Any, deployment:
 def with_changes(spec: Any, changes: dict[str, Any]) -> JobSpec:
     data = deepcopy(spec)
     for path, value in changes.items():
-        section, field = path.split(".")
-        data[section] = (data.get(section) or {}) | {field: value}
+        section, *field = path.split(".")
+        data[section] = (data.get(section) or {}) | {field[0]: value} if field else value
     return JobSpec.model_validate(data)
 
 

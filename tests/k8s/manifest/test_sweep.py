@@ -50,6 +50,12 @@ def test_a_value_that_the_spec_does_not_take_names_its_combination() -> None:
         indexes(read, ["lora.r=8,0"])
 
 
+def test_the_two_recipes_are_values_too() -> None:
+    classic, modern = indexes(read, ["recipe=classic,modern"])
+    assert modern.changes == {"recipe": "modern"} and modern.spec.lora.target_modules == "all-linear"
+    assert classic.spec == read([])
+
+
 @pytest.mark.parametrize("option", ["lora.r", "r=1", "=1", "lora..r=1"])
 def test_an_option_that_names_no_field_is_refused(option: str) -> None:
     with pytest.raises(SettingsInvalid, match="--sweep"):
