@@ -27,8 +27,8 @@ ADAPTER_BYTES, DROPOUT_BYTES = 50, 25
 """The same in bytes, for those of a layer with an adapter, and more with dropout."""
 LOGIT_BYTES = 200
 """Bytes moved for each logit if TRL computes the loss without Triton."""
-DEQUANTIZED_BYTES = 2.5
-"""For each 4-bit weight and pass: half a byte is read, two are written."""
+QUANTIZED_BYTES = 0.5
+"""Read for each 4-bit weight and pass; what is written has the dtype of computing."""
 LAUNCH_S, RECOMPUTING_S = 7.7e-3, 9.3e-3
 """Seconds of the host for a block's forward and backward pass, and more with checkpointing: the least that a step of
 short rows takes."""
@@ -69,9 +69,8 @@ def step_s(spec: JobSpec, model: Anatomy, gpu: Gpu, length: float, recomputes: f
     assert training
     tokens, passes = training.micro_batch * length, 2 + recomputes
     blocks, head = operations(model, length)
-    slower = FLOAT32 if precision_of(spec, [model.model_type], gpu.capability).compute == "float32" else 1
-    computed = tokens * (passes * blocks + 3 * head) * slower / flops(gpu)
-    moved = tokens * (passes + 1) / 4 * _moved(spec, model, gpu) + passes * _dequantized(spec, model)
+    computed = tokens * (passes * blocks + 3 * head) / _flops(spec, model, gpu)
+    moved = tokens * (passes + 1) / 4 * _moved(spec, model, gpu) + passes * _dequantized(spec, model, gpu)
     moved += 0 if triton else tokens * LOGIT_BYTES * model.vocabulary
     return max(computed + moved / bytes_per_s(gpu), (LAUNCH_S + RECOMPUTING_S * recomputes) * model.layers)
 
@@ -79,12 +78,13 @@ def step_s(spec: JobSpec, model: Anatomy, gpu: Gpu, length: float, recomputes: f
 def forward_s(spec: JobSpec, model: Anatomy, gpu: Gpu, tokens: float) -> float:
     """Seconds of a forward pass alone, over windows of `evaluation.context`."""
     moved = tokens / 4 * _moved(spec, model, gpu)
-    return tokens * sum(operations(model, spec.evaluation.context)) / flops(gpu) + moved / bytes_per_s(gpu)
+    computed = tokens * sum(operations(model, spec.evaluation.context)) / _flops(spec, model, gpu)
+    return computed + moved / bytes_per_s(gpu)
 
 
 def generation_s(spec: JobSpec, model: Anatomy, gpu: Gpu) -> float:
     """Seconds of one generated token: all weights are dequantized for it."""
-    return max(_dequantized(spec, model) / bytes_per_s(gpu), LAUNCH_S / 3 * model.layers)
+    return max(_dequantized(spec, model, gpu) / bytes_per_s(gpu), LAUNCH_S / 3 * model.layers)
 
 
 def training_s(
@@ -113,6 +113,16 @@ def _moved(spec: JobSpec, model: Anatomy, gpu: Gpu) -> float:
     return model.layers * (PASSES * size * every + (ADAPTER_BYTES + DROPOUT_BYTES * (spec.lora.dropout > 0)) * adapted)
 
 
-def _dequantized(spec: JobSpec, model: Anatomy) -> float:
+def _dequantized(spec: JobSpec, model: Anatomy, gpu: Gpu) -> float:
     """Bytes that one pass moves to make the weights of its matrix products."""
-    return model.linear_parameters * DEQUANTIZED_BYTES if spec.load.bits == 4 else 0.0
+    made = activations.FLOAT if _in_float32(spec, model, gpu) else activations.HALF
+    return model.linear_parameters * (QUANTIZED_BYTES + made) if spec.load.bits == 4 else 0.0
+
+
+def _flops(spec: JobSpec, model: Anatomy, gpu: Gpu) -> float:
+    """Operations per second of the training's matrix products."""
+    return flops(gpu) / (FLOAT32 if _in_float32(spec, model, gpu) else 1)
+
+
+def _in_float32(spec: JobSpec, model: Anatomy, gpu: Gpu) -> bool:
+    return precision_of(spec, [model.model_type], gpu.capability).compute == "float32"

@@ -43,7 +43,7 @@ def test_the_tables_of_times_have_the_assumptions_of_the_code() -> None:
     assert numbers(row("everything between them"), "times") == [training_time.PASSES]
     assert numbers(row("everything between them"), "bytes of") == [training_time.ADAPTER_BYTES]
     assert numbers(row("everything between them"), "more") == [training_time.DROPOUT_BYTES]
-    assert numbers(row("4-bit weights"), "bytes") == [training_time.DEQUANTIZED_BYTES]
+    assert numbers(row("4-bit weights"), "bytes and") == [training_time.QUANTIZED_BYTES]
     assert numbers(row("the loss without Triton"), "bytes") == [training_time.LOGIT_BYTES]
     assert numbers(row("the host"), "ms") == [round(1000 * one, 1) for one in (LAUNCH_S, RECOMPUTING_S)]
     assert numbers(row("rehearse, tokens, agree"), "s of imports") == [timing.START_S]

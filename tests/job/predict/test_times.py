@@ -51,6 +51,14 @@ def measured(case: str, figure: str) -> Any:
     return next(line[figure] for line in lines if line["case"] == case)
 
 
+def test_every_part_of_a_training_takes_longer_in_float32_on_a_card_without_bfloat16() -> None:
+    half, full = spec(load={"compute_dtype": "float16"}), spec(load={"compute_dtype": "float32"})
+    for seconds in (training_time.forward_s, training_time.generation_s):
+        args = () if seconds is training_time.generation_s else (1024,)
+        assert seconds(full, SEVEN, T4, *args) > 1.5 * seconds(half, SEVEN, T4, *args)
+    assert training_time.step_s(full, SEVEN, T4, 512, 1.0) > 5 * training_time.step_s(half, SEVEN, T4, 512, 1.0)
+
+
 @pytest.mark.parametrize(
     ("case", "model", "changes", "length"),
     [
