@@ -125,7 +125,6 @@ def sample(job: subprocess.Popen[str], work: Path, stages: list[str], measured: 
         if looks % 10 == 0 or stage != stages[-1]:
             pids = tree(job.pid)
             stage = next(filter(None, map(stage_of, pids)), stages[-1])
-            stage = "evaluate" if stage == "tokens" else stage
         if looks % 20 == 0:
             measured.disk[stage] = max(measured.disk.get(stage, 0), on_disk(work))
         looks += 1
@@ -159,7 +158,9 @@ def rows_of(name: str, folder: Path) -> Iterator[str]:
     for stage, count in held.items():
         if stage not in measured.memory:
             continue
-        seen, cells = measured.memory[stage], [f"{name}, {model.parameters / 1e6:.0f}M", stage]
+        # What judging needs is predicted with the tokens that it is done on.
+        seen = max(measured.memory.get(one, 0) for one in ((stage, "tokens") if stage == "evaluate" else (stage,)))
+        cells = [f"{name}, {model.parameters / 1e6:.0f}M", stage]
         cells += [f"{count / MB:,.0f}", f"{seen / MB:,.0f}", f"{count / seen:.2f}"]
         lying, found = lies.get(stage, 0), measured.disk[stage]
         cells += (
