@@ -107,7 +107,6 @@ def waiting(noted: Noted) -> Iterator[None]:
                     bits_per_weight=made.expected.bits_per_weight,
                     fallbacks=0,
                     tensors={},
-                    generated="",
                     seconds=0.0,
                 )
             return None

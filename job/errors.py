@@ -154,6 +154,13 @@ class LeaseHeld(JobError):
     kubernetes = "Count"
 
 
+class CostExceeded(JobError):
+    """The run has cost as much as it may; its progress is in the store."""
+
+    code = 85
+    kubernetes = "FailJob"
+
+
 def kind_of(error: JobError) -> type[JobError]:
     """The error's class here, which every process knows: a module may have a narrower one of its own."""
     return next(one for one in type(error).__mro__ if one.__module__ == __name__)

@@ -29,6 +29,7 @@ NEXT = {
     82: "Delete the file in the message; the next run makes or downloads it again.",
     83: "Another job is working on the same run. Wait for it, or stop it.",
     84: "Another job is working on the same run. Wait for it, or stop it.",
+    85: "Set FINETUNE_MAX_COST higher, or unset it.",
 }
 EMBEDDED = (64, 65, 66, 80, 81)
 """Exit codes that a user of the embedded default cannot have caused."""

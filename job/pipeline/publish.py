@@ -6,6 +6,7 @@ from job.logs import span
 from job.pipeline.estimate import compared
 from job.pipeline.state import State
 from job.publish.place import Item
+from job.run import cost
 from job.run.records import StageRecord
 from job.spec.naming import extra_name, file_names
 
@@ -28,10 +29,19 @@ def publish_files(state: State) -> None:
     records["fetch"] = _as_trained(records["fetch"], state)
     gate.check(spec, records)
     state.run.usage.flush()
-    records |= compared(state)
+    records |= compared(state) | _cost(state)
     with span("publish"):
         pinned = state.known.sources.model_dump(mode="json")
         state.manifest = state.publisher.publish(state.run.store, state.run.work / "publish", items, records, pinned)
+
+
+def _cost(state: State) -> dict[str, StageRecord]:
+    """A record for the manifest: what the run has cost until now, in all attempts, if the price is known."""
+    limits = cost.budget()
+    if limits.price is None:
+        return {}
+    metrics = cost.spent(state.run.store, state.run.id, limits)._asdict() | {"price_per_hour": limits.price}
+    return {"cost": StageRecord(stage="cost", key=state.run.id, artifacts=[], metrics=metrics)}
 
 
 def _as_trained(record: StageRecord, state: State) -> StageRecord:

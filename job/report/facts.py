@@ -12,6 +12,7 @@ from job.report import table
 from job.report.choice import enough
 from job.report.rows import Rows, rows_of
 from job.report.table import Line, Records
+from job.report.times import cost_of
 from job.run.usage import Usage
 from job.spec import JobSpec
 from job.spec.naming import run_name
@@ -119,6 +120,11 @@ class Facts:
         if devices:
             said += f" ms/token: generation on {' or '.join(devices)}."
         return said
+
+    @property
+    def cost(self) -> str:
+        """What the run has cost, or an empty text."""
+        return cost_of(self.records)
 
     @property
     def versions(self) -> dict[str, str]:

@@ -27,6 +27,16 @@ def took(usage: Iterable[Usage]) -> dict[str, int]:
     return dict(found)
 
 
+def cost_of(records: Records) -> str:
+    """What a run has cost until it published, in a sentence; empty if no price is known."""
+    if "cost" not in records:
+        return ""
+    known = records["cost"].metrics
+    attempts = "one attempt" if known["attempts"] == 1 else f"{known['attempts']} attempts"
+    hours = f"{known['seconds'] / 3600:.2f} hours in {attempts}"
+    return f"Cost: {known['cost']:.2f} ({hours}, at {known['price_per_hour']:g} an hour)."
+
+
 def times(records: Records, usage: Iterable[Usage]) -> list[Time]:
     """The stages that took a second or were estimated, in their order."""
     seconds = took(usage)

@@ -13,6 +13,7 @@ from job.escape import chat
 from job.logs import log
 from job.redaction import redact
 from job.report import table
+from job.report.times import cost_of
 from job.run.records import Manifest
 
 VARIABLE = "FINETUNE_WEBHOOK_URL"
@@ -27,6 +28,8 @@ def tell_done(manifest: Manifest, where: str) -> None:
     train = manifest.stages["train"].metrics if "train" in manifest.stages else {}
     if train.get("loss_before") is not None and train.get("loss_after") is not None:
         lines.append(f"held-out loss {train['loss_before']:.3f} before, {train['loss_after']:.3f} after")
+    if said := cost_of(manifest.stages):
+        lines.append(said)
     found = table.lines(files, manifest.stages)
     for line in found:
         told = [f"{column.heading} {text}" for column in table.columns(found)[2:] if (text := column.shown(line))]

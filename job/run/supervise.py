@@ -108,6 +108,12 @@ class Supervisor:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
 
+    def stop(self, fault: JobError) -> None:
+        """Ends the run with an error, from another thread, as SIGTERM would: the stage at work may save first."""
+        if not self.stopping.is_set() and (main := threading.main_thread().ident):
+            self.fault = fault
+            signal.pthread_kill(main, signal.SIGTERM)
+
     def _on_end(self, number: int, _: Any) -> None:
         if self.fault and self._child is None:  # else run_stage raises it
             raise Terminated

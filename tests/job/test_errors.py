@@ -33,6 +33,7 @@ DOCUMENTED = {
     "IntegrityViolated": (82, "FailJob"),
     "PeerActive": (83, "Ignore"),
     "LeaseHeld": (84, "Count"),
+    "CostExceeded": (85, "FailJob"),
 }
 
 

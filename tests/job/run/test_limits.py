@@ -1,10 +1,8 @@
 """A run ends with the figures before the kernel or the kubelet end it without a word."""
 
-import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -121,17 +119,6 @@ def test_disk_near_the_pods_limit_ends_the_run_with_each_folders_figure(
 # --- how the run is ended ---
 
 FAULT = EnvironmentUnfit("the stage train uses too much")
-
-
-@pytest.fixture
-def supervisor() -> Iterator[Supervisor]:
-    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
-    before = [signal.getsignal(number) for number in numbers]
-    made = Supervisor()
-    made.install()
-    yield made
-    for number, handler in zip(numbers, before, strict=True):
-        signal.signal(number, handler)
 
 
 class Inputs(Frozen):
