@@ -3,7 +3,7 @@
 Every record has `event`, `level` and `time` (UTC); those of a stage have `stage`. The parent process
 adds `run`, `attempt` and `seq` to its own records and to those it reads from its children, passes each to its
 sinks (the run store, the console) and writes it to stdout. Children write plain lines to a pipe of their own
-(`job.run.supervise`).
+(`job.run.supervise`). structlog is imported when something is logged: a command that logs nothing starts sooner.
 """
 
 import sys
@@ -13,14 +13,23 @@ from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager
 from typing import Any, TextIO
 
-import structlog
-
 from job import strict_json
 from job.escape import harmless_json
 from job.redaction import redact_all
 
 Record = MutableMapping[str, Any]
-log = structlog.get_logger()
+
+
+class _Log:
+    """A logger of structlog."""
+
+    def __getattr__(self, name: str) -> Any:
+        import structlog
+
+        return getattr(structlog.get_logger(), name)
+
+
+log = _Log()
 
 
 def configure(*sinks: Callable[[Record], None], to_stdout: bool = True, stream: TextIO | None = None) -> None:
@@ -28,6 +37,9 @@ def configure(*sinks: Callable[[Record], None], to_stdout: bool = True, stream: 
 
     One record at a time: a sink numbers them, and threads that log at once must not write them in another order.
     """
+    import structlog
+
+    utc_now = structlog.processors.TimeStamper(fmt="iso", utc=True, key="time")
     out, turn = stream or sys.stdout, threading.RLock()  # a sink may log, too
 
     def deliver(_: Any, __: str, record: Record) -> Record:
@@ -39,6 +51,10 @@ def configure(*sinks: Callable[[Record], None], to_stdout: bool = True, stream: 
                 out.flush()
         raise structlog.DropEvent
 
+    def stamped(logger: Any, name: str, record: Record) -> Record:
+        """Stamps the time, unless the record comes from a child that has stamped it."""
+        return record if "time" in record else utc_now(logger, name, record)
+
     def redacted(_: Any, __: str, record: Record) -> Record:
         clean: Record = redact_all(dict(record))
         return clean
@@ -47,7 +63,7 @@ def configure(*sinks: Callable[[Record], None], to_stdout: bool = True, stream: 
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
-            _stamped,
+            stamped,
             structlog.processors.format_exc_info,
             redacted,
             deliver,
@@ -60,18 +76,12 @@ def _line(record: Record) -> str:
     return harmless_json(strict_json.dumps(record, ensure_ascii=False, default=str))
 
 
-_utc_now = structlog.processors.TimeStamper(fmt="iso", utc=True, key="time")
-
-
-def _stamped(logger: Any, name: str, record: Record) -> Record:
-    """Stamps the time, unless the record comes from a child that has stamped it."""
-    return record if "time" in record else _utc_now(logger, name, record)
-
-
 @contextmanager
 def span(stage: str, **fields: Any) -> Iterator[None]:
     """`stage.start`, then `stage.end` or `stage.error` with the seconds it took. `fields` are in every record between:
     two threads may be at the same stage."""
+    import structlog
+
     with structlog.contextvars.bound_contextvars(stage=stage, **fields):
         started = time.monotonic()
         log.info("stage.start")

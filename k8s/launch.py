@@ -4,6 +4,7 @@
 codes: the run's own (job/errors.py) where it was waited for, 10 to 20 (k8s/errors.py) for the launcher's own faults.
 """
 
+import gc
 import sys
 from pathlib import Path
 
@@ -54,6 +55,7 @@ def main() -> None:
     from job.redaction import redact
     from k8s.errors import LauncherBug, LauncherError
 
+    gc.set_threshold(100_000, 20, 20)  # with the defaults, a tenth of a short command's time goes into garbage
     given = sys.argv[1:]
     if given and given[0].startswith("-") and given[0] not in _OWN:
         given = ["launch", *given]

@@ -12,11 +12,10 @@ from job import node
 from job.artifacts import sha256_of, written_whole
 from job.errors import Bug, DataInvalid, IntegrityViolated, NotFound, SpecInvalid
 from job.llama_cpp import offload
-from job.llama_cpp.windows import BATCH
+from job.llama_cpp.windows import BATCH, MOST_CHUNKS
 from job.logs import Progress, log
 
 FEW_CHUNKS = 10  # with fewer, many columns have hardly any data
-MOST_CHUNKS = 64  # with more, a matrix changes little; 33,000 tokens are half an hour for a 7B model on four CPUs
 _CHUNKS = re.compile(r"computing over (\d+) chunks")
 _CHUNK = re.compile(r"\[(\d+)\]")
 _TOO_SHORT = re.compile(r"tokenizes to only (\d+) tokens")

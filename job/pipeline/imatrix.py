@@ -5,6 +5,7 @@ from pathlib import Path
 from job.artifacts import digest_of
 from job.errors import DataInvalid
 from job.llama_cpp import imatrix
+from job.llama_cpp.windows import MOST_CHUNKS
 from job.logs import log, span
 from job.pipeline.state import State
 from job.run.records import StageRecord
@@ -25,7 +26,7 @@ def _importance_matrix(state: State, made: str) -> StageRecord | None:
     depends = {
         "export": made,
         "text": imatrix.digest_of_file(own) if own else state.known.made("tokens", "calibration.txt"),
-        "size": [state.spec.evaluation.context, imatrix.MOST_CHUNKS],
+        "size": [state.spec.evaluation.context, MOST_CHUNKS],
     }
     key = digest_of(depends)
     record = state.run.record("imatrix", key)

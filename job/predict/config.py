@@ -11,7 +11,6 @@ from urllib.parse import quote
 
 from job.artifacts import json_object
 from job.errors import JobError, NotFound, RemoteUnavailable
-from job.hub.calls import endpoint, token
 from job.predict.anatomy import Anatomy, anatomy_of
 from job.spec import JobSpec
 from job.spec.places import STORES, model_place
@@ -62,6 +61,8 @@ def _from_commit(place: str, commit: str) -> str | None:
 def _from_branch(place: str, revision: str) -> str | None:
     """The config.json of a branch, by https://huggingface.co/docs/hub/api. A gated model needs HF_TOKEN here too."""
     import urllib3
+
+    from job.hub.calls import endpoint, token
 
     headers = {"Authorization": f"Bearer {known}"} if (known := token()) else {}
     url = f"{endpoint()}/{place}/resolve/{quote(revision, safe='')}/config.json"

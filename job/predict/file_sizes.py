@@ -8,7 +8,6 @@ from typing import Any
 from job.artifacts import Frozen
 from job.errors import Bug, JobError
 from job.llama_cpp import bundle
-from job.llama_cpp.quantizer import dry_run
 from job.predict.anatomy import Anatomy
 from job.spec.quants import NEEDS_IMATRIX
 
@@ -113,6 +112,8 @@ def _hollow_imatrix(path: Path) -> Path:
 
 
 def _asked(model: Path, kind: str, matrix: Path | None) -> Planned:
+    from job.llama_cpp.quantizer import dry_run
+
     try:
         found = dry_run(model, kind, matrix)
     except JobError as error:  # an error about this file is not the user's fault

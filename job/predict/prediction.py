@@ -6,6 +6,7 @@ from typing import NamedTuple
 from job.artifacts import Frozen
 from job.predict import disk, ram, timing
 from job.predict.anatomy import Anatomy
+from job.predict.deadline import deadline_s
 from job.predict.disk import Sizes
 from job.predict.file_sizes import Planned, planned_here
 from job.predict.row_lengths import RowLengths, longest, steps
@@ -69,7 +70,7 @@ class Prediction(Frozen):
     @property
     def deadline_s(self) -> int:
         """The Job's activeDeadlineSeconds."""
-        return timing.deadline_s(self.total.most)
+        return deadline_s(self.total.most)
 
 
 def predict(

@@ -1,10 +1,13 @@
 """How long the rows to train on are: what the time of a training depends on most."""
 
 from math import ceil
+from typing import TYPE_CHECKING
 
 from job.artifacts import Frozen
 from job.spec import JobSpec
-from job.tokens.lengths import Lengths
+
+if TYPE_CHECKING:
+    from job.tokens.lengths import Lengths
 
 BIN_CENTER = 0.85
 """Of a bin's end: bins are half as wide as their beginning, or a third (job/tokens/lengths.py)."""
@@ -37,7 +40,7 @@ class RowLengths(Frozen):
         return expected
 
 
-def counted(rows: int, tokens: int, lengths: Lengths, held_out: float, most: int) -> RowLengths:
+def counted(rows: int, tokens: int, lengths: "Lengths", held_out: float, most: int) -> RowLengths:
     """Of rows that were made into tokens and cut at `most`: `tokens` in all, which the bins' centers are scaled to."""
     bins = [(min(BIN_CENTER * end, most), count) for end, count in lengths.bins if count]
     known = RowLengths(rows=rows, lengths=bins, held_out=held_out, how="counted")

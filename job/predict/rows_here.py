@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 
 from job.errors import JobError
 from job.predict.row_lengths import RowLengths
-from job.predict.viewer import first_rows
 from job.spec import JobSpec
 from job.spec.places import Where, data_place, model_place
 from job.spec.sections import Dataset
@@ -65,6 +64,8 @@ def rows_here(spec: JobSpec, places: Collection[Where] = ("path", "hub")) -> Row
 def _looked_at(dataset: Dataset, spec: JobSpec, count: Callable[[str], float]) -> _Looked:
     if data_place(dataset.id) == "path":
         return _look(dataset, spec, count, Path(dataset.id).expanduser(), None)
+    from job.predict.viewer import first_rows
+
     with tempfile.TemporaryDirectory() as name:
         rows = first_rows(dataset, Path(name))
         given = dataset.model_copy(update={"config": None, "split": "train"})

@@ -7,8 +7,7 @@ compares them with what it took.
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from job.dataset.prepare import ENOUGH
-from job.llama_cpp.imatrix import MOST_CHUNKS
+from job.llama_cpp.windows import MOST_CHUNKS
 from job.predict import judging_time
 from job.predict.anatomy import Anatomy
 from job.predict.disk import Sizes
@@ -25,7 +24,6 @@ NETWORK = 100e6
 CPUS = 4
 START_S = 15.0
 """Seconds to start a child process that imports torch and transformers."""
-WEEK_S = 7 * 24 * 3600
 
 
 class Seconds(NamedTuple):
@@ -104,6 +102,8 @@ def _held_out_tokens(spec: JobSpec, rows: RowLengths | None) -> tuple[float, flo
     most = spec.evaluation.max_tokens
     if rows and rows.held_out is not None:
         return rows.held_out, max(most, rows.held_out)
+    from job.dataset.prepare import ENOUGH
+
     automatic = all(one.eval_fraction == "auto" and not one.eval_split for one in spec.datasets)
     return min(most, ENOUGH.tokens) if automatic else most, most
 
@@ -133,12 +133,6 @@ def after_training(found: Mapping[str, Seconds]) -> Seconds:
     """Of the stages in which the GPU is held after a training."""
     stages = list(found)
     return total(found[stage] for stage in stages[stages.index("export") :])
-
-
-def deadline_s(most: float | None) -> int:
-    """The Job's activeDeadlineSeconds: seven days, or three times the estimate at most if that is more. It includes the
-    time that a pod is pending, and starts again at each resume."""
-    return max(WEEK_S, int(3 * (most or 0)))
 
 
 def limited(spec: JobSpec) -> int | None:

@@ -87,13 +87,13 @@ def misspelt(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """Each variable that is not read, but almost has the name of one that is, with that name: with one underscore, or
     with a letter too few."""
     start, known = PREFIX.rstrip("_"), set(OTHERS)
-    fields = {PREFIX + path.upper().replace(".", "__"): path for path in every_field()}
     for name in sorted(environ):
         upper = name.upper()
         first, _, rest = upper.partition("_")
         if upper.startswith(PREFIX) or upper in known or not rest or _OF_A_SERVICE.search(upper):
             continue
         if first == start:
+            fields = {PREFIX + path.upper().replace(".", "__"): path for path in every_field()}
             whole = nearest(upper, [*OTHERS, *fields], most=1, cutoff=0.9)
             last = [one for one, path in fields.items() if last_part(path).upper() == rest and "_" in rest]
             if found := whole or last[:1]:

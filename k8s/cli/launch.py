@@ -116,8 +116,6 @@ def launch(
 
     `finetune-run --spec my.yaml --sweep training.learning_rate=1e-4,2e-4 --sweep lora.r=8,16 --parallel 2`
     """
-    from k8s.cluster.submit import submit, try_pod
-    from k8s.cuda_image import check_cuda
     from k8s.manifest.parse import affinity_of, reference, resources, scratch_of
     from k8s.prepare import ask, check_references, cluster_or_none, pairs, prepare, spec_from
 
@@ -158,17 +156,11 @@ def launch(
     cluster = cluster_or_none(context, namespace, needed=not ((dry_run or emit) and (platform or gpu == "none")))
     prepared = prepare(cluster, asked, title=name, salt=os.urandom(8).hex() if if_exists == "new" else "")
     if dry_run or emit:
-        from k8s.chart.emit import values_of
-        from k8s.manifest.render import comment_on
-        from k8s.yaml_text import text_of
-
-        for note in prepared.notes:
-            say(f"note: {note}", style="warn")
-        say(_time(prepared), style="dim")
-        values = values_of(prepared.settings, prepared.spec, prepared.sweep)
-        shown = text_of([values]) if emit else text_of(prepared.manifest, comment_on(prepared.manifest))
-        typer.echo(shown, nl=False)
+        _print_only(prepared, as_values=emit is not None)
         return
+    from k8s.cluster.submit import submit, try_pod
+    from k8s.cuda_image import check_cuda
+
     assert cluster
     _show(prepared)
     check_references(cluster, prepared.settings)
@@ -185,6 +177,24 @@ def launch(
         say(f"`finetune-run logs -f {sent.run.name}` follows it", style="dim")
     else:
         result(sent.run.model_dump(mode="json"), output, (), ())
+
+
+def _print_only(prepared: Any, *, as_values: bool) -> None:
+    """Prints the objects, or the chart's values for them."""
+    from k8s.yaml_text import text_of
+
+    for note in prepared.notes:
+        say(f"note: {note}", style="warn")
+    say(_time(prepared), style="dim")
+    if as_values:
+        from k8s.chart.emit import values_of
+
+        text = text_of([values_of(prepared.settings, prepared.spec, prepared.sweep)])
+    else:
+        from k8s.manifest.render import comment_on
+
+        text = text_of(prepared.manifest, comment_on(prepared.manifest))
+    typer.echo(text, nl=False)
 
 
 def plan(

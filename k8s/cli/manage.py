@@ -1,21 +1,23 @@
 """`status`, `list`, `logs`, `wait`, `cancel`, `resume` and `gpus`."""
 
 import sys
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from job import strict_json
 from job.escape import harmless_json
 from k8s.cli.options import Context, Name, Namespace, Shown, Timeout
-from k8s.cluster.runs import Run, exit_code, last_words, why_it_ended
 from k8s.output import RUN_HEADINGS, Output, lasted, meaning, result, run_row, say, table
-from k8s.results.compare import entries
+
+if TYPE_CHECKING:
+    from k8s.cluster.runs import Run
 
 
 def to_its_end(cluster: Any, name: str, *, logs: bool, timeout_s: float | None) -> None:
     """Follows a run, and exits with its code. Ctrl-C leaves it running."""
     from k8s.cluster.follow import Follower
+    from k8s.cluster.runs import last_words
     from k8s.errors import RunAborted
 
     sink, close = _sink() if logs else ((lambda event: None), (lambda: None))
@@ -66,7 +68,7 @@ def status(name: Name, context: Context = None, namespace: Namespace = None, out
     """Show a run's state, what it is waiting for and how its pods ended."""
     from k8s.cluster.client import Cluster
     from k8s.cluster.image import check_image
-    from k8s.cluster.runs import run_of
+    from k8s.cluster.runs import last_words, run_of
     from k8s.cluster.waiting import waiting_for
 
     cluster = Cluster(context, namespace)
@@ -96,6 +98,8 @@ def status(name: Name, context: Context = None, namespace: Namespace = None, out
 
 
 def _pod_row(pod: Any) -> list[str]:
+    from k8s.cluster.runs import exit_code, why_it_ended
+
     code = exit_code(pod)
     number = "" if code is None else str(code)
     return [pod["metadata"]["name"], pod["status"].get("phase", ""), number, why_it_ended(pod)]
@@ -218,11 +222,11 @@ def register(app: typer.Typer) -> None:
         app.command()(command)
 
 
-def show_sweep(run: Run) -> None:
+def show_sweep(run: "Run") -> None:
     """Prints the table of a sweep's runs with the best marked, if this user can read the store."""
     from job.errors import JobError
     from k8s.errors import LauncherError
-    from k8s.output import say, table
+    from k8s.results.compare import entries
     from k8s.results.download import store_of
 
     try:

@@ -6,14 +6,18 @@ prints plain JSON, which k8s/manifest/render.py makes.
 
 import json
 import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 from k8s.cluster import client_errors
 from k8s.errors import AccessDenied, ClusterUnreachable, ObjectNotFound
-from k8s.manifest.settings import AccessMode
 from k8s.placement import dra
 from k8s.placement.nodes import Node, node_of, quantity
+
+if TYPE_CHECKING:
+    from k8s.manifest.settings import AccessMode
 
 Object = dict[str, Any]
 TIMEOUT_S = 30
@@ -28,7 +32,8 @@ class Cluster:
 
     def __init__(self, context: str | None = None, namespace: str | None = None) -> None:
         """From the kubeconfig, else from inside a pod. Raises ClusterUnreachable if there is neither."""
-        from kubernetes import client, config
+        with _not_installed("kubernetes_validate"):
+            from kubernetes import client, config
         from kubernetes.config import ConfigException
 
         load: Any = config
@@ -163,7 +168,7 @@ class Cluster:
             return None
         return True
 
-    def access_mode(self, claim: str) -> AccessMode | None:
+    def access_mode(self, claim: str) -> "AccessMode | None":
         """The widest access mode of a PersistentVolumeClaim and of its volume; None if this user is not allowed to read
         it, or there is none."""
         try:
@@ -230,6 +235,19 @@ class Cluster:
                     if name == "memory" or name.startswith("nvidia.com/"):
                         held[name] = held.get(name, 0) + int(quantity(count))
         return used
+
+
+@contextmanager
+def _not_installed(name: str) -> Iterator[None]:
+    """Hides a package while the block lasts. The library imports kubernetes-validate if it is there, only to have it:
+    it compiles a grammar, which takes longer than any command here."""
+    hidden: Any = None
+    sys.modules.setdefault(name, hidden)
+    try:
+        yield
+    finally:
+        if sys.modules[name] is hidden:
+            del sys.modules[name]
 
 
 def _in_cluster(settings: Any, context: str | None, why: Exception) -> str:

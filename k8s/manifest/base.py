@@ -8,7 +8,7 @@ from typing import Any
 
 from job.errors import every_error
 from job.node_disk import LIMIT as DISK_LIMIT
-from job.predict.timing import WEEK_S
+from job.predict.deadline import WEEK_S
 from k8s.placement.nodes import MACHINE
 
 CONTAINER = "finetune"
@@ -52,7 +52,7 @@ BASE: dict[str, Any] = {
         "cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
         "karpenter.sh/do-not-disrupt": "true",
     },
-    "deadlineSeconds": WEEK_S,  # of each run of the Job, if nothing else is known (job/predict/timing.py)
+    "deadlineSeconds": WEEK_S,  # of each run of the Job, if nothing else is known (job/predict/deadline.py)
     "job": {"podReplacementPolicy": "Failed"},
     "single": {"backoffLimit": RETRIES, "podFailurePolicy": failure_policy("FailJob")},
     # No backoffLimit and no maxFailedIndexes: failed indexes would count towards them and end the others.

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from job.artifacts import Frozen
-from job.predict.timing import WEEK_S
+from job.predict.deadline import WEEK_S
 from job.redaction import SECRET_SHAPES, secret_values
 from job.spec.placeholders import placeholders, replace
 from k8s.errors import SettingsInvalid

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from job.llama_cpp.imatrix import MOST_CHUNKS
+from job.llama_cpp.windows import MOST_CHUNKS
 from job.plan import describe
 from job.predict import judging_time, timing, training_time
 from job.predict.anatomy import KNOWN

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from job.plan import describe
-from job.predict import disk, judging_time, timing, training_time
+from job.predict import disk, judging_time, training_time
 from job.predict.anatomy import Anatomy, anatomy_of
+from job.predict.deadline import deadline_s
 from job.predict.gpus import GPUS
 from job.predict.judging_time import Llama
 from job.predict.prediction import Prediction, predict
@@ -157,8 +158,8 @@ def test_the_time_of_every_stage_is_estimated_where_the_gpu_and_the_rows_are_kno
 
 
 def test_the_deadline_is_a_week_or_three_times_the_estimate_at_most() -> None:
-    assert timing.deadline_s(None) == timing.deadline_s(3600) == 7 * 24 * 3600
-    assert timing.deadline_s(10 * 24 * 3600) == 30 * 24 * 3600
+    assert deadline_s(None) == deadline_s(3600) == 7 * 24 * 3600
+    assert deadline_s(10 * 24 * 3600) == 30 * 24 * 3600
     long = predict(spec(training={"num_train_epochs": 300}), SEVEN, Machine(T4), rows=of_length(40), exact=False)
     assert long.deadline_s == int(3 * (long.total.most or 0)) > 7 * 24 * 3600
 
