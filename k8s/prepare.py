@@ -18,6 +18,7 @@ from job.spec.load import load
 from job.spec.naming import run_name
 from job.spec.overlay import Assignment, assignments
 from job.spec.places import data_place, model_place
+from k8s.budget import UNLIMITED, Allowed
 from k8s.cluster.client import Cluster
 from k8s.errors import ClusterUnreachable, GpuUnavailable, ObjectNotFound, SettingsInvalid
 from k8s.manifest.names import job_name
@@ -50,6 +51,7 @@ class Asked(NamedTuple):
     vram: int | None
     resources: dict[str, Any]
     settings: dict[str, Any]
+    budget: Allowed
 
 
 class Prepared(Frozen):
@@ -108,6 +110,7 @@ def ask(
     *,
     sweeps: Sequence[str] = (),
     resources: Mapping[str, Any] = {},
+    budget: Allowed = UNLIMITED,
     **settings: Any,
 ) -> Asked:
     """Checks everything that can be checked without a cluster: a wrong option is named before a missing cluster.
@@ -124,7 +127,7 @@ def ask(
     vram = least_vram([one.spec for one in sweep] or [spec], model, [GPUS[name] for name in cards])
     wish = wish_of(vram)
     cards_of(wish)
-    return Asked(spec, sweep, wish, model, unknown, vram, dict(resources), settings)
+    return Asked(spec, sweep, wish, model, unknown, vram, dict(resources), settings, budget)
 
 
 def prepare(cluster: Cluster | None, asked: Asked, *, title: str | None = None, salt: str = "") -> Prepared:
@@ -152,17 +155,21 @@ def prepare(cluster: Cluster | None, asked: Asked, *, title: str | None = None, 
     if asked.settings.get("scratch"):
         largest["disk"] = min(largest["disk"], BESIDE_SCRATCH)
     size = Resources(**(largest | asked.resources))
-    settings = {
+    settings: dict[str, Any] = {
         "deadline_s": sum(one.deadline_s for one in found),
         "namespace": cluster.namespace if cluster else "default",
         "access_modes": _access_modes(cluster, asked),
     } | asked.settings
+    seconds = total(one.total for one in found)
+    priced, said = asked.budget.variables(placement, seconds, len(specs))
+    settings |= {"env": priced | asked.settings.get("env", {})}
     made = Settings.of(
         name=job_name(title or run_name(asked.spec), specs, salt), placement=placement, resources=size, **settings
     )
     notes = [
         *([asked.unknown] if asked.unknown else []),
         *placement.notes,
+        *said,
         *_storeless(specs, made),
         *_paths(asked.spec),
         *disk_notes(placement, size.disk),
@@ -173,7 +180,7 @@ def prepare(cluster: Cluster | None, asked: Asked, *, title: str | None = None, 
     notes += [f"{fault.message}; it is sent (--force)"] if fault else []
     return Prepared(
         spec=asked.spec, sweep=asked.sweep, placement=placement, settings=made,
-        manifest=render(made, asked.spec, asked.sweep), vram=asked.vram, seconds=total(one.total for one in found),
+        manifest=render(made, asked.spec, asked.sweep), vram=asked.vram, seconds=seconds,
         notes=tuple(notes),
     )  # fmt: skip
 

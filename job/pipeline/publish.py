@@ -1,6 +1,7 @@
 """The publish stage in the parent: copies the files to each place, then writes the manifest."""
 
 from job.artifacts import Artifact
+from job.budget import budget
 from job.evaluate import gate
 from job.logs import span
 from job.pipeline.estimate import compared
@@ -37,7 +38,7 @@ def publish_files(state: State) -> None:
 
 def _cost(state: State) -> dict[str, StageRecord]:
     """A record for the manifest: what the run has cost until now, in all attempts, if the price is known."""
-    limits = cost.budget()
+    limits = budget()
     if limits.price is None:
         return {}
     metrics = cost.spent(state.run.store, state.run.id, limits)._asdict() | {"price_per_hour": limits.price}

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from job import console, library_warnings, logs, strict_json
 from job.artifacts import Artifact, Frozen, artifact, names_below
+from job.budget import budget
 from job.errors import Bug, PeerActive, SpecInvalid, StoppedSaved, StoppedUnsaved, StorageFailed, named
 from job.logs import Progress, log
 from job.run import attempts, cost, lease, limits
@@ -183,7 +184,7 @@ def opened(spec: JobSpec, identity: str, supervisor: Supervisor) -> Iterator[Act
             with _ends_on_record(run):
                 log.info("run.start", store=store.url, work=str(run.work), attempt_number=attempt.n)
                 with (
-                    cost.watched(cost.budget(), earlier_s, supervisor.stop),
+                    cost.watched(budget(), earlier_s, supervisor.stop),
                     limits.watched(lambda: attempt.at_work, supervisor.end, usage.look_now),
                 ):
                     yield run

@@ -4,31 +4,19 @@ An attempt counts from its start to its last measurement (job/run/usage.py), so 
 missing. A run that passes its limit ends with 85; the stage at work saves first, and what is finished is in the store.
 """
 
-import math
-import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from job.errors import CostExceeded, SpecInvalid
+from job.budget import Budget
+from job.errors import CostExceeded
 from job.logs import log
 from job.run.usage import Usage, read_usage
 from job.store import Store
 
-PRICE, MOST = "FINETUNE_PRICE_PER_HOUR", "FINETUNE_MAX_COST"
 EVERY_S = 5.0
-
-
-class Budget(NamedTuple):
-    """Per hour, and for all attempts together. None: not known, without a limit."""
-
-    price: float | None = None
-    most: float | None = None
-
-    def cost(self, seconds: float) -> float | None:
-        return None if self.price is None else seconds / 3600 * self.price
 
 
 class Spent(NamedTuple):
@@ -37,25 +25,6 @@ class Spent(NamedTuple):
     seconds: float
     attempts: int
     cost: float | None
-
-
-def budget(environ: Mapping[str, str] = os.environ) -> Budget:
-    """The Job's price and limit. Raises SpecInvalid for a value that is not an amount, and for a limit without a
-    price."""
-    found = Budget(*(_amount(name, environ.get(name, "").strip()) for name in (PRICE, MOST)))
-    if found.most is not None and found.price is None:
-        raise SpecInvalid(f"{MOST} is set without {PRICE}", hint="Set both: a limit needs the price of an hour.")
-    return found
-
-
-def _amount(name: str, text: str) -> float | None:
-    try:
-        found = float(text) if text else None
-    except ValueError:
-        found = math.nan
-    if found is not None and not (math.isfinite(found) and found > 0):
-        raise SpecInvalid(f"{name}: {text[:40]!r} is not an amount", hint="Write a number such as 0.35.")
-    return found
 
 
 def seconds_of(usages: list[Usage]) -> float:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from k8s.cli.options import (
+    COST,
     Context,
     Dataset,
     Force,
@@ -17,6 +18,8 @@ from k8s.cli.options import (
     Model,
     Namespace,
     Platform,
+    Price,
+    PriceFile,
     Sets,
     Shared,
     Shown,
@@ -70,6 +73,16 @@ def launch(
     queue: Annotated[str | None, _pod("LocalQueue of Kueue.")] = None,
     service_account: Annotated[str | None, _pod("Kubernetes service account, e.g. for workload identity.")] = None,
     priority_class: Annotated[str | None, _pod("PriorityClass of the pod.")] = None,
+    price: Price = None,
+    price_file: PriceFile = None,
+    max_cost: Annotated[
+        float | None,
+        typer.Option(
+            help="What all runs may cost together; one that has cost its share saves and ends.",
+            rich_help_panel=COST,
+            show_default=False,
+        ),
+    ] = None,
     runtime_class: Annotated[str | None, _pod("Runtime class, e.g. nvidia: k3s and RKE2 need it for a GPU.")] = None,
     node_selector: Annotated[list[str] | None, _pod("NAME=value that the node must have.", "--node-selector")] = None,
     affinity: Annotated[Path | None, _pod("A YAML file with affinity to pods or preferred nodes.")] = None,
@@ -116,6 +129,7 @@ def launch(
 
     `finetune-run --spec my.yaml --sweep training.learning_rate=1e-4,2e-4 --sweep lora.r=8,16 --parallel 2`
     """
+    from k8s.budget import Allowed
     from k8s.manifest.parse import affinity_of, reference, resources, scratch_of
     from k8s.prepare import ask, check_references, cluster_or_none, pairs, prepare, spec_from
 
@@ -124,6 +138,7 @@ def launch(
         spec_from(spec, model, dataset, sets or []),
         sweeps=sweeps or [],
         resources=resources(cpu, memory, disk, cpu_limit),
+        budget=Allowed(_prices(price, price_file), max_cost),
         **_namespace(namespace),
         image=image,
         pull_policy=pull_policy,
@@ -211,7 +226,8 @@ def plan(
     shared: Shared = False,
     mig: Mig = "",
     tolerations: Tolerations = None,
-    price: Annotated[float | None, typer.Option(help="Price of the GPU per hour.", show_default=False)] = None,
+    price: Price = None,
+    price_file: PriceFile = None,
     output: Shown = Output.table,
 ) -> None:
     """Show what a run would do and need, and where it would run, without sending anything.
@@ -219,6 +235,7 @@ def plan(
     Example: `finetune-run plan --spec my.yaml --gpu t4 --price 0.35`
     """
     from job.plan import describe
+    from k8s.placement.prices import price_of
     from k8s.prepare import LOCAL_IMAGE, ask, cluster_or_none, prepare, spec_from
 
     asked = ask(
@@ -228,10 +245,11 @@ def plan(
         pull_policy="Never",  # nothing is sent
         **_namespace(namespace),
     )
+    prices = _prices(price, price_file)
     prepared = prepare(cluster_or_none(context, namespace, needed=not platform and gpu != "none"), asked)
     card = prepared.placement.gpus[0] if prepared.placement.gpus else None
     if output is Output.table:
-        typer.echo(describe(prepared.spec, card, price))
+        typer.echo(describe(prepared.spec, card, price_of(prepared.placement, prices)))
         _show(prepared)
         return
     value = prepared.model_dump(mode="json", include={"placement", "vram", "notes"})
@@ -261,6 +279,15 @@ def _wish(
         )  # fmt: skip
 
     return of
+
+
+def _prices(price: float | None, file: Path | None) -> Any:
+    """What an hour costs, by card; of both options the first counts."""
+    from k8s.placement.prices import read_prices, same_for_all
+
+    if price is not None:
+        return same_for_all(price)
+    return read_prices(file) if file else {}
 
 
 def _namespace(named: str | None) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import typer
 from k8s.output import Output
 from k8s.placement.platforms import PLATFORMS
 
-_WHERE, _RUN, _GPU = "Where", "What", "GPU"
+_WHERE, _RUN, _GPU, COST = "Where", "What", "GPU", "Cost"
 Context = Annotated[str | None, typer.Option(help="A context of the kubeconfig.", rich_help_panel=_WHERE)]
 Namespace = Annotated[str | None, typer.Option("--namespace", "-n", help="A namespace.", rich_help_panel=_WHERE)]
 Shown = Annotated[Output, typer.Option("--output", "-o", help="Format of the output.")]
@@ -40,6 +40,18 @@ Label = Annotated[
     ),
 ]
 Spot = Annotated[bool, typer.Option("--spot", help="Use spot nodes.", rich_help_panel=_GPU)]
+Price = Annotated[
+    float | None,
+    typer.Option(help="Price of the GPU per hour, in any currency.", rich_help_panel=COST, show_default=False),
+]
+PriceFile = Annotated[
+    Path | None,
+    typer.Option(
+        help="A YAML file of prices by card: t4: 0.35, l4: {on_demand: 0.71, spot: 0.22}.",
+        rich_help_panel=COST,
+        show_default=False,
+    ),
+]
 Shared = Annotated[bool, typer.Option("--shared", help="Use a time-sliced share of a card.", rich_help_panel=_GPU)]
 Mig = Annotated[str, typer.Option(help="Use a MIG slice, e.g. 1g.5gb.", rich_help_panel=_GPU)]
 Force = Annotated[

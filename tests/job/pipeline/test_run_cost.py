@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
+from job.budget import MOST, PRICE
 from job.errors import CostExceeded
 from job.report.documents import PAGE
-from job.run.cost import MOST, PRICE
 from job.run.records import read_manifest
 from job.store import open_store
 from tests.job_process import run_job

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from job.artifacts import Frozen
+from job.budget import MOST, PRICE, Budget, budget
 from job.errors import CostExceeded, SpecInvalid
 from job.run import cost
-from job.run.cost import MOST, PRICE, Budget, budget, spent, watched
+from job.run.cost import spent, watched
 from job.run.supervise import Supervisor, Terminated
 from job.run.usage import Usage, usage_key
 from job.spec import JobSpec

@@ -37,3 +37,11 @@ def test_the_time_is_on_stderr_likely_and_at_most(tmp_path: Path) -> None:
     assert re.search(r"time: likely [\d.]+ min, at most [\d.]+ min; ended after 7.0 days", said.stderr)
     unknown = launched(tmp_path)
     assert "time: likely unknown, at most unknown; ended after 7.0 days" in unknown.stderr
+
+
+def test_what_a_run_may_cost_travels_in_its_job(tmp_path: Path) -> None:
+    said = launched(tmp_path, "--price", "0.35", "--max-cost", "4")
+    job = next(one for one in yaml.safe_load_all(said.stdout) if one and one["kind"] == "Job")
+    env = {one["name"]: one.get("value") for one in job["spec"]["template"]["spec"]["containers"][0]["env"]}
+    assert (env["FINETUNE_PRICE_PER_HOUR"], env["FINETUNE_MAX_COST"]) == ("0.35", "4")
+    assert "it ends when it has cost 4" in said.stderr
