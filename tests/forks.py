@@ -1,15 +1,17 @@
-"""A process that has imported torch, transformers, PEFT and TRL, from which the stages of tests' runs are forked.
+"""Processes that have imported what takes a while, from which those of tests are forked.
 
-Importing them takes a stage longer than its work on a tiny model. `python()` is a program that a run is given for its
-interpreter: `python -m job stage NAME …` of a stage that trains or exports becomes a stand-in (`tests/stand_in.py`).
-It asks for a fork with its arguments, environment, folder and descriptors, passes signals on to it, and ends as it
-ends. Everything else is the real interpreter: the run itself, and stages that import nothing of size.
+Importing torch, transformers, PEFT and TRL takes a stage longer than its work on a tiny model, and a command of the
+launcher spends most of its time on importing kubernetes. `python()` is a program in place of the interpreter: what is
+in COMMANDS, and each stage of a run, becomes a stand-in (`tests/stand_in.py`). It asks for a fork with its arguments,
+environment, folder and descriptors, passes signals on to it, and ends as it ends. Everything else is the real
+interpreter.
 
-    server -- fork -- keeper -- fork -- the stage
+    server -- fork -- keeper -- fork -- the command or stage
                          |
-                      stand-in, a child of the run
+                      stand-in, a child of the test or of the run
 
-The keeper holds the stand-in's connection: if that ends, it kills the stage; if the stage ends, it says how.
+The keeper holds the stand-in's connection: if that closes, it kills the fork, with its group; if the fork ends, it says
+how. There are two servers: one for what imports torch, and one for everything else.
 """
 
 import atexit
@@ -20,13 +22,16 @@ import importlib
 import json
 import logging
 import os
+import runpy
 import select
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -34,13 +39,22 @@ from job.run import child
 from tests import ROOT
 
 STAGES = {name: module for name, module in child.STAGES.items() if name != "fetch"}
-IMPORTS = (
+"""Those that import torch."""
+COMMANDS = ("bench.gpu", "job", "k8s.launch", "tests.run_forked")
+"""Modules that are run with -m."""
+IMPORTS_OF_STAGES = (
     "bitsandbytes", "datasets", "peft", "sentencepiece", "tensorboard", "torch.utils.tensorboard", "torch",
     "transformers.models.llama.modeling_llama", "transformers", "transformers.trainer", "trl",
     "trl.trainer.sft_trainer",
     "job.__main__", "job.train.arguments", "job.train.callbacks", "job.train.model", "job.train.padding",
     "job.train.precision", "job.train.resume", "job.train.samples", "job.train.trace",
     *STAGES.values(),
+)  # fmt: skip
+IMPORTS_OF_COMMANDS = (
+    "boto3", "jinja2", "kubernetes.client", "matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg",
+    "numpy", "psutil", "pyarrow.parquet", "rich.progress", "ruamel.yaml",
+    "job.__main__", "job.dataset", "job.fetch.stage", "job.predict.prediction", "job.run.active_run", "job.store.s3",
+    "k8s.launch", "k8s.prepare",
 )  # fmt: skip
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _HIGH = 200
@@ -49,36 +63,59 @@ _HIGH = 200
 
 @functools.cache
 def python() -> str:
-    """The program. The server starts with its first use and ends with this process."""
+    """The program. Its servers start with their first use and end with this process."""
+    _start("stages")
+    return commands()
+
+
+@functools.cache
+def commands() -> str:
+    """The same for commands that run no stage: nothing imports torch for them."""
+    _start("commands")
+    return str(_program())
+
+
+@functools.cache
+def _program() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="forks-"))
-    program, address = folder / "python", folder / "socket"
-    stand_in = shlex.join([sys.executable, "-IS", str(ROOT / "tests" / "stand_in.py"), str(address)])
-    asked = "|".join(f'"-m job stage {name}"' for name in STAGES)
-    real = shlex.quote(sys.executable)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    stages = "|".join(f'"-m {what} "*' for what in ("bench.gpu --child", *(f"job stage {name}" for name in STAGES)))
+    modules = "|".join(f'"-m {module} "*' for module in COMMANDS)
+    program = folder / "python"
     program.write_text(
-        f'#!/bin/sh\ncase "$1 $2 $3 $4" in {asked}) exec {stand_in} "$@" ;; *) exec {real} "$@" ;; esac\n'
+        "#!/bin/sh\n"
+        'case "$1 $2 $3 $4 " in\n'
+        f'{stages}) exec {_stand_in(folder / "stages")} "$@" ;;\n'
+        f'{modules}) exec {_stand_in(folder / "commands")} "$@" ;;\n'
+        f'*) exec {shlex.quote(sys.executable)} "$@" ;;\n'
+        "esac\n"
     )
     program.chmod(0o755)
+    return program
+
+
+def _stand_in(address: Path) -> str:
+    return shlex.join([sys.executable, "-IS", str(ROOT / "tests" / "stand_in.py"), str(address)])
+
+
+def _start(what: str) -> None:
+    program = _program()
     environ = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "AWS_", "FINETUNE"))}
-    environ["HF_HOME"] = str(folder / "hf")
-    server = subprocess.Popen(
-        [sys.executable, "-m", "tests.forks", str(address)], cwd=ROOT, env=environ, stdout=subprocess.PIPE
-    )
-    atexit.register(_end, server, folder)
+    environ["HF_HOME"] = str(program.with_name("hf"))
+    command = [sys.executable, "-m", "tests.forks", program.with_name(what), program]
+    server = subprocess.Popen(command, cwd=ROOT, env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+    atexit.register(_end, server)
     assert server.stdout and server.stdout.readline()  # it listens; whoever asks before it has imported all waits
-    return str(program)
 
 
-def _end(server: subprocess.Popen[bytes], folder: Path) -> None:
-    import shutil
-
+def _end(server: subprocess.Popen[bytes]) -> None:
     server.kill()
     server.wait()
-    shutil.rmtree(folder, ignore_errors=True)
 
 
-def serve(address: str) -> NoReturn:
+def serve(address: str, program: str) -> NoReturn:
     """Forks a keeper for each connection."""
+    imports = IMPORTS_OF_STAGES if Path(address).name == "stages" else IMPORTS_OF_COMMANDS
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
@@ -87,9 +124,12 @@ def serve(address: str) -> NoReturn:
         os.write(1, b"listening\n")
         child.refuse_hub_kernels()
         logging.disable()  # what they say when they are imported nobody asked for
-        for name in IMPORTS:
+        for name in imports:
             importlib.import_module(name)
         logging.disable(logging.NOTSET)
+        if imports is IMPORTS_OF_COMMANDS:
+            assert "huggingface_hub.constants" not in sys.modules, "it reads the environment when it is imported"
+            sys.executable = program
         while True:
             connection, _ = listener.accept()
             if os.fork() == 0:
@@ -118,14 +158,18 @@ def _keep(connection: socket.socket) -> NoReturn:
             _, status = os.waitpid(stage, 0)
             connection.send(str(os.waitstatus_to_exitcode(status)).encode())
             os._exit(0)
-        number = connection.recv(16)
-        os.kill(stage, int(number) if number else signal.SIGKILL)
-        if not number:
-            os._exit(0)
+        if number := connection.recv(16):
+            os.kill(stage, int(number))
+            continue
+        with suppress(ProcessLookupError):  # it has no group of its own yet
+            os.killpg(stage, signal.SIGKILL)
+        os.kill(stage, signal.SIGKILL)
+        os._exit(0)
 
 
 def _become(asked: dict[str, Any], descriptors: list[int]) -> NoReturn:
-    """This process becomes the stage: its descriptors, environment, folder, arguments, session."""
+    """This process becomes what was asked for: its mounts, descriptors, environment, folder, arguments, session."""
+    _enter_mounts_of(asked["process"])
     high = [fcntl.fcntl(descriptor, fcntl.F_DUPFD, _HIGH) for descriptor in descriptors]
     for descriptor, number in zip(high, asked["descriptors"], strict=True):
         os.dup2(descriptor, number)
@@ -134,17 +178,29 @@ def _become(asked: dict[str, Any], descriptors: list[int]) -> NoReturn:
     os.chdir(asked["folder"])
     os.environ.clear()
     os.environ.update(asked["environ"])
+    if kubernetes := sys.modules.get("kubernetes.config.kube_config"):  # it reads this when it is imported
+        kubernetes.KUBE_CONFIG_DEFAULT_LOCATION = os.environ.get("KUBECONFIG", "~/.kube/config")  # type: ignore[attr-defined]
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True, write_through=True)  # type: ignore[union-attr]
-    sys.argv = ["job", *asked["arguments"][2:]]
-    if fault := os.environ.get("FINETUNE_TEST_FAULT"):
+    _, module, *arguments = asked["arguments"]
+    if "torch" in sys.modules and (fault := os.environ.get("FINETUNE_TEST_FAULT")):
         importlib.import_module("tests.faults.in_a_stage").inject(fault)
-    from job.__main__ import main
+    sys.argv = [module, *arguments]
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
+    sys.exit()
 
-    main()
+
+def _enter_mounts_of(process: int) -> None:
+    """Sees what the stand-in sees, if that has mounts of its own (setns(2))."""
+    for kind in ("user", "mnt"):
+        theirs = Path(f"/proc/{process}/ns/{kind}")
+        if theirs.readlink() != Path(f"/proc/self/ns/{kind}").readlink():
+            with theirs.open() as namespace:
+                if ctypes.CDLL(None, use_errno=True).setns(namespace.fileno(), 0):
+                    raise OSError(ctypes.get_errno(), f"setns to {theirs}")
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1])
+    serve(*sys.argv[1:])

@@ -41,23 +41,30 @@ def environment(work: Path, extra: dict[str, str] | None = None) -> dict[str, st
 
 @contextmanager
 def started(
-    spec: dict[str, Any], work: Path, extra: dict[str, str] | None = None, under: tuple[str, ...] | None = None
+    spec: dict[str, Any],
+    work: Path,
+    extra: dict[str, str] | None = None,
+    under: tuple[str, ...] = (),
+    *,
+    real: bool = False,
 ) -> Iterator[subprocess.Popen[str]]:
     """A job in a process group of its own, so that a test can kill all of it, as a node's end does.
 
-    `under`: a command that runs it, or () for nothing but real processes; without it, stages that import torch are
-    forked from a process that has (`tests/forks.py`).
+    `under`: a command that runs it, in mounts of its own maybe. `real`: nothing but processes of their own; without it,
+    the job and its stages are forked from processes that have imported what they need (`tests/forks.py`).
     """
     work.mkdir(parents=True, exist_ok=True)
     path = work / "spec.json"
     path.write_text(json.dumps(spec))
-    job = ["tests.run_forked", forks.python()] if under is None else ["job"]
+    environ = environment(work, extra)
+    job = ["job"] if real else ["tests.run_forked", forks.python()]
+    python = sys.executable if real or "LD_PRELOAD" in environ else forks.python()
     process = subprocess.Popen(
-        [*(under or ()), sys.executable, "-m", *job, "run", str(path)],
+        [*under, python, "-m", *job, "run", str(path)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env=environment(work, extra),
+        env=environ,
         start_new_session=True,
     )
     try:
@@ -94,8 +101,10 @@ def run_job(
     work: Path,
     extra: dict[str, str] | None = None,
     on_event: Callable[[subprocess.Popen[str], Event], None] | None = None,
-    under: tuple[str, ...] | None = None,
+    under: tuple[str, ...] = (),
+    *,
+    real: bool = False,
 ) -> Ended:
     """Runs a spec to its end."""
-    with started(spec, work, extra, under) as process:
+    with started(spec, work, extra, under, real=real) as process:
         return follow(process, (lambda event: on_event(process, event)) if on_event else None)

@@ -19,6 +19,7 @@ def main() -> None:
         "environ": dict(os.environ),
         "folder": os.getcwd(),  # noqa: PTH109
         "descriptors": descriptors,
+        "process": os.getpid(),
     }
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection:
         connection.connect(sys.argv[1])

@@ -81,7 +81,7 @@ class Run:
         when: Callable[[], Any] | None = None,
         do: Callable[[Process], Any] = kill,
         fault: str | None = None,
-        under: tuple[str, ...] | None = None,
+        under: tuple[str, ...] = (),
         **environ: str,
     ) -> Ended:
         """Runs it to an end. `when` something is so, `do` is done to it; `fault`: see `in_a_stage`."""

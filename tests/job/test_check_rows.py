@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from rich.console import Console
 
 from job.check_rows import described, in_colors, marked
 from job.tokens.look import LookedAt, Piece
+from tests import forks
 from tests.hub_server import Hub
 from tests.job_process import environment
 from tests.terminal import Terminal
@@ -51,7 +51,7 @@ def rows_of(path: Path, count: int) -> Path:
 
 def check(spec: dict[str, Any], folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     (folder / "spec.json").write_text(json.dumps(spec))
-    command = [sys.executable, "-m", "job", "check", str(folder / "spec.json"), *options]
+    command = [forks.python(), "-m", "job", "check", str(folder / "spec.json"), *options]
     return subprocess.run(command, capture_output=True, text=True, check=False, env=environment(folder / "work"))
 
 
@@ -106,7 +106,7 @@ def test_on_a_terminal_it_is_in_colors(tiny_model: Path, tmp_path: Path) -> None
     rows = str(rows_of(tmp_path / "rows.jsonl", 100))
     spec = {"model": {"id": str(tiny_model)}, "dataset": {"id": rows, "max_broken": 0.1}}
     (tmp_path / "spec.json").write_text(json.dumps(spec))
-    command = [sys.executable, "-m", "job", "check", str(tmp_path / "spec.json"), "--rows", "1"]
+    command = [forks.python(), "-m", "job", "check", str(tmp_path / "spec.json"), "--rows", "1"]
     terminal = Terminal(command, environment(tmp_path / "work"))
     try:
         assert terminal.ended(300) == 0, terminal.text

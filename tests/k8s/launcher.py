@@ -4,12 +4,12 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tests import forks
 from tests.cluster.fixtures import Cluster, eventually
 from tests.cluster.nodes import end_pod, run_pod
 
@@ -41,7 +41,7 @@ class Launcher:
         self.kubeconfig = kubeconfig or cluster.plane.admin
 
     def command(self, *arguments: str) -> list[str]:
-        return [sys.executable, "-m", "k8s.launch", *arguments, "--namespace", self.namespace]
+        return [forks.commands(), "-m", "k8s.launch", *arguments, "--namespace", self.namespace]
 
     @property
     def environment(self) -> dict[str, str]:

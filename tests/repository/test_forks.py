@@ -47,20 +47,27 @@ def is_gone(number: int) -> bool:
 def test_a_signal_ends_both(waiting: tuple[subprocess.Popen[str], int], number: int) -> None:
     process, worker = waiting
     process.send_signal(number)
-    assert process.wait(20) == -number
+    assert process.wait(100) == -number
     assert is_gone(worker)
 
 
 def test_the_death_of_the_worker_is_that_of_its_stand_in(waiting: tuple[subprocess.Popen[str], int]) -> None:
     process, worker = waiting
     os.kill(worker, signal.SIGKILL)
-    assert process.wait(20) == -signal.SIGKILL
+    assert process.wait(100) == -signal.SIGKILL
 
 
 def test_it_ends_with_its_code_and_its_output_arrives(tmp_path: Path) -> None:
     process = start(tmp_path, None)
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 74 and "inputs.json" in said
+
+
+def test_a_command_of_the_launcher_is_one_too(tmp_path: Path) -> None:
+    command = [forks.commands(), "-m", "k8s.launch", "list"]
+    environ = os.environ | {"KUBECONFIG": str(tmp_path / "none")}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environ)
+    assert done.returncode == 10 and "no cluster is configured" in done.stderr, done.stderr
 
 
 def test_what_imports_nothing_of_size_is_the_interpreter_itself() -> None:

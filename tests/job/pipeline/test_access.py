@@ -3,12 +3,12 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests import forks
 from tests.hub_server import Hub
 from tests.job.fetch.models import GOOD
 from tests.s3_server import Bucket
@@ -29,7 +29,7 @@ def check(s3: Bucket, hub: Hub, tmp_path: Path) -> Any:
         }  # fmt: skip
         path = tmp_path / "spec.json"
         path.write_text(json.dumps(spec | sections))
-        command = [sys.executable, "-m", "job", "check", str(path), "--access"]
+        command = [forks.commands(), "-m", "job", "check", str(path), "--access"]
         return subprocess.run(command, capture_output=True, text=True, timeout=120, env=os.environ, check=False)
 
     return said

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests import forks
 from tests.job_process import environment
 from tests.terminal import CTRL_C, Terminal
 
@@ -23,7 +24,7 @@ def job(tiny_model: Path, quotes: Path, tmp_path: Path, write: Any) -> Any:
         "export": {"types": ["q8_0"]},
         "run": {"id": "one", "store": str(tmp_path / "store")},
     }
-    command = [sys.executable, "-m", "job", "run", write(json.dumps(spec))]
+    command = [sys.executable, "-m", "tests.run_forked", forks.python(), "run", write(json.dumps(spec))]
     terminal = Terminal(command, environment(tmp_path / "work"))
     terminal.read_until(lambda: "step 2 of" in terminal.text)
     yield terminal

@@ -61,7 +61,7 @@ def test_memory_that_runs_out_ends_a_run_with_its_figures_and_the_next_attempt_g
     small_spec["training"]["max_steps"] = 2000
     inside = ("sh", "-c", f'echo $$ > {group}/cgroup.procs && exec "$@"', "sh")
     try:
-        with started(small_spec, tmp_path, None, inside) as process:
+        with started(small_spec, tmp_path, None, inside, real=True) as process:
             ended = follow(process, fill)
     finally:
         for glutton in gluttons:

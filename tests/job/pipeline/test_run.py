@@ -62,7 +62,7 @@ def run_of(ended: Any) -> str:
 def test_a_spec_becomes_verified_files_and_later_runs_reuse_the_work(
     small_spec: dict[str, Any], tmp_path: Path
 ) -> None:
-    first = run_job(small_spec, tmp_path / "work", under=())
+    first = run_job(small_spec, tmp_path / "work", real=True)
     assert first.code == 0, first.output
     assert {"fetch", "train", "export", "quantize", "evaluate", "publish"} <= first.stages_run()
     assert [one["message"] for one in first.named("library.warning")] == [] != first.named("library.noise")
@@ -233,6 +233,6 @@ def test_a_file_that_may_not_be_read_is_named_and_not_tried_again(
     small_spec["model"]["id"], small_spec["dataset"]["id"] = str(model), str(quotes)
     locked = next(tmp_path.rglob(name))
     locked.chmod(0)
-    ended = run_job(small_spec, tmp_path / "work", under=AS_A_USER)
+    ended = run_job(small_spec, tmp_path / "work", under=AS_A_USER, real=True)
     assert ended.code == 77, ended.output
     assert f"{locked}: permission denied" in ended.output

@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
@@ -21,6 +20,7 @@ from k8s.errors import SettingsInvalid
 from k8s.manifest.render import render
 from k8s.manifest.settings import Settings
 from k8s.manifest.sweep import apart, indexes
+from tests import forks
 from tests.k8s.chart.charts import of_kind, refused, template
 from tests.k8s.chart.strategies import deployments, spec_data, sweeps
 
@@ -106,7 +106,7 @@ def flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     "options", [[], ["--spot"], ["--queue", "team"], ["--sweep", "lora.r=8,16"], ["--set", "training=null"]], ids=str
 )
 def test_the_values_that_the_launcher_prints_give_what_it_would_send(tmp_path: Path, options: list[str]) -> None:
-    command = [sys.executable, "-m", "k8s.launch", "launch", "--model", "./no/model", "--dataset", "./rows.jsonl"]
+    command = [forks.commands(), "-m", "k8s.launch", "launch", "--model", "./no/model", "--dataset", "./rows.jsonl"]
     command += ["--gpu", "t4", "--platform", "gke", "--namespace", "team", "--image", "docker.io/me/x:1", *options]
     environment = os.environ | {"KUBECONFIG": str(tmp_path / "none")}
 

@@ -4,11 +4,11 @@ import json
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import yaml
 
+from tests import forks
 from tests.job.predict.sizes import SIZES
 
 RUN = ("--model", "./no/such/model", "--dataset", "./rows.jsonl", "--gpu", "t4", "--platform", "gke", "--dry-run")
@@ -17,7 +17,7 @@ RUN = ("--model", "./no/such/model", "--dataset", "./rows.jsonl", "--gpu", "t4",
 def launched(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"KUBECONFIG": str(folder / "none"), "HF_ENDPOINT": "http://127.0.0.1:9"}
     environment["FINETUNE_IMAGE"] = "registry.example/finetune-run:1"
-    command = [sys.executable, "-m", "k8s.launch", "launch", *RUN, *options]
+    command = [forks.commands(), "-m", "k8s.launch", "launch", *RUN, *options]
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60, env=environment)
 
 
