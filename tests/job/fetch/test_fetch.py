@@ -15,6 +15,7 @@ import pytest
 from job.errors import DataInvalid, EnvironmentUnfit, IntegrityViolated, JobError, NotFound, RemoteUnavailable
 from job.fetch import https, sources
 from job.fetch import stage as fetch_stage
+from job.fetch.objects import objects_at
 from job.pipeline.preflight import check_disk, predicted
 from job.spec import JobSpec
 from job.store.s3 import S3Store
@@ -106,6 +107,8 @@ def test_an_object_whose_name_leaves_its_prefix_is_refused(
 ) -> None:
     """S3 allows such keys; the server of these tests does not."""
     monkeypatch.setattr(S3Store, "list", lambda self, prefix="": iter([name, "good.jsonl"]))
+    with pytest.raises(IntegrityViolated, match="would leave its folder"):
+        objects_at(f"s3://{s3.bucket}/data")
     with pytest.raises(IntegrityViolated, match="would leave its folder"):
         fetched(spec_of(str(local_model), f"s3://{s3.bucket}/data"), tmp_path / "work")
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from job.artifacts import artifact
+from job.artifacts import Artifact, artifact
 from job.errors import IntegrityViolated
 from job.run import checkpoints, records
 from job.store import Store, open_store
@@ -113,6 +113,9 @@ def test_a_record_that_names_a_file_elsewhere_is_refused(store: Store, tmp_path:
         records.read_stage(store, "train", "key")
     with pytest.raises(IntegrityViolated, match="would leave its folder"):
         records.read_manifest(store, "r")
+    for kind, fields in ((Artifact, item), (records.PublishedFile, published | {"name": "a", "key": name})):
+        with pytest.raises(IntegrityViolated, match="would leave its folder"):
+            kind.model_validate(fields)
     complete = json.dumps({"step": 2, "files": [item]}).encode()
     store.put(f"{PREFIX}/checkpoints/step-000002/COMPLETE.json", complete)
     assert checkpoints.get_checkpoint(store, PREFIX, tmp_path / "back") is None
