@@ -188,6 +188,7 @@ def _become(asked: dict[str, Any], descriptors: list[int]) -> NoReturn:
     if "torch" in sys.modules and (fault := os.environ.get("FINETUNE_TEST_FAULT")):
         importlib.import_module("tests.faults.in_a_stage").inject(fault)
     sys.argv = [module, *arguments]
+    sys.modules.pop(f"{module}.__main__" if hasattr(sys.modules.get(module), "__path__") else module, None)
     runpy.run_module(module, run_name="__main__", alter_sys=True)
     sys.exit()
 

@@ -1,5 +1,7 @@
 """`python -m tests.run_forked PROGRAM run SPEC`: the job itself, with another program for its stages' interpreter.
 
+`python -m tests.run_forked PROGRAM SCRIPT …`: a script with it.
+
 `FINETUNE_TEST_CONSTANTS`: other values for constants, as JSON, {"job.hub.calls:STALL_S": 1}; a test does not wait two
 minutes for a stall.
 """
@@ -7,7 +9,9 @@ minutes for a stall.
 import importlib
 import json
 import os
+import runpy
 import sys
+from pathlib import Path
 from typing import NoReturn
 
 
@@ -17,6 +21,11 @@ def main() -> NoReturn:
         module, _, constant = name.partition(":")
         assert hasattr(importlib.import_module(module), constant), name
         setattr(importlib.import_module(module), constant, value)
+    if sys.argv[1].endswith(".py"):
+        del sys.argv[0]
+        sys.path.insert(0, str(Path(sys.argv[0]).parent))
+        runpy.run_path(sys.argv[0], run_name="__main__")
+        sys.exit()
     from job.__main__ import main as run
 
     run()

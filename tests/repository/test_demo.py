@@ -18,12 +18,11 @@ from job.run.records import Manifest, StageRecord
 from job.run.supervise import Supervisor
 from job.spec import JobSpec
 from job.store import open_store
-from tests import ROOT
+from tests import ROOT, forks
 from tests.s3_server import versitygw
 
-DEMO = ROOT / "scripts" / "demo.py"
 sys.path.insert(0, str(ROOT / "scripts"))
-import demo_end  # noqa: E402
+import demo_end
 
 
 def test_every_exit_code_has_a_next_step() -> None:
@@ -50,6 +49,10 @@ def environment(folder: Path) -> dict[str, str]:
     return os.environ | {"FINETUNE_DEMO": str(folder / "demo"), "FINETUNE_WORK": str(folder / "work")}
 
 
+def demo_of(path: Path) -> list[str | Path]:
+    return [sys.executable, "-m", "tests.run_forked", forks.python(), ROOT / "scripts" / "demo.py", path]
+
+
 def write_spec(folder: Path, spec: dict[str, Any]) -> Path:
     path = folder / "my.json"
     path.write_text(json.dumps({key: value for key, value in spec.items() if key != "run"}))
@@ -70,9 +73,7 @@ def test_a_demo_that_fails_ends_with_the_error_and_then_what_to_do(
 ) -> None:
     versitygw()
     path = write_spec(tmp_path, small_spec | {name: small_spec[name] | values for name, values in change.items()})
-    done = subprocess.run(
-        [sys.executable, DEMO, path], capture_output=True, text=True, check=False, env=environment(tmp_path)
-    )
+    done = subprocess.run(demo_of(path), capture_output=True, text=True, check=False, env=environment(tmp_path))
     assert done.returncode == code, done.stderr
     error, _, after = done.stderr.partition(f"the run ended with exit code {code}\n")
     assert error.startswith("error: ") and hint in error
@@ -88,7 +89,7 @@ def test_a_demo_that_is_stopped_stops_in_order_and_says_that_it_continues(
     versitygw()
     path = write_spec(tmp_path, small_spec)
     demo = subprocess.Popen(
-        [sys.executable, DEMO, path],
+        demo_of(path),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -67,7 +67,7 @@ def test_a_command_of_the_launcher_is_one_too(tmp_path: Path) -> None:
     command = [forks.commands(), "-m", "k8s.launch", "list"]
     environ = os.environ | {"KUBECONFIG": str(tmp_path / "none")}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environ)
-    assert done.returncode == 10 and "no cluster is configured" in done.stderr, done.stderr
+    assert done.returncode == 10 and done.stderr.startswith("error: no cluster is configured"), done.stderr
 
 
 def test_what_imports_nothing_of_size_is_the_interpreter_itself() -> None:
