@@ -153,10 +153,12 @@ def test_a_chat_template_writes_no_heading_link_or_html_into_the_card() -> None:
     given = facts()
     tokens = given.records["tokens"]
     form = tokens.metrics["format"] | {"user": "\r\r# Taken\r[click](https://evil.example)\r<b>", "system": None}
-    records = {**given.records, "tokens": tokens.model_copy(update={"metrics": tokens.metrics | {"format": form}})}
+    metrics = tokens.metrics | {"format": form, "stops": ["</s>", "\r# Taken"]}
+    records = {**given.records, "tokens": tokens.model_copy(update={"metrics": metrics})}
     lines = card(replace(given, records=records), None).splitlines()
     assert [line for line in lines if "Taken" in line or "evil" in line] == [
-        r"    \r\r# Taken\r[click](https://evil.example)\r<b>{prompt}<|im_end|>"
+        r"    \r\r# Taken\r[click](https://evil.example)\r<b>{prompt}<|im_end|>",
+        r"    \r# Taken",
     ]
 
 
@@ -182,6 +184,13 @@ def test_no_secret_of_the_rows_or_of_an_address_is_published(monkeypatch: pytest
     for name, content in documents(replace(given, records=found)).items():
         assert b"canary" not in content, name
     assert "rows.jsonl" in page(given)
+
+
+def test_no_secret_in_a_name_of_the_spec_is_published(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MYSQL_PWD", "canary-of-a-database")
+    given = facts(spec(dataset={"id": "./rows of canary-of-a-database.jsonl"}))
+    for name, content in documents(given).items():
+        assert b"canary" not in content, name
 
 
 def _with_canary(value: Any) -> Any:
