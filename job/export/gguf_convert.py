@@ -22,6 +22,7 @@ from job.errors import IntegrityViolated, JobError, SpecInvalid
 from job.export.gguf_stream import streamed
 from job.export.merge import apply
 from job.export.merge_plan import Plan, Shapes
+from job.export.published_config import as_published
 from job.llama_cpp import bundle
 from job.llama_cpp.loading import write_hollow
 
@@ -75,8 +76,12 @@ def write_gguf(
 
 
 def rehearse_gguf(view: Path, target: Path, dtype: str, make_plan: MakePlan) -> Written:
-    """All that `write_gguf` does but reading tensors: the weights in `view` may be hollow, and `target` is."""
-    model, written = _converted(view, target, dtype, target.stem, make_plan)
+    """All that `write_gguf` does but reading tensors: the weights in `view` may be hollow, and `target` is. Raises
+    SpecInvalid for whatever stops the converter."""
+    try:
+        model, written = _converted(view, target, dtype, target.stem, make_plan)
+    except (RuntimeError, LookupError, AttributeError, ArithmeticError) as error:
+        raise _not_converted(error) from error
     write_hollow(model.gguf_writer, target)
     return written
 
@@ -91,12 +96,14 @@ def _converted(
     with torch.inference_mode(), _sentencepiece_named(view), _translated(view):
         config = converter.ModelBase.load_hparams(view, False)
         architecture = converter.get_model_architecture(config, converter.ModelType.TEXT)
+        config = as_published(architecture, config)
         model_class = _model_class(converter, architecture)
+        without = {} if _predicts_ahead(view, config) else {"no_mtp": True}
         plans: list[Plan] = []
         file_type = getattr(importlib.import_module("gguf").LlamaFileType, _FILE_TYPES[dtype])
 
         def made(of: Any) -> Any:
-            merging = _derived(of, converter.LazyTorchTensor, make_plan, config, plans, keep)
+            merging = _derived(of, converter.LazyTorchTensor, make_plan, config, plans, keep, without)
             return merging(view, file_type, target, model_name=name, hparams=config)
 
         model = made(model_class)
@@ -127,8 +134,9 @@ def _derived(
     config: dict[str, Any],
     plans: list[Plan],
     keep: Callable[[str], bool] | None,
+    fields: dict[str, Any],
 ) -> Any:
-    """A subclass of the model class whose index returns merged tensors."""
+    """A subclass of the model class with these `fields`, whose index returns merged tensors."""
 
     def index_tensors(self: Any, remote_hf_model_id: str | None = None) -> dict[str, Callable[[], Any]]:
         index: dict[str, Callable[[], Any]] = model_class.index_tensors(self, remote_hf_model_id)
@@ -139,9 +147,19 @@ def _derived(
         _adjust(self.hparams, plan)
         return merged_index(index, plan, lazy)
 
-    namespace = {"model_arch": model_class.model_arch, "index_tensors": index_tensors}
+    namespace = {"model_arch": model_class.model_arch, "index_tensors": index_tensors, **fields}
     merging = type(model_class.__name__, (model_class,), namespace)
     return merging
+
+
+def _predicts_ahead(view: Path, config: dict[str, Any]) -> bool:
+    """Whether the files have layers after the model's last, which predict further tokens: transformers leaves them out
+    when it saves a model, and the converter expects them of some families."""
+    from gguf.utility import SafetensorsLocal
+
+    layers = (config.get("text_config") or config).get("num_hidden_layers", math.inf)
+    names = [name.split(".") for path in view.glob("*.safetensors") for name in SafetensorsLocal(path).tensors]
+    return any("mtp" in parts or (parts[:2] == ["model", "layers"] and int(parts[2]) >= layers) for parts in names)
 
 
 def _adjust(config: dict[str, Any], plan: Plan) -> None:
@@ -248,7 +266,11 @@ def _translated(view: Path) -> Iterator[None]:
             raise IntegrityViolated(
                 f"the model's files are incomplete: {error}", hint="Download them again."
             ) from error
-        raise SpecInvalid(
-            f"model.id: llama.cpp's converter cannot convert this model: {type(error).__name__}: {error}",
-            hint="Check that its config, tokenizer and weights belong together, as in the published model.",
-        ) from error
+        raise _not_converted(error) from error
+
+
+def _not_converted(error: Exception) -> SpecInvalid:
+    return SpecInvalid(
+        f"model.id: llama.cpp's converter cannot convert this model: {type(error).__name__}: {error}",
+        hint="Check that its config, tokenizer and weights belong together, as in the published model.",
+    )

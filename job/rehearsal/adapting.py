@@ -26,7 +26,7 @@ def write_adapter(spec: JobSpec, model: Any, folder: Path) -> Path | None:
     except RuntimeError as error:  # an operation that tensors without data do not have
         log.warning("rehearse.no_adapter", why=str(error), what="the adapter cannot be tried without the weights")
         return None
-    except ValueError as error:
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
         raise SpecInvalid(
             f"lora: PEFT cannot put these adapters on {spec.model.id}: {error}",
             hint=f"Name some of these in lora.target_modules: {', '.join(trainable_names(model))}.",

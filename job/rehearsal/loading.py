@@ -7,6 +7,7 @@ from typing import Any
 from job.architectures import auto_class
 from job.errors import IntegrityViolated, SpecInvalid
 from job.logs import log
+from job.predict.vram import BITS_OF_4
 from job.spec import JobSpec
 from job.train.targets import experts
 
@@ -29,7 +30,9 @@ def load_hollow(folder: Path, where: str, attention: str | None = None) -> Any:
             use_safetensors=True,
             trust_remote_code=False,
         )
-    except (ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:  # a class may fail in any way at a config that it was not written for
         if attention and "does not support" in str(error):
             raise SpecInvalid(
                 f"training.attn_implementation: {attention} is not there for {where}: {str(error).partition('.')[0]}",
@@ -66,8 +69,8 @@ def text_parameters(model: Any) -> int:
 
 
 def check_quantized(spec: JobSpec, model: Any) -> None:
-    """Raises SpecInvalid for layers that bitsandbytes would quantize into a shape that cannot be merged, and warns of
-    weights that it leaves as they are: experts that are one tensor (transformers 5)."""
+    """Raises SpecInvalid for what bitsandbytes would quantize into a shape that cannot be merged, and for experts that
+    are one tensor (transformers 5), if they would not be quantized as the spec asks for."""
     from transformers.pytorch_utils import Conv1D
 
     if spec.load.bits not in (4, 8):
@@ -77,10 +80,23 @@ def check_quantized(spec: JobSpec, model: Any) -> None:
             f"load.bits: {spec.load.bits} cannot be merged for {spec.model.id}, whose layers are transposed (Conv1D)",
             hint="Set load.bits: 16.",
         )
-    left = sum(weight.numel() for weight in experts(model))
-    if left:
-        size = f"{left:,} parameters, {4 * left / 1e9:.1f} GB in float32"
-        log.warning("rehearse.not_quantized", what=f"experts are not quantized by load.bits {spec.load.bits}: {size}")
+    count = sum(weight.numel() for weight in experts(model).values())
+    if count and spec.load.bits == 8:
+        raise SpecInvalid(
+            f"load.bits: 8 does not quantize the experts of {spec.model.id}: {count:,} parameters, {_gb(count, 16)} in "
+            f"16 bits and {_gb(count, 32)} in float32",
+            hint=f"Set load.bits: 4, in which they take {_gb(count, BITS_OF_4)}.",
+        )
+    if count and spec.export.merge_base == "quantized":
+        raise SpecInvalid(
+            f"export.merge_base: quantized is not there for {spec.model.id}: its experts are quantized as one tensor, "
+            "and are many in its files",
+            hint="Leave export.merge_base at original.",
+        )
+
+
+def _gb(parameters: int, bits: float) -> str:
+    return f"{parameters * bits / 8 / 1e9:.1f} GB"
 
 
 def check_tokens(folder: Path, rows: int, where: str) -> None:

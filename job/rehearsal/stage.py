@@ -28,7 +28,7 @@ from job.rehearsal.loading import check_quantized, check_tokens, load_hollow, te
 from job.spec import JobSpec
 
 NAME = "rehearse"
-CHECKS = 2
+CHECKS = 3
 """Raise this number when a rehearsal finds more than before: what an older one let pass is rehearsed again."""
 WHOLE = 0.98
 """The share of a model's parameters that a file must have: converters leave out what a computer can work out."""

@@ -33,7 +33,8 @@ class Load(Section):
     """How the base model is loaded for training."""
 
     bits: Annotated[Literal[4, 8, 16, 32], BeforeValidator(digits)] = 4
-    """4 and 8: bitsandbytes; 16: the compute dtype; 32: float32."""
+    """4 and 8: bitsandbytes; 16: the compute dtype; 32: float32. A mixture's experts can be loaded in 4 bits, not in
+    8."""
     quant_type: Literal["nf4", "fp4"] = "nf4"
     """The 4-bit type."""
     double_quant: bool = False

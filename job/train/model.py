@@ -23,13 +23,15 @@ ADAPTER_S, ADAPTER_MEMORY = 300, 64 << 30
 def load_base(
     spec: JobSpec, folder: Path, precision: Precision, tokenizer: Any = None, added: Sequence[str] = ()
 ) -> Any:
-    """The base model, quantized as `load` says, ready for training with adapters, with rows for the tokens that were
-    `added` to the tokenizer. Its frozen weights are those of the recipe, in float32, or stay in the compute dtype."""
+    """The base model, quantized as `load` says (4 bits: its experts too), ready for training with adapters, with rows
+    for the tokens that were `added` to the tokenizer. Its frozen weights are those of the recipe, in float32, or stay
+    in the compute dtype."""
     import torch
     from peft import prepare_model_for_kbit_training
     from transformers import BitsAndBytesConfig
 
     from job.train.embeddings import pieces_of, prepare_rows
+    from job.train.experts import quantize_experts_too
     from job.train.numerics import keep_weights_as_loaded
 
     assert spec.training
@@ -37,6 +39,7 @@ def load_base(
     compute = torch_dtype(precision.compute)
     quantization = None
     if load.bits == 4:
+        quantize_experts_too()
         quantization = BitsAndBytesConfig(
             load_in_4bit=True,
             bnb_4bit_quant_type=load.quant_type,
@@ -105,9 +108,17 @@ def with_adapter(spec: JobSpec, model: Any, adapter: Path | None, tokens: Sequen
             peft.save_pretrained = partial(peft.save_pretrained, save_embedding_layers=False)
     train_in_float32(peft)
     _check_head(spec, peft)
-    trainable, total = peft.get_nb_trainable_parameters()
+    trainable, total = count_parameters(peft)
     log.info("train.parameters", trainable=trainable, total=total, percent=round(100 * trainable / total, 4))
     return peft
+
+
+def count_parameters(peft: Any) -> tuple[int, int]:
+    """How many are trained, and how many there are."""
+    from job.train.experts import parameters_in_bytes
+
+    trainable, total = peft.get_nb_trainable_parameters()
+    return trainable, total + parameters_in_bytes(peft)
 
 
 def train_in_float32(peft: Any) -> None:

@@ -114,7 +114,7 @@ def load(spec: JobSpec, inputs: Inputs, workdir: Path, stop: Any) -> Loaded:
 def _run(spec: JobSpec, inputs: Inputs, workdir: Path, stop: Any) -> Result:
     from job.train import resume
     from job.train.callbacks import Events, peak_memory
-    from job.train.model import save_adapter
+    from job.train.model import count_parameters, save_adapter
     from job.train.samples import compare
     from job.train.trace import trace
 
@@ -139,7 +139,7 @@ def _run(spec: JobSpec, inputs: Inputs, workdir: Path, stop: Any) -> Result:
     history = trainer.state.log_history
     losses = [_numbers(entry, "step", "loss", "learning_rate", "grad_norm") for entry in history if "loss" in entry]
     events = next(one for one in trainer.callback_handler.callbacks if isinstance(one, Events))
-    trainable, total = model.get_nb_trainable_parameters()
+    trainable, total = count_parameters(model)
     (workdir / "logs").mkdir(exist_ok=True)
     return Result(
         adapter=workdir / "adapter",
@@ -193,6 +193,7 @@ def make_trainer(
     from job.tokens.files import dataset_of
     from job.train import arguments
     from job.train.callbacks import Events, ResumableCheckpoints
+    from job.train.experts import recompute
     from job.train.model import float32_adapters, restore
     from job.train.numerics import compute_loss_in_small_tiles
     from job.train.padding import on_the_left
@@ -200,13 +201,16 @@ def make_trainer(
     assert spec.training
     train = dataset_of(inputs.train, workdir / "rows")
     held_out = dataset_of(inputs.eval, workdir / "rows") if inputs.eval else None
+    every = recompute_every(spec, inputs)
+    if every != 1:
+        recompute(model)
     given = arguments.common(
         spec,
         precision,
         workdir / "checkpoints",
         evaluates=held_out is not None,
         micro_batch=inputs.micro_batch,
-        recompute_every=recompute_every(spec, inputs),
+        recompute_every=every,
     )
     callbacks: list[Any] = [ResumableCheckpoints(inputs.resume_from, _hash_of(inputs.eval))]
     callbacks.append(Events(spec.training.logging_steps, stop))

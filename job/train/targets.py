@@ -54,18 +54,23 @@ def trainable_names(model: Any) -> list[str]:
     return sorted(name for name in linear_names(model) if _are_layers(model, [name]))
 
 
-def experts(model: Any) -> list[Any]:
-    """The weights of experts, which are one tensor for all; convolutions have three dimensions too."""
+def experts(model: Any) -> dict[str, Any]:
+    """The weights of the language model's experts, by name: each is one tensor for all of them. Convolutions have three
+    dimensions too."""
     from torch.nn.modules.conv import _ConvNd
 
+    other = re.compile(beside_the_text(model) or r"$.")
     convolutions = {id(module.weight) for module in model.modules() if isinstance(module, _ConvNd)}
-    named = [weight for name, weight in model.named_parameters() if "lora_" not in name]
-    return [weight for weight in named if weight.ndim > 2 and id(weight) not in convolutions]
+    return {
+        name: weight
+        for name, weight in model.named_parameters()
+        if weight.ndim > 2 and "lora_" not in name and id(weight) not in convolutions and not other.fullmatch(name)
+    }
 
 
 def tell_without_adapters(model: Any) -> None:
     """Warns of experts that `all-linear` leaves as they are. `model`: with its adapters."""
-    left = sum(weight.numel() for weight in experts(model))
+    left = sum(weight.numel() for weight in experts(model).values())
     if left:
         what = f"experts, {left:,} parameters, get no adapters: they are no linear layers in transformers"
         log.warning("lora.not_adapted", what=what)
