@@ -1,7 +1,7 @@
 """Prints the launcher's results: as a table for people, as JSON or YAML for programs."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ from job import strict_json
 from job.escape import harmless, harmless_json, one_line
 
 if TYPE_CHECKING:
+    from k8s.cluster.progress import Progress
     from k8s.cluster.runs import Run
 
 
@@ -73,17 +74,38 @@ def lasted(seconds: float | None) -> str:
     return f"{minutes}m{rest:02}s" if minutes else f"{rest}s"
 
 
-RUN_HEADINGS = ("NAME", "STATE", "CODE", "MODEL", "GPU", "LASTED")
+def run_headings(everywhere: bool = False) -> tuple[str, ...]:
+    """The columns of `list`."""
+    space = ("NAMESPACE",) if everywhere else ()
+    return (*space, "NAME", "STATE", "CODE", "MODEL", "GPU", "DOING", "LASTED", "HOURS", "COST")
 
 
-def run_row(run: "Run") -> list[str]:
+def run_row(run: "Run", progress: "Progress | None" = None, *, everywhere: bool = False) -> list[str]:
     """One line of `list`."""
     state: str = run.state
     if run.indexes:
         failed = f", {run.failed_indexes} failed" if run.failed_indexes else ""
         state += f" (of {run.indexes}: {run.completed_indexes or 'none'} done{failed})"
     code = "" if run.code is None else str(run.code)
-    return [run.name, state, code, run.model, run.gpu, lasted(run.seconds)]
+    hours = "" if run.held_s is None else f"{run.held_s / 3600:.2f}"
+    cost = "" if run.cost is None else f"{run.cost:.2f}"
+    space = [run.namespace] if everywhere else []
+    return [*space, run.name, state, code, run.model, run.gpu, doing(progress), lasted(run.seconds), hours, cost]
+
+
+def doing(progress: "Progress | None") -> str:
+    """`training 120 of 500 steps, loss 1.234, 25m00s left`."""
+    if progress is None:
+        return ""
+    from job.sentences import TITLES, size
+
+    said = TITLES.get(progress.stage, progress.stage)
+    if progress.done is not None and progress.total:
+        shown: Callable[[float], str] = size if progress.unit == "bytes" else "{:,.0f}".format
+        said += f" {shown(progress.done)} of {shown(progress.total)}"
+        said += f" {progress.unit}" if progress.unit != "bytes" else ""
+    said += f", loss {progress.loss:.3f}" if progress.loss is not None else ""
+    return said + (f", {lasted(progress.left_s)} left" if progress.left_s else "")
 
 
 def meaning(code: int) -> str:

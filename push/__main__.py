@@ -114,7 +114,7 @@ def report_runs(
 ) -> None:
     """Set the commits' statuses to the state of their runs (with GITHUB_TOKEN), and list the runs."""
     from k8s.cluster.client import Cluster
-    from k8s.output import RUN_HEADINGS, run_row, table
+    from k8s.output import run_headings, run_row, table
     from push import config
     from push.annotations import origin_of
     from push.escape import shown
@@ -123,7 +123,7 @@ def report_runs(
     settings = config.needed(config.read(os.environ, repo))
     repository = origin_of(os.environ, "").repository
     found = report(Cluster(context, settings.namespace), repository, forge_of(os.environ))
-    table((*RUN_HEADINGS, "FILE"), [[*run_row(run), shown(file)] for file, run in found])
+    table((*run_headings(), "FILE"), [[*run_row(run), shown(file)] for file, run in found])
 
 
 def _page(text: str) -> None:

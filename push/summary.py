@@ -55,9 +55,14 @@ def _row(one: Sent, origin: Origin, ends: dict[str, Run]) -> str:
 
 
 def state(run: Run) -> str:
-    """`complete after 2h05m`, `failed, exit code 64`."""
+    """`complete after 2h05m, cost 0.73`, `failed, exit code 64`."""
     if run.state == "complete":
-        return f"complete after {lasted(run.seconds)}"
+        return f"complete after {lasted(run.seconds)}{_cost(run)}"
     if run.state == "failed":
-        return f"failed, exit code {run.code}" if run.code else "failed"
+        return (f"failed, exit code {run.code}" if run.code else "failed") + _cost(run)
     return run.state
+
+
+def _cost(run: Run) -> str:
+    """What its pods have cost, if the configuration has a price."""
+    return "" if run.cost is None else f", cost {run.cost:.2f}"

@@ -6,9 +6,11 @@ from typing import Any, NamedTuple
 
 from job.spec import JobSpec
 from job.spec.overlay import Assignment
+from k8s.budget import Allowed
 from k8s.cluster.client import Cluster
 from k8s.cluster.submit import Submitted, submit, try_pod
 from k8s.manifest.parse import resources
+from k8s.placement.prices import same_for_all
 from k8s.placement.wish import Wish
 from k8s.prepare import Prepared, ask, check_references, prepare
 from push import price
@@ -69,6 +71,7 @@ def prepared(cluster: Cluster, one: Changed, spec: JobSpec, config: Config, orig
         wish,
         read,
         resources=resources(config.cpu, config.memory, config.disk, config.cpu_limit),
+        budget=Allowed(same_for_all(config.price_per_hour) if config.price_per_hour else {}),
         namespace=cluster.namespace,
         image=config.image,
         pull_secrets=config.pull_secrets,

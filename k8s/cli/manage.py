@@ -1,17 +1,14 @@
-"""`status`, `list`, `logs`, `wait`, `cancel`, `resume` and `gpus`."""
+"""`logs`, `wait`, `cancel`, `resume` and `gpus`."""
 
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from job import strict_json
 from job.escape import harmless_json
 from k8s.cli.options import Context, Name, Namespace, Shown, Timeout
-from k8s.output import RUN_HEADINGS, Output, lasted, meaning, result, run_row, say, table
-
-if TYPE_CHECKING:
-    from k8s.cluster.runs import Run
+from k8s.output import Output, lasted, meaning, result, say
 
 
 def to_its_end(cluster: Any, name: str, *, logs: bool, timeout_s: float | None) -> None:
@@ -51,58 +48,6 @@ def _sink() -> tuple[Any, Any]:
 
     screen = ConsoleSink()
     return screen, screen.close
-
-
-def list_runs(context: Context = None, namespace: Namespace = None, output: Shown = Output.table) -> None:
-    """List the runs of a namespace, newest first, including those of the Helm chart."""
-    from k8s.cluster.client import Cluster
-    from k8s.cluster.runs import SELECTOR, run_of
-
-    runs = sorted((run_of(job) for job in Cluster(context, namespace).jobs(SELECTOR)), key=lambda run: run.created)[
-        ::-1
-    ]
-    result([run.model_dump(mode="json") for run in runs], output, RUN_HEADINGS, [run_row(run) for run in runs])
-
-
-def status(name: Name, context: Context = None, namespace: Namespace = None, output: Shown = Output.table) -> None:
-    """Show a run's state, what it is waiting for and how its pods ended."""
-    from k8s.cluster.client import Cluster
-    from k8s.cluster.image import check_image
-    from k8s.cluster.runs import last_words, run_of
-    from k8s.cluster.waiting import waiting_for
-
-    cluster = Cluster(context, namespace)
-    job, pods = cluster.job(name), cluster.pods(name)
-    run = run_of(job, pods)
-    said = cluster.events(run.uid) + (cluster.events(pods[-1]["metadata"]["uid"]) if pods else [])
-    waits = waiting_for(job, pods, said)
-    if output is not Output.table:
-        result(run.model_dump(mode="json") | {"waiting_for": waits}, output, (), ())
-        check_image(name, pods, said)
-        return
-    table(RUN_HEADINGS, [run_row(run)])
-    for sentence in waits:
-        say(f"… {sentence}")
-    if run.why:
-        say(run.why)
-    if run.code:
-        say(f"exit code {run.code}: {meaning(run.code)}", style="bad")
-        for line in last_words(cluster, name):
-            say(line)
-    if pods:
-        typer.echo()
-        table(("POD", "PHASE", "CODE", "REASON"), [_pod_row(pod) for pod in pods])
-    if run.sweep:
-        show_sweep(run)
-    check_image(name, pods, said)
-
-
-def _pod_row(pod: Any) -> list[str]:
-    from k8s.cluster.runs import exit_code, why_it_ended
-
-    code = exit_code(pod)
-    number = "" if code is None else str(code)
-    return [pod["metadata"]["name"], pod["status"].get("phase", ""), number, why_it_ended(pod)]
 
 
 def logs(
@@ -217,31 +162,5 @@ def gpus(context: Context = None, namespace: Namespace = None, output: Shown = O
 
 def register(app: typer.Typer) -> None:
     """Adds the commands."""
-    app.command("list")(list_runs)
-    for command in (status, logs, wait, cancel, resume, gpus):
+    for command in (logs, wait, cancel, resume, gpus):
         app.command()(command)
-
-
-def show_sweep(run: "Run") -> None:
-    """Prints the table of a sweep's runs with the best marked, if this user can read the store."""
-    from job.errors import JobError
-    from k8s.errors import LauncherError
-    from k8s.results.compare import entries
-    from k8s.results.download import store_of
-
-    try:
-        found = entries(store_of(run), run)
-    except (LauncherError, JobError) as error:
-        say(f"the runs cannot be compared from here: {error.message}", style="dim")
-        return
-    losses = [one.loss for one in found if one.loss is not None]
-    rows = [
-        [
-            str(one.number),
-            one.what,
-            "" if one.loss is None else f"{one.loss:.4f}{'  best' if one.loss == min(losses) else ''}",
-            one.smallest,
-        ]
-        for one in found
-    ]
-    table(("INDEX", "CHANGES", "HELD-OUT LOSS", "SMALLEST FILE"), rows)

@@ -122,8 +122,14 @@ class Cluster:
         """Raises ObjectNotFound."""
         return self.call("GET", self._batch(name))
 
-    def jobs(self, selector: str) -> list[Object]:
-        return self.items(self._batch(), labelSelector=selector)
+    def jobs(self, selector: str, *, everywhere: bool = False) -> list[Object]:
+        """Of this namespace, or of all."""
+        return self.items("/apis/batch/v1/jobs" if everywhere else self._batch(), labelSelector=selector)
+
+    def pods_of_all(self, selector: str, *, everywhere: bool = False) -> list[Object]:
+        """The pods of every run of this namespace, or of all, oldest first."""
+        found = self.items("/api/v1/pods" if everywhere else self._core("pods"), labelSelector=selector)
+        return sorted(found, key=lambda pod: (pod["metadata"]["creationTimestamp"], pod["metadata"]["name"]))
 
     def pods(self, job: str) -> list[Object]:
         """The pods of a Job, oldest first."""
@@ -157,6 +163,11 @@ class Cluster:
         """The log's lines, each preceded by its time. `since`: an RFC 3339 time."""
         path = self._core("pods", pod) + "/log"
         return self.stream(path, container=container, follow=str(follow).lower(), timestamps="true", sinceTime=since)
+
+    def last_lines(self, pod: str, container: str, count: int, *, namespace: str) -> Iterator[bytes]:
+        """The last lines of a log."""
+        path = f"/api/v1/namespaces/{namespace}/pods/{pod}/log"
+        return self.stream(path, container=container, tailLines=count)
 
     def exists(self, kind: str, name: str) -> bool | None:
         """Whether a Secret, a PersistentVolumeClaim, … exists; None if this user is not allowed to read it."""

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from job.artifacts import Frozen
+from job.budget import PRICE
 from k8s.manifest.base import CONTAINER
 
 SELECTOR = "app.kubernetes.io/name=finetune-run,app.kubernetes.io/component=run"
@@ -37,6 +38,10 @@ class Run(Frozen):
     completed_indexes: str = ""
     sweep: list[dict[str, Any]] = []
     uid: str = ""
+    held_s: float | None = None
+    """Seconds that its pods have run, together; those that are gone do not count. None if none is left."""
+    cost: float | None = None
+    """Of these, if the Job knows the price of an hour."""
 
     @property
     def is_over(self) -> bool:
@@ -61,6 +66,7 @@ def run_of(job: Object, pods: Sequence[Object] = ()) -> Run:
     metadata, spec, status = job["metadata"], job["spec"], job.get("status", {})
     notes = metadata.get("annotations") or {}
     over = _condition(status, "Complete") or _condition(status, "Failed")
+    held_s, price = _held(pods), _price(spec["template"]["spec"])
     sweep = json.loads(notes.get("finetune-run/sweep", "[]"))
     return Run(
         name=metadata["name"],
@@ -80,7 +86,52 @@ def run_of(job: Object, pods: Sequence[Object] = ()) -> Run:
         completed_indexes=status.get("completedIndexes", ""),
         sweep=sweep,
         uid=metadata.get("uid", ""),
+        held_s=held_s,
+        cost=None if held_s is None or price is None else round(held_s / 3600 * price, 4),
     )
+
+
+def _held(pods: Sequence[Object]) -> float | None:
+    spans = [span for pod in pods if (span := _span(pod)) is not None]
+    return round(sum(spans)) if spans else None
+
+
+def _span(pod: Object) -> float | None:
+    """Seconds from the start of the run's container to its end, or until now; None if it has not started."""
+    states = [one.get("state", {}) for one in pod.get("status", {}).get("containerStatuses") or () if _is_ours(one)]
+    for state in states:
+        one = state.get("running") or state.get("terminated") or {}
+        if began := one.get("startedAt"):
+            end = time_of(one["finishedAt"]) if one.get("finishedAt") else datetime.now(UTC)
+            return (end - time_of(began)).total_seconds()
+    return None
+
+
+def _is_ours(status: Object) -> bool:
+    return bool(status["name"] == CONTAINER)
+
+
+def _price(pod: Object) -> float | None:
+    """Of an hour, as the run itself reads it (job/budget.py)."""
+    variables = [one for container in pod["containers"] for one in container.get("env") or ()]
+    given = [one.get("value") for one in variables if one["name"] == PRICE]
+    try:
+        return float(given[-1]) if given else None
+    except (TypeError, ValueError):
+        return None
+
+
+def pods_by_run(pods: Sequence[Object]) -> dict[str, list[Object]]:
+    """The pods of each Job, by its uid."""
+    found: dict[str, list[Object]] = {}
+    for pod in pods:
+        found.setdefault(controller_of(pod), []).append(pod)
+    return found
+
+
+def controller_of(pod: Object) -> str:
+    """The uid of the pod's Job."""
+    return str((pod["metadata"].get("labels") or {}).get("batch.kubernetes.io/controller-uid", ""))
 
 
 def _state(job: Object, pods: Sequence[Object]) -> State:
@@ -130,7 +181,7 @@ def exit_code(pod: Object) -> int | None:
 def ended_container(pod: Object) -> Object | None:
     """The `terminated` state of the run's container, with its code, reason and message."""
     for one in pod.get("status", {}).get("containerStatuses") or ():
-        if one["name"] == CONTAINER:
+        if _is_ours(one):
             found: Object | None = one.get("state", {}).get("terminated")
             return found
     return None

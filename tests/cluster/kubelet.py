@@ -102,7 +102,7 @@ class Kubelet:
             _splice(request.connection, there, self.cut_exec_after.pop(0) if self.cut_exec_after else None)
 
     def serve(self, request: BaseHTTPRequestHandler) -> None:
-        """/containerLogs/<namespace>/<pod>/<container>?follow=true&timestamps=true&sinceTime=…"""
+        """/containerLogs/<namespace>/<pod>/<container>?follow=true&timestamps=true&sinceTime=…&tailLines=…"""
         url = urlsplit(request.path)
         asked = {key: values[0] for key, values in parse_qs(url.query).items()}
         log = self.log(url.path.split("/")[3])
@@ -112,7 +112,7 @@ class Kubelet:
         request.send_header("Content-Type", "text/plain")
         request.send_header("Transfer-Encoding", "chunked")
         request.end_headers()
-        sent = at = 0
+        sent, at = 0, max(0, len(log.lines) - int(asked["tailLines"])) if "tailLines" in asked else 0
         while True:
             with log.changed:
                 while asked.get("follow") == "true" and log.open and at >= len(log.lines):
@@ -123,7 +123,8 @@ class Kubelet:
             for when, text in new:
                 if since is not None and when < since:
                     continue
-                line = f"{when.strftime('%Y-%m-%dT%H:%M:%S.%fZ')} {text}\n".encode()
+                time = f"{when.strftime('%Y-%m-%dT%H:%M:%S.%fZ')} " if asked.get("timestamps") == "true" else ""
+                line = f"{time}{text}\n".encode()
                 request.wfile.write(b"%x\r\n%s\r\n" % (len(line), line))
                 request.wfile.flush()
                 sent += 1

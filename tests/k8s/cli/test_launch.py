@@ -171,6 +171,23 @@ def test_what_a_run_waits_for_is_said(launcher: Launcher, cluster: Cluster) -> N
     assert {run["name"] for run in launcher("list", "-o", "json").json()} == {first, other}
 
 
+def test_list_and_status_say_what_a_run_is_doing_and_what_it_has_cost(launcher: Launcher, cluster: Cluster) -> None:
+    add(cluster, whole("gke", "t4"))
+    name = submit(launcher, "--gpu", "t4", "--price", "3600")
+    step = {"event": "train.log", "stage": "train", "step": 120, "total": 500, "loss": 1.2345, "eta_s": 1500}
+    cluster.kubelet.log(launcher.run_pod()).write(json.dumps(step))
+    for command in (["list"], ["list", "--all-namespaces"], ["status", name]):
+        said = launcher(*command)
+        line = next(line for line in said.out.splitlines() if name in line)
+        assert "training 120 of 500 steps, loss 1.234, 25m00s left" in line, said
+    run = launcher("status", name, "-o", "json").json()
+    assert run["progress"]["stage"] == "train" and run["cost"] == run["held_s"] is not None
+    launcher.end_pod(0)
+    watched = launcher("status", name, "--watch")
+    assert watched.code == 0 and "complete" in watched.out
+    assert launcher("list", "--watch", "-o", "json").code == 2
+
+
 def quota(launcher: Launcher, **hard: str) -> None:
     core, space = launcher.cluster.core, launcher.namespace
     spec = {"hard": {name.replace("_", "."): amount for name, amount in hard.items()}}
