@@ -41,9 +41,9 @@ class Estimate(Frozen):
 
 def estimate(spec: JobSpec, card: str | None, config: Config | None) -> Estimate:
     """The estimate, from the spec, the model's config.json and, if they are on the public Hub, the first rows."""
-    model, unknown = anatomy_here(spec)
+    model, reason = anatomy_here(spec)
     if model is None:
-        return Estimate(seconds=Seconds(None, None), price=Price(None, None), vram=None, why=unknown)
+        return Estimate(seconds=Seconds(None, None), price=Price(None, None), vram=None, why=reason)
     found = predict(spec, model, Machine(GPUS[card] if card else None), rows=rows_here(spec, PLACES))
     hourly = config.price_per_hour if config else None
     why = ""

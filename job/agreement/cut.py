@@ -4,13 +4,13 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from job.tensor_names import layer_of
+
 LEAST = 4
 _COUNTS = ("num_hidden_layers", "n_layer", "num_layers")
 _BESIDE = ("num_nextn_predict_layers", "mtp_num_hidden_layers")
 """Layers after the last, which only predict further ahead."""
 _EVERY = re.compile(r"pattern|interval|_step$|_period|frequency|first_k_dense|num_dense_layers|layer_start_index")
-_LAYER = re.compile(r"\.(?:layers|h|blocks)\.(\d+)\.")
-_TOWER = re.compile(r"vision|visual|audio")
 
 
 def cut(config: dict[str, Any]) -> tuple[dict[str, Any], int] | None:
@@ -32,8 +32,8 @@ def keeps(kept: int) -> Callable[[str], bool]:
     """Whether a tensor of this name is one of the cut model's."""
 
     def keep(name: str) -> bool:
-        found = None if _TOWER.search(name) else _LAYER.search(f".{name}")
-        return found is None or int(found[1]) < kept
+        found = layer_of(name)
+        return found is None or found[0] < kept
 
     return keep
 

@@ -15,9 +15,9 @@ from job.errors import DataInvalid, IntegrityViolated, NotFound
 from job.fetch.listing import Listing
 from job.fetch.view import CONFIGS
 from job.fetch.weights import weight_files
+from job.safetensors_files import HEADER_LIMIT
 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".npz", ".npy", ".h5", ".msgpack")
-HEADER_LIMIT = 16_000_000  # bytes: 100,000 tensors; the library's own limit, 100 MB, is a GB once parsed
 
 
 def check_names(names: Iterable[str], where: str) -> None:

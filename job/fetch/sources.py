@@ -12,6 +12,7 @@ from job.fetch.listing import Listing
 from job.fetch.objects import objects_at
 from job.fetch.weights import weight_files
 from job.logs import log
+from job.safetensors_files import Tensor, listed
 from job.spec import JobSpec
 from job.spec.places import STORES, data_place, model_place
 from job.spec.sections import Dataset
@@ -108,3 +109,10 @@ def model_bytes(spec: JobSpec, sources: Sources) -> int:
     """The size of the base model's weights, from its listing alone."""
     found = Listing(spec.model.id, sources.model)
     return sum(found.size(name) for name in weight_files(found))
+
+
+def model_tensors(spec: JobSpec, sources: Sources) -> dict[str, Tensor]:
+    """What the headers of the base model's weights list. Raises IntegrityViolated for one that is damaged."""
+    found = Listing(spec.model.id, sources.model)
+    names = [name for name in weight_files(found) if name.endswith(".safetensors")]
+    return listed(names, found.start_of, found.shown)

@@ -1,14 +1,13 @@
 """Which of a repository's files are the weights: those that transformers and PEFT would load.
 
-A repository may have the same weights twice (`consolidated.safetensors`, another precision). Source:
-transformers/modeling_utils.py, `_get_resolved_checkpoint_files`: model.safetensors, else what its index names.
+A repository may have the same weights twice (`consolidated.safetensors`, another precision).
 """
 
-from job.artifacts import check_name, json_object
-from job.errors import DataInvalid, IntegrityViolated, NotFound
+from job.errors import NotFound
 from job.fetch.listing import Listing
+from job.safetensors_files import INDEX, SINGLE, shards_of
 
-SINGLE, INDEX, ADAPTER = "model.safetensors", "model.safetensors.index.json", "adapter_model.safetensors"
+ADAPTER = "adapter_model.safetensors"
 
 
 def weight_files(found: Listing, *, adapter: bool = False) -> list[str]:
@@ -36,14 +35,3 @@ def weight_files(found: Listing, *, adapter: bool = False) -> list[str]:
             hint="Upload what is missing, or name a revision or copy that is whole.",
         )
     return [*shards, INDEX]
-
-
-def shards_of(index: str, where: str) -> list[str]:
-    """The files that an index names: a loader opens every one. Raises DataInvalid and IntegrityViolated."""
-    files = json_object(index, f"{where}: {INDEX}").get("weight_map")
-    if not isinstance(files, dict) or not files or not all(isinstance(shard, str) for shard in files.values()):
-        raise DataInvalid(f"{where}: {INDEX} has no weight_map that names a file for each tensor")
-    for shard in set(files.values()):
-        if "/" in shard or shard != check_name(shard):
-            raise IntegrityViolated(f"{where}: {INDEX} names {shard!r}, which is not a file beside it")
-    return sorted(set(files.values()))

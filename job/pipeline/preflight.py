@@ -1,12 +1,12 @@
 """Checks before any GPU time is spent: the GPU, the tools, write access to each place, memory and disk."""
 
 import importlib.util
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from job import driver, gpu_faults, torch_build
-from job.errors import Bug, EnvironmentUnfit, SpecInvalid
+from job.errors import Bug, EnvironmentUnfit, IntegrityViolated, SpecInvalid
 from job.fetch import sources, template
 from job.fetch.identity import run_id
 from job.llama_cpp import bundle
@@ -14,8 +14,8 @@ from job.logs import log
 from job.node import GpuHere, gpu_here, has_triton, is_lost_with_pod, memory_bytes, threads
 from job.node_disk import free_bytes
 from job.predict import disk
-from job.predict.anatomy import anatomy_of
-from job.predict.config import config_of
+from job.predict.anatomy import Anatomy
+from job.predict.config import config_of, sizes_of
 from job.predict.gpus import known_gpu
 from job.predict.prediction import Prediction, predict
 from job.predict.timing import Machine
@@ -90,12 +90,22 @@ def check_attention(spec: JobSpec, gpu: GpuHere | None) -> None:
         )
 
 
-def predicted(spec: JobSpec, config: Mapping[str, Any], gpu: GpuHere | None, model_bytes: int | None) -> Prediction:
-    """The prediction for this machine, from the model's config.json. `model_bytes`: the size of the base model's
-    weights.
+def sizes(spec: JobSpec, pinned: sources.Sources) -> Anatomy | None:
+    """The model's sizes. A model whose tensors cannot be counted is not an error here: its rehearsal tells more."""
+    try:
+        found = sizes_of(config_of(spec, pinned.model), spec.model.id, lambda: sources.model_tensors(spec, pinned))
+    except (SpecInvalid, IntegrityViolated) as error:
+        log.warning("preflight.not_predicted", why=error.message)
+        return None
+    if found.how:
+        log.info("preflight.sizes_counted", type=found.model_type, how=found.how)
+    return found
 
-    An unknown model family, or a llama-quantize that cannot give its forecast, is not an error here: the stages
-    themselves will report it.
+
+def predicted(spec: JobSpec, model: Anatomy | None, gpu: GpuHere | None, model_bytes: int | None) -> Prediction:
+    """The prediction for this machine. `model_bytes`: the size of the base model's weights.
+
+    A llama-quantize that cannot give its forecast is not an error here: the stages themselves will report it.
     """
     options: dict[str, Any] = {"on_gpu": gpu is not None, "base": model_bytes}
     card = known_gpu(gpu.name) if gpu else None
@@ -103,11 +113,6 @@ def predicted(spec: JobSpec, config: Mapping[str, Any], gpu: GpuHere | None, mod
         card, llama_gpu=card is not None and bool(bundle.devices()), cpus=threads(), triton=has_triton()
     )
     options["capability"] = gpu.capability if gpu else None
-    try:
-        model = anatomy_of(config, spec.model.id)
-    except SpecInvalid as error:
-        log.info("preflight.not_predicted", why=error.message)
-        return predict(spec, None, **options)
     try:
         return predict(spec, model, **options)
     except Bug as error:

@@ -27,7 +27,6 @@ from job.pipeline.rehearse import rehearse
 from job.pipeline.state import State
 from job.pipeline.tokens import count_tokens
 from job.pipeline.train import train
-from job.predict.config import config_of
 from job.publish.publisher import Publisher
 from job.redaction import redact_all
 from job.report import ending, webhook
@@ -93,8 +92,8 @@ def _run(spec: JobSpec, active: ActiveRun) -> Manifest:
         publisher = Publisher(spec, active.id)
         preflight.check_access(publisher, gpu)
         pinned = sources.Sources.model_validate(active.pin(sources.resolve(spec).model_dump(mode="json")))
-        config = config_of(spec, pinned.model)
-        prediction = preflight.predicted(spec, config, gpu, sources.model_bytes(spec, pinned))
+        model = preflight.sizes(spec, pinned)
+        prediction = preflight.predicted(spec, model, gpu, sources.model_bytes(spec, pinned))
         preflight.check_memory(prediction, gpu)
         preflight.check_disk(prediction, active.work)
     known = Known(spec, pinned)

@@ -4,14 +4,13 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from job.artifacts import digest_of, json_object
-from job.errors import CudaOutOfMemory, DiedSilently, IntegrityViolated, JobError, StoppedSaved, StoppedUnsaved
+from job.artifacts import digest_of
+from job.errors import CudaOutOfMemory, DiedSilently, IntegrityViolated, StoppedSaved, StoppedUnsaved
 from job.logs import log
 from job.node import gpu_here, has_triton
 from job.pipeline.known import Known
 from job.pipeline.measure import keep_measured, measure
 from job.pipeline.state import State
-from job.predict.anatomy import Anatomy, anatomy_of
 from job.predict.checkpointing import Checkpointing, choose
 from job.run import checkpoints
 from job.run.active_run import ActiveRun, leased
@@ -119,7 +118,7 @@ def _choose_checkpointing(state: State) -> Checkpointing:
     rows, gpu = state.files.tokens.train, gpu_here()
     chosen = choose(
         state.spec,
-        _anatomy(state),
+        state.prediction.model if state.prediction else None,
         gpu.memory if gpu else None,
         rows.longest if rows else None,
         capability=gpu.capability if gpu else None,
@@ -127,14 +126,6 @@ def _choose_checkpointing(state: State) -> Checkpointing:
     )
     log.info("train.checkpointing", gpu=gpu.name if gpu else None, **chosen.model_dump())
     return chosen
-
-
-def _anatomy(state: State) -> Anatomy | None:
-    folder = state.files.model.model
-    try:
-        return anatomy_of(json_object((folder / "config.json").read_text(encoding="utf-8"), "config.json"), folder.name)
-    except JobError:  # an unknown family is trained, too
-        return None
 
 
 def _train_once(state: State, key: str, every: int, micro_batch: int | None, unusable: set[int]) -> training.Result:

@@ -60,8 +60,13 @@ def targets(spec: JobSpec, model: Anatomy) -> dict[str, tuple[int, int]]:
     """The linear layers of a block that get an adapter."""
     wanted = spec.lora.target_modules
     if wanted == "auto":
-        wanted = attention_of(model.linear) or []
-    return {name: shape for name, shape in model.linear.items() if wanted == "all-linear" or name in wanted}
+        wanted = attention_of({last(name) for name in model.linear}) or []
+    return {name: shape for name, shape in model.linear.items() if wanted == "all-linear" or last(name) in wanted}
+
+
+def last(name: str) -> str:
+    """A layer's own name, of its path in a block."""
+    return name.rpartition(".")[2]
 
 
 def block(spec: JobSpec, model: Anatomy, size: Widths) -> int:
@@ -80,10 +85,11 @@ def block(spec: JobSpec, model: Anatomy, size: Widths) -> int:
         attention = 3 * queries * size.computed + model.heads * spec.training.max_length * SCORE
     if model.head_norms:
         attention += (queries + keys) * FLOAT
-    each = model.norms * model.width * FLOAT + attention + 3 * model.feed_forward * size.feed_forward
+    each = model.norms * model.width * FLOAT + attention + 3 * model.feed_forward * size.feed_forward + model.beside
     unit = sum(inputs * (inputs + spec.lora.r) for _, inputs in targets(spec, model).values()) * FLOAT
     cast = adapter_weights(spec, model) * HALF if size.dropped == HALF else 0
-    return micro_batch(spec) * (each + _adapters(spec, model, size)) + unit * spec.lora.use_dora + cast
+    kept = micro_batch(spec) * (each + _adapters(spec, model, size)) + unit * spec.lora.use_dora + cast
+    return int(kept * model.room)
 
 
 def _is_eager(spec: JobSpec, model: Anatomy) -> bool:
@@ -104,9 +110,9 @@ def _adapters(spec: JobSpec, model: Anatomy, size: Widths) -> int:
     dtypes = {"o_proj": size.computed, "down_proj": size.feed_forward}
     for name, (outputs, inputs) in targets(spec, model).items():
         found += spec.lora.r * size.dropped + 2 * outputs * size.computed * spec.lora.use_dora
-        same_dtype = dtypes.get(name, size.stream) == size.dropped
+        same_dtype = dtypes.get(last(name), size.stream) == size.dropped
         is_cast = not same_dtype or (size.dropped != FLOAT and spec.load.bits not in (4, 8))
-        of = SAME_INPUT.get(name, name)
+        of = SAME_INPUT.get(last(name), name)
         if spec.lora.dropout:
             found += inputs * (size.dropped + size.mask)
         elif is_cast or of not in shared:

@@ -1,4 +1,5 @@
 """A model's tensors, from its config.json alone: the basis of the predictions of memory, disk and file sizes.
+job/predict/counted.py has those of families that are not known here.
 
 For decoders built like Llama: attention of `heads` queries over `kv_heads` keys and values, a gated feed-forward.
 Source: the modeling files of transformers for each model_type in KNOWN.
@@ -35,6 +36,8 @@ class Anatomy(Frozen):
     attention_bias: bool
     stored: str = "float16"
     """The weights' dtype in the model's files."""
+    how: str = ""
+    """How the sizes are known, if not by the family's own formulas."""
 
     @property
     def norms(self) -> int:
@@ -69,9 +72,48 @@ class Anatomy(Frozen):
         return found | {"o_proj": (self.width, queries), "down_proj": (self.width, self.feed_forward)}
 
     @property
+    def inputs_of_layers(self) -> set[int]:
+        """The columns that matrices of a block have."""
+        return {columns for _, columns in (*self.linear.values(), *self.routed.values())}
+
+    def copies(self, name: str) -> int:
+        """How many blocks have a linear layer."""
+        return self.layers
+
+    @property
+    def routed(self) -> dict[str, Shape]:
+        """What a token goes through of a block's experts, as linear layers."""
+        return {}
+
+    @property
+    def beside(self) -> int:
+        """Bytes that a block keeps of a token beside what Llama's keep."""
+        return 0
+
+    @property
+    def room(self) -> float:
+        """The factor on what a block keeps."""
+        return 1.0
+
+    @property
     def linear_parameters(self) -> int:
         """Parameters of all linear layers except the head: those that 4-bit loading quantizes."""
         return self.layers * sum(map(prod, self.linear.values()))
+
+    @property
+    def expert_parameters(self) -> int:
+        """Parameters of all experts."""
+        return 0
+
+    @property
+    def active_parameters(self) -> int:
+        """Parameters of the blocks that a token is multiplied with."""
+        return self.linear_parameters
+
+    @property
+    def columns(self) -> int:
+        """Columns of all matrices but the embedding's."""
+        return self.layers * sum(columns for _, columns in self.linear.values()) + self.width
 
     @property
     def embedding_parameters(self) -> int:

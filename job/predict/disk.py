@@ -11,6 +11,7 @@
 Rows and data sets are not included: their size is unknown before they are downloaded.
 """
 
+import re
 from collections.abc import Mapping
 from math import ceil
 
@@ -24,6 +25,11 @@ from job.spec.quants import UNQUANTIZED
 
 QUANTIZED_SHARE = 8.5 / 16
 """The largest share of a 16-bit file's size: q8_0 has 8.5 bits."""
+MORE_BITS = 1.5
+"""The most bits of a weight beside those in its type's name: scales, and the tensors of a block that get a larger type
+(at most 1.3, of q3_k_l)."""
+SUPER_BLOCK = 256
+"""Columns of which k-quants need a multiple; other tensors get larger types."""
 GGUF_WORD, TOKENIZER_WORD = 60, 120
 """Bytes per vocabulary entry in a GGUF, and in the tokenizer that each checkpoint contains."""
 SHARD = 5_000_000_000
@@ -67,7 +73,7 @@ def sizes(
     guessed = {
         kind: unquantized if kind == spec.export.unquantized else half * 2 if kind == "f32" else half
         for kind in spec.export.types if kind in UNQUANTIZED
-    } | {kind: int(half * QUANTIZED_SHARE) for kind in spec.export.types if kind not in UNQUANTIZED}  # fmt: skip
+    } | {kind: _quantized(kind, model, half) for kind in spec.export.types if kind not in UNQUANTIZED}  # fmt: skip
     return Sizes(
         base=base,
         half=half,
@@ -78,6 +84,16 @@ def sizes(
         checkpoint=trained * (4 + state) + TOKENIZER_WORD * words if trained else 0,
         logits=logits(spec, model),
     )
+
+
+def _quantized(kind: str, model: Anatomy | None, half: int) -> int:
+    """The most bytes of a type's file; of `half` with 16 bits."""
+    bits = None if kind.startswith("mxfp4") else re.search(r"\d", kind)
+    if bits is None or not model or not model.how or any(columns % SUPER_BLOCK for columns in model.inputs_of_layers):
+        return int(half * QUANTIZED_SHARE)
+    rest = model.embedding_parameters * 16 * QUANTIZED_SHARE + model.small_parameters * 32
+    matrices = (model.linear_parameters + model.expert_parameters) * (int(bits[0]) + MORE_BITS)
+    return min(int((rest + matrices) / 8), int(half * QUANTIZED_SHARE))
 
 
 def logits(spec: JobSpec, model: Anatomy | None) -> int:
@@ -142,5 +158,5 @@ def peak(found: Mapping[str, int]) -> tuple[str, int]:
 
 def export_bytes(model: Anatomy, dtype: str) -> int:
     """The unquantized GGUF's tensors: matrices in `dtype`, norms and biases in float32."""
-    matrices = model.linear_parameters + model.embedding_parameters
+    matrices = model.linear_parameters + model.expert_parameters + model.embedding_parameters
     return matrices * (4 if dtype == "f32" else 2) + model.small_parameters * 4

@@ -29,8 +29,8 @@ class Planned(Frozen):
 
 
 def planned_here(model: Anatomy, kinds: list[str]) -> dict[str, Planned]:
-    """`planned` in a temporary folder; empty if llama.cpp is not built."""
-    if not bundle.is_built():
+    """`planned` in a temporary folder; empty if llama.cpp is not built, or its names of the tensors are not known."""
+    if model.how or not bundle.is_built():
         return {}
     with tempfile.TemporaryDirectory() as folder:
         return planned(model, kinds, Path(folder))

@@ -47,13 +47,14 @@ class Llama(Frozen):
 
 def matrix_s(model: Anatomy, size: Sizes, on: Llama, tokens: float, context: int) -> float:
     """Seconds of the importance matrix over `tokens` tokens."""
-    columns = model.layers * sum(inputs for _, inputs in model.linear.values()) + model.width
+    inputs = sum(columns for _, columns in (*model.linear.values(), *model.routed.values()))
+    columns = model.layers * inputs + model.width
     return size.unquantized / DISK + read_s(model, on, tokens, context) + tokens * columns / MATRIX_VALUES_PER_S
 
 
 def read_s(model: Anatomy, on: Llama, tokens: float, context: int) -> float:
     """Seconds in which a loaded model reads `tokens` tokens, without their logits."""
-    blocks = 2 * (model.linear_parameters + model.vocabulary * model.width) + 2 * context * prod(
+    blocks = 2 * (model.active_parameters + model.vocabulary * model.width) + 2 * context * prod(
         (model.heads, model.head, model.layers)
     )
     return tokens * blocks / (flops(on.gpu) if on.gpu else on.cpus * CPU_FLOPS)

@@ -22,9 +22,10 @@ def needs(
 ) -> Iterator[str]:
     """The lines, from the spec, the model's config.json, and rows in one of the `places`. `price`: of the GPU, per
     hour."""
-    model, unknown = anatomy_here(spec)
+    model, why = anatomy_here(spec)
+    if why:
+        yield why
     if model is None:
-        yield unknown
         return
     found = predict(spec, model, Machine(gpu), rows=rows_here(spec, places))
     yield f"parameters                {model.parameters / 1e9:8.3f} billion"
@@ -34,7 +35,7 @@ def needs(
         yield from _precision(spec, model, gpu)
         yield from _vram(spec, model, found.vram, gpu)
     yield ""
-    yield from _files(spec, found.files)
+    yield from _files(spec, model, found.files)
     yield ""
     yield from _stages(spec, found, gpu, price)
     if found.vram:
@@ -42,9 +43,10 @@ def needs(
         yield f"RAM, train without a GPU  {_gb(without)}"
 
 
-def _files(spec: JobSpec, files: dict[str, Planned]) -> Iterator[str]:
+def _files(spec: JobSpec, model: Anatomy, files: dict[str, Planned]) -> Iterator[str]:
     if not files:
-        yield "file sizes: unknown, llama.cpp is not built here (make llama); below, a share of 16 bits is assumed"
+        why = "the files are not those of a known family" if model.how else "llama.cpp is not built here (make llama)"
+        yield f"file sizes: unknown, {why}; below, a share of 16 bits is assumed"
     for kind, file in files.items():
         yield f"{run_name(spec)}-{kind.upper()}.gguf  {_gb(file.size).strip()}, {file.bits:.2f} bits per weight"
 

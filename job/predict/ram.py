@@ -44,6 +44,7 @@ TRIED_ROWS = 32
 """Largest number of logit rows: a prompt's last and those of one short window."""
 REPACKED = {"q4_0": 4.5, "q4_K": 4.5, "iq4_nl": 4.5, "q2_K": 2.625, "mxfp4": 4.25}
 """Bits of the types that llama.cpp repacks into a copy on x86-64 (`repack.cpp`)."""
+MOST_REPACKED = max(REPACKED.values())
 WIDEST = {"q8_0": 8.5}
 """Bits per weight of the widest tensor in a type's file: in most, output and embedding get q6_K (6.5625 bits)."""
 
@@ -64,7 +65,7 @@ def by_stage(spec: JobSpec, model: Anatomy, planned: Mapping[str, Planned], *, o
 
 def agree(model: Anatomy) -> int:
     """A layer in float32 and a window's logits, twice; weights stay mapped."""
-    layer = model.linear_parameters // model.layers
+    layer = (model.linear_parameters + model.expert_parameters) // model.layers
     logits = 3 * COMPARED * model.vocabulary
     return TRAIN_START + TOKENIZER_WORD * model.vocabulary + activations.FLOAT * (layer + logits)
 
@@ -128,8 +129,7 @@ def imatrix(spec: JobSpec, model: Anatomy) -> int:
     windows = max(judging_windows.BATCH // context, 1)
     tokens = windows * context
     logits = tokens * model.vocabulary * 4 + _graph(model, tokens, tokens)
-    columns = model.layers * sum(columns for _, columns in model.linear.values()) + model.width
-    return LLAMA_START + _llama(model, windows * _cells(context)) + logits + columns * 8
+    return LLAMA_START + _llama(model, windows * _cells(context)) + logits + model.columns * 8
 
 
 def _cells(context: int) -> int:
@@ -149,6 +149,8 @@ def _graph(model: Anatomy, tokens: int, outputs: int) -> int:
 
 
 def _largest_repack(model: Anatomy, planned: Mapping[str, Planned]) -> int:
+    if model.how:  # it is not known which tensors get which type
+        return int(model.parameters * MOST_REPACKED / 8)
     return max((repacked(model, one.tensors) for one in planned.values()), default=0)
 
 

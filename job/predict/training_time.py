@@ -50,7 +50,7 @@ def operations(model: Anatomy, length: float) -> tuple[float, float]:
     """Operations of a forward pass per token, of all blocks and of the output layer: two for each weight, and causal
     attention over rows of `length`."""
     attention = 2 * length * model.heads * model.head * model.layers
-    return 2 * model.linear_parameters + attention, 2 * model.vocabulary * model.width
+    return 2 * model.active_parameters + attention, 2 * model.vocabulary * model.width
 
 
 def recomputed(spec: JobSpec, model: Anatomy, gpu: Gpu, longest: int, *, triton: bool = False) -> float:
@@ -108,7 +108,7 @@ def training_s(
 def _moved(spec: JobSpec, model: Anatomy, gpu: Gpu) -> float:
     """Bytes per token that all blocks' operations between matrix products read and write."""
     size = activations.widths(spec, precision_of(spec, [model.model_type], gpu.capability)).stream
-    every = sum(map(sum, model.linear.values()))
+    every = sum(map(sum, (*model.linear.values(), *model.routed.values())))
     adapted = sum(map(sum, activations.targets(spec, model).values()))
     return model.layers * (PASSES * size * every + (ADAPTER_BYTES + DROPOUT_BYTES * (spec.lora.dropout > 0)) * adapted)
 

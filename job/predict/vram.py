@@ -51,8 +51,10 @@ def trainable(spec: JobSpec, model: Anatomy) -> int:
 
 
 def _lora(spec: JobSpec, model: Anatomy) -> int:
-    magnitudes = sum(rows for rows, _ in activations.targets(spec, model).values()) if spec.lora.use_dora else 0
-    return model.layers * (activations.adapter_weights(spec, model) + magnitudes)
+    return sum(
+        model.copies(name) * (spec.lora.r * (rows + columns) + rows * spec.lora.use_dora)
+        for name, (rows, columns) in activations.targets(spec, model).items()
+    )
 
 
 def vram(spec: JobSpec, model: Anatomy, *, capability: tuple[int, int] | None = None, triton: bool = False) -> Vram:
@@ -84,7 +86,8 @@ def weight_bytes(spec: JobSpec, model: Anatomy, frozen: int) -> int:
     bits = {4: BITS_OF_DOUBLE if spec.load.double_quant else BITS_OF_4, 8: 8.0}.get(spec.load.bits)
     if bits is None:
         return model.parameters * spec.load.bits // 8
-    return int(model.linear_parameters * bits / 8) + (model.embedding_parameters + model.small_parameters) * frozen
+    rest = model.expert_parameters + model.embedding_parameters + model.small_parameters
+    return int(model.linear_parameters * bits / 8) + rest * frozen
 
 
 def loading_bytes(spec: JobSpec, model: Anatomy, frozen: int) -> int:

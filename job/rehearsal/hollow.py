@@ -8,11 +8,9 @@ from pathlib import Path
 
 from job.errors import IntegrityViolated
 from job.fetch.listing import Listing
-from job.fetch.safety import HEADER_LIMIT, check_safetensors
+from job.fetch.safety import check_safetensors
 from job.logs import log
-
-_GUESS = 100_000
-"""Bytes that hold most headers: one request for each file."""
+from job.safetensors_files import header_of
 
 
 def write_hollow(found: Listing, names: list[str], folder: Path) -> None:
@@ -28,19 +26,9 @@ def write_hollow(found: Listing, names: list[str], folder: Path) -> None:
 
 
 def _write(found: Listing, name: str, folder: Path) -> None:
-    write_hole(folder / name, _header(found, name), found.size(name))
+    header = header_of(lambda count: found.start_of(name, count), f"{found.shown}: {name}")
+    write_hole(folder / name, header, found.size(name))
     check_safetensors(folder / name, found.shown)
-
-
-def _header(found: Listing, name: str) -> bytes:
-    """The beginning of a safetensors file: its header, with its length before it."""
-    start = found.start_of(name, _GUESS)
-    if len(start) < 8:
-        raise IntegrityViolated(f"{found.shown}: {name} is cut off")
-    length = 8 + struct.unpack("<Q", start[:8])[0]
-    if length <= len(start) or length > 8 + HEADER_LIMIT or len(start) < _GUESS:
-        return start[:length]  # if it is not all of it, the check says so
-    return found.start_of(name, length)
 
 
 def write_hole(path: Path, start: bytes, size: int) -> None:

@@ -23,7 +23,7 @@ def resources_of(found: Prediction, *, on_gpu: bool) -> Resources:
     if not found.ram:
         return Resources()
     held = found.ram
-    if not on_gpu:
+    if not on_gpu and not (found.model and found.model.how):  # whose prediction has it
         held = held | {"evaluate": held.get("evaluate", 0) + int(REPACKED * found.sizes.half)}
     return Resources(
         memory=_rounded(max(LEAST_MEMORY, max(held.values()) + HEADROOM)),

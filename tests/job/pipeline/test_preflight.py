@@ -9,20 +9,25 @@ from structlog.testing import capture_logs
 
 from job import cgroup, node, node_disk
 from job.errors import EnvironmentUnfit
+from job.fetch import sources
 from job.llama_cpp import bundle
 from job.pipeline import preflight
 from job.predict import ram
 from job.predict.anatomy import anatomy_of
 from job.publish.publisher import Publisher
+from job.rehearsal.hollow import write_hollow_tensors
 from job.spec import JobSpec
 from tests.job.predict.sizes import SIZES
+from tests.job.predict.test_counted import MOE, moe_tensors
+from tests.tiny_models import write_json
 
 SPEC = JobSpec.model_validate({"model": {"id": "a/b"}, "dataset": {"id": "a/b"}})
 T4 = node.GpuHere("Tesla T4", 15_640_000_000, (7, 5), "580.65.06")
 
 
 def predicted(config: dict[str, Any], gpu: node.GpuHere | None, spec: JobSpec = SPEC, base: int | None = None) -> Any:
-    return preflight.predicted(spec, config, gpu, base)
+    model = anatomy_of(config, "a/b") if config else None
+    return preflight.predicted(spec, model, gpu, base)
 
 
 def test_the_memory_is_the_machines_cut_by_the_cgroup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,9 +123,28 @@ def test_a_gpu_that_cannot_hold_the_weights_is_refused_and_a_short_one_is_told(
         preflight.check_memory(predicted(SIZES["65B"][0], T4), T4)
 
 
-def test_without_a_gpu_or_with_a_model_of_another_kind_nothing_is_refused() -> None:
+def test_without_a_gpu_or_with_a_model_that_cannot_be_counted_nothing_is_refused() -> None:
     preflight.check_memory(predicted(SIZES["7B"][0], None), None)
-    preflight.check_memory(predicted({"model_type": "mamba"}, None), None)
+    preflight.check_memory(predicted({}, None), None)
+
+
+def test_a_model_of_a_family_without_formulas_is_checked_like_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_json(tmp_path / "config.json", MOE)
+    shapes = {name: one.shape for name, one in moe_tensors().items()}
+    write_hollow_tensors(tmp_path / "model.safetensors", shapes)
+    spec = JobSpec.model_validate({"model": {"id": str(tmp_path)}, "dataset": {"id": "a/b"}})
+    with capture_logs() as said:
+        model = preflight.sizes(spec, sources.Sources(model="pinned"))
+    assert [one["event"] for one in said] == ["preflight.sizes_counted"]
+    monkeypatch.setattr(preflight, "memory_bytes", lambda: 64_000_000_000)
+    found = preflight.predicted(spec, model, T4, 61_000_000_000)
+    with pytest.raises(EnvironmentUnfit, match=r"Tesla T4 has 15\.6 GB, but the model's weights alone need 12\d\."):
+        preflight.check_memory(found, T4)
+    monkeypatch.setattr(node_disk, "disk_usage", lambda _: SimpleNamespace(free=100_000_000_000))
+    with pytest.raises(EnvironmentUnfit, match=r"has 100\.0 GB free, but the stage \w+ needs 2\d\d\."):
+        preflight.check_disk(found, tmp_path / "work")
 
 
 def test_flash_attention_that_cannot_be_used_here_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -135,7 +135,7 @@ def saved_by_block(peft: Any, number: int, *, batch: int = 2, length: int = 64) 
     """Bytes of what one block's forward pass keeps, each piece of memory once, the model's own weights not."""
     import torch
 
-    own = {weight.untyped_storage().data_ptr() for weight in peft.parameters()}
+    own = {weight.untyped_storage().data_ptr() for weight in (*peft.parameters(), *peft.buffers())}
     seen: dict[int, int] = {}
     inside = [-1]
     kept = []
@@ -147,9 +147,10 @@ def saved_by_block(peft: Any, number: int, *, batch: int = 2, length: int = 64) 
             kept.append(tensor)  # else its memory is another one's next
         return tensor
 
-    for index, layer in enumerate(peft.base_model.model.model.layers):
+    blocks = next(one for name, one in peft.named_modules() if name.rpartition(".")[2] in ("layers", "h"))
+    for index, layer in enumerate(blocks):
         layer.register_forward_pre_hook(lambda *_, index=index: inside.__setitem__(0, index))
-    peft.base_model.model.model.norm.register_forward_pre_hook(lambda *_: inside.__setitem__(0, -1))
+        layer.register_forward_hook(lambda *_: inside.__setitem__(0, -1))
     ids = torch.randint(0, 500, (batch, length))
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         peft(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False)
