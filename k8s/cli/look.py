@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
-import click
 import typer
 
 from k8s.cli.options import Context, Name, Namespace, Shown
@@ -65,9 +64,19 @@ def _shown(show: Callable[[], bool], watch: bool, output: Output) -> None:
     try:
         while not show() and watch:
             time.sleep(EVERY_S)
-            click.clear() if sys.stdout.isatty() else typer.echo()
+            _clear()
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
+
+
+def _clear() -> None:
+    """An empty screen; in a file an empty line."""
+    if sys.stdout.isatty():
+        from rich.console import Console
+
+        Console().clear()
+    else:
+        typer.echo()
 
 
 def status(
