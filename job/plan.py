@@ -8,19 +8,19 @@ from ruamel.yaml import YAML
 from job.errors import NotFound, UsageInvalid
 from job.escape import harmless
 from job.fetch.identity import run_id
-from job.predict.gpus import TWO_SIZES, gpus_named
+from job.predict.gpus import TWO_SIZES, Gpu, gpus_named
 from job.predict.needs import needs
 from job.run.folders import store_url, work_folder
 from job.spec import JobSpec
 
 
-def describe(spec: JobSpec, gpu: str | None = None, price: float | None = None) -> str:
+def describe(spec: JobSpec, gpu: str | Gpu | None = None, price: float | None = None) -> str:
     """The plan as YAML with comments. Raises UsageInvalid for an unknown GPU.
 
     Of two cards with one name the smaller counts: what fits into it fits into both.
     """
     try:
-        cards = gpus_named(gpu) if gpu else []
+        cards = [gpu] if isinstance(gpu, Gpu) else gpus_named(gpu) if gpu else []
     except ValueError as error:
         raise UsageInvalid(f"--gpu: {error}") from error
     text = StringIO()

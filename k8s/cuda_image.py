@@ -2,7 +2,6 @@
 
 from job import gpu_code
 from job.gpu_faults import VARIABLE
-from job.predict.gpus import GPUS
 from k8s.errors import SettingsInvalid
 from k8s.manifest.settings import Settings, has_registry
 from k8s.registry import NotAsked, labels_of
@@ -32,7 +31,7 @@ def check_cuda(settings: Settings) -> list[str]:
             hint=f"Build it with CUDA_ARCHITECTURES (docs/image.md), or send it all the same: {_TOLD}.",
         )
     architectures = [one for one in label.split(";") if one]
-    lacking = [name for name in placement.gpus if not gpu_code.runs_on(GPUS[name].capability, architectures)]
+    lacking = [card.name for card in placement.cards if not gpu_code.runs_on(card.capability, architectures)]
     if lacking:
         raise SettingsInvalid(
             f"{image} has no code for {', '.join(lacking)}: it was built for {gpu_code.named(architectures)}",

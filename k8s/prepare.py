@@ -28,7 +28,7 @@ from k8s.manifest.settings import AccessMode, Resources, Settings
 from k8s.manifest.sweep import Index, indexes
 from k8s.placement.disk import disk_notes
 from k8s.placement.nodes import Node
-from k8s.placement.place import place
+from k8s.placement.place import place, with_seen
 from k8s.placement.placement import Placement
 from k8s.placement.wish import Wish, cards_of
 
@@ -124,7 +124,7 @@ def ask(
     spec = read([])
     sweep = indexes(read, sweeps)
     model, unknown = anatomy_here(spec)
-    vram = least_vram([one.spec for one in sweep] or [spec], model, [GPUS[name] for name in cards])
+    vram = least_vram([one.spec for one in sweep] or [spec], model, [GPUS[name] for name in cards if name in GPUS])
     wish = wish_of(vram)
     cards_of(wish)
     return Asked(spec, sweep, wish, model, unknown, vram, dict(resources), settings, budget)
@@ -139,6 +139,7 @@ def prepare(cluster: Cluster | None, asked: Asked, *, title: str | None = None, 
     """
     specs, model = [one.spec for one in asked.sweep] or [asked.spec], asked.model
     nodes = cluster.nodes() if cluster and asked.wish.gpus != ("none",) else None
+    asked = with_cards_seen(asked, nodes)
     placement = place(asked.wish, nodes)
     on_gpu = bool(placement.resource)
     on_volume = bool(asked.settings.get("store_pvc"))
@@ -185,6 +186,16 @@ def prepare(cluster: Cluster | None, asked: Asked, *, title: str | None = None, 
     )  # fmt: skip
 
 
+def with_cards_seen(asked: Asked, nodes: Sequence[Node] | None) -> Asked:
+    """The same, with what the nodes say of cards that are not in the table, and the VRAM that a run needs on these."""
+    wish = with_seen(asked.wish, nodes)
+    if not wish.seen:
+        return asked
+    specs = [one.spec for one in asked.sweep] or [asked.spec]
+    vram = least_vram(specs, asked.model, [wish.gpu_of(name) for name in wish.gpus])
+    return asked._replace(wish=wish.model_copy(update={"needs": vram}), vram=vram)
+
+
 def least_vram(specs: Sequence[JobSpec], model: Anatomy | None, cards: Sequence[Gpu]) -> int | None:
     """Bytes of VRAM from which on a card suits; None if unknown. A run needs more on a card without bfloat16 if its
     family does not fit float16, so each card is asked for its own."""
@@ -214,7 +225,7 @@ def predicted(spec: JobSpec, model: Anatomy | None, placement: Placement, *, on_
     the spec names none."""
     if on_volume:
         spec = spec.model_copy(update={"run": spec.run.model_copy(update={"store": "/store"})})
-    card = GPUS[placement.gpus[0]] if placement.gpus else None
+    card = next(iter(placement.cards), None)
     on_gpu = bool(placement.resource)
     return predict(spec, model, Machine(card), rows=rows_here(spec) if model else None, on_gpu=on_gpu, exact=False)
 

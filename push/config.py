@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from job.artifacts import Frozen
-from job.predict.gpus import GPUS
+from job.predict.gpus import GPUS, Gpu
 from job.spec.placeholders import placeholders, replace
 from job.spec.places import Where
 from k8s.errors import LauncherError, SettingsInvalid
@@ -126,10 +126,10 @@ class Config(Frozen):
         return self
 
     @property
-    def card(self) -> str | None:
-        """The GPU of a plan without a cluster: the first that is named."""
+    def card(self) -> Gpu | None:
+        """The GPU of a plan without a cluster: the first that is named and known."""
         wish = Wish.of(self.gpu)
-        return next((name for name in wish.gpus if name in GPUS), None)
+        return next((GPUS[name] for name in wish.gpus if name in GPUS), None)
 
 
 def read(environ: Mapping[str, str], repo: Path) -> Config | None:

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from job.errors import SpecInvalid
-from job.predict.gpus import GPUS
 from job.predict.needs import duration, needs
 from job.spec import JobSpec
 from push import price
@@ -50,7 +49,7 @@ def _plan(found: list[tuple[Changed, JobSpec]], config: Config | None) -> list[s
         hourly = config.price_per_hour if config else None
         lines += ["<details><summary>Requirements</summary>", "", code(one.name), ""]
         lines += [
-            block("\n".join(needs(spec, GPUS[card] if card else None, hourly, price.PLACES))),
+            block("\n".join(needs(spec, card, hourly, price.PLACES))),
             "",
             "</details>",
             "",

@@ -5,7 +5,7 @@ from typing import NamedTuple
 from job.artifacts import Frozen
 from job.errors import SpecInvalid
 from job.predict.config import anatomy_here
-from job.predict.gpus import GPUS
+from job.predict.gpus import Gpu
 from job.predict.prediction import predict
 from job.predict.rows_here import rows_here
 from job.predict.timing import Machine, Seconds
@@ -39,16 +39,18 @@ class Estimate(Frozen):
     why: str = ""
 
 
-def estimate(spec: JobSpec, card: str | None, config: Config | None) -> Estimate:
+def estimate(spec: JobSpec, card: Gpu | None, config: Config | None) -> Estimate:
     """The estimate, from the spec, the model's config.json and, if they are on the public Hub, the first rows."""
     model, reason = anatomy_here(spec)
     if model is None:
         return Estimate(seconds=Seconds(None, None), price=Price(None, None), vram=None, why=reason)
-    found = predict(spec, model, Machine(GPUS[card] if card else None), rows=rows_here(spec, PLACES))
+    found = predict(spec, model, Machine(card), rows=rows_here(spec, PLACES))
     hourly = config.price_per_hour if config else None
     why = ""
     if found.total.most is None:
         why = "the number of steps is unknown (set training.max_steps or dataset.limit)" if card else "no GPU is named"
+        if card and not card.has_speed:
+            why = f"the speed of {card.name} is not known"
 
     def costs(seconds: float | None) -> float | None:
         return seconds / 3600 * hourly if seconds is not None and hourly else None

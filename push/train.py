@@ -34,7 +34,7 @@ Specs = list[tuple[Changed, JobSpec]]
 def send(cluster: Cluster, specs: Specs, config: Config, origin: Origin) -> list[Sent]:
     """Sends all. Raises SpecInvalid and the launcher's errors, if possible before anything is sent."""
     ready = [(one, prepared(cluster, one, spec, config, origin)) for one, spec in specs]
-    costs = {one.name: price.estimate(item.spec, card(item), config) for one, item in ready}
+    costs = {one.name: price.estimate(item.spec, next(iter(item.placement.cards), None), config) for one, item in ready}
     price.check(costs, config)
     notes = {}
     for one, item in ready:

@@ -13,13 +13,18 @@ from job.nearest import guess
 
 class Gpu(NamedTuple):
     """`memory` in bytes, `capability` as (major, minor), `tflops` dense in float16, `bandwidth` of its memory in GB per
-    second."""
+    second; 0 if they are not known."""
 
     name: str
     memory: int
     capability: tuple[int, int]
-    tflops: float
-    bandwidth: float
+    tflops: float = 0
+    bandwidth: float = 0
+
+    @property
+    def has_speed(self) -> bool:
+        """Whether times can be predicted for it."""
+        return self.tflops > 0 and self.bandwidth > 0
 
     @property
     def bfloat16(self) -> bool:
@@ -45,6 +50,9 @@ GPUS = {
     )
 }
 """By name, from the smallest to the largest."""
+
+OLDEST = (7, 5)
+"""The compute capability from which on CUDA 13 supports a card (CUDA Toolkit 13.0 release notes); the image has it."""
 
 _SEVERAL = {"a100": ("a100-40", "a100-80")}
 TWO_SIZES = "a100 is sold with 40 and with 80 GB: a100-40 or a100-80 names one of them"

@@ -45,7 +45,12 @@ class Machine(NamedTuple):
 
     @property
     def llama(self) -> Llama:
-        return Llama(gpu=self.gpu if self.llama_gpu else None, cpus=self.cpus)
+        return Llama(gpu=self.gpu if self.llama_gpu and self.has_speed else None, cpus=self.cpus)
+
+    @property
+    def has_speed(self) -> bool:
+        """Whether the speed of its GPU is known, if it has one."""
+        return self.gpu is None or self.gpu.has_speed
 
 
 ANY = Machine()
@@ -56,7 +61,7 @@ def by_stage(
     spec: JobSpec, model: Anatomy, size: Sizes, machine: Machine, rows: RowLengths | None
 ) -> dict[str, Seconds]:
     """Seconds of each stage. Training is unknown if its steps are, or no GPU is named; its likely time also if the
-    lengths of the rows are."""
+    lengths of the rows are. With a GPU of unknown speed, so is all that llama.cpp computes."""
     evaluation = spec.evaluation
     likely, most = _judged_tokens(spec, rows)
     found = {"rehearse": _both(START_S)}
@@ -78,13 +83,15 @@ def by_stage(
         judged = [judging_time.judging_s(spec, model, size, machine.llama, tokens) for tokens in (likely, most)]
         found["quantize"] = _both(judging_time.waiting_s(made, judged[0], machine.llama))
         found["evaluate"] = Seconds(*map(sum, judged))
+    if not machine.has_speed:
+        found |= {stage: Seconds(None, None) for stage in ("imatrix", "evaluate") if stage in found}
     found["publish"] = _both(sum(judging_time.likely_bytes(size, kind) for kind in size.files) / NETWORK)
     return found
 
 
 def _train(spec: JobSpec, model: Anatomy, machine: Machine, rows: RowLengths | None) -> Seconds:
     count = steps(spec, rows or longest(spec, limited(spec)))
-    if machine.gpu is None or count is None:
+    if machine.gpu is None or not machine.has_speed or count is None:
         return Seconds(None, None)
     loading = 2 * START_S + model.stored_bytes / DISK
     likely, most = _held_out_tokens(spec, rows)

@@ -6,6 +6,7 @@ for each platform and GPU, its term, followed by the requirements of a whole car
 
 from typing import Any
 
+from k8s.errors import SettingsInvalid
 from k8s.manifest.base import BASE
 from k8s.placement.gpu_names import GPU_NAMES
 from k8s.placement.kinds import GPU, MIG_GPU, SHARED_GPU, Kind
@@ -82,7 +83,13 @@ def _written(wanted: Term) -> list[dict[str, Any]]:
 
 
 def placement_values(placement: Placement) -> dict[str, Any]:
-    """The chart's values for the same terms, tolerations and resource."""
+    """The chart's values for the same terms, tolerations and resource. Raises SettingsInvalid for a card that is not in
+    the chart's table."""
+    if placement.seen:
+        raise SettingsInvalid(
+            f"--emit values: the chart does not know {', '.join(placement.seen)}",
+            hint=f"Name known cards: {', '.join(GPU_NAMES)}; or send it with `launch`, or what --dry-run prints.",
+        )
     known = [one for platform in placement.platforms for one in PLATFORMS[platform].tolerations(placement.on_spot)]
     more = [one.manifest() for one in placement.tolerations if one not in known]
     found: dict[str, Any] = {"gpu": _one_or_all(placement.gpus) or "none"}

@@ -247,7 +247,7 @@ def plan(
     )
     prices = _prices(price, price_file)
     prepared = prepare(cluster_or_none(context, namespace, needed=not platform and gpu != "none"), asked)
-    card = prepared.placement.gpus[0] if prepared.placement.gpus else None
+    card = next(iter(prepared.placement.cards), None)
     if output is Output.table:
         typer.echo(describe(prepared.spec, card, price_of(prepared.placement, prices)))
         _show(prepared)

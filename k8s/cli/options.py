@@ -28,7 +28,13 @@ Sweeps = Annotated[
     list[str] | None,
     typer.Option("--sweep", help="Values to try, one run for each: lora.r=8,16", rich_help_panel=_RUN),
 ]
-Gpu = Annotated[str, typer.Option(help="t4, l4, a100, …; several: t4,l4; auto: the smallest that fits; none: the CPU")]
+Gpu = Annotated[
+    str,
+    typer.Option(
+        help='t4, l4, a100, …; several: t4,l4; any other: "NVIDIA RTX A6000", or 40gb: at least so much; auto: the '
+        "smallest that fits; none: the CPU"
+    ),
+]
 Platform = Annotated[
     str | None,
     typer.Option(help=f"{', '.join(PLATFORMS)}; default: detected.", rich_help_panel=_GPU, show_default=False),

@@ -8,6 +8,7 @@ Not included on purpose, because each is less than one card: Azure's NV6ads to N
 gr6f (shares of an L4).
 """
 
+import re
 from typing import NamedTuple
 
 
@@ -24,6 +25,8 @@ class Names(NamedTuple):
     aks: dict[str, int] = {}
     gfd: tuple[str, ...] = ()
     mig: bool = False
+    least: int = 0
+    """Bytes: any card whose label says that it has at least so much."""
 
 
 def _types(prefix: str, suffix: str = "", **sizes: int) -> dict[str, int]:
@@ -103,3 +106,20 @@ GPU_NAMES = {
     ),
 }
 """By the names of job/predict/gpus.py."""
+
+REPORTED = 0.97
+"""The share of what a card is sold with that it reports at least: 15.6 of a T4's 16 GB."""
+
+
+def size_of(name: str) -> int | None:
+    """Bytes of a size (`40gb`), as cards are sold; None for any other name."""
+    sized = re.fullmatch(r"(\d+)gb", name)
+    return int(int(sized[1]) * 1e9 * REPORTED) if sized else None
+
+
+def names_of_card(name: str) -> Names:
+    """The names of a card. One that is not in the table is a size, or a product of GFD's, and has no others."""
+    if name in GPU_NAMES:
+        return GPU_NAMES[name]
+    size = size_of(name)
+    return Names(gfd=(name,), mig=True) if size is None else Names(least=size)

@@ -1,11 +1,10 @@
 """The GPUs that a cluster's nodes offer now, for messages and for `gpus`."""
 
-import re
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from k8s.placement.gpu_names import GPU_NAMES
-from k8s.placement.kinds import GPU, MIG_GPU, PRODUCT, SHARED_GPU, Kind, old_driver
+from k8s.placement.kinds import CUT, GPU, MIG_GPU, PRODUCT, SHARED_GPU, Kind, old_driver, too_old, uncut
 from k8s.placement.nodes import GPU_RESOURCES, MACHINE, Node
 from k8s.placement.platforms import PLATFORMS, PlatformName
 
@@ -17,7 +16,6 @@ _SAID = (
     "karpenter.azure.com/sku-gpu-name",
     "node.kubernetes.io/instance-type",
 )
-_CUT = re.compile(r"(-MIG-(?P<profile>[\w.]+?))?(?P<shared>-SHARED)?$")
 
 
 class Offer(NamedTuple):
@@ -56,6 +54,8 @@ def _blocked(node: Node) -> str:
         return "not ready"
     if old := old_driver(node):
         return f"driver {old}"
+    if old := too_old(node):
+        return f"compute capability {old}"
     if node.dra_only:
         return "served by DRA only"
     return "" if node.runs_the_image else f"not {'/'.join(reversed(MACHINE.values()))}"
@@ -78,11 +78,16 @@ def is_spot(node: Node) -> bool:
     return any(node.satisfies([spot]) for one in PLATFORMS.values() if (spot := one.spot()))
 
 
+def is_share(node: Node) -> bool:
+    """Whether its product's label marks it as shared."""
+    return node.labels.get(PRODUCT, "").endswith("-SHARED")
+
+
 def gpu_of(node: Node) -> str:
     """The name in job/predict/gpus.py, else the value of the first label that names a card."""
     labels = dict(node.labels)
     if PRODUCT in labels:
-        labels[PRODUCT] = _CUT.sub("", labels[PRODUCT])
+        labels[PRODUCT] = uncut(labels[PRODUCT])
     for gpu in GPU_NAMES:
         if any(_is(gpu, platform, labels) for platform in PLATFORMS):
             return gpu
@@ -99,7 +104,7 @@ def kind_of(node: Node, resource: str) -> Kind:
     if resource.startswith(MIG_GPU):
         return Kind("mig", resource, resource.removeprefix(MIG_GPU))
     labels = node.labels
-    product = _CUT.search(labels.get(PRODUCT, ""))
+    product = CUT.search(labels.get(PRODUCT, ""))
     assert product
     if profile := labels.get("cloud.google.com/gke-gpu-partition-size") or product["profile"]:
         return Kind("mig", resource, profile)

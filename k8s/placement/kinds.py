@@ -1,13 +1,17 @@
 """The kinds of request: a whole card, a share of its time, or a MIG slice."""
 
+import re
 from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
 from job.gpu_faults import DRIVER
+from job.predict.gpus import OLDEST
 from k8s.placement.nodes import Expression, Node, Term
 
 GPU, SHARED_GPU, MIG_GPU = "nvidia.com/gpu", "nvidia.com/gpu.shared", "nvidia.com/mig-"
 PRODUCT = "nvidia.com/gpu.product"
+MAJOR, MINOR = "nvidia.com/gpu.compute.major", "nvidia.com/gpu.compute.minor"
+"""Of the compute capability."""
 INSTANCE_TYPE = "node.kubernetes.io/instance-type"
 
 GKE_WHOLE: Term = (
@@ -31,6 +35,15 @@ _OLD_DRIVERS = tuple(one for one in _BRANCHES.split() if int(one) < DRIVER)
 NEW_ENOUGH: Term = tuple(Expression(label, "NotIn", _OLD_DRIVERS) for label in DRIVER_LABELS)
 
 
+CUT = re.compile(r"(-MIG-(?P<profile>[\w.]+?))?(?P<shared>-SHARED)?$")
+"""The end of a product's label if the node offers slices or shares of it."""
+
+
+def uncut(product: str) -> str:
+    """The product of a label, without what marks a slice or a share."""
+    return CUT.sub("", product)
+
+
 class Kind(NamedTuple):
     """The kind of request, and its resource."""
 
@@ -45,6 +58,13 @@ class Kind(NamedTuple):
 def old_driver(node: Node) -> str:
     """The major version of a node's driver, if a label says that it is too old for the image."""
     return next((major for label in DRIVER_LABELS if (major := node.labels.get(label, "")) in _OLD_DRIVERS), "")
+
+
+def too_old(node: Node) -> str:
+    """The compute capability of a node's card, if its labels say that it is less than the image's CUDA needs."""
+    major, minor = node.labels.get(MAJOR, ""), node.labels.get(MINOR, "")
+    known = major.isdecimal() and minor.isdecimal()
+    return f"{major}.{minor}" if known and (int(major), int(minor)) < OLDEST else ""
 
 
 def kinds(shared: bool, mig: str) -> tuple[Kind, ...]:

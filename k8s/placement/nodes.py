@@ -11,6 +11,8 @@ from decimal import Decimal
 from typing import Any, Literal, NamedTuple
 
 GPU_RESOURCES = "nvidia.com/"
+MEMORY = "nvidia.com/gpu.memory"
+"""A card's memory in MiB, as GPU Feature Discovery labels it."""
 _SUFFIXES = {"": Decimal(1), "m": Decimal("0.001")}
 _SUFFIXES |= {letter: Decimal(1000) ** n for n, letter in enumerate(("k", "M", "G", "T", "P", "E"), 1)}
 _SUFFIXES |= {f"{letter}i": Decimal(1024) ** n for n, letter in enumerate(("K", "M", "G", "T", "P", "E"), 1)}
@@ -20,12 +22,14 @@ class Expression(NamedTuple):
     """One requirement on a node's labels (core/v1 NodeSelectorRequirement)."""
 
     key: str
-    operator: Literal["In", "NotIn", "Exists", "DoesNotExist"]
+    operator: Literal["In", "NotIn", "Exists", "DoesNotExist", "Gt"]
     values: tuple[str, ...] = ()
 
     def matches(self, labels: Mapping[str, str]) -> bool:
-        """Like the scheduler: NotIn is also true if the label is missing."""
+        """Like the scheduler: NotIn is also true if the label is missing, Gt false if it is not an integer."""
         value = labels.get(self.key)
+        if self.operator == "Gt":
+            return value is not None and value.isdecimal() and int(value) > int(self.values[0])
         if self.operator in ("Exists", "DoesNotExist"):
             return (value is not None) == (self.operator == "Exists")
         return (value in self.values) == (self.operator == "In")

@@ -9,11 +9,13 @@ import re
 from collections.abc import Iterable, Sequence
 
 from job.gpu_faults import DRIVER
+from job.predict.gpus import OLDEST
 from k8s.errors import GpuUnavailable, SettingsInvalid
 from k8s.placement import dra, inventory
-from k8s.placement.gpu_names import GPU_NAMES
-from k8s.placement.kinds import INSTANCE_TYPE, Kind, old_driver
-from k8s.placement.nodes import MACHINE, Node, Taint, Term, Toleration
+from k8s.placement.cards import as_labelled, gpu_seen, is_known
+from k8s.placement.gpu_names import names_of_card, size_of
+from k8s.placement.kinds import INSTANCE_TYPE, PRODUCT, Kind, old_driver, too_old
+from k8s.placement.nodes import MACHINE, Expression, Node, Taint, Term, Toleration
 from k8s.placement.placement import Placement
 from k8s.placement.platforms import PLATFORMS, PROVIDERS, PlatformName
 from k8s.placement.wish import Wish, cards_of, check_labels_known, memory_of
@@ -35,6 +37,7 @@ def place(wish: Wish, nodes: Sequence[Node] | None) -> Placement:
     """
     if wish.gpus == ("none",):
         return Placement(tolerations=wish.tolerations)
+    wish = with_seen(wish, nodes)
     names = cards_of(wish)
     if nodes is None:
         check_labels_known(wish)
@@ -43,11 +46,22 @@ def place(wish: Wish, nodes: Sequence[Node] | None) -> Placement:
     options = [(group, kind) for group in groups for kind in wish.kinds]
     for group, kind in options:
         if found := search.there(group, kind):
-            return search.placement(group, kind, found)
+            return search.placement(search.present(group, kind), kind, found)
+    if wish.sizes:  # a node that is started is the smallest that suits, not any
+        options = [([name], kind) for name in [*wish.sizes, *names] for kind in wish.kinds]
     for group, kind in options:
         if (wish.force or search.may_scale()) and search.terms(group, kind, scaled_to_zero=True):
             return search.placement(group, kind, [])
     raise _not_here(wish, names, search)
+
+
+def with_seen(wish: Wish, nodes: Sequence[Node] | None) -> Wish:
+    """The wish with what the nodes' labels say of its cards that are not in the table."""
+    if all(is_known(name) for name in wish.gpus):
+        return wish
+    names = tuple(as_labelled(wish.gpus, nodes or ()))
+    seen = {name: gpu for name in names if not is_known(name) and (gpu := gpu_seen(name, nodes or ()))}
+    return wish.model_copy(update={"gpus": names, "seen": seen})
 
 
 def _schemes(wish: Wish, nodes: Sequence[Node]) -> tuple[PlatformName, ...]:
@@ -91,10 +105,27 @@ class _Search:
             on_spot = PLATFORMS[platform].spot() if self.wish.spot else ()
             if self.wish.spot and not on_spot:
                 continue
-            each = (PLATFORMS[platform].term(gpu, kind, self.wish.named) for gpu in gpus)
+            each = (self._term(platform, gpu, kind) for gpu in gpus)
             rest = on_spot + (() if any_driver else PLATFORMS[platform].driver())
             found |= {one + rest: platform for one in each if one}
         return found
+
+    def _term(self, platform: PlatformName, gpu: str, kind: Kind) -> Term:
+        """A size names no product, so those that are shared here are left out: GFD before 0.15 marks them so only."""
+        found = PLATFORMS[platform].term(gpu, kind, self.wish.named)
+        shares = {node.labels.get(PRODUCT, "") for node in self.nodes if inventory.is_share(node)}
+        if found and shares and size_of(gpu) and kind.what == "whole":
+            return (*found, Expression(PRODUCT, "NotIn", tuple(sorted(shares))))
+        return found
+
+    def present(self, gpus: Sequence[str], kind: Kind) -> Sequence[str]:
+        """With a size among the cards: those that are here, and the size only if it adds a node to theirs."""
+        if not self.wish.sizes:
+            return gpus
+        here = {name: {node.name for node in self.there([name], kind)} for name in gpus}
+        known = [name for name in gpus if here[name] and not size_of(name)]
+        names = set().union(*(here[name] for name in known))
+        return [*known, *(name for name in self.wish.sizes if here[name] - names)]
 
     def there(self, gpus: Sequence[str], kind: Kind) -> list[Node]:
         """The nodes that such a pod can run on once they are free."""
@@ -103,7 +134,7 @@ class _Search:
 
     def _can_run(self, node: Node, kind: Kind) -> bool:
         offered = inventory.kind_of(node, kind.resource).what
-        usable = node.ready and node.runs_the_image and not node.dra_only and not old_driver(node)
+        usable = node.ready and node.runs_the_image and not node.dra_only and not old_driver(node) and not too_old(node)
         return usable and offered == kind.what and not self.barriers(node)
 
     def labelled(self, terms: Iterable[Term], kind: Kind) -> list[Node]:
@@ -129,6 +160,7 @@ class _Search:
             gpus=tuple(gpus),
             resource=kind.resource,
             memory=min(memory_of(self.wish, gpu) for gpu in gpus),
+            seen={gpu: self.wish.gpu_of(gpu) for gpu in gpus if not is_known(gpu)},
             terms=tuple(terms),
             platforms=tuple(dict.fromkeys(terms.values())),
             kind=kind,
@@ -143,7 +175,9 @@ class _Search:
         self, gpus: Sequence[str], kind: Kind, there: list[Node], terms: dict[Term, PlatformName]
     ) -> Iterable[str]:
         wanted = _or(gpus, kind, self.wish.spot)
-        if (needs := self.wish.needs or 0) > (has := min(memory_of(self.wish, gpu) for gpu in gpus)):
+        yield from self._assumed(gpus)
+        has = min(memory_of(self.wish, gpu) for gpu in gpus)
+        if (needs := self.wish.needs or 0) > has and has:
             yield f"The run needs {needs / 1e9:.1f} GB of VRAM, but {wanted} has {has / 1e9:.1f}; it is sent (--force)."
         if not there and not self.may_scale():
             yield (
@@ -173,8 +207,19 @@ class _Search:
                 f"costs as much as all {least}."
             )
 
+    def _assumed(self, gpus: Sequence[str]) -> Iterable[str]:
+        """What is not known of cards that are not in the table."""
+        others = [gpu for gpu in gpus if not is_known(gpu)]
+        if unseen := [gpu for gpu in others if gpu not in self.wish.seen]:
+            yield (
+                f"No node says what memory and compute capability {' and '.join(unseen)} has: whether the run fits is "
+                "not checked here, and bfloat16 is assumed."
+            )
+        if others:
+            yield f"The speed of {' and '.join(others)} is not known, so the time on it is not predicted."
+
     def _unlabelled(self, gpus: Sequence[str], kind: Kind, there: list[Node]) -> Iterable[str]:
-        machines = {name: n for gpu in gpus for name, n in (GPU_NAMES[gpu].eks | GPU_NAMES[gpu].aks).items()}
+        machines = {name: n for gpu in gpus for name, n in _machines(gpu).items()}
         for node in self.labelled(self.terms(gpus, kind), kind):
             if kind.what == "whole" and inventory.kind_of(node, kind.resource).what != "whole":
                 yield (
@@ -203,6 +248,9 @@ class _Search:
             if old := old_driver(node):
                 has = f"Node {node.name} has {_or(gpus, kind, False)}"
                 yield f"{has}, but driver {old}, and the image needs {DRIVER} or newer."
+            if old := too_old(node):
+                has = f"Node {node.name} has {_or(gpus, kind, False)}"
+                yield f"{has}, of compute capability {old}, and the image's CUDA needs {'.'.join(map(str, OLDEST))}."
             if node.dra_only:
                 yield f"Node {node.name} has {_or(gpus, kind, False)}, but serves it by DRA: {dra.ADVICE}."
             if not node.runs_the_image:
@@ -211,6 +259,11 @@ class _Search:
                     f"Node {node.name} has {_or(gpus, kind, False)}, but cannot run the image: it has {has}, and the "
                     f"image is built for {'/'.join(reversed(MACHINE.values()))}."
                 )
+
+
+def _machines(gpu: str) -> dict[str, int]:
+    names = names_of_card(gpu)
+    return names.eks | names.aks
 
 
 def _needed(terms: dict[Term, PlatformName], there: list[Node]) -> dict[Term, PlatformName]:
@@ -231,7 +284,7 @@ def _or(gpus: Sequence[str], kind: Kind, spot: bool) -> str:
 
 def _not_here(wish: Wish, names: list[str], search: _Search) -> GpuUnavailable:
     kind = wish.kinds[0]
-    wanted = f"GPU with {(wish.needs or 0) / 1e9:.1f} GB" if wish.is_auto else _or(names, kind, wish.spot)
+    wanted = f"GPU with {(wish.needs or 0) / 1e9:.1f} GB" if wish.is_auto else _or(wish.sizes or names, kind, wish.spot)
     blocked = [one for kind in wish.kinds for one in search.blocked(names, kind)]
     has = f"It has: {inventory.said(search.nodes)}."
     if not search.nodes:

@@ -5,6 +5,7 @@ from typing import Any
 from pydantic import Field
 
 from job.artifacts import Frozen
+from job.predict.gpus import GPUS, Gpu
 from k8s.placement.kinds import Kind
 from k8s.placement.nodes import Expression, Term, Toleration
 from k8s.placement.platforms import PLATFORMS, PlatformName
@@ -26,10 +27,17 @@ class Placement(Frozen):
     on_spot: bool = False
     label: str | None = None
     """The platform that the user named."""
+    seen: dict[str, Gpu] = {}
+    """What is known of those of `gpus` that are not in the table."""
     nodes: tuple[str, ...] = ()
     """Suitable nodes that exist now."""
     notes: tuple[str, ...] = Field(default=(), repr=False)
     """Hints for the user, a sentence or two each."""
+
+    @property
+    def cards(self) -> list[Gpu]:
+        """The cards that the pod may get."""
+        return [GPUS.get(name) or self.seen[name] for name in self.gpus]
 
     def selector(self) -> dict[str, str]:
         """The pod's node selector: of a single term, the labels that have one value.

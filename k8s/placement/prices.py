@@ -2,6 +2,8 @@
 
 t4: 0.35
 l4: {on_demand: 0.71, spot: 0.22}
+NVIDIA-RTX-A6000: 0.5
+'*': 2
 """
 
 from collections.abc import Mapping
@@ -14,8 +16,11 @@ from job.artifacts import Frozen
 from job.nearest import guess
 from job.predict.gpus import GPUS
 from k8s.errors import SettingsInvalid
+from k8s.placement.cards import is_product
 from k8s.placement.placement import Placement
 
+OTHERS = "*"
+"""Every card that is not named."""
 Amount = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
 
 
@@ -33,7 +38,7 @@ _PRICES: TypeAdapter[dict[str, Amount | Hourly]] = TypeAdapter(dict[str, Amount 
 def price_of(placement: Placement, prices: Prices) -> float | None:
     """The highest price of an hour among the cards that the run may get; None if one of them is not known, and on the
     CPU."""
-    found = [_one(prices.get(card), placement.on_spot) for card in placement.gpus]
+    found = [_one(prices.get(card, prices.get(OTHERS)), placement.on_spot) for card in placement.gpus]
     known = [one for one in found if one is not None]
     return max(known) if known and len(known) == len(found) else None
 
@@ -46,7 +51,7 @@ def _one(price: float | Hourly | None, on_spot: bool) -> float | None:
 
 def same_for_all(price: float) -> Prices:
     """One price, whatever the card. Raises SettingsInvalid if it is not an amount."""
-    return prices_of(dict.fromkeys(GPUS, price), "--price")
+    return prices_of({OTHERS: price}, "--price")
 
 
 def read_prices(path: Path) -> Prices:
@@ -72,6 +77,6 @@ def prices_of(data: Any, where: str) -> Prices:
             f"{where}: {keys}: not a price", hint="Write e.g. t4: 0.35, or l4: {on_demand: 0.71, spot: 0.22}."
         ) from error
     for name in found:
-        if name not in GPUS:
+        if name not in GPUS and name != OTHERS and not is_product(name):
             raise SettingsInvalid(f"{where}: {name[:40]} is not a known card{guess(name, GPUS)}")
     return found

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from k8s.placement.gpu_names import GPU_NAMES
+from k8s.placement.gpu_names import names_of_card
 from k8s.placement.kinds import among
 from k8s.placement.nodes import Term, Toleration
 from k8s.placement.platforms.base import Cloud
@@ -18,7 +18,7 @@ class Aks(Cloud):
     spot_label: Term
 
     def card(self, gpu: str) -> Term:
-        return among(self.label, GPU_NAMES[gpu].aks)
+        return among(self.label, names_of_card(gpu).aks)
 
     def spot(self) -> Term:
         return self.spot_label
@@ -28,4 +28,4 @@ class Aks(Cloud):
         return (*super().tolerations(on_spot), Toleration("sku", "gpu"), *spot)
 
     def least_on_a_node(self, gpu: str) -> int:
-        return min(GPU_NAMES[gpu].aks.values(), default=1)
+        return min(names_of_card(gpu).aks.values(), default=1)

@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from k8s.placement.gpu_names import GPU_NAMES
+from k8s.placement.gpu_names import names_of_card
 from k8s.placement.kinds import GPU, NEW_ENOUGH, PRODUCT, WHOLE, Kind
 from k8s.placement.nodes import Expression, Term, Toleration
 
@@ -63,7 +63,7 @@ class Labelled:
         return ()
 
     def term(self, gpu: str, kind: Kind, named: Term = ()) -> Term:
-        found, products = named or self.card(gpu), GPU_NAMES[gpu].gfd
+        found, products = named or self.card(gpu), names_of_card(gpu).gfd
         if not found:
             return ()
         if kind.what == "whole":  # GFD before 0.15 marks a share only in the product's label

@@ -1,6 +1,6 @@
 """Managed node groups of Amazon EKS, without Karpenter."""
 
-from k8s.placement.gpu_names import GPU_NAMES
+from k8s.placement.gpu_names import names_of_card
 from k8s.placement.kinds import INSTANCE_TYPE, among
 from k8s.placement.nodes import Term
 from k8s.placement.platforms.base import Cloud
@@ -10,7 +10,7 @@ DISK_TAG = "k8s.io/cluster-autoscaler/node-template/resources/ephemeral-storage"
 
 class Eks(Cloud):
     def card(self, gpu: str) -> Term:
-        return among(INSTANCE_TYPE, GPU_NAMES[gpu].eks)
+        return among(INSTANCE_TYPE, names_of_card(gpu).eks)
 
     def spot(self) -> Term:
         return among("eks.amazonaws.com/capacityType", ("SPOT",))
@@ -24,4 +24,4 @@ class Eks(Cloud):
         )
 
     def least_on_a_node(self, gpu: str) -> int:
-        return min(GPU_NAMES[gpu].eks.values(), default=1)
+        return min(names_of_card(gpu).eks.values(), default=1)

@@ -4,7 +4,7 @@ Terms have only labels of GKE: Autopilot refuses other keys in node affinity (au
 the list of its message is in rancher/dashboard#10564), and its node auto-provisioning knows no others.
 """
 
-from k8s.placement.gpu_names import GPU_NAMES
+from k8s.placement.gpu_names import names_of_card
 from k8s.placement.kinds import GKE_WHOLE, GPU, Kind, among
 from k8s.placement.nodes import Expression, Term, Toleration
 from k8s.placement.platforms.base import Cloud
@@ -15,7 +15,7 @@ SAFE_TO_EVICT = "cluster-autoscaler.kubernetes.io/safe-to-evict"
 
 class Gke(Cloud):
     def card(self, gpu: str) -> Term:
-        return among("cloud.google.com/gke-accelerator", GPU_NAMES[gpu].gke)
+        return among("cloud.google.com/gke-accelerator", names_of_card(gpu).gke)
 
     def term(self, gpu: str, kind: Kind, named: Term = ()) -> Term:
         found = named or self.card(gpu)
@@ -44,4 +44,4 @@ class Gke(Cloud):
         return (*super().tolerations(on_spot), *((Toleration(SPOT, "true"),) if on_spot else ()))
 
     def least_on_a_node(self, gpu: str) -> int:
-        return GPU_NAMES[gpu].gke_least
+        return names_of_card(gpu).gke_least

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from k8s.placement.gpu_names import GPU_NAMES
+from k8s.placement.gpu_names import names_of_card
 from k8s.placement.kinds import among
 from k8s.placement.nodes import Expression, Term
 from k8s.placement.platforms.base import Cloud
@@ -20,7 +20,7 @@ class Karpenter(Cloud):
     set_in: str
 
     def card(self, gpu: str) -> Term:
-        names = GPU_NAMES[gpu]
+        names = names_of_card(gpu)
         if not names.aws:
             return ()
         found = among(f"{self.domain}/instance-gpu-name", (names.aws,))
@@ -39,4 +39,4 @@ class Karpenter(Cloud):
         return f"its nodes have {self.disk >> 30} GiB by default: set {self.set_in} (docs/eks.md)"
 
     def least_on_a_node(self, gpu: str) -> int:
-        return min(GPU_NAMES[gpu].eks.values(), default=1)
+        return min(names_of_card(gpu).eks.values(), default=1)
