@@ -33,9 +33,10 @@ link=${1:-}
 cache=${FINETUNE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/finetune-run}/llama.cpp
 lock=$root/requirements/llama-cpp.txt
 programs=(llama-quantize llama-perplexity llama-imatrix llama-completion llama-bench
-    llama-gguf-split llama-tokenize llama-debug llama-examine)
-options=(-G Ninja -DCMAKE_BUILD_TYPE=Release -DLLAMA_CURL=OFF -DLLAMA_OPENSSL=OFF
-    -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_SERVER=OFF)
+    llama-gguf-split llama-tokenize llama-debug llama-examine llama-server)
+# The server has no web page (else the build would fetch one), speaks no TLS and can start no programs.
+options=(-G Ninja -DCMAKE_BUILD_TYPE=Release -DLLAMA_CURL=OFF -DLLAMA_OPENSSL=OFF -DLLAMA_BUILD_TESTS=OFF
+    -DLLAMA_BUILD_UI=OFF -DLLAMA_USE_PREBUILT_UI=OFF -DLLAMA_SUBPROCESS=OFF)
 if [ -n "${LLAMA_PORTABLE:-}" ]; then
     options+=(-DBUILD_SHARED_LIBS=ON -DGGML_BACKEND_DL=ON -DGGML_CPU_ALL_VARIANTS=ON
         -DGGML_NATIVE=OFF "-DCMAKE_INSTALL_RPATH=\$ORIGIN${CUDA_RPATH:+;$CUDA_RPATH}" -DCMAKE_BUILD_WITH_INSTALL_RPATH=ON)
@@ -142,7 +143,7 @@ if [ ! -f "$out/VERSION" ]; then
     exec 9>"$cache/$key.lock"
     flock 9
     if [ ! -f "$out/VERSION" ]; then
-        progress "$out.log" "llama.cpp: building (about 5 min; 10 for an image)" build
+        progress "$out.log" "llama.cpp: building (about 8 min; 15 for an image)" build
     fi
 fi
 [ -z "$link" ] || ln -sfn "$out" "$link"

@@ -6,6 +6,7 @@ with fewer layers on the GPU, and finally without it.
 
 import os
 import re
+import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from itertools import pairwise
@@ -17,10 +18,12 @@ from job.library_warnings import tell_llama
 from job.llama_cpp import bundle, process
 from job.logs import log
 
-_COMPUTING = {"llama-perplexity", "llama-imatrix", "llama-examine"}
+_COMPUTING = {"llama-perplexity", "llama-imatrix", "llama-examine", "llama-server"}
 SUMS = {"GGML_CUDA_CUBLAS_COMPUTE_TYPE": "f32"}
 """ggml-cuda.cu: products of 16-bit matrices are summed in float32, as on a CPU. Else a float16 file's are summed in
 float16, which overflows in some models, and in the others adds a divergence like that of q8_0 to the reference."""
+_OPTIONS = "LLAMA_ARG_"
+"""Begins variables that llama.cpp takes for options: they would give a program another context, model or tools."""
 _GPU_FAULT = re.compile(r"CUDA error|cudaMalloc failed|allocate CUDA\d+ buffer")
 _MEMORY_FAULT = re.compile(
     r"std::bad_alloc|(?:failed|unable) to allocate|insufficient memory|Cannot allocate memory|out of memory"
@@ -73,6 +76,7 @@ def run(
     gguf: Path,
     error: type[JobError],
     on_line: Callable[[str], None] | None = None,
+    on_start: Callable[[subprocess.Popen[str]], None] | None = None,
     line_ends: str = "\n",
     cwd: Path | None = None,
     environment: Mapping[str, str] | None = None,
@@ -80,15 +84,16 @@ def run(
     uses_gpu: bool = True,
 ) -> Output:
     """Runs a program on `gguf`, as `process.run` does, without the GPU if not `uses_gpu`. `on_line` gets the lines of
-    every try.
+    every try, `on_start` each program.
 
     Raises EnvironmentUnfit if neither the GPU nor the CPU has the memory or the time for it, StorageFailed if the disk
     is full, `error` for everything else.
     """
     ladder = LADDER if uses_gpu and name in _COMPUTING and has_gpu() else (WITHOUT_GPU,)
     exact: Mapping[str, str] = SUMS if name in _COMPUTING else {}
-    given = {**exact, **os.environ, **(environment or {})}
-    started = partial(process.run, line_ends=line_ends, error=error, cwd=cwd, timeout_s=timeout_s)
+    ours = {name: value for name, value in os.environ.items() if not name.startswith(_OPTIONS)}
+    given = {**exact, **ours, **(environment or {})}
+    started = partial(process.run, line_ends=line_ends, error=error, cwd=cwd, timeout_s=timeout_s, on_start=on_start)
 
     def attempt(rung: Rung) -> Output:
         lines: list[str] = []

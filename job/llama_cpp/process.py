@@ -71,6 +71,7 @@ def run(
     command: Sequence[str | Path],
     *,
     on_line: Callable[[str], None] | None = None,
+    on_start: Callable[[subprocess.Popen[str]], None] | None = None,
     line_ends: str = "\n",
     error: type[JobError] = Bug,
     cwd: Path | None = None,
@@ -80,10 +81,10 @@ def run(
 ) -> str:
     """Runs a program to its end and returns its stdout.
 
-    `on_line` gets each line of stderr and stdout as it is written. Some programs count on one line of stdout, so
-    `line_ends` can name further characters that end a line there. Raises `error` (or StorageFailed if the program
-    reports a full disk) with the command and the last lines of its output if it exits non-zero, is killed by a
-    signal, or takes longer than `timeout_s`.
+    `on_start` gets the program when it runs, `on_line` each line of stderr and stdout as it is written. Some programs
+    count on one line of stdout, so `line_ends` can name further characters that end a line there. Raises `error` (or
+    StorageFailed if the program reports a full disk) with the command and the last lines of its output if it exits
+    non-zero, is killed by a signal, or takes longer than `timeout_s`.
     """
     arguments = [str(part) for part in command]
     quoted = redact(shlex.join(arguments))
@@ -114,6 +115,8 @@ def run(
             on_line(line.rstrip())
 
     with group.get().member(start) as process, _at_most(process, timeout_s, expired):
+        if on_start:
+            on_start(process)
         status = _follow(process, stdin, line_ends, hear, hear_error)
     if status == 0:
         return "".join(out)
