@@ -26,7 +26,7 @@ def check(spec: JobSpec, records: Mapping[str, StageRecord]) -> None:
     """
     gate = spec.evaluation.gate
     faults = [*_tuned(gate.max_tuned_ratio, records), *_quantized(spec, records), *_endless(gate.min_ends, records)]
-    faults += _not_as_trained(spec, records)
+    faults += [*_forgotten(gate.max_text_ratio, records), *_not_as_trained(spec, records)]
     if not faults:
         return
     if gate.action == "warn":
@@ -51,6 +51,24 @@ def _tuned(limit: float, records: Mapping[str, StageRecord]) -> Iterator[str]:
         yield (
             f"the tuned model: perplexity on the held-out rows is {ratio:.3g}{within} times the base model's "
             f"(loss {'not a number' if after is None else f'{after:.3f}'} after {before:.3f}); {limit:g} is allowed"
+        )
+
+
+def _forgotten(limit: float | None, records: Mapping[str, StageRecord]) -> Iterator[str]:
+    """The tuned model on `evaluation.text`, which it was not trained on."""
+    trace = records["train"].metrics.get("text_trace") if "train" in records else None
+    if limit is None:
+        return
+    if not trace:
+        what = "evaluation.gate.max_text_ratio: the tuned model was not measured on evaluation.text"
+        log.warning("gate.not_measured", what=f"{what}, so nothing is refused for it")
+        return
+    ratio = trace["tuned"]["value"] / trace["base"]["value"]
+    error = trace["ratio_error"]
+    if not ratio * (1 - ERRORS * error) <= limit:
+        yield (
+            f"the tuned model: perplexity on evaluation.text is {ratio:.3g} ± {ratio * error:.2g} times the base "
+            f"model's ({trace['tuned']['value']:.4g} after {trace['base']['value']:.4g}); {limit:g} is allowed"
         )
 
 

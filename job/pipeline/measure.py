@@ -1,4 +1,4 @@
-"""The measure stage in the parent: what the adapter is worth on the held-out rows."""
+"""The measure stage in the parent: what the adapter is worth on the held-out rows, and on `evaluation.text`."""
 
 from typing import Any
 
@@ -10,9 +10,9 @@ from job.train.trace import Answers
 
 
 def measure(state: State, key: str) -> dict[str, Any]:
-    """What the adapter is measured as on the held-out rows: by the training, by an earlier run, or now."""
+    """What the adapter is measured as: by the training, by an earlier run, or now."""
     rows = state.files.tokens
-    if rows.eval is None:
+    if rows.eval is None and rows.text is None:
         return Measured().model_dump(mode="json")
     record = state.run.record("measure", digest_of(_measured_on(state, key)))
     if record is None:
@@ -21,7 +21,9 @@ def measure(state: State, key: str) -> dict[str, Any]:
             model=state.files.model.model,
             adapter=state.files.model.adapter,
             trained=state.files.trained / "adapter",
-            eval=rows.eval.path,
+            rows=rows.eval.path if rows.eval else state.files.train_rows,
+            eval=rows.eval.path if rows.eval else None,
+            text=rows.text.ids if rows.text else None,
             prompts=rows.prompts,
             added=rows.added,
             answers=Answers(ends=rows.end_places(), stops=rows.stop_ids),
@@ -41,4 +43,5 @@ def _measured_on(state: State, key: str) -> dict[str, Any]:
     evaluation, rows = state.spec.evaluation, state.files.tokens
     settings: list[Any] = [evaluation.judge, evaluation.context, evaluation.max_tokens]
     settings += [[prompt.ids for prompt in rows.prompts], evaluation.max_new_tokens]
-    return {"train": key, "rows": rows.eval and rows.eval.digest, "settings": settings}
+    depends = {"train": key, "rows": rows.eval and rows.eval.digest, "settings": settings}
+    return depends | ({"text": state.known.made("tokens", rows.text.ids.name)} if rows.text else {})

@@ -141,6 +141,7 @@ def _train_once(state: State, key: str, every: int, micro_batch: int | None, unu
         adapter=state.files.model.adapter,
         train=state.files.train_rows,
         eval=rows.eval.path if rows.eval else None,
+        text=rows.text.ids if rows.text else None,
         prompts=rows.prompts,
         added=rows.added,
         answers=Answers(ends=rows.end_places(), stops=rows.stop_ids),

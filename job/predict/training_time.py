@@ -100,7 +100,8 @@ def training_s(
     every = training.eval_steps or training.save_steps
     seconds += (2 + steps // every) * forward_s(spec, model, gpu, held_out)
     if evaluation.judge:
-        seconds += 2 * forward_s(spec, model, gpu, min(held_out, evaluation.max_tokens))
+        text = evaluation.max_tokens if evaluation.text else 0
+        seconds += 2 * forward_s(spec, model, gpu, min(held_out, evaluation.max_tokens) + text)
     batches = ceil(evaluation.samples / training.per_device_eval_batch_size)
     return seconds + 2 * batches * evaluation.max_new_tokens * generation_s(spec, model, gpu)
 

@@ -16,7 +16,8 @@ Records = Mapping[str, StageRecord]
 class Line(NamedTuple):
     """A file, or a model in transformers (`size` is None). Perplexities and KLD have their standard errors; `ms`:
     per generated token, with half of the spread, on each device (`GPU`, `4 threads`); `gpu_layers` (`20/33`): layers on
-    the GPU, `0` without one."""
+    the GPU, `0` without one; `of_base`: the tuned model's perplexity divided by the base model's, on `rows` and
+    `text`."""
 
     name: str
     type: str
@@ -29,6 +30,7 @@ class Line(NamedTuple):
     text: tuple[float, float] | None = None
     gpu_layers: str = ""
     ends: float | None = None
+    of_base: Mapping[str, tuple[float, float]] = {}
 
 
 class Column(NamedTuple):
@@ -82,6 +84,13 @@ COLUMNS = (
         "perplexity on evaluation.text, ± standard error",
         lambda line: _pair(line.text),
         lambda line: _first(line.text),
+    ),
+    Column(
+        "of base",
+        "the tuned model's perplexity divided by the base model's, on the held-out rows and on evaluation.text: above "
+        "1 it got worse",
+        lambda line: ", ".join(f"{what} {_pair(line.of_base[what])}" for what in line.of_base),
+        lambda line: _first(line.of_base.get("text")),
     ),
     Column(
         "KLD",
@@ -170,14 +179,47 @@ def judged_on(records: Records) -> dict[str, Any] | None:
 def _in_transformers(records: Records) -> Iterator[Line]:
     """The base and the tuned model, if they were judged on the same windows as the files."""
     train = records.get("train")
-    trace = train.metrics.get("trace") if train else None
-    windows = judged_on(records)
-    if not train or not trace or not windows or any(trace[key] != windows[key] for key in windows):
+    metrics: Mapping[str, Any] = train.metrics if train else {}
+    rows, text = (
+        _on_windows(metrics.get(name), windows)
+        for name, windows in (("trace", judged_on(records)), ("text_trace", _text_on(records)))
+    )
+    if not rows and not text:
         return
-    loaded = trace.get("loaded", "as loaded")
+    loaded = (rows or {}).get("loaded", "as loaded")
     for name in ("base", "tuned"):
-        judged = (trace[name]["value"], trace[name]["error"])
-        yield Line(f"({name} model)", f"{name} ({loaded})", perplexity=judged, ends=_share(trace.get(f"{name}_ends")))
+        yield Line(
+            f"({name} model)",
+            f"{name} ({loaded})",
+            perplexity=_measured(rows and rows[name]),
+            text=_measured(text and text[name]),
+            ends=_share((rows or {}).get(f"{name}_ends")),
+            of_base=_of_base(rows, text) if name == "tuned" else {},
+        )
+
+
+def _on_windows(trace: Mapping[str, Any] | None, windows: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    return trace if trace and windows and all(trace[key] == windows[key] for key in ("context", "chunks")) else None
+
+
+def _text_on(records: Records) -> Mapping[str, Any] | None:
+    found = (record.metrics.get("text") for name, record in records.items() if name.startswith("evaluate/"))
+    return next((one for one in found if one), None)
+
+
+def _of_base(rows: Mapping[str, Any] | None, text: Mapping[str, Any] | None) -> dict[str, tuple[float, float]]:
+    """Empty without `evaluation.text`: what was learned of the rows then has nothing beside it."""
+    return {what: ratio_of(trace) for what, trace in (("rows", rows), ("text", text)) if trace} if text else {}
+
+
+def ratio_of(trace: Mapping[str, Any]) -> tuple[float, float]:
+    """The tuned model's perplexity divided by the base model's, with its standard error."""
+    ratio = trace["tuned"]["value"] / trace["base"]["value"]
+    return ratio, ratio * trace["ratio_error"]
+
+
+def _measured(found: Mapping[str, Any] | None) -> tuple[float, float] | None:
+    return (found["value"], found["error"]) if found else None
 
 
 def _share(ends: Mapping[str, int] | None) -> float | None:
@@ -186,20 +228,16 @@ def _share(ends: Mapping[str, int] | None) -> float | None:
 
 def _line(name: str, kind: str, size: int, bits: float, metrics: Mapping[str, Any]) -> Line:
     distance, speeds = metrics.get("distance") or {}, metrics.get("speeds") or []
-
-    def pair(found: Mapping[str, Any] | None) -> tuple[float, float] | None:
-        return (found["value"], found["error"]) if found else None
-
     return Line(
         name,
         kind.upper(),
         size,
         bits,
-        perplexity=pair(metrics.get("perplexity")),
+        perplexity=_measured(metrics.get("perplexity")),
         kld=(distance["kld"], distance["kld_error"]) if distance else None,
         same_top=distance.get("same_top", (metrics.get("as_trained") or {}).get("same_top")),
         ms={_device(speed): (speed["generation_ms"], speed.get("generation_spread_ms", 0.0)) for speed in speeds},
-        text=pair((metrics.get("text") or {}).get("perplexity")),
+        text=_measured((metrics.get("text") or {}).get("perplexity")),
         ends=_share(metrics.get("ends")),
         gpu_layers=(speeds[0] if speeds else metrics).get("gpu_layers", ""),
     )

@@ -23,6 +23,7 @@ def cross_faults(spec: Parts) -> Iterator[CrossFault]:
     yield from _data_faults(spec)
     yield from _lora_faults(spec)
     yield from _export_faults(spec)
+    yield from _evaluation_faults(spec)
 
 
 def _training_faults(spec: Parts, training: Training) -> Iterator[CrossFault]:
@@ -107,3 +108,14 @@ def _export_faults(spec: Parts) -> Iterator[CrossFault]:
     if needy and export.imatrix == "none":
         message = f"{needy} in export.types {need} one; write auto, or the path of a file"
         yield CrossFault(("export.imatrix", "export.types"), message)
+
+
+def _evaluation_faults(spec: Parts) -> Iterator[CrossFault]:
+    evaluation = spec.evaluation
+    if evaluation.gate.max_text_ratio is None:
+        return
+    paths = ("evaluation.gate.max_text_ratio", "evaluation.text", "evaluation.judge", "training")
+    if not evaluation.text or not evaluation.judge:
+        yield CrossFault(paths, "nothing is measured on a text; name evaluation.text, or leave it out")
+    elif not spec.training:
+        yield CrossFault(paths, "without training there is no tuned model to compare with the base; leave it out")

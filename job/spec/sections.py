@@ -139,6 +139,9 @@ class Gate(Section):
     """fail: publish nothing and end with exit code 81. warn: write a line to the log."""
     max_tuned_ratio: PositiveNumber = 1.05
     """Perplexity of the tuned model divided by the base model's, on the held-out rows."""
+    max_text_ratio: PositiveNumber | None = None
+    """The same on `evaluation.text`: how much of other text a training may forget. Unset: any, and the table shows
+    it."""
     max_ratio: PositiveNumber | None = None
     """Perplexity of a quantized file divided by the unquantized one's. Unset: 1.3 at 4 bits per weight or more, 3 at 3
     bits or more, 100 below."""
@@ -177,7 +180,7 @@ class Evaluation(Section):
     judge: bool = True
     """Evaluate each file on the held-out rows: perplexity, KL divergence from the unquantized file, speed, samples."""
     text: PlainText | None = None
-    """A further text to compute each file's perplexity on."""
+    """A further text to compute the perplexity of the base model, the tuned model and each file on."""
     context: Count = 512
     """Tokens of context for perplexity."""
     max_tokens: Count = 32_768

@@ -10,19 +10,21 @@ from typing import Any
 from job.artifacts import Frozen
 from job.spec import JobSpec
 from job.tokens.stage import Prompt
-from job.train.trace import Answers, Trace
+from job.train.trace import Answers, Trace, Traced
 
 NAME = "measure"
 
 
 class Inputs(Frozen):
-    """`adapter`: the one that the training started from; `trained`: the folder of the one that it made; `eval`: the
-    held-out rows as tokens."""
+    """`adapter`: the one that the training started from; `trained`: the folder of the one that it made; `rows`: some
+    rows as tokens, `eval`: the held-out ones; `text`: a file with the ids of `evaluation.text`."""
 
     model: Path
     adapter: Path | None = None
     trained: Path
-    eval: Path
+    rows: Path
+    eval: Path | None = None
+    text: Path | None = None
     prompts: list[Prompt] = []
     added: list[str] = []
     answers: Answers = Answers()
@@ -30,13 +32,15 @@ class Inputs(Frozen):
 
 class Measured(Frozen):
     """`evals`: held-out losses by step; `loss_before` and `loss_after`: the held-out loss without and with the trained
-    adapter. None also for one that is not a number."""
+    adapter. None also for one that is not a number. `trace`: on the held-out rows, `text_trace`: on
+    `evaluation.text`."""
 
     evals: list[dict[str, float | None]] = []
     loss_before: float | None = None
     loss_after: float | None = None
     samples: list[dict[str, str]] = []
     trace: Trace | None = None
+    text_trace: Traced | None = None
 
 
 Result = Measured
@@ -50,7 +54,7 @@ def run(spec: JobSpec, inputs: Inputs, workdir: Path) -> Measured:
     stop = StopSignal()
     stop.trained = True
     given = stage.Inputs(
-        model=inputs.model, adapter=inputs.adapter, train=inputs.eval, eval=inputs.eval, added=inputs.added
+        model=inputs.model, adapter=inputs.adapter, train=inputs.rows, eval=inputs.eval, added=inputs.added
     )
     with stage.memory_errors_named():
         return _measured(spec, inputs, stage.load(spec, given, workdir, stop))
@@ -61,7 +65,7 @@ def _measured(spec: JobSpec, inputs: Inputs, loaded: Any) -> Measured:
 
     from job.train.samples import compare
     from job.train.stage import evaluated
-    from job.train.trace import trace
+    from job.train.trace import trace, trace_text
 
     model, tokenizer, precision, trainer = loaded
     before = evaluated(trainer)
@@ -72,4 +76,5 @@ def _measured(spec: JobSpec, inputs: Inputs, loaded: Any) -> Measured:
         loss_after=after,
         samples=compare(spec, model, tokenizer, inputs.prompts),
         trace=trace(spec, model, tokenizer, inputs.eval, precision, inputs.answers),
+        text_trace=trace_text(spec, model, tokenizer, inputs.text, precision),
     )

@@ -28,15 +28,16 @@ NAME = "train"
 
 
 class Inputs(Frozen):
-    """`train` and `eval`: rows as tokens (job/tokens/files.py); `added`: tokens whose rows of the embeddings are
-    trained. `resume_from`: a checkpoint's folder; `micro_batch`: replaces the batch size after the GPU ran out of
-    memory; `recompute_every`: each n-th block of the model recomputes its activations, 0: none does (None: as the spec
-    says, and all of them for auto)."""
+    """`train` and `eval`: rows as tokens (job/tokens/files.py); `text`: a file with the ids of `evaluation.text`;
+    `added`: tokens whose rows of the embeddings are trained. `resume_from`: a checkpoint's folder; `micro_batch`:
+    replaces the batch size after the GPU ran out of memory; `recompute_every`: each n-th block of the model recomputes
+    its activations, 0: none does (None: as the spec says, and all of them for auto)."""
 
     model: Path
     adapter: Path | None = None
     train: Path
     eval: Path | None = None
+    text: Path | None = None
     prompts: list[Prompt] = []
     added: list[str] = []
     answers: Answers = Answers()
@@ -116,7 +117,7 @@ def _run(spec: JobSpec, inputs: Inputs, workdir: Path, stop: Any) -> Result:
     from job.train.callbacks import Events, peak_memory
     from job.train.model import count_parameters, save_adapter
     from job.train.samples import compare
-    from job.train.trace import trace
+    from job.train.trace import trace, trace_text
 
     _fresh(workdir)
     if inputs.resume_from:
@@ -153,6 +154,7 @@ def _run(spec: JobSpec, inputs: Inputs, workdir: Path, stop: Any) -> Result:
         total=total,
         samples=compare(spec, model, tokenizer, inputs.prompts),
         trace=trace(spec, model, tokenizer, inputs.eval, precision, inputs.answers),
+        text_trace=trace_text(spec, model, tokenizer, inputs.text, precision),
         tokens=int(trainer.state.num_input_tokens_seen),
         tokens_per_second=events.tokens_per_second,
         memory=peak_memory(),

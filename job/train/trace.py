@@ -8,7 +8,7 @@ import inspect
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from job.artifacts import Frozen
 from job.llama_cpp.ends import Ends, scored_ends
@@ -21,17 +21,22 @@ from job.tokens import files
 from job.train.precision import Precision, torch_dtype
 
 
-class Trace(Frozen):
+class Traced(Frozen):
     """Perplexity of the model as it was loaded for training, without and with the adapter, on `chunks` windows of
-    `context` held-out tokens. `loaded`: the 4-bit type, or the bits of a weight."""
+    `context` tokens."""
 
-    loaded: str
     context: int
     chunks: int
     base: Perplexity
     tuned: Perplexity
     ratio_error: float
     """The relative standard error of tuned / base, which are measured on the same tokens."""
+
+
+class Trace(Traced):
+    """On the held-out rows. `loaded`: the 4-bit type, or the bits of a weight."""
+
+    loaded: str
     tops: str | None = None
     """The likeliest token of the tuned model at the first scored ones (`job.llama_cpp.logits.packed`)."""
     base_ends: Ends | None = None
@@ -52,44 +57,83 @@ def trace(
     spec: JobSpec, model: Any, tokenizer: Any, held_out: Path | None, precision: Precision, answers: Answers = NONE
 ) -> Trace | None:
     """None if there is no text to judge on, the spec does not ask for evaluation, or a loss is not a number."""
-    assert spec.training
     if held_out is None or not spec.evaluation.judge:
         return None
-    ids = [token for row in files.ids_of(held_out) for token in row]
-    context, chunks = windows(len(ids), len(tokenizer), spec.evaluation.context, spec.evaluation.max_tokens)
-    if not chunks:
+    stream = _windows(spec, tokenizer, [token for row in files.ids_of(held_out) for token in row])
+    if not stream:
         return None
+    found = _judged(spec, model, tokenizer, stream, precision, answers)
+    if found is None:
+        log.warning("train.not_traced", what="a held-out token's loss is not a number, or infinite")
+        return None
+    traced, count = found.traced, found.answers
+    log.info(
+        "train.traced",
+        base=round(traced.base.value, 4),
+        tuned=round(traced.tuned.value, 4),
+        windows=traced.chunks,
+        context=traced.context,
+    )
+    return Trace(
+        **dict(traced),
+        loaded=spec.load.quant_type if spec.load.bits == 4 else f"{spec.load.bits} bits",
+        tops=packed(found.tops[:MOST_TOPS]),
+        base_ends=Ends(first=found.first[0], answers=count) if count else None,
+        tuned_ends=Ends(first=found.first[1], answers=count) if count else None,
+    )
+
+
+def trace_text(spec: JobSpec, model: Any, tokenizer: Any, text: Path | None, precision: Precision) -> Traced | None:
+    """The same on `evaluation.text`, whose ids are in a file in decimal: what the model has forgotten of it."""
+    if text is None or not spec.evaluation.judge:
+        return None
+    stream = _windows(spec, tokenizer, list(map(int, text.read_text().split())))
+    found = _judged(spec, model, tokenizer, stream, precision, NONE) if stream else None
+    if found is None:
+        if stream:
+            log.warning("train.not_traced", what="the loss of a token of evaluation.text is not a number, or infinite")
+        return None
+    base, tuned = found.traced.base.value, found.traced.tuned.value
+    log.info("train.traced_text", base=round(base, 4), tuned=round(tuned, 4), windows=len(stream))
+    return found.traced
+
+
+def _windows(spec: JobSpec, tokenizer: Any, ids: list[int]) -> list[list[int]]:
+    context, chunks = windows(len(ids), len(tokenizer), spec.evaluation.context, spec.evaluation.max_tokens)
+    return [ids[n * context : (n + 1) * context] for n in range(chunks)]
+
+
+class _Found(NamedTuple):
+    """`first`: after how many of the `answers` the base and the tuned model put first a token that ends one."""
+
+    traced: Traced
+    tops: list[int]
+    first: tuple[int, int]
+    answers: int
+
+
+def _judged(
+    spec: JobSpec, model: Any, tokenizer: Any, stream: list[list[int]], precision: Precision, answers: Answers
+) -> _Found | None:
+    """None if a loss is not a number."""
+    assert spec.training
+    context, chunks, size = len(stream[0]), len(stream), spec.training.per_device_eval_batch_size
     starts = tokenizer("a")["input_ids"][0] == tokenizer.bos_token_id
     bos = tokenizer.bos_token_id if starts else None
-    stream = [ids[n * context : (n + 1) * context] for n in range(chunks)]
     bar = Progress("judging in transformers", 2 * chunks, "windows")
     ends: dict[int, list[int]] = {}
     for window, row in scored_ends(answers.ends, context, chunks):
         ends.setdefault(window, []).append(row)
     model.eval()
-    size = spec.training.per_device_eval_batch_size
     with model.disable_adapter():
         before, base_first, _ = _losses(model, stream, size, bos, precision, bar, 0, ends, answers.stops)
     after, tuned_first, tops = _losses(model, stream, size, bos, precision, bar, chunks, ends, answers.stops)
     if not all(map(math.isfinite, before + after)):
-        log.warning("train.not_traced", what="a held-out token's loss is not a number, or infinite")
         return None
-    count = sum(map(len, ends.values()))
     (base, _), (tuned, _) = _perplexity(before), _perplexity(after)
     _, error = _perplexity([later - earlier for earlier, later in zip(before, after, strict=True)])
-    log.info("train.traced", base=round(base.value, 4), tuned=round(tuned.value, 4), windows=chunks, context=context)
-    loaded = spec.load.quant_type if spec.load.bits == 4 else f"{spec.load.bits} bits"
-    return Trace(
-        loaded=loaded,
-        context=context,
-        chunks=chunks,
-        base=base,
-        tuned=tuned,
-        ratio_error=error,
-        tops=packed(tops[:MOST_TOPS]),
-        base_ends=Ends(first=base_first, answers=count) if count else None,
-        tuned_ends=Ends(first=tuned_first, answers=count) if count else None,
-    )
+    traced = Traced(context=context, chunks=chunks, base=base, tuned=tuned, ratio_error=error)
+    return _Found(traced, tops, (base_first, tuned_first), sum(map(len, ends.values())))
 
 
 def _losses(

@@ -36,6 +36,7 @@ BASES: dict[str, dict[str, Any]] = {
     "export": BASE | {"publish": {}, "export": {"types": ["q4_0"]}},
     "evaluation": BASE | {"publish": {}, "export": {"types": ["q8_0"]}},
     "evaluation.text": BASE,
+    "evaluation.gate": BASE,
     "chat": BASE | {"dataset": {"id": "me/chats", "config": "one"}},
 }
 """Where a field shows only with other values beside it; by the beginning of its path."""
@@ -81,6 +82,7 @@ OTHERS: dict[str, list[Any]] = {
     "evaluation.text.split": ["third"],
     "evaluation.text.column": ["note"],
     "evaluation.gate.max_tuned_ratio": [2.0],
+    "evaluation.gate.max_text_ratio": [1.1],
     "evaluation.gate.max_ratio": [1.1],
     "evaluation.gate.max_kld": [0.1],
     "evaluation.gate.min_ends": [0.9],

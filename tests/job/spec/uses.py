@@ -134,7 +134,7 @@ def published(spec: JobSpec, ground: Ground) -> Any:
 def gated(spec: JobSpec, ground: Ground) -> Any:
     """The verdict on a result that is a little worse in every way."""
     records = {
-        "train": _record("train", loss_before=1.0, loss_after=1.1),
+        "train": _record("train", loss_before=1.0, loss_after=1.1, text_trace=_LITTLE_FORGOTTEN),
         "quantize/q4_k_m": _record("quantize", bits_per_weight=5.0),
         "evaluate/q4_k_m": _record(
             "evaluate", type="q4_k_m", distance={"ratio": 1.2, "ratio_error": 0.0, "kld": 0.2, "kld_error": 0.0}
@@ -145,6 +145,9 @@ def gated(spec: JobSpec, ground: Ground) -> Any:
         return gate.check(spec, records)
     except JobError as error:
         return error.message
+
+
+_LITTLE_FORGOTTEN = {"base": {"value": 10.0}, "tuned": {"value": 12.0}, "ratio_error": 0.0}
 
 
 def _record(stage: str, **metrics: Any) -> StageRecord:

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from job.tokens import files
 from job.tokens.stage import Prompt
-from job.train import samples, trace
+from job.train import measure, samples, trace
 from job.train import stage as train_stage
 from tests.job.train.trainers import ON_THE_CPU, NeverStops, inputs_of, spec_of
 
@@ -54,6 +55,32 @@ def test_windows_and_answers_in_batches_are_as_one_at_a_time(tiny_model: Path, r
     assert second.tops == first.tops
     assert together == one_by_one
     assert any(one["before"] != one["after"] for one in together)
+
+
+def test_a_text_is_judged_as_rows_of_the_same_tokens(tiny_model: Path, rows: Path, tmp_path: Path) -> None:
+    spec, inputs, loaded = loaded_of(tiny_model, rows, tmp_path / "0", 2)
+    assert inputs.eval
+    ids = [token for row in files.ids_of(inputs.eval) for token in row]
+    (tmp_path / "ids.txt").write_text(" ".join(map(str, ids)) + "\n")
+    text = trace.trace_text(spec, loaded.model, loaded.tokenizer, tmp_path / "ids.txt", ON_THE_CPU)
+    held_out = trace.trace(spec, loaded.model, loaded.tokenizer, inputs.eval, ON_THE_CPU)
+    assert text and held_out and text.tuned.value != text.base.value
+    assert dict(text) == {name: getattr(held_out, name) for name in trace.Traced.model_fields}
+
+
+def test_without_held_out_rows_the_text_alone_is_measured(tiny_model: Path, rows: Path, tmp_path: Path) -> None:
+    """At the end of a training, and later of the adapter that it made."""
+    spec = spec_of(tiny_model, training={"max_steps": 2}, evaluation={"context": 32, "samples": 0})
+    inputs = inputs_of(spec, tiny_model, tmp_path / "tokens", rows, None)
+    (tmp_path / "ids.txt").write_text(" ".join(str(3 + n % 50) for n in range(400)))
+    result = train_stage.run(spec, inputs.model_copy(update={"text": tmp_path / "ids.txt"}), tmp_path / "work")
+    assert result.trace is None and result.text_trace
+    again = measure.run(
+        spec,
+        measure.Inputs(model=tiny_model, trained=result.adapter, rows=inputs.train, text=tmp_path / "ids.txt"),
+        tmp_path / "again",
+    )
+    assert again.text_trace and again.text_trace.tuned.value == pytest.approx(result.text_trace.tuned.value, rel=1e-5)
 
 
 @pytest.mark.parametrize(("steps", "passes"), [(4, 3), (3, 3)], ids=["evaluated at the last step", "not"])
