@@ -16,6 +16,7 @@ from job.spec.places import shown_place
 SIZE_LIMIT = 200 << 30  # bytes
 REDIRECTS = 5
 FIRST_WAIT_S = 0.5
+TIMEOUT = urllib3.Timeout(connect=20, read=60)
 _PASSING = (429, 500, 502, 503, 504)
 
 
@@ -45,7 +46,7 @@ def _said(error: Exception) -> str:
 
 
 def _once(url: str, path: Path) -> None:
-    pool = network.pool_for(url, timeout=urllib3.Timeout(connect=20, read=60))
+    pool = network.pool_for(url, timeout=TIMEOUT)
     for _ in range(REDIRECTS):
         reply = pool.request("GET", url, preload_content=False, redirect=False, retries=False)
         try:

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import urllib3
 
 from job.errors import DataInvalid, EnvironmentUnfit, IntegrityViolated, JobError, NotFound, RemoteUnavailable
 from job.fetch import https, sources
@@ -279,6 +280,15 @@ def test_an_address_that_gives_no_whole_file_is_named_without_its_query(
 def test_a_length_that_is_not_one_is_not_believed(site: Any, tmp_path: Path, impatient: None, lie: str) -> None:
     https.download(f"{site.url}/{lie}/quotes.jsonl", tmp_path / "file")
     assert (tmp_path / "file").read_bytes() == JSONL
+
+
+def test_a_server_that_says_nothing_is_not_waited_for(
+    silent: str, tmp_path: Path, impatient: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert https.TIMEOUT.connect_timeout == 20 and https.TIMEOUT.read_timeout == 60
+    monkeypatch.setattr(https, "TIMEOUT", urllib3.Timeout(0.2))
+    with pytest.raises(RemoteUnavailable, match="cannot download"):
+        https.download(f"{silent}/rows.jsonl", tmp_path / "rows.jsonl")
 
 
 def test_a_disk_that_is_too_small_is_refused_before_anything_is_fetched(local_model: Path, tmp_path: Path) -> None:

@@ -82,6 +82,15 @@ def test_a_chat_that_is_away_changes_nothing_and_its_address_is_not_told(
     assert SECRET_PATH not in str(events)
 
 
+def test_a_chat_that_says_nothing_is_not_waited_for(silent: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert webhook.TIMEOUT_S == 10
+    monkeypatch.setattr(webhook, "TIMEOUT_S", 0.2)
+    monkeypatch.setenv(webhook.VARIABLE, f"{silent}{SECRET_PATH}")
+    with capture_logs() as events:
+        webhook.tell_done(manifest(), "here")
+    assert [event["event"] for event in events] == ["webhook.not_sent"]
+
+
 def test_a_chat_that_refuses_is_told_in_the_log(chat: Any) -> None:
     chat.status = 404
     with capture_logs() as events:

@@ -121,6 +121,14 @@ def test_an_outage_that_does_not_end_is_named(s3: Bucket, impatient: None) -> No
         store.probe()
 
 
+def test_a_server_that_says_nothing_is_named(
+    s3: Bucket, silent: str, impatient: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", silent)
+    with pytest.raises(RemoteUnavailable, match=r"s3://.*prefix/f.*for 1 s"):
+        open_store(s3.url).put("f", b"x")
+
+
 def test_errors_of_the_server_are_waited_for(s3: Bucket, s3_proxy: Proxy) -> None:
     answers = [500, 503, 429, 502] * 2
     s3_proxy.answer = lambda _: answers.pop() if answers else None
