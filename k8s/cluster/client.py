@@ -24,6 +24,7 @@ TIMEOUT_S = 30
 ANSWERS_S = 10.0
 """Seconds without any answer, after which a server counts as unreachable."""
 PAGE = 500
+KUEUE = "kueue.x-k8s.io"
 PODS_THAT_HOLD = "status.phase!=Succeeded,status.phase!=Failed"
 
 
@@ -190,15 +191,20 @@ class Cluster:
         widest: tuple[AccessMode, ...] = ("ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod")
         return next((one for one in widest if one in modes), "ReadWriteOncePod")
 
-    def local_queue(self, name: str) -> Object:
-        """Kueue's LocalQueue. Raises ObjectNotFound, also if Kueue is not installed.
+    def served_version(self, group: str) -> str:
+        """The version of an API group that this cluster prefers. Raises ObjectNotFound if it does not serve the
+        group."""
+        return str(self.call("GET", f"/apis/{group}")["preferredVersion"]["version"])
 
-        Kueue has served v1beta2 since 0.15, and v1beta1 until 0.19."""
-        path = f"namespaces/{self.namespace}/localqueues/{name}"
+    def local_queue(self, name: str) -> Object | None:
+        """Kueue's LocalQueue, in the version that this cluster serves; None if this user is not allowed to read it.
+
+        Raises ObjectNotFound, also if Kueue is not installed."""
         try:
-            return self.call("GET", f"/apis/kueue.x-k8s.io/v1beta2/{path}")
-        except ObjectNotFound:
-            return self.call("GET", f"/apis/kueue.x-k8s.io/v1beta1/{path}")
+            version = self.served_version(KUEUE)
+            return self.call("GET", f"/apis/{KUEUE}/{version}/namespaces/{self.namespace}/localqueues/{name}")
+        except AccessDenied:
+            return None
 
     def limits_memory(self) -> bool:
         """Whether the namespace may limit a pod's memory: it has a quota or a limit range, or they cannot be read."""

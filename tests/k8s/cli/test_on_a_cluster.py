@@ -110,12 +110,16 @@ def test_a_combination_that_cannot_be_is_named(launcher: Launcher) -> None:
 
 @pytest.fixture(scope="module")
 def kueue(request: pytest.FixtureRequest, shared_cluster: Cluster) -> Iterator[str]:
-    """Kueue's LocalQueue as a resource of the API, in the one version that is served: v1beta2 from 0.20 on."""
+    """Kueue's LocalQueue as a resource of the API, in the versions that are served: v1beta1 until 0.14, both until
+    0.19, v1beta2 from 0.20 on."""
     served = getattr(request, "param", "v1beta2")
     schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-    version = {"name": served, "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}
+    versions = [
+        {"name": name, "served": True, "storage": not number, "schema": {"openAPIV3Schema": schema}}
+        for number, name in enumerate(served.split(","))
+    ]
     names = {"plural": "localqueues", "singular": "localqueue", "kind": "LocalQueue"}
-    spec = {"group": "kueue.x-k8s.io", "scope": "Namespaced", "names": names, "versions": [version]}
+    spec = {"group": "kueue.x-k8s.io", "scope": "Namespaced", "names": names, "versions": versions}
     extensions = client.ApiextensionsV1Api(shared_cluster.api)
     extensions.create_custom_resource_definition({"metadata": {"name": "localqueues.kueue.x-k8s.io"}, "spec": spec})
 
@@ -134,14 +138,15 @@ def kueue(request: pytest.FixtureRequest, shared_cluster: Cluster) -> Iterator[s
     eventually(lambda: not there(), "the resource to go")
 
 
-@pytest.mark.parametrize("kueue", ["v1beta1", "v1beta2"], indirect=True)
+@pytest.mark.parametrize("kueue", ["v1beta1", "v1beta2", "v1beta1,v1beta2", "v1"], indirect=True)
 def test_a_run_waits_in_its_queue_until_it_is_admitted(launcher: Launcher, cluster: Cluster, kueue: str) -> None:
     cluster.nodes.add("plain")
     missing = launcher("launch", *BARE, "--gpu", "none", "--queue", "team", "--detach")
     assert missing.code == 12 and "there is no LocalQueue team" in missing.err
-    queue = {"apiVersion": f"kueue.x-k8s.io/{kueue}", "kind": "LocalQueue", "metadata": {"name": "team"}}
+    version = kueue.partition(",")[0]
+    queue = {"apiVersion": f"kueue.x-k8s.io/{version}", "kind": "LocalQueue", "metadata": {"name": "team"}}
     custom = client.CustomObjectsApi(cluster.api)
-    custom.create_namespaced_custom_object("kueue.x-k8s.io", kueue, launcher.namespace, "localqueues", queue)
+    custom.create_namespaced_custom_object("kueue.x-k8s.io", version, launcher.namespace, "localqueues", queue)
     name = submit(launcher, "--gpu", "none", "--queue", "team")
     job = cluster.batch.read_namespaced_job(name, launcher.namespace)
     assert job.spec.suspend and job.metadata.labels["kueue.x-k8s.io/queue-name"] == "team"
@@ -153,6 +158,28 @@ def test_a_run_waits_in_its_queue_until_it_is_admitted(launcher: Launcher, clust
     admit.start()
     launcher.end_pod(0)
     assert launcher("wait", name).code == 0
+
+
+def test_a_queue_where_kueue_is_not_installed_is_told(launcher: Launcher, cluster: Cluster) -> None:
+    cluster.nodes.add("plain")
+    said = launcher("launch", *BARE, "--gpu", "none", "--queue", "team", "--detach")
+    assert said.code == 12 and "Check that Kueue is installed" in said.err and launcher.jobs() == []
+
+
+@pytest.mark.parametrize("kueue", ["v1beta2"], indirect=True)
+def test_who_may_not_read_queues_is_let_through(
+    launcher: Launcher, cluster: Cluster, tmp_path: Path, kueue: str
+) -> None:
+    cluster.nodes.add("plain")
+    _, config = user_with(cluster, launcher.namespace, tmp_path, "Role", "RoleBinding")
+    listed = cluster.plane.kubectl("get", "role", "finetune-run-launcher", "-n", launcher.namespace, "-o", "json")
+    groups = [rule["apiGroups"] for rule in json.loads(listed)["rules"]]
+    remove = [{"op": "remove", "path": f"/rules/{groups.index(['kueue.x-k8s.io'])}"}]
+    role = ["role", "finetune-run-launcher", "-n", launcher.namespace]
+    cluster.plane.kubectl("patch", *role, "--type=json", "-p", json.dumps(remove))
+    person = Launcher(cluster, launcher.namespace, config)
+    said = person("launch", *BARE, "--gpu", "none", "--queue", "team", "--detach")
+    assert said.code == 0 and len(launcher.jobs()) == 1, said.err
 
 
 # --- permissions ---
