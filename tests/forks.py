@@ -170,6 +170,7 @@ def _keep(connection: socket.socket) -> NoReturn:
 def _become(asked: dict[str, Any], descriptors: list[int]) -> NoReturn:
     """This process becomes what was asked for: its mounts, descriptors, environment, folder, arguments, session."""
     _enter_mounts_of(asked["process"])
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # with its keeper, if that is killed
     high = [fcntl.fcntl(descriptor, fcntl.F_DUPFD, _HIGH) for descriptor in descriptors]
     for descriptor, number in zip(high, asked["descriptors"], strict=True):
         os.dup2(descriptor, number)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests import forks
@@ -55,6 +56,13 @@ def test_the_death_of_the_worker_is_that_of_its_stand_in(waiting: tuple[subproce
     process, worker = waiting
     os.kill(worker, signal.SIGKILL)
     assert process.wait(100) == -signal.SIGKILL
+
+
+def test_nothing_outlives_its_keeper(waiting: tuple[subprocess.Popen[str], int]) -> None:
+    process, worker = waiting
+    psutil.Process(worker).parent().kill()
+    assert process.wait(100) == 70
+    assert is_gone(worker)
 
 
 def test_it_ends_with_its_code_and_its_output_arrives(tmp_path: Path) -> None:
