@@ -130,10 +130,15 @@ def plan(
 
 
 def _loaded(path: Path | None, sets: list[str] | None) -> "JobSpec":
-    """The spec, from everywhere. Raises SpecInvalid, UsageInvalid."""
+    """The spec, from everywhere, once what came along with it is unpacked. Raises SpecInvalid, UsageInvalid,
+    IntegrityViolated."""
     from job.spec.load import load
     from job.spec.overlay import assignments
 
+    if os.environ.get("FINETUNE_INPUTS"):
+        from job.fetch.inputs import unpack
+
+        unpack()
     return load(path, os.environ, assignments(sets or []))
 
 

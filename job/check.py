@@ -1,6 +1,6 @@
 """`python -m job check`: what can be seen of a valid spec on this disk, without a network."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from pathlib import Path
 
 from job.artifacts import json_object
@@ -13,7 +13,7 @@ from job.fetch.listing import Listing
 from job.fetch.weights import weight_files
 from job.llama_cpp.imatrix import check_own
 from job.spec import JobSpec
-from job.spec.places import data_place, model_place
+from job.spec.places import data_place, file_place, imatrix_file, model_place
 from job.spec.precision import FLOAT16_OVERFLOWS, families_of
 from job.spec.sections import Dataset
 
@@ -23,8 +23,19 @@ def seen_here(spec: JobSpec) -> Iterator[str]:
 
     Raises the error that a run would end with; of several, one that has the code of the first and says all.
     """
+    yield from look_at(spec)
+    remote = [one for one in (spec.model.id, spec.model.adapter) if one and model_place(one) != "path"]
+    remote += [one.id for one in _texts_and_rows(spec) if data_place(one.id) != "path"]
+    if remote:
+        yield f"not looked at: {', '.join(dict.fromkeys(remote))}; --access asks whether they can be read"
+
+
+def look_at(spec: JobSpec, places: Container[str] | None = None) -> Iterator[str]:
+    """The same of files and folders only. `places`: of these alone."""
     faults: list[JobError] = []
-    for look in _looks(spec):
+    for place, look in _looks(spec):
+        if places is not None and place not in places:
+            continue
         try:
             yield from look()
         except JobError as error:
@@ -32,26 +43,24 @@ def seen_here(spec: JobSpec) -> Iterator[str]:
     if faults:
         told = dict.fromkeys(map(str, faults))  # what a data set lacks, more than one look may meet
         raise faults[0] if len(told) == 1 else type(faults[0])("\n".join(told))
-    remote = [one for one in (spec.model.id, spec.model.adapter) if one and model_place(one) != "path"]
-    remote += [one.id for one in _texts_and_rows(spec) if data_place(one.id) != "path"]
-    if remote:
-        yield f"not looked at: {', '.join(dict.fromkeys(remote))}; --access asks whether they can be read"
 
 
-def _looks(spec: JobSpec) -> Iterator[Callable[[], Iterator[str]]]:
+def _looks(spec: JobSpec) -> Iterator[tuple[str, Callable[[], Iterator[str]]]]:
+    """What to look at, by place."""
     trains = spec.training is not None
     for place, is_adapter in ((spec.model.id, False), (spec.model.adapter, True)):
         if place and model_place(place) == "path":
-            yield lambda place=place, is_adapter=is_adapter: _model(place, is_adapter, trains)  # type: ignore[misc]
+            yield place, lambda place=place, is_adapter=is_adapter: _model(place, is_adapter, trains)  # type: ignore[misc]
     for one in spec.datasets:
         if data_place(one.id) == "path":
-            yield lambda one=one: _rows(one, spec.chat.system)  # type: ignore[misc]
-    yield lambda: template.described_here(spec)
+            yield one.id, lambda one=one: _rows(one, spec.chat.system)  # type: ignore[misc]
+    yield from ((one.id, lambda: template.described_here(spec)) for one in spec.datasets[:1])
     text = spec.evaluation.text
     if text and spec.evaluation.judge and data_place(text.id) == "path":
-        yield lambda: _text(text.dataset)
-    if spec.export.imatrix not in ("auto", "none"):
-        yield lambda: _imatrix(Path(spec.export.imatrix))
+        yield text.id, lambda: _text(text.dataset)
+    matrix = imatrix_file(spec.export.imatrix)
+    if matrix and file_place(matrix) == "path":
+        yield matrix, lambda: _imatrix(Path(matrix).expanduser())
 
 
 def _texts_and_rows(spec: JobSpec) -> list[Dataset]:

@@ -44,7 +44,7 @@ def show_rows(spec: JobSpec, count: int, say: Say) -> None:
     screen = console.ConsoleSink() if console.wanted() else None
     logs.configure(screen or _warnings_to(say), to_stdout=False)
     with closing(screen) if screen else nullcontext():
-        data, made = _tokenized(spec, count)
+        data, made = _tokenized(spec, count, work_folder())
     colored = Console(highlight=False) if screen else None
     for number, row in enumerate(made.looked_at, 1):
         title = f"\nrow {number} of {len(made.looked_at)}: {described(row)}"
@@ -55,6 +55,11 @@ def show_rows(spec: JobSpec, count: int, say: Say) -> None:
     say("\n" + "\n".join(summary(spec, data, made)))
 
 
+def counted(spec: JobSpec, work: Path) -> Iterator[str]:
+    """The summary alone. `work`: where a folder is made for what is fetched meanwhile. Raises what a run would."""
+    yield from summary(spec, *_tokenized(spec, 1, work))
+
+
 def _warnings_to(say: Say) -> Callable[[logs.Record], None]:
     def sink(record: logs.Record) -> None:
         if record.get("level") == "warning":
@@ -63,8 +68,7 @@ def _warnings_to(say: Say) -> Callable[[logs.Record], None]:
     return sink
 
 
-def _tokenized(spec: JobSpec, count: int) -> tuple[Prepared, tokens_stage.Result]:
-    work = work_folder()
+def _tokenized(spec: JobSpec, count: int, work: Path) -> tuple[Prepared, tokens_stage.Result]:
     work.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="check-", dir=work) as name:
         folder, supervisor = Path(name), Supervisor()

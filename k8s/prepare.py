@@ -11,16 +11,17 @@ from job.predict.anatomy import Anatomy
 from job.predict.config import anatomy_here
 from job.predict.gpus import GPUS, Gpu
 from job.predict.prediction import Prediction, predict
+from job.predict.row_lengths import RowLengths
 from job.predict.rows_here import rows_here
 from job.predict.timing import Machine, Seconds, total
 from job.spec import JobSpec
 from job.spec.load import load
 from job.spec.naming import run_name
 from job.spec.overlay import Assignment, assignments
-from job.spec.places import data_place, model_place
 from k8s.budget import UNLIMITED, Allowed
 from k8s.cluster.client import Cluster
 from k8s.errors import ClusterUnreachable, GpuUnavailable, ObjectNotFound, SettingsInvalid
+from k8s.inputs.along import Along, encoded, paths_in_pod
 from k8s.manifest.names import job_name
 from k8s.manifest.render import Manifest, render
 from k8s.manifest.resources import resources_of, with_file_cache
@@ -38,13 +39,19 @@ BESIDE_SCRATCH = 16 << 30
 """Bytes on the node's disk if the work directory is on a scratch volume: /tmp, the cache, the log."""
 
 
+Bring = Callable[[Sequence[JobSpec], Mapping[str, Any], bool], Along]
+"""Says what of this machine goes along with runs that have these settings; whether the model can be read from here."""
+
+
 class Asked(NamedTuple):
-    """What the command line asks for, checked as far as that goes without a cluster. `model`: its sizes, else `unknown`
-    says why they are not known; `vram`: bytes on the GPU while training, None if not known; `resources` and `settings`:
-    what was given of them."""
+    """What the command line asks for, checked as far as that goes without a cluster. `spec` and `sweep`: as they are
+    sent; `along`: what goes along; `rows`: of each run; `model`: its sizes, else `unknown` says why they are not known;
+    `vram`: bytes on the GPU while training, None if not known; `resources` and `settings`: what was given of them."""
 
     spec: JobSpec
     sweep: tuple[Index, ...]
+    along: Along
+    rows: tuple[RowLengths | None, ...]
     wish: Wish
     model: Anatomy | None
     unknown: str
@@ -59,6 +66,8 @@ class Prepared(Frozen):
 
     spec: JobSpec
     sweep: tuple[Index, ...]
+    along: Along
+    rows: tuple[RowLengths | None, ...]
     placement: Placement
     settings: Settings
     manifest: Manifest
@@ -111,12 +120,14 @@ def ask(
     sweeps: Sequence[str] = (),
     resources: Mapping[str, Any] = {},
     budget: Allowed = UNLIMITED,
+    bring: Bring = lambda *_: Along(looked=False),
     **settings: Any,
 ) -> Asked:
     """Checks everything that can be checked without a cluster: a wrong option is named before a missing cluster.
 
-    `wish_of(needs)` gives the Wish; `resources` replaces single figures of the prediction. Raises SettingsInvalid,
-    SpecInvalid, and GpuUnavailable if the run does not fit on any card that is named.
+    `wish_of(needs)` gives the Wish; `resources` replaces single figures of the prediction; `bring` says what of this
+    machine goes along. Raises SettingsInvalid, SpecInvalid, and GpuUnavailable if the run does not fit on any card that
+    is named.
     """
     cards = cards_of(wish_of(None))
     settings["image"] = image_of(settings.get("image"), settings.get("pull_policy", ""))
@@ -124,10 +135,25 @@ def ask(
     spec = read([])
     sweep = indexes(read, sweeps)
     model, unknown = anatomy_here(spec)
-    vram = least_vram([one.spec for one in sweep] or [spec], model, [GPUS[name] for name in cards if name in GPUS])
+    specs = [one.spec for one in sweep] or [spec]
+    vram = least_vram(specs, model, [GPUS[name] for name in cards if name in GPUS])
     wish = wish_of(vram)
     cards_of(wish)
-    return Asked(spec, sweep, wish, model, unknown, vram, dict(resources), settings, budget)
+    rows = tuple(rows_here(one) if model else None for one in specs)
+    found = bring(specs, settings, model is not None)
+    return Asked(
+        found.spec(spec),
+        found.sweep(sweep),
+        found,
+        rows,
+        wish,
+        model,
+        unknown,
+        vram,
+        dict(resources),
+        settings,
+        budget,
+    )
 
 
 def prepare(cluster: Cluster | None, asked: Asked, *, title: str | None = None, salt: str = "") -> Prepared:
@@ -143,7 +169,9 @@ def prepare(cluster: Cluster | None, asked: Asked, *, title: str | None = None, 
     placement = place(asked.wish, nodes)
     on_gpu = bool(placement.resource)
     on_volume = bool(asked.settings.get("store_pvc"))
-    found = [predicted(one, model, placement, on_volume=on_volume) for one in specs]
+    found = [
+        predicted(one, model, placement, rows, on_volume=on_volume) for one, rows in zip(specs, asked.rows, strict=True)
+    ]
     needed = [resources_of(one, on_gpu=on_gpu) for one in found]
     largest = {name: max(getattr(one, name) for one in needed) for name in ("cpu", "memory", "disk", "shm")}
     there = [node for node in nodes or () if node.name in placement.nodes]
@@ -160,6 +188,7 @@ def prepare(cluster: Cluster | None, asked: Asked, *, title: str | None = None, 
         "deadline_s": sum(one.deadline_s for one in found),
         "namespace": cluster.namespace if cluster else "default",
         "access_modes": _access_modes(cluster, asked),
+        "inputs": encoded(asked.along.packed),
     } | asked.settings
     seconds = total(one.total for one in found)
     priced, said = asked.budget.variables(placement, seconds, len(specs))
@@ -172,7 +201,7 @@ def prepare(cluster: Cluster | None, asked: Asked, *, title: str | None = None, 
         *placement.notes,
         *said,
         *_storeless(specs, made),
-        *_paths(asked.spec),
+        *paths_in_pod(asked.spec, asked.along),
         *disk_notes(placement, size.disk),
         *_unknown_modes(made, len(asked.sweep)),
     ]
@@ -180,7 +209,7 @@ def prepare(cluster: Cluster | None, asked: Asked, *, title: str | None = None, 
         raise fault
     notes += [f"{fault.message}; it is sent (--force)"] if fault else []
     return Prepared(
-        spec=asked.spec, sweep=asked.sweep, placement=placement, settings=made,
+        spec=asked.spec, sweep=asked.sweep, along=asked.along, rows=asked.rows, placement=placement, settings=made,
         manifest=render(made, asked.spec, asked.sweep), vram=asked.vram, seconds=seconds,
         notes=tuple(notes),
     )  # fmt: skip
@@ -220,14 +249,16 @@ def vram_needed(spec: JobSpec, found: Prediction) -> int | None:
     return found.vram.total if found.vram else None
 
 
-def predicted(spec: JobSpec, model: Anatomy | None, placement: Placement, *, on_volume: bool) -> Prediction:
+def predicted(
+    spec: JobSpec, model: Anatomy | None, placement: Placement, rows: RowLengths | None, *, on_volume: bool
+) -> Prediction:
     """The pod's prediction; but for times, the same on every machine. `on_volume`: whether the store is on a volume if
     the spec names none."""
     if on_volume:
         spec = spec.model_copy(update={"run": spec.run.model_copy(update={"store": "/store"})})
     card = next(iter(placement.cards), None)
     on_gpu = bool(placement.resource)
-    return predict(spec, model, Machine(card), rows=rows_here(spec) if model else None, on_gpu=on_gpu, exact=False)
+    return predict(spec, model, Machine(card), rows=rows, on_gpu=on_gpu, exact=False)
 
 
 def _storeless(specs: Sequence[JobSpec], settings: Settings) -> list[str]:
@@ -254,16 +285,6 @@ def _unknown_modes(settings: Settings, runs: int) -> list[str]:
     return [
         f"the access mode of {', '.join(unknown)} cannot be read: {settings.parallel} runs at a time need "
         "ReadWriteMany, or their pods hold a GPU and wait for the volume"
-    ]
-
-
-def _paths(spec: JobSpec) -> list[str]:
-    """Notes about local paths, which do not exist in the pod by themselves."""
-    models = [one for one in (spec.model.id, spec.model.adapter) if one and model_place(one) == "path"]
-    named = [*models, *(one.id for one in spec.datasets if data_place(one.id) == "path")]
-    return [
-        f"{one} is a path: it must exist in the pod, on a volume (--secret-file, --cache-pvc) or in the image"
-        for one in named
     ]
 
 

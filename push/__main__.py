@@ -77,6 +77,7 @@ def train(
     from push import config, waiting
     from push.annotations import origin_of
     from push.changes import of_names, of_push
+    from push.data import brought
     from push.report import forge_of, report
     from push.specs import specs_of
     from push.summary import summary
@@ -93,9 +94,9 @@ def train(
         _page(text := summary(change, [], origin, {}))
         typer.echo(text)
         return
-    specs = specs_of(repo, change, settings)
-    cluster = Cluster(context, settings.namespace)
-    sent = send(cluster, specs, settings, origin)
+    with brought(repo, change.after, specs_of(repo, change, settings), settings) as (specs, folder):
+        cluster = Cluster(context, settings.namespace)
+        sent = send(cluster, specs, settings, origin, folder)
     names = [one.submitted.run.name for one in sent]
     for one in sent:
         say(f"{one.submitted.how}: {one.submitted.run.name} ({one.spec.name})", style="good")

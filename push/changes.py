@@ -64,11 +64,7 @@ def of_request(repo: Path, base: str, head: str) -> Change:
 def of_names(repo: Path, after: str, names: Sequence[str]) -> Change:
     """Files of a commit by name, for a run that is started by hand. Raises SpecInvalid if one is not a spec."""
     new = _here(repo, after)
-    entries = {}
-    for entry in git.git(repo, "ls-tree", "-r", "-z", "--full-tree", new).split(b"\0")[:-1]:
-        mode, path = entry.split(b"\t", 1)
-        kind, _, identity = mode.decode().split(" ")
-        entries[path] = (kind, identity)
+    entries = git.tree(repo, new)
     found = []
     for name in names:
         path = name.encode(errors="surrogateescape")
@@ -76,7 +72,7 @@ def of_names(repo: Path, after: str, names: Sequence[str]) -> Change:
             raise SpecInvalid(
                 f"{shown(path)} is not a spec in commit {new[:12]}", hint="Name files of that commit as runs/NAME.yaml."
             )
-        found.append(_spec(path, *entries[path]))
+        found.append(_spec(path, entries[path].mode, entries[path].identity))
     return Change(kind="named", before=None, after=new, specs=tuple(found))
 
 

@@ -6,7 +6,7 @@ YAML itself, or the absolute path of a YAML file outside of the repository.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 from ruamel.yaml import YAML
@@ -56,6 +56,13 @@ def _size(value: str) -> str:
     return value
 
 
+def _folder(value: str) -> str:
+    parts = value.strip("/").split("/")
+    if value.startswith(("/", "~")) or {"", ".", ".."} & set(parts):
+        raise ValueError("not a folder of the repository; write data or data/rows")
+    return "/".join(parts)
+
+
 Size = Annotated[str, AfterValidator(_size)]
 S3Prefix = Annotated[str, AfterValidator(_prefix)]
 
@@ -87,9 +94,14 @@ class Config(Frozen):
     """The run store. A spec must name this one, or none."""
     store_pvc: Name | None = None
     """A volume claim as the run store instead."""
-    sources: tuple[Where, ...] = ("hub", "s3")
-    """Where models, adapters, data and importance matrices may come from. With `https` and `path` a push can read
-    anything that the pod can reach: addresses inside the network, mounted files."""
+    sources: tuple[Where | Literal["repository"], ...] = ("hub", "s3")
+    """Where models, adapters, data and importance matrices may come from. `repository`: files of the pushed commit,
+    which a spec names by relative paths. With `https` and `path` a push can read anything that the pod can reach:
+    addresses inside the network, mounted files."""
+    data_folders: tuple[Annotated[str, AfterValidator(_folder)], ...] = ("data",)
+    """The folders of the repository that files may come from."""
+    max_data: Size = "100M"
+    """The most bytes of one push that come from the repository."""
     service_account: Name | None = None
     secrets: tuple[Name, ...] = ()
     """Secrets whose keys become variables in the pod."""

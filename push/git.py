@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 from pathlib import Path
+from typing import NamedTuple
 
 from k8s.errors import SettingsInvalid
 
@@ -58,6 +59,31 @@ def merge_base(repo: Path, one: str, other: str) -> str:
 def is_ancestor(repo: Path, old: str, new: str) -> bool:
     """Whether the new commit has the old one in its history."""
     return git(repo, "rev-list", "--max-count=1", old, f"^{new}") == b""
+
+
+class Entry(NamedTuple):
+    """A file of a commit. `mode`: 100644 for an ordinary one; `size` in bytes, 0 for a submodule."""
+
+    mode: str
+    identity: str
+    size: int
+
+
+def tree(repo: Path, commit: str) -> dict[bytes, Entry]:
+    """Every file of a commit, by its path."""
+    found = {}
+    for entry in git(repo, "ls-tree", "-r", "-l", "-z", "--full-tree", commit).split(b"\0")[:-1]:
+        about, path = entry.split(b"\t", 1)
+        mode, _, identity, size = about.decode().split()
+        found[path] = Entry(mode, identity, int(size) if size.isdigit() else 0)
+    return found
+
+
+def last_change(repo: Path, commit: str, path: bytes) -> str | None:
+    """The last commit of a branch, as it was merged there, that changed a file; None if there is none."""
+    pathspec = f":(top,literal){os.fsdecode(path)}"
+    said = git(repo, "log", "-1", "--first-parent", "-m", "--format=%H", commit, "--", pathspec)
+    return said.decode().split("\n")[0] or None
 
 
 def blob(repo: Path, identity: str, limit: int) -> bytes:

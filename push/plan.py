@@ -9,7 +9,9 @@ from job.spec import JobSpec
 from push import price
 from push.changes import Change, Changed
 from push.config import Config
+from push.data import Specs, brought, seen_from_here
 from push.escape import block, code, one_line
+from push.rows import described
 from push.specs import specs_of
 
 MOST_CHARACTERS = 60_000
@@ -21,9 +23,10 @@ def comment(repo: Path, change: Change, config: Config | None) -> tuple[str, str
     """The plan as Markdown, and the reason why the check fails, or an empty text."""
     lines = ["### finetune-run: plan", ""]
     try:
-        found = specs_of(repo, change, config)
-        lines += _plan(found, config)
-        wrong = _too_dear(found, config)
+        with brought(repo, change.after, specs_of(repo, change, config), config) as (found, folder):
+            lines += _plan(found, config, folder)
+            lines += _rows(repo, change, found, config, folder)
+            wrong = _too_dear(found, config, folder)
     except SpecInvalid as error:
         wrong = str(error)
     if wrong:
@@ -37,19 +40,27 @@ def comment(repo: Path, change: Change, config: Config | None) -> tuple[str, str
     return text + "\n", wrong
 
 
-def _plan(found: list[tuple[Changed, JobSpec]], config: Config | None) -> list[str]:
+def _rows(repo: Path, change: Change, found: Specs, config: Config | None, folder: Path) -> list[str]:
+    """What the commit brings, a line for each data set."""
+    if config is None or change.before is None:
+        return []
+    said = [line for one, spec in found for line in described(repo, one, spec, change.before, config, folder)]
+    return [*(f"- {code(line)}" for line in said), ""] if said else []
+
+
+def _plan(found: Specs, config: Config | None, folder: Path) -> list[str]:
     if not found:
         return ["No spec in `runs/` has changed: nothing would run.", ""]
     card = config.card if config else None
     lines = ["| spec | model | VRAM | time | price |", "| --- | --- | ---: | ---: | ---: |"]
     for one, spec in found:
-        lines.append(row(one, spec, price.estimate(spec, card, config)))
+        lines.append(row(one, spec, price.estimate(spec, card, config, seen_from_here(spec, folder))))
     lines += ["", _where(config), ""] if config else [""]
     for one, spec in found:
         hourly = config.price_per_hour if config else None
         lines += ["<details><summary>Requirements</summary>", "", code(one.name), ""]
         lines += [
-            block("\n".join(needs(spec, card, hourly, price.PLACES))),
+            block("\n".join(needs(spec, card, hourly, seen_from_here(spec, folder)))),
             "",
             "</details>",
             "",
@@ -78,11 +89,14 @@ def _where(config: Config) -> str:
     return f"GPU: {code(config.gpu)}{spot}. Times and prices are estimates."
 
 
-def _too_dear(found: list[tuple[Changed, JobSpec]], config: Config | None) -> str:
+def _too_dear(found: Specs, config: Config | None, folder: Path) -> str:
     if config is None:
         return ""
     try:
-        price.check({one.name: price.estimate(spec, config.card, config) for one, spec in found}, config)
+        price.check(
+            {one.name: price.estimate(spec, config.card, config, seen_from_here(spec, folder)) for one, spec in found},
+            config,
+        )
     except SpecInvalid as error:
         return str(error)
     return ""

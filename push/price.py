@@ -1,5 +1,6 @@
 """Estimates the price of a run: the time that job/predict expects, at the configured price per hour."""
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 from job.artifacts import Frozen
@@ -39,12 +40,12 @@ class Estimate(Frozen):
     why: str = ""
 
 
-def estimate(spec: JobSpec, card: Gpu | None, config: Config | None) -> Estimate:
-    """The estimate, from the spec, the model's config.json and, if they are on the public Hub, the first rows."""
+def estimate(spec: JobSpec, card: Gpu | None, config: Config | None, places: Collection[Where] = PLACES) -> Estimate:
+    """The estimate, from the spec, the model's config.json and, if they are in one of the places, the first rows."""
     model, reason = anatomy_here(spec)
     if model is None:
         return Estimate(seconds=Seconds(None, None), price=Price(None, None), vram=None, why=reason)
-    found = predict(spec, model, Machine(card), rows=rows_here(spec, PLACES))
+    found = predict(spec, model, Machine(card), rows=rows_here(spec, places))
     hourly = config.price_per_hour if config else None
     why = ""
     if found.total.most is None:

@@ -9,13 +9,15 @@ from job.errors import SpecInvalid
 from job.spec import JobSpec
 from job.spec.load import load
 from job.spec.overlay import PREFIX, Assignment, misspelt
-from job.spec.places import Where, data_place, model_place
+from job.spec.places import Where, data_place, file_place, imatrix_file, model_place
 from k8s.errors import LauncherError
 from push import git
 from push.changes import Change, Changed
 from push.config import Config, Targets
+from push.data import in_repository, is_allowed
 
 MOST_BYTES = 1 << 18
+_DATA = ("dataset.id", "evaluation.text.id")
 
 
 def specs_of(repo: Path, change: Change, config: Config | None) -> list[tuple[Changed, JobSpec]]:
@@ -71,7 +73,10 @@ def refusals(spec: JobSpec, config: Config) -> Iterator[str]:
     if spec.run.id:
         yield "run.id: a pushed run is named after its content; leave it out"
     for field, place, kind in _sources(spec):
-        if kind not in config.sources:
+        if kind == "path" and "repository" in config.sources and in_repository(place):
+            if not is_allowed(place, config):
+                yield f"{field}: {place} is not below a folder for data: {', '.join(config.data_folders)}"
+        elif kind not in config.sources:
             yield f"{field}: {place} is not allowed; allowed sources: {', '.join(config.sources)}"
 
 
@@ -89,9 +94,10 @@ def _refused(address: str, allowed: Targets) -> Iterator[str]:
 
 
 def local_paths(spec: JobSpec) -> Iterator[str]:
-    """The local paths that a plan without configuration (of a fork's pull request) would open on this machine."""
+    """The local paths that a plan without configuration (of a fork's pull request) would open on this machine. Data of
+    the repository is not among them: it is not read then."""
     for field, place, kind in _sources(spec):
-        if kind == "path":
+        if kind == "path" and not (field in _DATA and in_repository(place)):
             yield f"{field}: {place} is a path, which only the protected configuration may allow"
 
 
@@ -112,5 +118,5 @@ def _sources(spec: JobSpec) -> Iterator[tuple[str, str, Where]]:
     data += [("evaluation.text.id", spec.evaluation.text.id)] if spec.evaluation.text else []
     for field, place in data:
         yield field, place, data_place(place)
-    if spec.export.imatrix not in ("auto", "none"):
-        yield "export.imatrix", spec.export.imatrix, "path"
+    if matrix := imatrix_file(spec.export.imatrix):
+        yield "export.imatrix", matrix, file_place(matrix)

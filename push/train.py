@@ -1,14 +1,17 @@
 """Sends the specs of a push: all are prepared before the first is sent, so a wrong one stops all."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from job.spec import JobSpec
 from job.spec.overlay import Assignment
 from k8s.budget import Allowed
 from k8s.cluster.client import Cluster
-from k8s.cluster.submit import Submitted, submit, try_pod
+from k8s.cluster.submit import Submitted, existing, submit, try_pod
+from k8s.inputs.along import Along, along
+from k8s.inputs.upload import upload
 from k8s.manifest.parse import resources
 from k8s.placement.prices import same_for_all
 from k8s.placement.wish import Wish
@@ -17,6 +20,7 @@ from push import price
 from push.annotations import COMMIT, FILE, PUSHED, REPOSITORY, URL, Origin, with_commit
 from push.changes import Changed
 from push.config import Config
+from push.data import Specs, seen_from_here
 
 
 class Sent(NamedTuple):
@@ -28,13 +32,20 @@ class Sent(NamedTuple):
     submitted: Submitted
 
 
-Specs = list[tuple[Changed, JobSpec]]
-
-
-def send(cluster: Cluster, specs: Specs, config: Config, origin: Origin) -> list[Sent]:
-    """Sends all. Raises SpecInvalid and the launcher's errors, if possible before anything is sent."""
-    ready = [(one, prepared(cluster, one, spec, config, origin)) for one, spec in specs]
-    costs = {one.name: price.estimate(item.spec, next(iter(item.placement.cards), None), config) for one, item in ready}
+def send(cluster: Cluster, specs: Specs, config: Config, origin: Origin, folder: Path) -> list[Sent]:
+    """Sends all. `folder`: where the commit's data lies. Raises SpecInvalid and the launcher's errors, if possible
+    before anything is sent."""
+    ready = [(one, prepared(cluster, one, spec, config, origin, folder)) for one, spec in specs]
+    local = {one.name: spec for one, spec in specs}
+    costs = {
+        one.name: price.estimate(
+            local[one.name],
+            next(iter(item.placement.cards), None),
+            config,
+            seen_from_here(local[one.name], folder),
+        )
+        for one, item in ready
+    }
     price.check(costs, config)
     notes = {}
     for one, item in ready:
@@ -42,6 +53,10 @@ def send(cluster: Cluster, specs: Specs, config: Config, origin: Origin) -> list
         notes[one.name] = try_pod(cluster, item.manifest)
         for part in item.manifest:
             cluster.create({**part, "metadata": _unnamed(part["metadata"])}, dry_run=True)
+    for _, item in ready:
+        found = existing(cluster, item.settings.name)
+        if found is None or found.state == "failed":
+            upload(item.along, item.settings, cluster, item.manifest.job["spec"]["template"]["spec"], lambda *_: None)
     sent = []
     for one, item in ready:
         done = submit(cluster, item.manifest, "join")
@@ -57,11 +72,15 @@ def card(item: Prepared) -> str | None:
     return item.placement.gpus[0] if item.placement.gpus else None
 
 
-def prepared(cluster: Cluster, one: Changed, spec: JobSpec, config: Config, origin: Origin) -> Prepared:
-    """The run to send. The pushed file sets the spec, and the configuration everything else."""
+def prepared(cluster: Cluster, one: Changed, spec: JobSpec, config: Config, origin: Origin, folder: Path) -> Prepared:
+    """The run to send. The pushed file sets the spec, and the configuration everything else. Of this machine nothing
+    goes along but what lies in the folder."""
 
     def wish(needs: int | None) -> Wish:
         return Wish.of(config.gpu, needs=needs, platform=config.platform, spot=config.spot)
+
+    def bring(specs: Sequence[JobSpec], settings: Mapping[str, Any], reachable: bool) -> Along:
+        return along(specs, settings, within=folder)
 
     def read(more: Sequence[Assignment]) -> JobSpec:
         return spec
@@ -70,6 +89,7 @@ def prepared(cluster: Cluster, one: Changed, spec: JobSpec, config: Config, orig
     asked = ask(
         wish,
         read,
+        bring=bring,
         resources=resources(config.cpu, config.memory, config.disk, config.cpu_limit),
         budget=Allowed(same_for_all(config.price_per_hour) if config.price_per_hour else {}),
         namespace=cluster.namespace,

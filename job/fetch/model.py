@@ -1,14 +1,15 @@
 """The model and the adapter as folders on this disk, and as views that may be loaded."""
 
 import fnmatch
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from job import hub
-from job.artifacts import digest_of, sha256_of
+from job.artifacts import Artifact, digest_of, sha256_of
 from job.errors import NotFound
 from job.fetch import safety
+from job.fetch.inputs import check_content, hashes_of
 from job.fetch.listing import Listing
 from job.fetch.objects import objects_at
 from job.fetch.sources import Sources
@@ -60,14 +61,17 @@ def _folder(place: str, pin: str, folder: Path, hollow: Hollow | None, *, adapte
     """A model or adapter as a folder: downloaded, or used in place."""
     where = model_place(place)
     if where == "path":
+        if hollow is None:
+            check_content(place)
         return Path(place).expanduser().resolve()
     found = Listing(place, pin)
+    names = files_of(found, adapter=adapter)
     weights = weight_files(found, adapter=adapter)
-    names = [*_beside(found), *(name for name in found.names if name == "README.md")]
-    names += [name for name in weights if hollow is None or not name.endswith(".safetensors")]
+    if hollow is not None:
+        names = [name for name in names if name not in weights or not name.endswith(".safetensors")]
     folder.mkdir(parents=True, exist_ok=True)
     if where in STORES:
-        download_objects(objects_at(place).store, names, folder)
+        download_objects(objects_at(place).store, names, folder, hashes_of(place))
     else:
         files = [file for file in hub.list_files(place, pin) if file.path in names]
         remove_others(folder, files)
@@ -75,6 +79,12 @@ def _folder(place: str, pin: str, folder: Path, hollow: Hollow | None, *, adapte
     if hollow:
         hollow(found, weights, folder)
     return folder
+
+
+def files_of(found: Listing, *, adapter: bool = False) -> list[str]:
+    """The files of a model or an adapter that a run reads. Raises the errors of `weight_files`."""
+    readme = [name for name in found.names if name == "README.md"]
+    return list(dict.fromkeys([*_beside(found), *readme, *weight_files(found, adapter=adapter)]))
 
 
 def _beside(found: Listing) -> list[str]:
@@ -94,11 +104,30 @@ def folder_digest(folder: Path, *, adapter: bool = False) -> str:
     return digest_of(hashes)
 
 
-def download_objects(store: Store, names: list[str], folder: Path) -> None:
-    """Downloads objects. Each is read twice: for its hash, then to be written and verified."""
+def download_objects(store: Store, names: list[str], folder: Path, hashes: Mapping[str, str] = {}) -> None:
+    """Downloads objects. `hashes`: the SHA-256 that they must have; without it each is read twice: for its hash, then
+    to be written and verified. Raises NotFound, IntegrityViolated and the store's errors."""
     for name in names:
-        expected = store.measure(name)
+        expected = _expected(store, name, hashes.get(name))
         if expected is None:
             raise NotFound(f"{store.url}/{name} no longer exists")
         bar = Progress(f"downloading {name}", expected.size, "bytes")
         store.get_file(name, folder / name, expected, progress=bar.update)
+
+
+def bring_file(place: str, folder: Path) -> Path:
+    """One file on this disk: downloaded into `folder`, or used in place. Raises what `download_objects` does, and
+    IntegrityViolated for content that is not what the place says."""
+    if model_place(place) not in STORES:
+        check_content(place)
+        return Path(place).expanduser()
+    store, names, _ = objects_at(place)
+    download_objects(store, names[:1], folder, hashes_of(place))
+    return folder / names[0]
+
+
+def _expected(store: Store, name: str, sha256: str | None) -> Artifact | None:
+    if sha256 is None:
+        return store.measure(name)
+    head = store.head(name)
+    return Artifact(path=name, sha256=sha256, size=head.size) if head else None

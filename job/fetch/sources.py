@@ -8,13 +8,14 @@ from job.artifacts import Frozen, digest_of
 from job.errors import NotFound
 from job.fetch import safety
 from job.fetch.adapter_base import compare_base
+from job.fetch.inputs import check_there
 from job.fetch.listing import Listing
 from job.fetch.objects import objects_at
 from job.fetch.weights import weight_files
 from job.logs import log
 from job.safetensors_files import Tensor, listed
 from job.spec import JobSpec
-from job.spec.places import STORES, data_place, model_place
+from job.spec.places import STORES, content_digest, data_place, imatrix_file, model_place
 from job.spec.sections import Dataset
 
 
@@ -38,6 +39,8 @@ def resolve(spec: JobSpec) -> Sources:
     if model.adapter and adapter:
         compare_base(Listing(model.adapter, adapter), Listing(model.id, pinned))
     text = spec.evaluation.text if spec.evaluation.judge else None
+    if matrix := imatrix_file(spec.export.imatrix):
+        fingerprint(matrix)  # it is used after the training, and is missed now
     return Sources(
         model=pinned,
         adapter=adapter,
@@ -75,10 +78,14 @@ def _pin_data(one: Dataset) -> str:
 
 
 def fingerprint(place: str) -> str:
-    """A digest that changes when a folder, a file or an S3 prefix does: names with sizes and times, or tags.
+    """A digest that changes when a folder, a file or an S3 prefix does: names with sizes and times, or tags; of what
+    came along with the run, its own.
 
     Raises NotFound if there is nothing at a place.
     """
+    if digest := content_digest(place):
+        check_there(place)
+        return digest
     if model_place(place) in STORES:
         store, names, _ = objects_at(place)
         return digest_of([(name, store.head(name)) for name in names])

@@ -18,6 +18,7 @@ from job.dataset import Prepared, Wanted, files_wanted, find_source, prepare, wr
 from job.dataset.card import card_head
 from job.fetch import https, template
 from job.fetch.float16 import Beyond, beyond_float16
+from job.fetch.inputs import check_content, hashes_of
 from job.fetch.model import bring, download_objects, folder_digest
 from job.fetch.objects import objects_at
 from job.fetch.sources import Sources
@@ -133,9 +134,10 @@ def _bring_data(one: Dataset, pin: str, folder: Path) -> Path:
         store, names, single = objects_at(one.id)
         if not single:
             names = [*files_wanted(names, one), *(name for name in names if name == "README.md")]
-        download_objects(store, names, folder)
+        download_objects(store, names, folder, hashes_of(one.id))
         return folder / names[0] if single else folder
     if where == "path":
+        check_content(one.id)
         return Path(one.id).expanduser().resolve()
     files = hub.list_files(one.id, pin, "dataset")
     readme = next((file for file in files if file.path == "README.md"), None)

@@ -10,7 +10,7 @@ from job.dataset.rows import listed, shown
 from job.errors import SpecInvalid
 from job.fetch.listing import Listing
 from job.spec import JobSpec
-from job.spec.places import data_place
+from job.spec.places import data_place, model_place
 from job.spec.ready import READY
 
 READY_YAML = "chat: {template: plain}"
@@ -105,7 +105,8 @@ def described_here(spec: JobSpec, commit: str | None = None) -> Iterator[str]:
     model in a folder is always. Raises SpecInvalid for conversations without a template, and DataInvalid."""
     here = [(one, Path(one.id).expanduser()) for one in spec.datasets if data_place(one.id) == "path"]
     sources = [find_source(one, path) for one, path in here if path.exists()]
-    known = spec.chat.template or commit is not None or Path(spec.model.id).expanduser().is_dir()
+    in_folder = model_place(spec.model.id) == "path" and Path(spec.model.id).expanduser().is_dir()
+    known = spec.chat.template or commit is not None or in_folder
     templated = has_template(spec, commit or "") if known else None
     if templated is not None:
         check(spec, sources, templated)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from job.artifacts import digest_of
 from job.errors import DataInvalid
+from job.fetch.model import bring_file
 from job.llama_cpp import imatrix
 from job.llama_cpp.windows import MOST_CHUNKS
 from job.logs import log, span
@@ -19,7 +20,7 @@ def _importance_matrix(state: State, made: str) -> StageRecord | None:
     wanted, types = state.spec.export.imatrix, set(state.spec.export.types)
     if wanted == "none" or not types & HELPED_BY_IMATRIX:
         return None
-    own = None if wanted == "auto" else Path(wanted).expanduser()
+    own = None if wanted == "auto" else bring_file(wanted, state.run.work / "own-imatrix")
     data = state.known.fetched.get("data") or {}
     if own is None and not data:
         return None

@@ -1,5 +1,6 @@
 """What a place in a spec is: a repository on the Hub, an S3 address, a file on the web, or a file or folder here."""
 
+import re
 from collections.abc import Iterable
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -23,6 +24,10 @@ FORMATS = {
     "txt": "txt",
 }
 """A data file's suffix and its format, in order of preference if a split comes in several formats."""
+
+INPUTS = "inputs"
+"""The folder of what came along with runs (job/fetch/inputs.py)."""
+_INPUT = re.compile(rf"/{INPUTS}/([0-9a-f]{{64}})/[^/]+/?")
 
 NO_MODEL = ("gguf", "ggml", "safetensors", "bin", "pt", "pth", "ckpt", "onnx", "zip", "tar.gz", "json")
 """Endings of files, where a model is a folder or a repository."""
@@ -50,6 +55,22 @@ def data_place(place: str) -> Where:
     """The kind of place of a data set. A name with a data file's suffix is a file, not a repository."""
     found = model_place(place)
     return "path" if found == "hub" and (suffix_format(place) or place.lower().endswith(".gz")) else found
+
+
+def content_digest(place: str) -> str | None:
+    """The SHA-256 that a place names its content by, if it came along with a run: `…/inputs/<sha256>/<name>`."""
+    found = _INPUT.search(place)
+    return found[1] if found and found.end() == len(place) else None
+
+
+def imatrix_file(imatrix: str) -> str | None:
+    """The place of the file that `export.imatrix` names; None for auto and none."""
+    return None if imatrix in ("auto", "none") else imatrix
+
+
+def file_place(place: str) -> Where:
+    """The kind of place of a single file, which the Hub is not."""
+    return next((one for one in STORES if place.startswith(f"{one}://")), "path")
 
 
 def is_downloaded(model: str) -> bool:

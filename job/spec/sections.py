@@ -118,7 +118,7 @@ class Export(Section):
     """What the adapter is merged into: the original weights, or the dequantized 4-bit weights."""
     imatrix: Imatrix = "auto"
     """auto: make an importance matrix from the training rows for the types that need one or gain from it. none: use
-    no matrix. Otherwise the path of a file."""
+    no matrix. Otherwise the path or the `s3://` address of a file."""
     adapter: bool = False
     """Publish the adapter as GGUF too (llama.cpp's --lora)."""
     merged: bool = False

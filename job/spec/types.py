@@ -226,8 +226,10 @@ def _revision(value: str) -> str:
 
 
 def _imatrix(value: str) -> str:
+    if address := _store_address(value):
+        return address
     if "://" in value:
-        raise ValueError("not a path; write auto, none, or the path of a file")
+        raise ValueError("neither a path nor an S3 address; write auto, none, a file's path, or s3://bucket/file")
     if value not in ("auto", "none") and not re.search(r"[./]", value):
         near = difflib.get_close_matches(value.lower()[:20], ("auto", "none"), cutoff=0.5)
         raise ValueError(f"{f'did you mean {near[0]}? W' if near else 'w'}rite auto, none, or the path of a file")

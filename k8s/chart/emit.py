@@ -6,13 +6,23 @@ from typing import Any
 from job.spec import JobSpec
 from k8s.chart.tables import placement_values
 from k8s.chart.values import DEFAULTS
+from k8s.errors import SettingsInvalid
 from k8s.manifest.render import amount
 from k8s.manifest.settings import Settings
 from k8s.manifest.sweep import Index
 
+MOST_INPUTS = 400_000
+"""Characters of packed files: Helm keeps a release, with values and manifest, in one Secret of 1 MiB."""
+
 
 def values_of(settings: Settings, spec: JobSpec, sweep: Sequence[Index] = ()) -> dict[str, Any]:
-    """The values with which the chart sends the same Job and ConfigMap, except for their names."""
+    """The values with which the chart sends the same Job and ConfigMap, except for their names. Raises SettingsInvalid
+    for more packed files than a release of Helm holds."""
+    if len(settings.inputs) > MOST_INPUTS:
+        raise SettingsInvalid(
+            f"what goes along is too large for Helm: {len(settings.inputs):,} characters, at most {MOST_INPUTS:,}",
+            hint="Name a store: --set run.store=s3://BUCKET/runs, or --store-pvc NAME.",
+        )
     size = settings.resources
     found: dict[str, Any] = {
         "spec": spec.model_dump(mode="json", exclude_unset=True),
@@ -33,6 +43,7 @@ def values_of(settings: Settings, spec: JobSpec, sweep: Sequence[Index] = ()) ->
         "env": settings.env,
         "store": _claim(settings, settings.store_pvc),
         "cache": _claim(settings, settings.cache_pvc),
+        "inputs": settings.inputs,
         "volumes": list(settings.volumes),
         "volumeMounts": list(settings.volume_mounts),
         "serviceAccount": {"name": settings.service_account},

@@ -172,6 +172,8 @@ class ChartValues(Values):
     """A volume for the run store, which outlives the pod; not needed if spec.run.store is s3://…"""
     cache: Claim = Claim()
     """A volume for the model cache."""
+    inputs: str = Field("", pattern=r"^[A-Za-z0-9+/=]*$")
+    """Small files that the spec names below /work/inputs, packed: `finetune-run launch --emit values` writes it."""
     scratch: Scratch = Scratch()
     """A volume for the work directory, which exists as long as the pod. For nodes with small disks."""
     volumes: list[dict[str, Any]] = []

@@ -130,6 +130,7 @@ def launch(
     `finetune-run --spec my.yaml --sweep training.learning_rate=1e-4,2e-4 --sweep lora.r=8,16 --parallel 2`
     """
     from k8s.budget import Allowed
+    from k8s.cli.inputs import bring, send_inputs
     from k8s.manifest.parse import affinity_of, reference, resources, scratch_of
     from k8s.prepare import ask, check_references, cluster_or_none, pairs, prepare, spec_from
 
@@ -137,6 +138,7 @@ def launch(
         _wish(gpu, platform, label, spot, shared, mig, tolerations or [], force),
         spec_from(spec, model, dataset, sets or []),
         sweeps=sweeps or [],
+        bring=bring,
         resources=resources(cpu, memory, disk, cpu_limit),
         budget=Allowed(_prices(price, price_file), max_cost),
         **_namespace(namespace),
@@ -171,9 +173,11 @@ def launch(
     cluster = cluster_or_none(context, namespace, needed=not ((dry_run or emit) and (platform or gpu == "none")))
     prepared = prepare(cluster, asked, title=name, salt=os.urandom(8).hex() if if_exists == "new" else "")
     if dry_run or emit:
-        _print_only(prepared, as_values=emit is not None)
+        if not dry_run:
+            send_inputs(cluster, prepared)
+        _print_only(prepared, as_values=emit is not None, dry_run=dry_run)
         return
-    from k8s.cluster.submit import submit, try_pod
+    from k8s.cluster.submit import existing, submit, try_pod
     from k8s.cuda_image import check_cuda
 
     assert cluster
@@ -181,6 +185,9 @@ def launch(
     check_references(cluster, prepared.settings)
     for note in [*check_cuda(prepared.settings), *try_pod(cluster, prepared.manifest)]:
         say(f"note: {note}", style="warn")
+    found = existing(cluster, prepared.settings.name)
+    if found is None or found.state == "failed":
+        send_inputs(cluster, prepared)
     sent = submit(cluster, prepared.manifest, if_exists)
     say(f"{_HOW[sent.how]}: {sent.run.name} in namespace {cluster.namespace}", style="good")
     following = sys.stdout.isatty() if follow is None else follow
@@ -194,13 +201,16 @@ def launch(
         result(sent.run.model_dump(mode="json"), output, (), ())
 
 
-def _print_only(prepared: Any, *, as_values: bool) -> None:
+def _print_only(prepared: Any, *, as_values: bool, dry_run: bool) -> None:
     """Prints the objects, or the chart's values for them."""
+    from k8s.cli.inputs import tell_inputs
     from k8s.yaml_text import text_of
 
     for note in prepared.notes:
         say(f"note: {note}", style="warn")
     say(_time(prepared), style="dim")
+    if dry_run:
+        tell_inputs(prepared.along, "would be uploaded")
     if as_values:
         from k8s.chart.emit import values_of
 

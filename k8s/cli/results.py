@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from job.escape import one_line
+from k8s.cli.bars import bars
 from k8s.cli.options import Context, Name, Namespace
 from k8s.output import say
 
@@ -52,7 +52,7 @@ def results(
             say(f"index {best.number} is the best: held-out loss {best.loss:.4f} ({best.what})", style="good")
         manifest = manifest_of(found, identity)
         folder = into or Path(name)
-        with _bars() as on_progress:
+        with bars() as on_progress:
             download(found, wanted(manifest, types or []), folder, on_progress)
     say(f"{manifest.name}: {len(wanted(manifest, types or []))} files in {folder}, verified", style="good")
     for place in manifest.places:
@@ -70,36 +70,12 @@ def _opened(
     if claim is None:
         yield store_of(run, store)
         return
-    from k8s.results.reader import reader
+    from k8s.cluster.pod_store import pod_store
 
     say(f"reading the volume {claim} through a pod …", style="dim")
     user = pod.get("securityContext", {}).get("runAsUser")
-    with reader(cluster, claim, image or pod["containers"][0]["image"], user, pod) as found:
+    with pod_store(cluster, claim, image or pod["containers"][0]["image"], user, pod) as found:
         yield found
-
-
-@contextmanager
-def _bars() -> Iterator[Any]:
-    """A progress bar for each file, on stderr."""
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        tasks: dict[str, Any] = {}
-
-        def on_progress(name: str, done: int, total: int) -> None:
-            if name not in tasks:
-                tasks[name] = progress.add_task(one_line(name), total=total)
-            progress.update(tasks[name], completed=done)
-
-        yield on_progress
 
 
 def register(app: typer.Typer) -> None:

@@ -13,6 +13,7 @@ from k8s.placement.nodes import MACHINE
 
 CONTAINER = "finetune"
 SPEC_FOLDER, WORK, CACHE, STORE, CA_FOLDER = "/etc/finetune-run", "/work", "/cache", "/store", "/etc/finetune-run-ca"
+INPUTS, INPUTS_FILE = "FINETUNE_INPUTS", "inputs.tar.gz"
 VOLUMES = ("spec", "work", "cache", "tmp", "shm")
 """Labels of every run."""
 RETRIES = 6
@@ -120,6 +121,8 @@ BASE: dict[str, Any] = {
     # A missing GPU that was requested ends the run before anything is downloaded (job/gpu_faults.py).
     "gpuEnv": _env(FINETUNE_GPU="required"),
     "storeEnv": _env(FINETUNE__RUN__STORE=STORE),
+    # What goes along in the ConfigMap is unpacked by the job (job/fetch/inputs.py).
+    "inputsEnv": _env(**{INPUTS: f"{SPEC_FOLDER}/{INPUTS_FILE}"}),
     "caEnv": _env(**dict.fromkeys(_CA_VARIABLES, f"{CA_FOLDER}/ca.crt")),
 }
 """`single` or `sweep` is merged into `job`, `singleEnv` or `sweepEnv` into `env`; the others are used where they

@@ -14,7 +14,7 @@ from job.node_disk import FOLDERS
 from job.redaction import SECRET_SHAPES
 from job.spec import JobSpec
 from k8s.errors import SettingsInvalid
-from k8s.manifest.base import BASE, CA_FOLDER, CACHE, STORE, WORK
+from k8s.manifest.base import BASE, CA_FOLDER, CACHE, INPUTS_FILE, STORE, WORK
 from k8s.manifest.claims import check_claims
 from k8s.manifest.folders import check_folders
 from k8s.manifest.names import config_map_name
@@ -46,7 +46,13 @@ def render(settings: Settings, spec: JobSpec, sweep: Sequence[Index] = ()) -> Ma
         check_folders(one, settings)
     check_claims(settings, len(sweep))
     data = _data(spec, sweep)
-    config = config_map_name(settings.name, data)
+    binary = {INPUTS_FILE: settings.inputs} if settings.inputs else {}
+    if binary and _size(data) + len(settings.inputs) * 3 // 4 > MOST_BYTES:
+        raise SettingsInvalid(
+            "the specs and what goes along do not fit into a ConfigMap",
+            hint="Split the sweep, or name a store: --set run.store=s3://BUCKET/runs, or --store-pvc NAME.",
+        )
+    config = config_map_name(settings.name, data | binary)
     labels = _labels(settings)
     config_map: Object = {
         "apiVersion": "v1",
@@ -54,6 +60,7 @@ def render(settings: Settings, spec: JobSpec, sweep: Sequence[Index] = ()) -> Ma
         "metadata": {"name": config, "namespace": settings.namespace, "labels": labels},
         "immutable": True,
         "data": data,
+        **({"binaryData": binary} if binary else {}),
     }
     metadata: Object = {"name": settings.name, "namespace": settings.namespace, "labels": labels}
     if settings.queue:
@@ -90,9 +97,13 @@ def _data(spec: JobSpec, sweep: Sequence[Index]) -> dict[str, str]:
     }
     if any(SECRET_SHAPES.search(text) for text in data.values()):
         raise SettingsInvalid("the spec contains a secret", hint="Put it into a Secret, and name that with --secret.")
-    if len(sweep) > MOST_INDEXES or sum(len(text.encode()) for text in data.values()) > MOST_BYTES:
+    if len(sweep) > MOST_INDEXES or _size(data) > MOST_BYTES:
         raise SettingsInvalid("the specs do not fit into a ConfigMap", hint="Split the sweep, or shorten the spec.")
     return data
+
+
+def _size(data: dict[str, str]) -> int:
+    return sum(len(text.encode()) for text in data.values())
 
 
 def _labels(settings: Settings) -> dict[str, str]:
@@ -179,6 +190,8 @@ def _env(settings: Settings, spec: JobSpec, sweep: Sequence[Index]) -> list[Obje
         parts.append(BASE["gpuEnv"])
     if settings.store_pvc and not spec.run.store:
         parts.append(BASE["storeEnv"])
+    if settings.inputs:
+        parts.append(BASE["inputsEnv"])
     if settings.ca:
         parts.append(BASE["caEnv"])
     given = settings.proxies | settings.env

@@ -142,6 +142,8 @@ class Settings(Frozen):
     store_pvc: Name | None = None
     """A PersistentVolumeClaim for the run store, mounted at /store; it is run.store if the spec names none."""
     cache_pvc: Name | None = None
+    inputs: str = ""
+    """The packed files that go along in the ConfigMap, in base64 (k8s/inputs/along.py)."""
     access_modes: dict[Name, AccessMode] = {}
     """How many nodes can mount a claim, as far as that is known; several runs at a time need ReadWriteMany."""
     scratch: Scratch | None = None

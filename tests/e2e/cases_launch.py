@@ -38,3 +38,29 @@ def test_results_come_from_a_store_on_a_volume_through_a_pod(place: Place, tmp_p
     assert (folder / "runs" / job / "manifest.json").is_file()
     assert generated(fetched(place, job, tmp_path / "results")).removeprefix("Of time").strip()
     assert [one.metadata.name for one in place.pods() if "reader" in one.metadata.name] == []
+
+
+def test_rows_and_a_model_of_this_machine_go_along_below_the_store(
+    place: Place, quotes: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    spec = place.spec(model={"id": str(tiny_model)}, dataset={"id": str(quotes)})
+    job, said = place.launch(spec, follow=True)
+    assert said.code == 0, said.err + place.state()
+    assert {Path(key).name for key in place.stored("runs/inputs/")} >= {"quotes.jsonl", "model.safetensors"}
+    assert generated(fetched(place, job, tmp_path / "results")).removeprefix("Of time").strip()
+
+
+def test_rows_of_this_machine_go_along_to_a_volume_through_a_pod(place: Place, quotes: Path) -> None:
+    folder = place.volume("runs")
+    spec = place.spec(dataset={"id": str(quotes)}, run={"store": None}, publish={"s3": None})
+    job, said = place.launch(spec, "--store-pvc", "runs", follow=True)
+    assert said.code == 0, said.err + place.state()
+    assert [one.name for one in (folder / "inputs").glob("*/*")] == ["quotes.jsonl"]
+    assert (folder / "runs" / job / "manifest.json").is_file()
+
+
+def test_small_rows_of_this_machine_go_along_without_a_store(place: Place, quotes: Path) -> None:
+    spec = place.spec(dataset={"id": str(quotes)}, run={"store": None})
+    _, said = place.launch(spec, follow=True)
+    assert said.code == 0, said.err + place.state()
+    assert "tiny-Q8_0.gguf" in {Path(key).name for key in place.stored("models/")}

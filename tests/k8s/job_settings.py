@@ -31,6 +31,7 @@ EVERYTHING: dict[str, Any] = {
     "secret_files": {"aws-profile": "/secrets/aws"},
     "store_pvc": "runs",
     "cache_pvc": "models",
+    "inputs": "H4sIAAAA",
     "access_modes": {"runs": "ReadWriteMany", "models": "ReadWriteMany"},
     "scratch": Scratch(size=200 * GIB, storage_class="fast"),
     "service_account": "trainer",

@@ -13,7 +13,7 @@ from tests import forks
 from tests.cluster.fixtures import Cluster, eventually
 from tests.cluster.nodes import end_pod, run_pod
 
-RUN = ["--model", "./no/such/model", "--dataset", "./rows.jsonl", "--store-pvc", "runs"]
+RUN = ["--model", "/no/such/model", "--dataset", "/rows.jsonl", "--store-pvc", "runs"]
 """A run of which nothing is predicted: no network is asked."""
 
 
@@ -134,7 +134,7 @@ def add(cluster: Cluster, *nodes: Any) -> None:
         )
 
 
-BARE = ["--model", "./no/such/model", "--dataset", "./rows.jsonl"]
+BARE = ["--model", "/no/such/model", "--dataset", "/rows.jsonl"]
 
 
 def submit(launcher: Launcher, *arguments: str) -> str:

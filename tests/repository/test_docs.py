@@ -113,7 +113,8 @@ def check_helm(reader: Reader, words: tuple[str, ...]) -> None:
 
 
 def filled_examples(reader: Reader) -> None:
-    """As the pages say, the reader has replaced the placeholders."""
+    """As the pages say, the reader has replaced the placeholders, and has rows."""
+    (reader.folder / "rows.jsonl").write_text('{"text": "a row"}\n' * 3)
     (reader.folder / "examples").unlink()
     shutil.copytree(ROOT / "examples", reader.folder / "examples")
     for path in (reader.folder / "examples").rglob("*.yaml"):

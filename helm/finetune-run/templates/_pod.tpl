@@ -121,6 +121,7 @@ ephemeral-storage: {{ .disk | quote }}
 {{- if and (include "finetune-run.claim" (dict "root" .root "of" "store")) (not (dig "run" "store" "" $values.spec)) -}}
 {{- $all = concat $all .base.storeEnv -}}
 {{- end -}}
+{{- if $values.inputs }}{{ $all = concat $all .base.inputsEnv }}{{ end -}}
 {{- if $values.ca.configMap }}{{ $all = concat $all .base.caEnv }}{{ end -}}
 {{- $given := dict -}}
 {{- range $name, $value := dict "https" $values.proxy.https "http" $values.proxy.http "no" $values.proxy.exclude -}}

@@ -144,7 +144,7 @@ settings = st.fixed_dictionaries(
         "env_secrets": st.lists(names, max_size=2, unique=True).map(tuple),
         "secret_env": st.dictionaries(st.sampled_from(["HF_TOKEN", "off"]), references),
         "secret_files": st.dictionaries(names, st.sampled_from(["/etc/a", "/etc/012"]), max_size=2),
-        "store_pvc": maybe(names), "cache_pvc": maybe(names),
+        "store_pvc": maybe(names), "cache_pvc": maybe(names), "inputs": st.sampled_from(["", "H4sIAAAA"]),
         "scratch": maybe(st.builds(Scratch, size=gibibytes, storage_class=maybe(names))),
         "service_account": maybe(names), "priority_class": maybe(names), "runtime_class": maybe(names),
         "queue": maybe(names), "parallel": st.integers(1, 9),

@@ -339,7 +339,7 @@ def test_an_old_name_of_a_value_means_the_same_and_is_told(old: str) -> None:
 @pytest.mark.parametrize("sweep", [[], ["--sweep", "lora.r=8,16,32"]], ids=["run", "sweep"])
 def test_the_deadline_is_the_same_from_both_doors(sweep: list[str]) -> None:
     """Of a run of which nothing is predicted."""
-    command = [forks.commands(), "-m", "k8s.launch", "--model", "./no/model", "--dataset", "./rows.jsonl", "--dry-run"]
+    command = [forks.commands(), "-m", "k8s.launch", "--model", "/no/model", "--dataset", "/rows.jsonl", "--dry-run"]
     command += ["--gpu", "none", "--image", "registry.example/x:1", *sweep]
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"KUBECONFIG": "/no"}, check=True)
     _, sent = YAML(typ="safe").load_all(done.stdout)

@@ -106,7 +106,7 @@ def flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     "options", [[], ["--spot"], ["--queue", "team"], ["--sweep", "lora.r=8,16"], ["--set", "training=null"]], ids=str
 )
 def test_the_values_that_the_launcher_prints_give_what_it_would_send(tmp_path: Path, options: list[str]) -> None:
-    command = [forks.commands(), "-m", "k8s.launch", "launch", "--model", "./no/model", "--dataset", "./rows.jsonl"]
+    command = [forks.commands(), "-m", "k8s.launch", "launch", "--model", "/no/model", "--dataset", "/rows.jsonl"]
     command += ["--gpu", "t4", "--platform", "gke", "--namespace", "team", "--image", "docker.io/me/x:1", *options]
     environment = os.environ | {"KUBECONFIG": str(tmp_path / "none")}
 

@@ -11,14 +11,14 @@ import yaml
 from tests import forks
 from tests.job.predict.sizes import SIZES
 
-RUN = ("--model", "./no/such/model", "--dataset", "./rows.jsonl", "--gpu", "t4", "--platform", "gke", "--dry-run")
+RUN = ("--model", "/no/such/model", "--dataset", "/rows.jsonl", "--gpu", "t4", "--platform", "gke", "--dry-run")
 
 
 def launched(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"KUBECONFIG": str(folder / "none"), "HF_ENDPOINT": "http://127.0.0.1:9"}
     environment["FINETUNE_IMAGE"] = "registry.example/finetune-run:1"
     command = [forks.commands(), "-m", "k8s.launch", "launch", *RUN, *options]
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60, env=environment)
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=300, env=environment)
 
 
 def test_the_printed_objects_say_how_to_delete_both_and_why_three_volumes_share_a_limit(tmp_path: Path) -> None:
@@ -31,7 +31,8 @@ def test_the_printed_objects_say_how_to_delete_both_and_why_three_volumes_share_
 
 
 def test_the_time_is_on_stderr_likely_and_at_most(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text(json.dumps(SIZES["7B"][0]))
+    (tmp_path / "config.json").write_text(json.dumps(SIZES["7B"][0] | {"architectures": ["LlamaForCausalLM"]}))
+    (tmp_path / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
     (tmp_path / "rows.jsonl").write_text("".join(f'{{"text": "a short row of text, {n}"}}\n' for n in range(100)))
     said = launched(tmp_path, "--model", str(tmp_path), "--dataset", str(tmp_path / "rows.jsonl"))
     assert re.search(r"time: likely [\d.]+ min, at most [\d.]+ min; ended after 7.0 days", said.stderr)

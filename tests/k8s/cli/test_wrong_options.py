@@ -7,7 +7,7 @@ import pytest
 
 from k8s.launch import main
 
-RUN = ["--model", "./no/such/model", "--dataset", "./rows.jsonl"]
+RUN = ["--model", "/no/such/model", "--dataset", "/rows.jsonl"]
 """A run of which nothing is predicted: no network is asked."""
 
 

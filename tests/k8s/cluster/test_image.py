@@ -57,7 +57,7 @@ def test_a_registry_may_come_back(launcher: Launcher, minutes: float, at_work: b
 
 def test_a_launch_that_waits_ends_with_the_code_too(launcher: Launcher) -> None:
     with launcher.started(
-        "launch", "--model", "./no/model", "--dataset", "./rows.jsonl", "--gpu", "none", "--wait"
+        "launch", "--model", "/no/model", "--dataset", "/rows.jsonl", "--gpu", "none", "--wait"
     ) as run:
         failing(launcher, 30, reason="ErrImageNeverPull")
         _, error = run.communicate(timeout=60)

@@ -62,7 +62,7 @@ def test_a_store_in_the_work_directory_needs_disk_too_and_one_on_a_volume_none()
     kept = spec(run={"store": None})
     card = place(Wish(gpus=("t4",), platform="gke"), None)
     most, least = (
-        resources_of(predicted(kept, SEVEN, card, on_volume=volume), on_gpu=True).disk for volume in (False, True)
+        resources_of(predicted(kept, SEVEN, card, None, on_volume=volume), on_gpu=True).disk for volume in (False, True)
     )
     assert most > least == resources(spec()).disk
 

@@ -2,7 +2,6 @@
 kubelet. What stands in for the container is a process on this machine."""
 
 import json
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,13 +9,14 @@ from typing import Any
 import pytest
 
 from job.store import open_store
+from k8s.cluster import pod_store
 from k8s.cluster.client import Cluster as Api
-from k8s.results import reader
 from tests.cluster.fixtures import Cluster, eventually
 from tests.k8s.finished import CONTENT, finish
 from tests.k8s.gpu_nodes import whole
 from tests.k8s.launcher import Launcher, Said, add
 from tests.k8s.rights import granted, user_with
+from tests.k8s.volume_pods import started, volume
 
 pytestmark = pytest.mark.slow
 LARGE = CONTENT * 24
@@ -25,46 +25,13 @@ LARGE = CONTENT * 24
 
 @pytest.fixture
 def launcher(cluster: Cluster, tmp_path: Path) -> Iterator[Launcher]:
-    """In a namespace that admits nothing but restricted pods. The volume is a folder here."""
-    cluster.nodes.add("plain")
-    found = Launcher(cluster, cluster.namespace(restricted=True))
-    found.claims()
-    spec = {"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "hostPath": {"path": "/nowhere"}}
-    spec |= {"claimRef": {"namespace": found.namespace, "name": "runs"}, "storageClassName": ""}
-    volume = f"runs-{found.namespace}"
-    cluster.core.create_persistent_volume({"metadata": {"name": volume}, "spec": spec})
-    cluster.kubelet.mounted["/store"] = tmp_path / "store"
-    yield found
-    cluster.kubelet.mounted.clear()
-    cluster.kubelet.cut_exec_after.clear()
-    cluster.core.delete_persistent_volume(volume)
+    with volume(cluster, tmp_path / "store") as found:
+        yield found
 
 
 def results(launcher: Launcher, name: str, *options: str, seen: dict[str, Any] | None = None) -> Said:
-    """What `results` says; its pod's container is started meanwhile. `seen`: the pod's node and what it tolerates."""
-    over = threading.Event()
-
-    def reading() -> Any:
-        pods = launcher.cluster.pods(launcher.namespace)
-        found = [one for one in pods if "-reader-" in one.metadata.name and one.spec.node_name]
-        return over.is_set() or next(iter(found), None)
-
-    def start() -> None:
-        pod = eventually(reading, "the reader")
-        if pod is not True:
-            if seen is not None:
-                seen.update(node=pod.spec.node_name, tolerated=[one.key for one in pod.spec.tolerations])
-            ready = {"type": "Ready", "status": "True"}
-            body = {"status": {"phase": "Running", "conditions": [ready]}}
-            launcher.cluster.core.patch_namespaced_pod_status(pod.metadata.name, launcher.namespace, body)
-
-    thread = threading.Thread(target=start)
-    thread.start()
-    try:
+    with started(launcher, "reader", seen):
         return launcher("results", name, *options)
-    finally:
-        over.set()
-        thread.join()
 
 
 @pytest.fixture
@@ -112,14 +79,14 @@ def test_a_pod_into_which_a_service_mesh_has_put_a_container_is_read_too(
     launcher: Launcher, run: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KUBECONFIG", str(launcher.kubeconfig))
-    pod = reader._pod("runs", "image", None)
+    pod = pod_store._pod("runs", "image", None)
     pod["metadata"]["name"] = "reader"
     beside = pod["spec"]["containers"][0] | {"name": "istio-proxy"}
     pod["spec"]["containers"].append(beside)
     launcher.cluster.core.create_namespaced_pod(launcher.namespace, pod)
     on_node = lambda: launcher.cluster.core.read_namespaced_pod("reader", launcher.namespace).spec.node_name  # noqa: E731
     eventually(on_node, "the pod on a node")
-    store = reader.PodStore(Api(None, launcher.namespace), "reader")
+    store = pod_store.PodStore(Api(None, launcher.namespace), "reader")
     assert store.get(f"runs/{run}/manifest.json") and store.get("runs/none/manifest.json") is None
     store.close()
 

@@ -1,0 +1,49 @@
+"""What of this machine goes along with a launched run: looked at, told, and uploaded."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from k8s.cli.bars import bars
+from k8s.output import say
+
+if TYPE_CHECKING:
+    from job.spec import JobSpec
+    from k8s.cluster.client import Cluster
+    from k8s.inputs.along import Along
+    from k8s.prepare import Prepared
+
+LEAST = 1 << 20
+"""Bytes of a file from which on its progress is shown."""
+_TO = {"store": "to the store", "volume": "to the volume", "config_map": "in the Job's ConfigMap"}
+
+
+def bring(specs: "Sequence[JobSpec]", settings: Mapping[str, Any], reachable: bool) -> "Along":
+    """What goes along with these runs, once it was checked as the run would check it. `reachable`: whether the model
+    can be read from here. Raises the run's errors."""
+    from k8s.inputs.along import along
+    from k8s.inputs.look import look
+
+    with bars(LEAST) as told:
+        found = along(specs, settings, told)
+    for line in look(specs, found, reachable=reachable):
+        say(line, style="dim")
+    return found
+
+
+def tell_inputs(along: "Along", what: str) -> None:
+    for line in along.described():
+        say(f"{what} {_TO[along.way]}: {line}", style="dim")
+
+
+def send_inputs(cluster: "Cluster | None", prepared: "Prepared") -> None:
+    """Uploads what is not there yet, and says where it lies."""
+    from k8s.inputs.upload import upload
+
+    along = prepared.along
+    if not along.inputs:
+        return
+    if along.way == "volume":
+        say(f"uploading to the volume {prepared.settings.store_pvc} through a pod …", style="dim")
+    with bars(LEAST) as told:
+        upload(along, prepared.settings, cluster, prepared.manifest.job["spec"]["template"]["spec"], told)
+    tell_inputs(along, "goes along" if along.way == "config_map" else "uploaded and verified,")

@@ -1,0 +1,1 @@
+"""Files of this machine that go along with a run."""
