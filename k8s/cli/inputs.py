@@ -21,10 +21,13 @@ def bring(specs: "Sequence[JobSpec]", settings: Mapping[str, Any], reachable: bo
     """What goes along with these runs, once it was checked as the run would check it. `reachable`: whether the model
     can be read from here. Raises the run's errors."""
     from k8s.inputs.along import along
-    from k8s.inputs.look import look
 
     with bars(LEAST) as told:
         found = along(specs, settings, told)
+    if not found.inputs:
+        return found
+    from k8s.inputs.look import look
+
     for line in look(specs, found, reachable=reachable):
         say(line, style="dim")
     return found

@@ -140,10 +140,8 @@ def _in_pod(settings: Mapping[str, Any]) -> list[str]:
 
 def paths_in_pod(spec: JobSpec, along: Along) -> list[str]:
     """Notes on paths that do not go along, and that the pod does not have by itself."""
-    brought, in_pod = (
-        set(along.places.values()),
-        "on a volume (--store-pvc, --cache-pvc, --secret-file) or in the image",
-    )
+    brought = set(along.places.values())
+    in_pod = "on a volume (--store-pvc, --cache-pvc, --secret-file) or in the image"
     return [
         f"{one} lies here: `launch` takes it along"
         if not along.looked and Path(one).expanduser().exists()

@@ -19,8 +19,6 @@ NOT_COUNTED = "tokens were not counted here"
 def look(specs: Sequence[JobSpec], along: Along, *, reachable: bool) -> Iterator[str]:
     """What is seen, each line once. `reachable`: whether the model can be read from here. Raises the error that a run
     would end with."""
-    if not along.inputs:
-        return
     places = [one.place for one in along.inputs]
     heard: list[str] = []
     logs.configure(lambda record: heard.append(_warning(record)), to_stdout=False)
