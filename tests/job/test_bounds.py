@@ -18,7 +18,7 @@ import pytest
 from job import bounds
 from job.bounds import Exceeded, bounded
 from job.chat import rendering
-from job.dataset import card, parquet_rows
+from job.dataset import arrow_rows, card, parquet_rows
 from job.dataset.readers import read_rows
 from job.errors import DataInvalid, IntegrityViolated, SpecInvalid
 from job.export import peft_adapter
@@ -90,6 +90,19 @@ def test_a_small_parquet_file_of_gigabytes_is_refused(
     assert (tmp_path / "bomb.parquet").stat().st_size < 20_000
     with pytest.raises(DataInvalid, match=f"looks like a bomb: .*{said}"):
         for _ in read_rows(tmp_path / "bomb.parquet"):
+            pass
+
+
+def test_a_small_arrow_file_of_much_more_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import pyarrow as pa
+
+    monkeypatch.setattr(arrow_rows, "BATCH_MEMORY", 32 << 20)
+    table, path = pa.table({"text": ["a" * 1_000_000] * 100}), tmp_path / "bomb.arrow"
+    with pa.ipc.new_file(path, table.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as file:
+        file.write_table(table)
+    assert path.stat().st_size < 100_000
+    with pytest.raises(DataInvalid, match="looks like a bomb: to read a part of it, it needs more than 32 MB"):
+        for _ in read_rows(path):
             pass
 
 

@@ -97,6 +97,16 @@ def _calls(name: str) -> list[tuple[Path, ast.Call]]:
     return found
 
 
+@pytest.mark.slow
+def test_a_pickle_that_the_job_does_not_write_is_refused_whatever_it_holds(checkpoint: Path, tmp_path: Path) -> None:
+    import torch
+
+    planted = shutil.copytree(checkpoint, tmp_path / "step-2")
+    torch.save({}, planted / "adapter_model.bin")
+    with pytest.raises(IntegrityViolated, match=r"has adapter_model\.bin, which this job does not write"):
+        resume.check_loads(planted)
+
+
 def test_every_load_of_a_tensor_file_runs_no_code() -> None:
     calls = _calls("torch.load")
     assert calls
