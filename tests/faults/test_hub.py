@@ -13,7 +13,12 @@ pytestmark = pytest.mark.slow
 UNREACHABLE, DAMAGED = 69, 82
 IMPATIENT = {
     "FINETUNE_TEST_CONSTANTS": json.dumps(
-        {"job.hub.calls:STALL_S": 0.5, "job.hub.calls:FIRST_WAIT_S": 0.01, "job.hub.calls:TRIES": 2}
+        {
+            "job.hub.calls:STALL_S": 0.5,
+            "job.hub.calls:STALLS": 1,
+            "job.hub.calls:FIRST_WAIT_S": 0.01,
+            "job.hub.calls:TRIES": 2,
+        }
     ),
     "HF_XET_CLIENT_RETRY_BASE_DELAY": "10ms",
 }

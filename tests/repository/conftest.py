@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests import ROOT
+from tests.once import made_once
 from tests.tiny_models import make_llama
 
 SOURCES = ("job", "k8s", "push", "requirements", "pyproject.toml", "README.md", "LICENSE")
@@ -17,7 +18,10 @@ SOURCES = ("job", "k8s", "push", "requirements", "pyproject.toml", "README.md", 
 @pytest.fixture(scope="session")
 def bin_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The bin/ of an environment into which pip installed the checkout, with the versions of the lock file."""
-    folder = tmp_path_factory.mktemp("installed")
+    return made_once(tmp_path_factory, "installed", _install) / "venv" / "bin"
+
+
+def _install(folder: Path) -> None:
     checkout = folder / "checkout"
     checkout.mkdir()
     for name in SOURCES:
@@ -30,7 +34,6 @@ def bin_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run([sys.executable, "-m", "venv", str(folder / "venv")], check=True, timeout=120)
     pip = [str(folder / "venv" / "bin" / "pip"), "install", "--quiet", "--disable-pip-version-check"]
     subprocess.run([*pip, "-c", str(folder / "constraints.txt"), str(checkout)], check=True, timeout=500)
-    return folder / "venv" / "bin"
 
 
 @pytest.fixture(scope="session")

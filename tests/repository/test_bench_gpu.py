@@ -15,6 +15,7 @@ from bench.gpu.parts import PARTS, SEVEN_B, SHORT, WIDE, Part, chosen
 from bench.gpu.record import ROOT, Bench
 from bench.gpu.runner import BUSY_CPU, run
 from job.spec.training import TILE_TOKENS, TILE_WORDS
+from tests import forks
 
 TRAINED = {"model", "device", "loss", "tokens_per_s", "steps"}
 PREDICTED = TRAINED | {"skipped_steps", "predicted", "context", "predicted_parts", "triton"}
@@ -84,7 +85,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def bench(place: Path, out: Path, *parts: str, **environment: str) -> tuple[subprocess.CompletedProcess[str], Bench]:
-    command = [sys.executable, "-m", "bench.gpu", "--tiny", "--work", str(place), "--out", str(out), *parts]
+    command = [forks.python(), "-m", "bench.gpu", "--tiny", "--work", str(place), "--out", str(out), *parts]
     done = subprocess.run(command, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, check=False)
     return done, Bench(place, out, tiny=True)
 

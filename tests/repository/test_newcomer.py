@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import ROOT
+from tests import ROOT, forks
 from tests.repository.commands import blocks, specs
 from tests.terminal import CTRL_C, Terminal
 from tests.tiny_models import make_llama
@@ -49,9 +49,14 @@ def checkout(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def type_in(checkout: Path) -> Callable[[str], Terminal]:
-    """Starts one of the page's commands in a terminal, in the environment that it has made."""
-    path = f"{checkout / '.venv' / 'bin'}:{os.environ['PATH']}"
+    """Starts one of the page's commands in a terminal, in the environment that it has made. What is imported is the
+    same: python is a fork of one that has imported it (`tests/forks.py`)."""
+    programs = checkout.with_name("programs")
+    programs.mkdir()
+    (programs / "python").symlink_to(forks.python())
+    path = f"{programs}:{checkout / '.venv' / 'bin'}:{os.environ['PATH']}"
     environment = os.environ | {"PATH": path, "OMP_NUM_THREADS": "1", "HF_ENDPOINT": "http://127.0.0.1:9"}
+    environment["LLAMA_ARG_N_PREDICT"] = "64"  # a random model's answer never ends
     environment.pop("FINETUNE_WORK", None)
     known = [shlex.split(line, comments=True) for block in blocks(PAGE, "sh") for line in block.splitlines()]
 

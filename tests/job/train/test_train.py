@@ -5,7 +5,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from job.spec import JobSpec
 from job.train import precision
 from job.train import stage as train_stage
 from job.train.model import load_base, with_adapter
+from tests import forks
 from tests.export_reference import make_adapter
 from tests.job.train import trainers
 from tests.job.train.trainers import ON_THE_CPU, spec_of
@@ -301,7 +301,7 @@ def test_sigterm_saves_a_checkpoint_or_says_that_there_is_none(
     given = {"spec": spec.model_dump(mode="json"), "inputs": inputs.model_dump(mode="json")}
     (tmp_path / "inputs.json").write_text(json.dumps(given))
     child = subprocess.Popen(
-        [sys.executable, "-m", "job", "stage", "train", str(tmp_path), "1"],
+        [forks.python(), "-m", "job", "stage", "train", str(tmp_path), "1"],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
