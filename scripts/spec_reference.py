@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Writes docs/spec.md, the reference of every field, from the spec's JSON Schema.
+"""Writes docs/spec.md, the reference of every field, from the spec's JSON Schema; and the schema, for editors, beside it
+and into the chart.
 
 scripts/spec_reference.py            writes it
 scripts/spec_reference.py --check    exits 1 if it is not what would be written
@@ -15,6 +16,7 @@ from job.spec.schema import accepted, alternatives, schema
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "spec.md"
+SCHEMAS = (ROOT / "docs" / "spec.schema.json", ROOT / "helm" / "finetune-run" / "spec.schema.json")
 NOBODY_MEETS = 2**31  # a bound from here on only keeps numbers within what the libraries can hold
 HEAD = """\
 <!-- Written by scripts/spec_reference.py from job/spec/sections.py; change that, then run `make docs`. -->
@@ -84,15 +86,15 @@ def _cell(text: str) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if the page is not up to date")
-    wanted = page()
+    wanted = {PAGE: page()} | dict.fromkeys(SCHEMAS, json.dumps(schema(), indent=1) + "\n")
+    stale = [path for path, text in wanted.items() if not path.is_file() or path.read_text() != text]
     if not parser.parse_args().check:
-        PAGE.parent.mkdir(exist_ok=True)
-        PAGE.write_text(wanted)
+        for path in stale:
+            path.write_text(wanted[path])
         return 0
-    if PAGE.is_file() and PAGE.read_text() == wanted:
-        return 0
-    print(f"{PAGE.relative_to(ROOT)} is not up to date; run make docs", file=sys.stderr)
-    return 1
+    for path in stale:
+        print(f"{path.relative_to(ROOT)} is not up to date; run make docs", file=sys.stderr)
+    return int(bool(stale))
 
 
 if __name__ == "__main__":
