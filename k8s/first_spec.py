@@ -4,17 +4,19 @@ import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from job import strict_json
+from job import logs, strict_json
 from job.check import look_at
+from job.escape import one_line
 from job.predict.rows_here import rows_here
 from job.spec import JobSpec
 from job.spec.load import load
 from job.spec.overlay import Assignment
-from job.spec.places import data_place
+from job.spec.places import Where, data_place
 from job.spec.schema import schema
 
 NOBODY = "a-model/that-nobody-has"
 """Stands for a model that is not chosen yet."""
+HERE: tuple[Where, ...] = ("path",)
 TEMPLATE = """\
 # yaml-language-server: $schema={schema}
 # Every field with its default: docs/spec.md, or `python -m job schema`.
@@ -44,12 +46,13 @@ def seen(dataset: str) -> list[str]:
     with."""
     if data_place(dataset) != "path":
         return []
+    logs.configure(to_stdout=False)
     spec = JobSpec.model_validate({"model": {"id": NOBODY}, "dataset": {"id": dataset}})
-    return [*look_at(spec, {dataset}), *_lengths(spec)]
+    return [line.replace(NOBODY, "the model") for line in (*look_at(spec, {dataset}), *_lengths(spec))]
 
 
 def _lengths(spec: JobSpec) -> Iterator[str]:
-    if rows := rows_here(spec, ("path",)):
+    if rows := rows_here(spec, HERE):
         yield f"tokens of a row: {rows.mean:,.0f} on average, at most {rows.longest:,} ({rows.how})"
 
 
@@ -63,7 +66,7 @@ def first_spec(model: str, dataset: str, told: Sequence[str], file: Path) -> str
         model=json.dumps(model, ensure_ascii=False),
         dataset=json.dumps(dataset, ensure_ascii=False),
         name=name or "model",
-        seen="".join(f"\n  # {line}" for text in told for line in text.splitlines()),
+        seen="".join(f"\n  # {one_line(line)}" for line in told),
     )
 
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Writes docs/spec.md, the reference of every field, from the spec's JSON Schema; and the schema, for editors, beside it
-and into the chart.
+"""Writes docs/spec.md, the reference of every field, from the spec's JSON Schema; and the schema itself, for editors,
+beside it and into the chart.
 
 scripts/spec_reference.py            writes it
 scripts/spec_reference.py --check    exits 1 if it is not what would be written

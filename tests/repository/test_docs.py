@@ -99,6 +99,10 @@ def check_launcher(reader: Reader, words: tuple[str, ...]) -> None:
     if words[1] in NEEDS_A_CLUSTER:
         parsed(app_of("finetune-run"), words[1:])
         return
+    if words[1] == "init":
+        reader.run(reader.light / "finetune-run", *words[1:])
+        assert load(reader.folder / words[2], {}).model.id
+        return
     platform = () if "--platform" in words else ("--platform", "gke")
     dry = () if "plan" in words or "--emit" in words or "--dry-run" in words else ("--dry-run",)
     said = reader.run(reader.light / "finetune-run", *words[1:], *platform, *dry)

@@ -9,6 +9,7 @@ import pytest
 
 from job.spec.load import load
 from job.spec.schema import schema
+from tests.placeholders import filled
 
 
 def init(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -34,21 +35,21 @@ def test_the_spec_says_what_the_rows_are_and_is_a_spec(tmp_path: Path, rows: Pat
     assert (spec.model.id, spec.datasets[0].id, spec.recipe) == ("Qwen/Qwen3-8B", rows.name, "modern")
     assert spec.training and spec.export.types == ["q4_k_m", "q8_0"] and spec.publish.name == "my-answers"
     assert json.loads((tmp_path / "my.schema.json").read_text()) == schema()
+    assert said.stdout == "" and "that-nobody-has" not in text
     assert "finetune-run plan --spec my.yaml --gpu t4" in said.stderr
 
 
 def test_every_line_that_is_commented_out_can_be_used(tmp_path: Path, rows: Path) -> None:
     assert init(tmp_path, "--dataset", rows.name, "--model", "a/b").returncode == 0
-    lines = (tmp_path / "my.yaml").read_text().replace("YOUR-BUCKET", "b").replace("YOUR-NAME", "me").splitlines()
-    told = {line for line in lines if line.startswith("  # ") and ": " not in line.split("#")[1][:20]}
-    kept = [line.replace("# ", "", 1) if "# " in line[:4] and _is_yaml(line) else line for line in lines if line not in told]
-    (tmp_path / "all.yaml").write_text("\n".join(kept) + "\n")
+    text = filled((tmp_path / "my.yaml").read_text())
+    lines = [line.replace("# ", "", 1) if _is_field(line) else line for line in text.splitlines()]
+    (tmp_path / "all.yaml").write_text("\n".join(lines) + "\n")
     spec = load(tmp_path / "all.yaml", {})
-    assert spec.run.store == "s3://b/runs" and spec.training and spec.training.num_train_epochs == 1
+    assert spec.run.store == "s3://my-bucket/runs" and spec.training and spec.training.num_train_epochs == 1
     assert spec.publish.hub and spec.publish.hub.repo_id == "me/my-answers-GGUF"
 
 
-def _is_yaml(line: str) -> bool:
+def _is_field(line: str) -> bool:
     return line.lstrip("# ").split(":")[0] in {
         "eval_fraction", "duplicates", "training", "num_train_epochs", "max_length", "s3", "hub", "run", "store"
     }  # fmt: skip
