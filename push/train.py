@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from job.local_files import places_here
 from job.spec import JobSpec
 from job.spec.overlay import Assignment
 from k8s.budget import Allowed
@@ -20,7 +21,7 @@ from push import price
 from push.annotations import COMMIT, FILE, PUSHED, REPOSITORY, URL, Origin, with_commit
 from push.changes import Changed
 from push.config import Config
-from push.data import Specs, seen_from_here
+from push.data import Specs, is_brought, seen_from_here
 
 
 class Sent(NamedTuple):
@@ -80,7 +81,7 @@ def prepared(cluster: Cluster, one: Changed, spec: JobSpec, config: Config, orig
         return Wish.of(config.gpu, needs=needs, platform=config.platform, spot=config.spot)
 
     def bring(specs: Sequence[JobSpec], settings: Mapping[str, Any], reachable: bool) -> Along:
-        return along(specs, settings, within=folder)
+        return along(specs, settings, [place for place in places_here(specs) if is_brought(place, folder)])
 
     def read(more: Sequence[Assignment]) -> JobSpec:
         return spec

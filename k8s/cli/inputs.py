@@ -20,20 +20,20 @@ _TO = {"store": "to the store", "volume": "to the volume", "config_map": "in the
 def bring(specs: "Sequence[JobSpec]", settings: Mapping[str, Any], reachable: bool) -> "Along":
     """What goes along with these runs, once it was checked as the run would check it. `reachable`: whether the model
     can be read from here. Raises the run's errors."""
-    from k8s.inputs.along import along
+    from k8s.inputs.along import along, places_along
 
+    if places := places_along(specs, settings):
+        from k8s.inputs.look import look
+
+        for line in look(specs, places, reachable=reachable):
+            say(line, style="dim")
     with bars(LEAST) as told:
-        found = along(specs, settings, told)
-    if not found.inputs:
-        return found
-    from k8s.inputs.look import look
-
-    for line in look(specs, found, reachable=reachable):
-        say(line, style="dim")
-    return found
+        return along(specs, settings, places, told)
 
 
 def tell_inputs(along: "Along", what: str) -> None:
+    if along.way == "config_map":
+        what = "goes along"
     for line in along.described():
         say(f"{what} {_TO[along.way]}: {line}", style="dim")
 
@@ -49,4 +49,4 @@ def send_inputs(cluster: "Cluster | None", prepared: "Prepared") -> None:
         say(f"uploading to the volume {prepared.settings.store_pvc} through a pod …", style="dim")
     with bars(LEAST) as told:
         upload(along, prepared.settings, cluster, prepared.manifest.job["spec"]["template"]["spec"], told)
-    tell_inputs(along, "goes along" if along.way == "config_map" else "uploaded and verified,")
+    tell_inputs(along, "uploaded and verified,")

@@ -29,7 +29,6 @@ class Along(Frozen):
     the run finds it; `packed`: the archive for the ConfigMap."""
 
     looked: bool = True
-
     inputs: tuple[Input, ...] = ()
     way: Way = "store"
     root: str = ""
@@ -60,16 +59,19 @@ def shown_size(size: int) -> str:
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size:,} bytes"
 
 
+def places_along(specs: Sequence[JobSpec], settings: Mapping[str, Any]) -> list[str]:
+    """The places of this machine that go along with these runs. Raises NotFound for a relative path that is nowhere."""
+    return [place for place in places_here(specs) if _is_here(place, settings)]
+
+
 def along(
     specs: Sequence[JobSpec],
     settings: Mapping[str, Any],
+    places: Sequence[str],
     on_progress: OnProgress | None = None,
-    within: Path | None = None,
 ) -> Along:
-    """What goes along with these runs. `within`: only what lies in this folder. Raises SettingsInvalid if there is no
-    place for it, NotFound for a relative path that is not here, and what `inputs_of` does."""
-    named = [place for place in places_here(specs) if within is None or Path(place).is_relative_to(within)]
-    places = [place for place in named if _is_here(place, settings)]
+    """These places, hashed, and where they go. Raises SettingsInvalid if there is no place for them, and what
+    `inputs_of` does."""
     if not places:
         return Along()
     inputs = tuple(inputs_of(specs, places, on_progress))
@@ -83,29 +85,33 @@ def along(
         return Along(inputs=inputs, root=store.rstrip("/"))
     if store and settings.get("store_pvc") and PurePosixPath(store).is_relative_to(STORE):
         return Along(inputs=inputs, way="volume", root=store.rstrip("/"))
-    archive = packed(inputs)
-    if len(archive) > MOST_PACKED:
-        raise SettingsInvalid(
-            f"{', '.join(places)} would go along with the run, but is too large for that without a store: "
-            f"{shown_size(len(archive))} packed, at most {shown_size(MOST_PACKED)}",
-            hint="Name a store: --set run.store=s3://BUCKET/runs, or --store-pvc NAME. Or name the data where the pod "
-            "can read it: on the Hub, in S3, on a volume.",
-        )
-    return Along(inputs=inputs, way="config_map", root=WORK, packed=archive)
+    return Along(inputs=inputs, way="config_map", root=WORK, packed=packed(inputs))
 
 
 def packed(inputs: Sequence[Input]) -> bytes:
-    """A gzipped tar of inputs, the same bytes for the same content. Empty if they are far too large to pack."""
-    raw = io.BytesIO()
-    if sum(one.size for one in inputs) > MOST_UNPACKED:
-        return b"\0" * (MOST_PACKED + 1)
+    """A gzipped tar of inputs, the same bytes for the same content. Raises SettingsInvalid if it would be too large."""
+    raw, size = io.BytesIO(), sum(one.size for one in inputs)
+    if size > MOST_UNPACKED:
+        raise _too_large(inputs, f"{shown_size(size)}, at most {shown_size(MOST_UNPACKED)}")
     with tarfile.open(fileobj=raw, mode="w", format=tarfile.PAX_FORMAT) as archive:
         for one in inputs:
             for key, path, _ in one.sources():
                 _add(archive, key, path.read_bytes())
             if one.is_folder:
                 _add(archive, one.list_key, one.listed)
-    return gzip.compress(raw.getvalue(), mtime=0)
+    archive_bytes = gzip.compress(raw.getvalue(), mtime=0)
+    if len(archive_bytes) > MOST_PACKED:
+        raise _too_large(inputs, f"{shown_size(len(archive_bytes))} packed, at most {shown_size(MOST_PACKED)}")
+    return archive_bytes
+
+
+def _too_large(inputs: Sequence[Input], why: str) -> SettingsInvalid:
+    return SettingsInvalid(
+        f"{', '.join(one.place for one in inputs)} would go along with the run, but is too large for that without a "
+        f"store: {why}",
+        hint="Name a store: --set run.store=s3://BUCKET/runs, or --store-pvc NAME. Or name the data where the pod can "
+        "read it: on the Hub, in S3, on a volume.",
+    )
 
 
 def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:

@@ -11,15 +11,13 @@ from job.errors import DataInvalid, JobError, SpecInvalid
 from job.sentences import sentence
 from job.spec import JobSpec
 from job.spec.places import data_place
-from k8s.inputs.along import Along
 
 NOT_COUNTED = "tokens were not counted here"
 
 
-def look(specs: Sequence[JobSpec], along: Along, *, reachable: bool) -> Iterator[str]:
+def look(specs: Sequence[JobSpec], places: Sequence[str], *, reachable: bool) -> Iterator[str]:
     """What is seen, each line once. `reachable`: whether the model can be read from here. Raises the error that a run
     would end with."""
-    places = [one.place for one in along.inputs]
     heard: list[str] = []
     logs.configure(lambda record: heard.append(_warning(record)), to_stdout=False)
     said: dict[str, None] = {}

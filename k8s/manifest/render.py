@@ -79,7 +79,14 @@ def comment_on(manifest: Manifest) -> str:
         "The volumes work, cache and tmp each have the limit of the whole node disk: what is on them is counted "
         "together, as\n"
         "the container's ephemeral-storage, so the Job can never use more than that one limit.\n"
+        + (_LARGE if "binaryData" in manifest.config_map else "")
     )
+
+
+_LARGE = (
+    "`kubectl apply` keeps a copy of each object in an annotation of at most 256 KiB: for a larger ConfigMap use "
+    "`kubectl create`,\nor `kubectl apply --server-side`.\n"
+)
 
 
 def _plain(value: Object) -> Object:
