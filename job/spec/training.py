@@ -143,7 +143,8 @@ class Training(Section):
     eval_steps: Count | None = None
     """Evaluate every N steps. Unset: at each checkpoint and at the end."""
     save_steps: Count = 100
-    """Save a checkpoint every N steps. A run whose node is lost repeats at most this many."""
+    """Save a checkpoint every N steps. A run whose node is lost repeats at most this many, and those made during an
+    upload."""
     save_total_limit: Count = 2
     """Number of checkpoints to keep."""
     load_best_model_at_end: bool = False
