@@ -14,7 +14,7 @@ if not __package__:  # run as a script: this folder's modules are not top-level 
 import typer
 
 from job.command_line import App, show_version
-from k8s.cli import init, launch, look, manage, results
+from k8s.cli import config, init, launch, look, manage, results
 from k8s.output import say
 
 app = App(
@@ -29,6 +29,7 @@ app = App(
 )
 launch.register(app)
 init.register(app)
+config.register(app)
 look.register(app)
 manage.register(app)
 results.register(app)

@@ -6,46 +6,20 @@ YAML itself, or the absolute path of a YAML file outside of the repository.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, ValidationError, model_validator
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
+from pydantic import AfterValidator, Field, model_validator
 
-from job.artifacts import Frozen
-from job.predict.gpus import GPUS, Gpu
-from job.spec.placeholders import placeholders, replace
+from job.predict.gpus import GPUS
+from job.predict.gpus import Gpu as Card
 from job.spec.places import Where
+from k8s.configuration import MAX_BYTES, Gpu, Price, Shared, Targets, read_text
 from k8s.errors import LauncherError, SettingsInvalid
 from k8s.manifest.parse import size
-from k8s.manifest.settings import DNS_LABEL, Labels, Name, has_registry
-from k8s.placement.platforms import PlatformName
+from k8s.manifest.settings import DNS_LABEL, has_registry
 from k8s.placement.wish import Wish
 
 VARIABLE = "FINETUNE_PUSH_CONFIG"
-MAX_BYTES = 1 << 16
-Price = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
-
-
-def _prefix(value: str) -> str:
-    bucket, _, path = value.removeprefix("s3://").partition("/")
-    if not value.startswith("s3://") or not bucket or "*" in value or {".", ".."} & set(path.split("/")):
-        raise ValueError("not an S3 address; write s3://bucket/prefix")
-    return f"s3://{bucket}/{path.strip('/')}".rstrip("/")
-
-
-def _namespace(value: str) -> str:
-    if not value or "/" in value or "*" in value:
-        raise ValueError("not an owner; write the owner only: my-team")
-    return value
-
-
-def _gpu(value: str) -> str:
-    try:
-        Wish.of(value)
-    except LauncherError as error:
-        raise ValueError(error.message) from error
-    return value
 
 
 def _size(value: str) -> str:
@@ -64,36 +38,17 @@ def _folder(value: str) -> str:
 
 
 Size = Annotated[str, AfterValidator(_size)]
-S3Prefix = Annotated[str, AfterValidator(_prefix)]
 
 
-class Targets(Frozen):
-    """Where runs may publish. Places that are not named are refused."""
-
-    s3: tuple[S3Prefix, ...] = ()
-    """s3://bucket/prefix: the prefix itself and everything below it."""
-    hub: tuple[Annotated[str, AfterValidator(_namespace)], ...] = ()
-    """Owners of repositories on the Hub."""
-    public: bool = False
-    """Whether a repository on the Hub may be made public."""
-
-
-class Config(Frozen):
+class Config(Shared):
     """The protected configuration."""
 
     image: str
     """The job's image by digest, since a tag can be moved to another image."""
     namespace: Annotated[str, Field(pattern=DNS_LABEL, max_length=63)]
-    gpu: Annotated[str, AfterValidator(_gpu)] = "auto"
-    """As in --gpu: t4; t4,l4; auto; none."""
+    gpu: Gpu = "auto"
     spot: bool = False
-    platform: PlatformName | None = None
-    """The platform, if the launcher cannot read nodes: gke, eks, aks, …"""
     publish: Targets = Targets()
-    store: S3Prefix | None = None
-    """The run store. A spec must name this one, or none."""
-    store_pvc: Name | None = None
-    """A volume claim as the run store instead."""
     sources: tuple[Where | Literal["repository"], ...] = ("hub", "s3")
     """Where models, adapters, data and importance matrices may come from. `repository`: files of the pushed commit,
     which a spec names by relative paths. With `https` and `path` a push can read anything that the pod can reach:
@@ -102,14 +57,7 @@ class Config(Frozen):
     """The folders of the repository that files may come from."""
     max_data: Size = "100M"
     """The most bytes of one push that come from the repository."""
-    service_account: Name | None = None
-    secrets: tuple[Name, ...] = ()
-    """Secrets whose keys become variables in the pod."""
-    pull_secrets: tuple[Name, ...] = ()
     env: dict[str, str] = {}
-    labels: Labels = {}
-    queue: str | None = None
-    """Kueue's LocalQueue."""
     cpu: Annotated[float, Field(gt=0, le=1024)] | None = None
     cpu_limit: Annotated[float, Field(gt=0, le=1024)] | None = None
     """Limit of CPU cores, if a quota asks for one."""
@@ -118,8 +66,6 @@ class Config(Frozen):
     disk: Size | None = None
     max_specs: Annotated[int, Field(ge=1, le=100)] = 3
     """The most specs of one push; if a push changes more, none is sent."""
-    price_per_hour: Price | None = None
-    """Price of the GPU per hour."""
     max_price: Price | None = None
     """The highest estimated price of all runs of one push. With it, a run without an estimate is refused."""
     deadline_hours: Annotated[float, Field(gt=0, le=24 * 90)] | None = None
@@ -138,7 +84,7 @@ class Config(Frozen):
         return self
 
     @property
-    def card(self) -> Gpu | None:
+    def card(self) -> Card | None:
         """The GPU of a plan without a cluster: the first that is named and known."""
         wish = Wish.of(self.gpu)
         return next((GPUS[name] for name in wish.gpus if name in GPUS), None)
@@ -152,18 +98,7 @@ def read(environ: Mapping[str, str], repo: Path) -> Config | None:
         return None
     if text.startswith("/") and "\n" not in text:
         text = _of_file(Path(text), repo)
-    try:
-        data: Any = YAML(typ="safe", pure=True).load(text)
-        if left := [f"{'.'.join(map(str, keys))}: {replace(found)}" for keys, found in placeholders(data)]:
-            raise SettingsInvalid(f"{VARIABLE} cannot be used:\n  " + "\n  ".join(left))
-        return Config.model_validate(data)
-    except (YAMLError, RecursionError) as error:
-        raise SettingsInvalid(
-            f"{VARIABLE} is not valid YAML", hint="docs/training-on-push.md has an example."
-        ) from error
-    except ValidationError as error:
-        lines = [f"{'.'.join(map(str, one['loc'])) or 'config'}: {one['msg']}" for one in error.errors()]
-        raise SettingsInvalid(f"{VARIABLE} cannot be used:\n  " + "\n  ".join(lines)) from error
+    return read_text(text, Config, VARIABLE, "docs/training-on-push.md has an example.")
 
 
 def needed(found: Config | None) -> Config:

@@ -13,7 +13,7 @@ from job.spec.places import Where, data_place, file_place, imatrix_file, model_p
 from k8s.errors import LauncherError
 from push import git
 from push.changes import Change, Changed
-from push.config import Config, Targets
+from push.config import Config
 from push.data import in_repository, is_allowed
 
 MOST_BYTES = 1 << 18
@@ -64,10 +64,9 @@ def spec_of(repo: Path, one: Changed, config: Config | None) -> JobSpec:
 
 def refusals(spec: JobSpec, config: Config) -> Iterator[str]:
     """The fields that the configuration does not allow, a sentence each."""
+    private = spec.publish.hub is None or spec.publish.hub.private
     for address in spec.publish.addresses:
-        yield from _refused(address, config.publish)
-    if spec.publish.hub and not spec.publish.hub.private and not config.publish.public:
-        yield "publish.hub.private: a public repository is not allowed"
+        yield from config.publish.refusals(address, private=private)
     if spec.run.store and spec.run.store.rstrip("/") != config.store:
         yield f"run.store: the configuration sets it ({config.store or 'a volume'}); leave it out"
     if spec.run.id:
@@ -80,33 +79,12 @@ def refusals(spec: JobSpec, config: Config) -> Iterator[str]:
             yield f"{field}: {place} is not allowed; allowed sources: {', '.join(config.sources)}"
 
 
-def _refused(address: str, allowed: Targets) -> Iterator[str]:
-    """A place to publish to is refused, unless the configuration lists it. It has no list for other kinds."""
-    kind, _, name = address.partition("://")
-    if kind == "s3":
-        if not within(address, allowed.s3):
-            yield f"publish.s3: {address} is not allowed; allowed: {', '.join(allowed.s3) or 'nothing'}"
-    elif kind == "hf":
-        if name.partition("/")[0].lower() not in {one.lower() for one in allowed.hub}:
-            yield f"publish.hub: {name} is not allowed; allowed owners: {', '.join(allowed.hub) or 'none'}"
-    else:
-        yield f"publish: {address}: a pushed run can only publish to S3 or the Hub; leave it out"
-
-
 def local_paths(spec: JobSpec) -> Iterator[str]:
     """The local paths that a plan without configuration (of a fork's pull request) would open on this machine. Data of
     the repository is not among them: it is not read then."""
     for field, place, kind in _sources(spec):
         if kind == "path" and not (field in _DATA and in_repository(place)):
             yield f"{field}: {place} is a path, which only the protected configuration may allow"
-
-
-def within(place: str, prefixes: tuple[str, ...]) -> bool:
-    """Whether a place is one of the prefixes or below one; a path with `..` never is."""
-    parts = place.removeprefix("s3://").strip("/").split("/")
-    if {"", ".", ".."} & set(parts):
-        return False
-    return any(parts[: len(own)] == own for own in (one.removeprefix("s3://").split("/") for one in prefixes))
 
 
 def _sources(spec: JobSpec) -> Iterator[tuple[str, str, Where]]:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from k8s.cli.config import check_limits, in_effect, store_of
 from k8s.cli.options import (
     COST,
     Context,
@@ -42,7 +43,7 @@ def _pod(help: str, *names: str, panel: str = _POD, **more: Any) -> Any:
 
 
 def launch(
-    gpu: Gpu = "auto",
+    gpu: Gpu = None,
     model: Model = None,
     dataset: Dataset = None,
     spec: SpecFile = None,
@@ -54,7 +55,7 @@ def launch(
     namespace: Namespace = None,
     platform: Platform = None,
     label: Label = None,
-    spot: Spot = False,
+    spot: Spot = None,
     shared: Shared = False,
     mig: Mig = "",
     tolerations: Tolerations = None,
@@ -134,22 +135,25 @@ def launch(
     from k8s.manifest.parse import affinity_of, reference, resources, scratch_of
     from k8s.prepare import ask, check_references, cluster_or_none, pairs, prepare, spec_from
 
+    known = in_effect(context, namespace)
+    gpu, platform, spot, queue = _placed(known, gpu, platform, spot, queue)
+    read, store_pvc = store_of(known, spec_from(spec, model, dataset, sets or []), store_pvc)
     asked = ask(
         _wish(gpu, platform, label, spot, shared, mig, tolerations or [], force),
-        spec_from(spec, model, dataset, sets or []),
+        read,
         sweeps=sweeps or [],
         bring=bring,
         resources=resources(cpu, memory, disk, cpu_limit),
-        budget=Allowed(_prices(price, price_file), max_cost),
+        budget=Allowed(_prices(price, price_file, known), known.max_cost(max_cost)),
         **_namespace(namespace),
-        image=image,
+        image=known.get("image", image),
         pull_policy=pull_policy,
-        pull_secrets=pull_secrets or (),
+        pull_secrets=known.listed("pull_secrets", pull_secrets),
         scratch=scratch_of(scratch, scratch_class),
         queue=queue,
         suspend=queue is not None,
         parallel=parallel,
-        service_account=service_account,
+        service_account=known.get("service_account", service_account),
         priority_class=priority_class,
         runtime_class=runtime_class,
         node_selector=pairs(node_selector or [], "--node-selector"),
@@ -158,10 +162,10 @@ def launch(
         grace_s=grace,
         **({"deadline_s": deadline} if deadline else {}),
         ttl_s=ttl * 86400 if ttl else None,
-        labels=pairs(labels or [], "--label"),
+        labels=known.labels(pairs(labels or [], "--label")),
         annotations=pairs(annotations or [], "--annotation"),
         env=pairs(env or [], "--env"),
-        env_secrets=env_secrets or (),
+        env_secrets=known.listed("secrets", env_secrets),
         secret_files=pairs(secret_files or [], "--secret-file"),
         store_pvc=store_pvc,
         cache_pvc=cache_pvc,
@@ -172,6 +176,7 @@ def launch(
     )
     cluster = cluster_or_none(context, namespace, needed=not ((dry_run or emit) and (platform or gpu == "none")))
     prepared = prepare(cluster, asked, title=name, salt=os.urandom(8).hex() if if_exists == "new" else "")
+    check_limits(known, prepared)
     if dry_run or emit:
         if not dry_run:
             send_inputs(cluster, prepared)
@@ -223,7 +228,7 @@ def _print_only(prepared: Any, *, as_values: bool, dry_run: bool) -> None:
 
 
 def plan(
-    gpu: Gpu = "auto",
+    gpu: Gpu = None,
     model: Model = None,
     dataset: Dataset = None,
     spec: SpecFile = None,
@@ -232,7 +237,7 @@ def plan(
     namespace: Namespace = None,
     platform: Platform = None,
     label: Label = None,
-    spot: Spot = False,
+    spot: Spot = None,
     shared: Shared = False,
     mig: Mig = "",
     tolerations: Tolerations = None,
@@ -248,6 +253,8 @@ def plan(
     from k8s.placement.prices import price_of
     from k8s.prepare import LOCAL_IMAGE, ask, cluster_or_none, prepare, spec_from
 
+    known = in_effect(context, namespace)
+    gpu, platform, spot, _ = _placed(known, gpu, platform, spot, None)
     asked = ask(
         _wish(gpu, platform, label, spot, shared, mig, tolerations or []),
         spec_from(spec, model, dataset, sets or []),
@@ -255,8 +262,9 @@ def plan(
         pull_policy="Never",  # nothing is sent
         **_namespace(namespace),
     )
-    prices = _prices(price, price_file)
+    prices = _prices(price, price_file, known)
     prepared = prepare(cluster_or_none(context, namespace, needed=not platform and gpu != "none"), asked)
+    check_limits(known, prepared)
     card = next(iter(prepared.placement.cards), None)
     if output is Output.table:
         typer.echo(describe(prepared.spec, card, price_of(prepared.placement, prices)))
@@ -291,13 +299,21 @@ def _wish(
     return of
 
 
-def _prices(price: float | None, file: Path | None) -> Any:
-    """What an hour costs, by card; of both options the first counts."""
+def _placed(
+    known: Any, gpu: str | None, platform: str | None, spot: bool | None, queue: str | None
+) -> tuple[str, str | None, bool, str | None]:
+    """Where a run goes: the command line's wish, else that of the defaults."""
+    gpu, spot = known.get("gpu", gpu) or "auto", bool(known.get("spot", spot))
+    return gpu, known.get("platform", platform), spot, known.get("queue", queue)
+
+
+def _prices(price: float | None, file: Path | None, known: Any) -> Any:
+    """What an hour costs, by card; of both options the first counts, then the defaults."""
     from k8s.placement.prices import read_prices, same_for_all
 
     if price is not None:
         return same_for_all(price)
-    return read_prices(file) if file else {}
+    return read_prices(file) if file else known.prices()
 
 
 def _namespace(named: str | None) -> dict[str, Any]:

@@ -29,10 +29,11 @@ Sweeps = Annotated[
     typer.Option("--sweep", help="Values to try, one run for each: lora.r=8,16", rich_help_panel=_RUN),
 ]
 Gpu = Annotated[
-    str,
+    str | None,
     typer.Option(
+        show_default=False,
         help='t4, l4, a100, …; several: t4,l4; any other: "NVIDIA RTX A6000", or 40gb: at least so much; auto: the '
-        "smallest that fits; none: the CPU"
+        "smallest that fits (the default); none: the CPU",
     ),
 ]
 Platform = Annotated[
@@ -45,7 +46,9 @@ Label = Annotated[
         "--gpu-label", help="key=value: the label that identifies the GPU in this cluster.", rich_help_panel=_GPU
     ),
 ]
-Spot = Annotated[bool, typer.Option("--spot", help="Use spot nodes.", rich_help_panel=_GPU)]
+Spot = Annotated[
+    bool | None, typer.Option("--spot/--no-spot", help="Use spot nodes.", rich_help_panel=_GPU, show_default=False)
+]
 Price = Annotated[
     float | None,
     typer.Option(help="Price of the GPU per hour, in any currency.", rich_help_panel=COST, show_default=False),

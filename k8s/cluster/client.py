@@ -160,6 +160,10 @@ class Cluster:
     def delete_config_map(self, name: str) -> None:
         self.call("DELETE", self._core("configmaps", name))
 
+    def config_map(self, name: str) -> Object:
+        """Raises ObjectNotFound."""
+        return self.call("GET", self._core("configmaps", name))
+
     def log(self, pod: str, container: str, *, follow: bool, since: str | None = None) -> Iterator[bytes]:
         """The log's lines, each preceded by its time. `since`: an RFC 3339 time."""
         path = self._core("pods", pod) + "/log"

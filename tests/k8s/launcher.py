@@ -46,6 +46,7 @@ class Launcher:
     @property
     def environment(self) -> dict[str, str]:
         own = {"KUBECONFIG": str(self.kubeconfig), "FINETUNE_IMAGE": "registry.example/finetune-run:1"}
+        own["XDG_CONFIG_HOME"] = str(self.kubeconfig.parent / "config")  # no defaults of whoever runs the tests
         return {**os.environ, **own, "COLUMNS": "200", "HF_ENDPOINT": "http://127.0.0.1:9"}
 
     def __call__(self, *arguments: str) -> Said:

@@ -7,10 +7,11 @@ import pytest
 
 from job.errors import SpecInvalid
 from job.spec import JobSpec
+from k8s.configuration import Targets, within
 from k8s.errors import SettingsInvalid
 from push.changes import of_push
-from push.config import VARIABLE, Config, Targets, read
-from push.specs import refusals, specs_of, within
+from push.config import VARIABLE, Config, read
+from push.specs import refusals, specs_of
 from tests.k8s.chart.charts import ROOT
 from tests.placeholders import filled
 from tests.push.git_repository import Repository

@@ -31,7 +31,8 @@ def imported(*arguments: str, kubeconfig: Path) -> set[str]:
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, *arguments],
         capture_output=True, text=True, check=False,
-        env={**os.environ, "KUBECONFIG": str(kubeconfig), "FINETUNE_IMAGE": "registry.example/finetune-run:1"},
+        env={**os.environ, "KUBECONFIG": str(kubeconfig), "FINETUNE_IMAGE": "registry.example/finetune-run:1",
+             "XDG_CONFIG_HOME": "/nowhere"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     return set(done.stderr.splitlines())
@@ -47,8 +48,9 @@ def empty_cluster(tmp_path: Path) -> Iterator[Path]:
 
     class Nothing(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            body = json.dumps({"items": [], "metadata": {}}).encode()
-            self.send_response(200)
+            is_one = "/configmaps/" in self.path
+            body = json.dumps({"message": "not found"} if is_one else {"items": [], "metadata": {}}).encode()
+            self.send_response(404 if is_one else 200)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)

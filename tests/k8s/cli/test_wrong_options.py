@@ -19,6 +19,7 @@ class Said(NamedTuple):
 @pytest.fixture
 def without_a_cluster(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
     monkeypatch.setenv("KUBECONFIG", "/nowhere")
+    monkeypatch.setenv("XDG_CONFIG_HOME", "/nowhere")
     monkeypatch.setenv("FINETUNE_IMAGE", "registry.example/finetune-run:1")
 
     def run(*words: str) -> Said:
