@@ -4,7 +4,7 @@ operation by operation, in the modeling files of transformers (a test counts the
 docs/prediction.md shows the formulas.
 """
 
-from math import prod
+from math import ceil, prod
 from typing import NamedTuple
 
 from job.predict.anatomy import Anatomy
@@ -133,13 +133,19 @@ def kept(spec: JobSpec, model: Anatomy, size: Widths) -> int:
 
 def backward(spec: JobSpec, model: Anatomy, size: Widths) -> int:
     """Bytes of one block's backward pass, beside `kept`: its gradients (three of the feed-forward at once, two of the
-    stream), what a recomputed block saves, and a dequantized layer."""
+    stream), what a recomputed block saves, and a dequantized layer, or all experts of a block."""
     assert spec.training
     gradients = micro_batch(spec) * (3 * model.feed_forward * size.feed_forward + 2 * model.width * size.stream)
     again = block(spec, model, size) if spec.training.gradient_checkpointing else 0
-    dequantized = model.largest_linear * size.computed if spec.load.bits in (4, 8) else 0
+    largest = max(model.largest_linear, experts_of_a_block(spec, model))
+    dequantized = largest * size.computed if spec.load.bits in (4, 8) else 0
     rebuilt = 2 * max(map(prod, targets(spec, model).values()), default=0) * FLOAT if spec.lora.use_dora else 0
     return gradients + again + dequantized + rebuilt
+
+
+def experts_of_a_block(spec: JobSpec, model: Anatomy) -> int:
+    """Parameters of the experts that are dequantized at a time."""
+    return ceil(model.expert_parameters / model.layers) if spec.load.bits == 4 else 0
 
 
 def loss(spec: JobSpec, model: Anatomy, size: Widths, *, triton: bool) -> int:

@@ -86,13 +86,15 @@ def weight_bytes(spec: JobSpec, model: Anatomy, frozen: int) -> int:
     bits = {4: BITS_OF_DOUBLE if spec.load.double_quant else BITS_OF_4, 8: 8.0}.get(spec.load.bits)
     if bits is None:
         return model.parameters * spec.load.bits // 8
-    rest = model.expert_parameters + model.embedding_parameters + model.small_parameters
-    return int(model.linear_parameters * bits / 8) + rest * frozen
+    experts = model.expert_parameters if spec.load.bits == 4 else 0
+    rest = model.expert_parameters - experts + model.embedding_parameters + model.small_parameters
+    return int((model.linear_parameters + experts) * bits / 8) + rest * frozen
 
 
 def loading_bytes(spec: JobSpec, model: Anatomy, frozen: int) -> int:
-    """Bytes beside the weights at the peak of loading: a tensor in 16 bits that is being quantized or cast."""
+    """Bytes beside the weights at the peak of loading: a tensor in 16 bits that is being quantized or cast. Of experts
+    the matrices of a block's gates and ups are there, and one tensor of them all."""
     if spec.load.bits not in (4, 8):
         return 0
     cast = model.largest_tensor if frozen == activations.FLOAT else model.largest_linear
-    return cast * activations.HALF
+    return max(cast, activations.experts_of_a_block(spec, model) * 4 // 3) * activations.HALF

@@ -62,7 +62,8 @@ def test_all_experts_of_a_model_are_held_and_those_of_a_token_take_time() -> Non
     assert model.stored_bytes == 2 * model.parameters
     assert model.largest_tensor == 2 * 128 * 768 * 2048  # as transformers stacks them
     found = predict(spec(training={"max_steps": 100}), model, Machine(GPUS["a100-80"]))
-    assert found.vram and 2 * model.expert_parameters < found.vram.weights < 62e9  # experts are not quantized
+    assert found.vram and 17e9 < found.vram.weights < 19e9  # experts are quantized, embeddings are not
+    assert found.vram.block > 2 * model.expert_parameters / model.layers  # those of a block are dequantized
     dense = predict(spec(training={"max_steps": 100}), dense_of_30b(), Machine(GPUS["a100-80"]))
     assert found.seconds["train"].most and dense.seconds["train"].most
     assert found.seconds["train"].most < dense.seconds["train"].most / 2
@@ -153,9 +154,9 @@ def test_no_block_of_any_family_keeps_more_than_is_counted(name: str, lora: dict
     peft = with_adapter(asked, auto_class_of(family.model_type).from_config(config), None).train()
     held = activations.block(asked, model, activations.widths(asked, precision_of(asked, [family.model_type], None)))
     most = max(saved_by_block(peft, number) for number in (2, 3))  # of two kinds, if it has two
-    assert most <= held <= 3 * most
+    assert most <= held <= (6 if family.model_type == "nemotron_h" else 3) * most  # its blocks are of one layer each
     trained = peft.get_nb_trainable_parameters()[0]
-    assert trained <= vram.trainable(asked, model) <= 2.1 * trained
+    assert trained <= vram.trainable(asked, model) <= 2.2 * trained
     assert model.parameters == sum(one.elements for one in tensors.values())
 
 
