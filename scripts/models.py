@@ -33,6 +33,8 @@ layers side by side; a model on which they disagree is not trained.
 targets, and compares the logits of its file in llama.cpp with those of transformers. Other families that both libraries
 know may work; a run finds out before it trains.
 
+Experts get no adapters, which is said before training. With `load.bits: 4` they are quantized as they are loaded.
+
 | family | `model_type` | `target_modules: auto` takes | `all-linear` takes |
 | --- | --- | --- | --- |
 """
@@ -56,6 +58,8 @@ def _rows() -> Iterator[str]:
         targets = attention_of(linear_names(model)) or []
         fused = any(weight.ndim > 2 and "expert" in key for key, weight in model.named_parameters())
         every = _names(trainable_names(model)) + (EXPERTS if fused else "")
+        name += f" (`load.bits: {family.bits}`)" if family.bits != 4 else ""
+        name += f" (`training.trainer: {family.trainer}`)" if family.trainer != "trl" else ""
         yield f"| {name} | `{family.model_type}` | {_names(targets)} | {every} |"
 
 
@@ -78,6 +82,8 @@ def _refused() -> str:
 - Files that lack a tensor of their class, or have more tokens than embeddings.
 - Tokenizers that llama.cpp does not know.
 - `lora.target_modules` that the model does not have, or on which PEFT puts no adapters.
+- `load.bits: 8` for models with experts, and 4 or 8 for those whose layers are transposed (GPT-2): the message says
+  which value works.
 - Files that llama.cpp could not load.
 """
 

@@ -49,6 +49,7 @@ def _compute_in_float32(model: Any) -> None:
 def _in_tiles(head: Any, values: Any) -> Any:
     import torch
 
+    values = values.float()  # Mamba 2 casts them to the dtype of these weights
     tiles = [values @ rows.float().T for rows in head.weight.split(TILE_WORDS)]
     return torch.cat(tiles, -1) + (0 if head.bias is None else head.bias.float())
 

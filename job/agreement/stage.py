@@ -13,11 +13,12 @@ from typing import Any
 from job.agreement.cut import cut, keeps
 from job.agreement.reference import logarithms
 from job.artifacts import Frozen
-from job.errors import IntegrityViolated
+from job.errors import IntegrityViolated, SpecInvalid
 from job.export.gguf_convert import write_gguf
 from job.export.merge_plan import EMPTY
 from job.export.model_view import make_view
 from job.llama_cpp import perplexity
+from job.llama_cpp.loading import check_loads
 from job.llama_cpp.logits import logarithms_at
 from job.llama_cpp.windows import scored
 from job.logs import log
@@ -69,12 +70,17 @@ def run(spec: JobSpec, inputs: Inputs, workdir: Path) -> Result:
         view = make_view(folder / "view", inputs.model, None, None)
         (view / "config.json").unlink()
         (view / "config.json").write_text(json.dumps(small, allow_nan=True), encoding="utf-8")
-        distance = _distance(spec, view, folder, layers)
-    if distance is None:
-        log.warning("agree.not_compared", what=f"what {spec.model.id} computes in transformers is not numbers")
-        return Result()
+        try:
+            distance = _distance(spec, view, folder, layers)
+        except _Incomparable as why:
+            log.warning("agree.not_compared", what=f"{spec.model.id}: {why}")
+            return Result()
     log.info("agree.compared", distance=round(distance, 4), layers=layers)
     return Result(distance=distance, layers=layers, unusual=_unusual(inputs.model) if distance > MOST else [])
+
+
+class _Incomparable(Exception):
+    """Why the first layers are not a model of which both sides compute something."""
 
 
 def check(spec: JobSpec, found: Result) -> None:
@@ -95,8 +101,7 @@ def check(spec: JobSpec, found: Result) -> None:
     )
 
 
-def _distance(spec: JobSpec, view: Path, folder: Path, layers: int) -> float | None:
-    """None if there is nothing to compare with."""
+def _distance(spec: JobSpec, view: Path, folder: Path, layers: int) -> float:
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(view)
@@ -105,11 +110,15 @@ def _distance(spec: JobSpec, view: Path, folder: Path, layers: int) -> float | N
     if ids[0] == tokenizer.bos_token_id:
         ids[CONTEXT] = ids[0]  # llama-perplexity puts it before each window
     windows = [ids[n * CONTEXT : (n + 1) * CONTEXT] for n in range(CHUNKS)]
-    expected = list(logarithms(view, windows, CONTEXT // 2))
-    if not all(window.isfinite().all() for window in expected):
-        return None
     gguf, logits = folder / "model.gguf", folder / "logits.bin"
-    write_gguf(view, gguf, spec.export.unquantized, "model", lambda *_: EMPTY, keep=keeps(layers))
+    try:  # the whole model went through all of this in the rehearsal; some families are not one if they are cut
+        expected = list(logarithms(view, windows, CONTEXT // 2))
+        write_gguf(view, gguf, spec.export.unquantized, "model", lambda *_: EMPTY, keep=keeps(layers))
+        check_loads(gguf, spec.model.id)
+    except (SpecInvalid, RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:
+        raise _Incomparable(f"its first layers alone are not a model: {error}") from error
+    if not all(window.isfinite().all() for window in expected):
+        raise _Incomparable("what transformers computes is not numbers")
     (folder / "ids.txt").write_text(" ".join(map(str, ids)))
     perplexity.perplexity(gguf, folder / "ids.txt", context=CONTEXT, chunks=CHUNKS, logits=logits)
     places = ((window, row) for window in range(CHUNKS) for row in range(scored(CONTEXT)))

@@ -11,11 +11,14 @@ from dataclasses import dataclass
 from job.errors import IntegrityViolated
 from job.export.merge import Change, LowRank, Replace, Requantized, Rows
 from job.export.peft_adapter import INPUT, PeftAdapter
+from job.spec.training import CLAMPED
 
 Shapes = Mapping[str, tuple[int, ...]]
 
 _OUTPUT = ("lm_head.weight", "embed_out.weight")
-_NOT_QUANTIZED = (*INPUT, *_OUTPUT, "wpe.weight", "router.weight", "mlp.gate.weight")
+_NOT_QUANTIZED = (
+    *INPUT, *_OUTPUT, *(f"{name}.weight" for name in CLAMPED), "wpe.weight", "router.weight", "mlp.gate.weight",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any
 from job.errors import SpecInvalid
 from job.llama_cpp import offload
 
-_REASON = re.compile(r"error loading model: (.+)|(GGML_ASSERT.*)")
+_REASON = re.compile(r"error loading model: (.+)|(GGML_ASSERT.*|[\w-]+\.\w+:\d+: fatal error)")
 
 
 def write_hollow(writer: Any, path: Path) -> None:
@@ -32,9 +32,8 @@ def check_loads(gguf: Path, model: str) -> None:
         offload.run("llama-examine", options, gguf=gguf, error=SpecInvalid, on_line=lines.append, uses_gpu=False)
     except SpecInvalid as error:
         found = next((match for line in lines if (match := _REASON.search(line))), None)
-        if found is None:
-            raise
+        reason = (found[1] or found[2]) if found else "it ends without a reason"
         raise SpecInvalid(
-            f"model.id: llama.cpp cannot load what its converter makes of {model}: {found[1] or found[2]}",
+            f"model.id: llama.cpp cannot load what its converter makes of {model}: {reason}",
             hint="Its config.json has sizes that llama.cpp does not know of this family. Use another model of it.",
         ) from error

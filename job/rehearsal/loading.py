@@ -95,6 +95,18 @@ def check_quantized(spec: JobSpec, model: Any) -> None:
         )
 
 
+def check_trainer(spec: JobSpec, model: Any) -> None:
+    """Raises SpecInvalid for a model whose loss SFTTrainer cannot compute: it multiplies what the model without its
+    output layer gives by that layer's weights (trl/trainer/utils.py, `patch_fused_lm_head`), and Llama 4's class does
+    not have the one without the other."""
+    trained_by_trl = spec.training and spec.training.trainer == "trl"
+    if trained_by_trl and model.base_model.get_output_embeddings() is not None:
+        raise SpecInvalid(
+            f"training.trainer: trl cannot train {spec.model.id}: its class has no language model without output layer",
+            hint="Set training.trainer: transformers.",
+        )
+
+
 def _gb(parameters: int, bits: float) -> str:
     return f"{parameters * bits / 8 / 1e9:.1f} GB"
 

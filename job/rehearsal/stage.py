@@ -24,7 +24,7 @@ from job.fetch.sources import Sources
 from job.llama_cpp.loading import check_loads
 from job.rehearsal.adapting import write_adapter
 from job.rehearsal.hollow import write_hollow
-from job.rehearsal.loading import check_quantized, check_tokens, load_hollow, text_parameters
+from job.rehearsal.loading import check_quantized, check_tokens, check_trainer, load_hollow, text_parameters
 from job.spec import JobSpec
 
 NAME = "rehearse"
@@ -73,6 +73,7 @@ def run(spec: JobSpec, inputs: Inputs, workdir: Path) -> Result:
         parameters = text_parameters(model)
         if spec.training and change is None:
             check_quantized(spec, model)
+            check_trainer(spec, model)
             made = write_adapter(spec, model, workdir / "trained")
             change = PeftAdapter(made) if made else None
     with tempfile.TemporaryDirectory(dir=workdir, prefix="view-") as folder:

@@ -23,6 +23,9 @@ TILE_TOKENS, TILE_WORDS = 2048, 8192
 """Not options: TRL computes the loss in tiles of this many tokens by this many entries of the vocabulary.
 job/train/numerics.py sets this size, and job/predict/activations.py counts it."""
 
+CLAMPED = ("prediction_coefs", "correction_coefs")
+"""Not an option: layers that `bits` 4 and 8 leave as they are, since Gemma 3n clamps their weights while it trains."""
+
 Tracker = Literal[
     "tensorboard", "wandb", "mlflow", "comet_ml", "clearml", "trackio", "swanlab", "neptune", "dvclive", "codecarbon"
 ]

@@ -31,15 +31,15 @@ def load_base(
     from transformers import BitsAndBytesConfig
 
     from job.train.embeddings import pieces_of, prepare_rows
-    from job.train.experts import quantize_experts_too
     from job.train.numerics import keep_weights_as_loaded
+    from job.train.quantizers import use_quantizers
 
     assert spec.training
     load = spec.load
     compute = torch_dtype(precision.compute)
     quantization = None
+    use_quantizers()
     if load.bits == 4:
-        quantize_experts_too()
         quantization = BitsAndBytesConfig(
             load_in_4bit=True,
             bnb_4bit_quant_type=load.quant_type,

@@ -35,8 +35,9 @@ def test_a_family_is_trained_and_exported_as_it_is(family: str, targets: str, tm
         {
             "model": {"id": str(model)},
             "dataset": {"id": str(rows)},
+            "load": {"bits": FAMILIES[family].bits},
             "lora": {"target_modules": targets},
-            "training": steps,
+            "training": steps | {"trainer": FAMILIES[family].trainer},
             "evaluation": {"samples": 0},
             "export": {"dtype": "f32"},
         }

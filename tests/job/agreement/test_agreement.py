@@ -9,6 +9,7 @@ import pytest
 from job.agreement import stage as agreement
 from job.errors import IntegrityViolated
 from tests.export_reference import spec
+from tests.families.configs import make
 from tests.job_process import run_job
 from tests.tiny_families import make_family, make_gemma_3_with_eyes
 from tests.tiny_models import make_llama
@@ -36,6 +37,12 @@ def test_the_first_layers_are_enough(tmp_path: Path) -> None:
 def test_the_language_model_of_one_with_eyes_is_compared(tmp_path: Path) -> None:
     found = compared(make_gemma_3_with_eyes(tmp_path / "model"), tmp_path / "work")
     assert found.distance is not None and found.distance < NEAR
+
+
+def test_a_family_that_is_not_one_if_it_is_cut_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """llama.cpp knows a lite DeepSeek V2, which compresses no queries, by its 27 layers."""
+    assert compared(make("DeepSeek V2 Lite", tmp_path / "model"), tmp_path / "work") == agreement.Result()
+    assert "agree.not_compared" in capsys.readouterr().out
 
 
 def look_back_16_tokens(model: Path) -> Path:
