@@ -7,7 +7,7 @@ from job.artifacts import json_object
 from job.dataset import find_source
 from job.dataset.running_text import check_text
 from job.dataset.scan import Scanned, scan
-from job.errors import JobError, NotFound
+from job.errors import DataInvalid, JobError, NotFound
 from job.fetch import safety, template
 from job.fetch.listing import Listing
 from job.fetch.weights import weight_files
@@ -16,6 +16,7 @@ from job.spec import JobSpec
 from job.spec.places import data_place, file_place, imatrix_file, model_place
 from job.spec.precision import FLOAT16_OVERFLOWS, families_of
 from job.spec.sections import Dataset
+from job.tasks.cases import cases_of
 
 
 def seen_here(spec: JobSpec) -> Iterator[str]:
@@ -58,14 +59,18 @@ def _looks(spec: JobSpec) -> Iterator[tuple[str, Callable[[], Iterator[str]]]]:
     text = spec.evaluation.text
     if text and spec.evaluation.judge and data_place(text.id) == "path":
         yield text.id, lambda: _text(text.dataset)
+    tasks = spec.evaluation.tasks
+    if tasks and data_place(tasks.id) == "path":
+        yield tasks.id, lambda: _cases(tasks.dataset)
     matrix = imatrix_file(spec.export.imatrix)
     if matrix and file_place(matrix) == "path":
         yield matrix, lambda: _imatrix(Path(matrix).expanduser())
 
 
 def _texts_and_rows(spec: JobSpec) -> list[Dataset]:
-    text = spec.evaluation.text
-    return [*spec.datasets, *([text.dataset] if text and spec.evaluation.judge else [])]
+    text, tasks = spec.evaluation.text, spec.evaluation.tasks
+    found = [*spec.datasets, *([text.dataset] if text and spec.evaluation.judge else [])]
+    return [*found, *([tasks.dataset] if tasks else [])]
 
 
 def _model(place: str, is_adapter: bool, trains: bool) -> Iterator[str]:
@@ -108,6 +113,13 @@ def _told(found: Scanned) -> str:
 def _text(dataset: Dataset) -> Iterator[str]:
     check_text(dataset, Path(dataset.id).expanduser())
     yield f"{dataset.id}: readable"
+
+
+def _cases(dataset: Dataset) -> Iterator[str]:
+    count = sum(1 for _ in cases_of(dataset, Path(dataset.id).expanduser()))
+    if not count:
+        raise DataInvalid(f"evaluation.tasks: {dataset.id} contains no cases")
+    yield f"{dataset.id}: {count} {'case' if count == 1 else 'cases'}"
 
 
 def _imatrix(path: Path) -> Iterator[str]:

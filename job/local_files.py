@@ -90,6 +90,9 @@ def _named(spec: JobSpec) -> Iterator[_Named]:
     text = spec.evaluation.text
     if text and spec.evaluation.judge and data_place(text.id) == "path":
         yield _Named(("evaluation", "text", "id"), text.id, text.dataset)
+    tasks = spec.evaluation.tasks
+    if tasks and data_place(tasks.id) == "path":
+        yield _Named(("evaluation", "tasks", "id"), tasks.id, tasks.dataset)
     matrix = imatrix_file(spec.export.imatrix)
     if matrix and file_place(matrix) == "path":
         yield _Named(("export", "imatrix"), matrix)

@@ -94,6 +94,7 @@ def _sources(spec: JobSpec) -> Iterator[tuple[str, str, Where]]:
             yield field, place, model_place(place)
     data = [("dataset.id", one.id) for one in spec.datasets]
     data += [("evaluation.text.id", spec.evaluation.text.id)] if spec.evaluation.text else []
+    data += [("evaluation.tasks.id", spec.evaluation.tasks.id)] if spec.evaluation.tasks else []
     for field, place in data:
         yield field, place, data_place(place)
     if matrix := imatrix_file(spec.export.imatrix):

@@ -12,6 +12,7 @@ from job.errors import QualityRejected
 from job.logs import log
 from job.run.records import StageRecord
 from job.spec import JobSpec
+from job.tasks.scores import BASE, TUNED
 
 LIMITS = ((4.0, 1.3, 0.3), (3.0, 3.0, 1.0), (0.0, 100.0, 10.0))
 """By minimal bits per weight: the largest ratio of perplexities and the largest KL divergence (nats per token) of a
@@ -27,6 +28,7 @@ def check(spec: JobSpec, records: Mapping[str, StageRecord]) -> None:
     gate = spec.evaluation.gate
     faults = [*_tuned(gate.max_tuned_ratio, records), *_quantized(spec, records), *_endless(gate.min_ends, records)]
     faults += [*_forgotten(gate.max_text_ratio, records), *_not_as_trained(spec, records)]
+    faults += _scored(spec, records)
     if not faults:
         return
     if gate.action == "warn":
@@ -93,6 +95,24 @@ def _not_as_trained(spec: JobSpec, records: Mapping[str, StageRecord]) -> Iterat
         log.warning("gate.not_as_trained", what=f"{what}; try export.merge_base: quantized")
     else:
         yield f"{what}, and both have the same weights"
+
+
+def _scored(spec: JobSpec, records: Mapping[str, StageRecord]) -> Iterator[str]:
+    """A limit must lie outside the 95% interval: of fifty cases, one is two per cent."""
+    gate = spec.evaluation.gate
+    scores: dict[str, Any] = records["tasks"].metrics.get("scores", {}) if "tasks" in records else {}
+    for name, found in scores.items():
+        who = f"the {name} model" if name in (BASE, TUNED) else name.upper()
+        told = f"{who}: {found['right']} of {found['cases']} answers are right"
+        if gate.min_score is not None and name != BASE and found["high"] < gate.min_score:
+            yield f"{told}, at most {found['high']:.0%} with 95% confidence; {gate.min_score:.0%} are demanded"
+        drop = found["drop"]
+        if gate.max_score_drop is not None and drop and drop["low"] > gate.max_score_drop:
+            other = scores[found["against"]]
+            yield (
+                f"{told}, after {other['right']} of {found['against']}: a drop of at least {drop['low']:.0%} with 95% "
+                f"confidence; {gate.max_score_drop:.0%} are allowed"
+            )
 
 
 def _endless(least: float | None, records: Mapping[str, StageRecord]) -> Iterator[str]:

@@ -27,6 +27,8 @@ class Sources(Frozen):
     datasets: list[str] = []
     text: str | None = None
     """Of `evaluation.text`."""
+    tasks: str | None = None
+    """Of `evaluation.tasks`."""
 
 
 def resolve(spec: JobSpec) -> Sources:
@@ -39,6 +41,7 @@ def resolve(spec: JobSpec) -> Sources:
     if model.adapter and adapter:
         compare_base(Listing(model.adapter, adapter), Listing(model.id, pinned))
     text = spec.evaluation.text if spec.evaluation.judge else None
+    tasks = spec.evaluation.tasks
     if matrix := imatrix_file(spec.export.imatrix):
         fingerprint(matrix)  # it is used after the training, and is missed now
     return Sources(
@@ -46,6 +49,7 @@ def resolve(spec: JobSpec) -> Sources:
         adapter=adapter,
         datasets=[_pin_data(one) for one in spec.datasets],
         text=_pin_data(text.dataset) if text else None,
+        tasks=_pin_data(tasks.dataset) if tasks else None,
     )
 
 
@@ -99,7 +103,7 @@ def fingerprint(place: str) -> str:
 
 def local_state(spec: JobSpec, *, text: bool = True) -> dict[str, str]:
     """The fingerprints of local sources: part of the run's identity, since their contents can change. `text`: include
-    that of `evaluation.text`.
+    those of `evaluation.text` and `evaluation.tasks`.
 
     Raises NotFound if there is nothing at a place.
     """
@@ -107,6 +111,8 @@ def local_state(spec: JobSpec, *, text: bool = True) -> dict[str, str]:
     data = [one.id for one in spec.datasets]
     if text and spec.evaluation.text and spec.evaluation.judge:
         data.append(spec.evaluation.text.id)
+    if text and spec.evaluation.tasks:
+        data.append(spec.evaluation.tasks.id)
     places = [place for place in models if model_place(place) == "path"]
     places += [place for place in data if data_place(place) == "path"]
     return {place: fingerprint(place) for place in places}

@@ -6,6 +6,7 @@
           sources/    data sets as downloaded
           data/       train.jsonl, eval.jsonl
           text.txt    `evaluation.text`
+          cases.jsonl `evaluation.tasks`
 """
 
 from pathlib import Path
@@ -27,6 +28,7 @@ from job.logs import log
 from job.spec import JobSpec
 from job.spec.places import STORES, data_place, shown_place
 from job.spec.sections import Dataset
+from job.tasks.cases import write_cases
 
 _CARD = ("license", "license_name", "license_link", "language")
 
@@ -40,6 +42,7 @@ class Inputs(Frozen):
     want_model: bool = True
     want_data: bool = True
     want_text: bool = False
+    want_tasks: bool = False
 
 
 class Result(Frozen):
@@ -53,6 +56,7 @@ class Result(Frozen):
     data: Prepared | None
     card: dict[str, Any]
     text: Path | None = None
+    tasks: Path | None = None
     beyond_float16: Beyond | None = None
 
 
@@ -81,6 +85,11 @@ def run(spec: JobSpec, inputs: Inputs, workdir: Path) -> Result:
         text = write_text(
             dataset, _bring_data(dataset, sources.text, workdir / "sources" / "text"), workdir / "text.txt"
         )
+    cases = None
+    if inputs.want_tasks and spec.evaluation.tasks and sources.tasks:
+        dataset = spec.evaluation.tasks.dataset
+        path = _bring_data(dataset, sources.tasks, workdir / "sources" / "tasks")
+        cases = write_cases(dataset, path, workdir / "cases.jsonl")
     return Result(
         model=model or workdir,
         model_digest=model_digest or "",
@@ -89,6 +98,7 @@ def run(spec: JobSpec, inputs: Inputs, workdir: Path) -> Result:
         data=data,
         card=card,
         text=text,
+        tasks=cases,
         beyond_float16=beyond,
     )
 

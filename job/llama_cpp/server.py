@@ -44,7 +44,7 @@ def answers(
         client = _Client(address, prompts, most, parallel, seed, f"scoring {what}")
         options: list[str | Path] = ["-m", gguf, "--host", address, "-t", str(cpus()), "-lv", "4", "--offline"]
         options += ["-np", str(parallel), "-c", str(parallel * context), "--no-kv-unified", "--no-cache-prompt"]
-        options += ["--cache-ram", "0", "--no-ui", "--no-slots", "--no-warmup"]
+        options += ["--cache-ram", "0", "--no-cache-idle-slots", "--no-ui", "--no-slots", "--no-warmup"]
         offload.run(
             "llama-server",
             options,
@@ -74,8 +74,8 @@ class _Client:
         threading.Thread(target=self._work, args=(process,), daemon=True).start()
 
     def result(self) -> list[str]:
-        """Raises Bug if the server refused a prompt."""
-        if self._fault or len(self._answers) < len(self._prompts):
+        """Raises Bug if the server refused a prompt. What went wrong before another start does not count."""
+        if len(self._answers) < len(self._prompts):
             raise Bug(f"llama-server answered {len(self._answers)} of {len(self._prompts)} cases: {self._fault}")
         return [self._answers[number] for number in range(len(self._prompts))]
 

@@ -17,6 +17,7 @@ from job.pipeline.known import Known
 from job.run.active_run import ActiveRun
 from job.run.supervise import ChildKilled
 from job.spec.naming import run_name
+from job.tasks.stage import ASKED
 from job.tokens import stage as tokens_stage
 
 
@@ -105,6 +106,13 @@ class Files:
         metrics = result.moved(Path()).model_dump(mode="json")
         self.known.records["tokens"] = self.run.keep("tokens", key, folder, names, metrics, depends)
         return result
+
+    @cached_property
+    def asked(self) -> Path:
+        """The cases of `evaluation.tasks`, as tokens."""
+        folder = self.run.work / "asked"
+        self.run.bring(self.known.records["tasks"], folder)
+        return folder / ASKED
 
     @property
     def train_rows(self) -> Path:

@@ -19,13 +19,14 @@ _OF_ROWS = ("max_length", "trainer", "pad_token", "completion_only_loss", "assis
 
 @dataclass
 class Known:
-    """`records`: by stage; `quants` and `judged`: by type."""
+    """`records`: by stage; `quants` and `judged`: by type; `answered`: by type, and of `base` and `tuned`."""
 
     spec: JobSpec
     sources: Sources
     records: dict[str, StageRecord] = field(default_factory=dict)
     quants: dict[str, StageRecord] = field(default_factory=dict)
     judged: dict[str, StageRecord] = field(default_factory=dict)
+    answered: dict[str, StageRecord] = field(default_factory=dict)
 
     @property
     def fetched(self) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from job.evaluate import gate
 from job.logs import span
 from job.pipeline.estimate import compared
 from job.pipeline.state import State
+from job.pipeline.tasks import summarized
 from job.publish.place import Item
 from job.run import cost
 from job.run.records import StageRecord
@@ -28,6 +29,7 @@ def publish_files(state: State) -> None:
     records = state.known.records | {f"quantize/{kind}": record for kind, record in state.known.quants.items()}
     records |= {f"evaluate/{kind}": record for kind, record in state.known.judged.items()}
     records["fetch"] = _as_trained(records["fetch"], state)
+    records |= summarized(state)
     gate.check(spec, records)
     state.run.usage.flush()
     records |= compared(state) | _cost(state)

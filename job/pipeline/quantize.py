@@ -22,7 +22,7 @@ from job.evaluate import vocabulary
 from job.llama_cpp import offload, quantize
 from job.logs import log, span
 from job.node import memory_bytes
-from job.pipeline import evaluate
+from job.pipeline import evaluate, tasks
 from job.pipeline.imatrix import _importance_matrix
 from job.pipeline.lanes import Lanes
 from job.pipeline.state import State
@@ -53,9 +53,10 @@ def quantize_each(state: State) -> None:
         if beside:
             line.make_next()
         evaluate.judge_unquantized(state)
+        tasks.score_unquantized(state, made)
         for kind, record in kept.items():
-            if record and not evaluate.is_judged(state, kind, record.key):
-                _judge_again(state, kind, record)
+            if record and not _is_measured(state, kind, record.key):
+                _measure_again(state, kind, record)
         records = kept | line.run()
     state.known.quants |= {kind: record for kind in wanted if (record := records[kind])}
     judged = state.known.judged
@@ -130,8 +131,7 @@ class _Line:
             result = _try(state, kind, made)
             record = self._lanes.upload(_keep_quant, state, kind, key, depends, result)
             self._sent.append(_Sent(result.files, record))
-            if not evaluate.is_judged(state, kind, key):
-                evaluate.judge(state, kind, result.files[0], key)
+            _measure(state, kind, result.files[0], key)
         return {kind: sent.leave() for kind, sent in zip(self._wanted, self._sent, strict=True)}
 
 
@@ -171,11 +171,28 @@ def _try(state: State, kind: str, made: quantize.Made) -> quantize.Result:
         return result
 
 
-def _judge_again(state: State, kind: str, record: StageRecord) -> None:
-    """Downloads a file that an earlier run has made, if it is not judged yet, and judges it."""
+def _is_measured(state: State, kind: str, key: str) -> bool:
+    judged = evaluate.is_judged(state, kind, key)
+    return _is_scored(state, kind, key) and judged
+
+
+def _is_scored(state: State, kind: str, key: str) -> bool:
+    """The unquantized file is scored once, published or not."""
+    return kind == state.spec.export.unquantized or tasks.is_scored(state, kind, key)
+
+
+def _measure(state: State, kind: str, gguf: Path, key: str) -> None:
+    if not evaluate.is_judged(state, kind, key):
+        evaluate.judge(state, kind, gguf, key)
+    if not _is_scored(state, kind, key):
+        tasks.score(state, kind, gguf, key)
+
+
+def _measure_again(state: State, kind: str, record: StageRecord) -> None:
+    """Downloads a file that an earlier run has made, and measures what is not measured yet."""
     folder = state.run.work / "quantize" / kind
     state.run.bring(record, folder)
-    evaluate.judge(state, kind, folder / record.artifacts[0].path, record.key)
+    _measure(state, kind, folder / record.artifacts[0].path, record.key)
     shutil.rmtree(folder)
 
 

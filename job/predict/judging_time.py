@@ -38,6 +38,14 @@ BENCH_TOKENS, BENCH_TOKENS_CPU = 384, 96
 """Tokens that are generated to measure the speed: on a GPU, and on a CPU for each number of threads."""
 
 
+CASES, CASE_TOKENS = 200, 200
+"""Cases of `evaluation.tasks`, and tokens of each: they are not counted before they are fetched."""
+ENDED = 0.5
+"""The share of its tokens after which an answer likely ends."""
+SLOTS_GPU, SLOTS_CPU = 4, 2
+"""How many answers a program writes in the time of one."""
+
+
 class Llama(Frozen):
     """What llama.cpp computes on. `gpu`: None if it has no CUDA or there is no GPU."""
 
@@ -97,6 +105,18 @@ def file_s(spec: JobSpec, model: Anatomy, count: int, on: Llama, tokens: float, 
     generated = evaluation.samples * evaluation.max_new_tokens
     generated += BENCH_TOKENS if on.gpu else BENCH_TOKENS_CPU * len(evaluation.threads)
     return seconds + generated * count / (on.gpu.bandwidth * 1e9 * GENERATION_SHARE if on.gpu else CPU_BANDWIDTH)
+
+
+def scoring_s(spec: JobSpec, model: Anatomy, size: Sizes, on: Llama, share: float) -> float:
+    """Seconds in which the unquantized file and each type answer `evaluation.tasks`, if answers have this share of
+    their tokens."""
+    tasks = spec.evaluation.tasks
+    if not tasks:
+        return 0.0
+    steps = CASES * tasks.max_new_tokens * share / (SLOTS_GPU if on.gpu else SLOTS_CPU)
+    each = on.gpu.bandwidth * 1e9 * GENERATION_SHARE if on.gpu else CPU_BANDWIDTH
+    read = read_s(model, on, CASES * CASE_TOKENS, CASE_TOKENS)
+    return sum(read + count / DISK + steps * count / each for count, _ in _judged(spec, size))
 
 
 def _judged(spec: JobSpec, size: Sizes) -> Iterator[tuple[int, int]]:

@@ -5,6 +5,7 @@ compares them with what it took.
 """
 
 from collections.abc import Iterable, Mapping
+from math import ceil
 from typing import NamedTuple
 
 from job.llama_cpp.windows import MOST_CHUNKS
@@ -14,7 +15,7 @@ from job.predict.disk import Sizes
 from job.predict.gpus import Gpu
 from job.predict.judging_time import DISK, Llama
 from job.predict.row_lengths import RowLengths, longest, steps
-from job.predict.training_time import training_s
+from job.predict.training_time import generation_s, training_s
 from job.spec import JobSpec
 from job.spec.places import is_downloaded
 from job.spec.quants import HELPED_BY_IMATRIX
@@ -66,9 +67,11 @@ def by_stage(
     likely, most = _judged_tokens(spec, rows)
     found = {"rehearse": _both(START_S)}
     found["fetch"] = _both(size.base / (NETWORK if is_downloaded(spec.model.id) else DISK))
-    found |= dict.fromkeys(("tokens", "agree"), _both(START_S))
+    found |= dict.fromkeys(("tokens", *(["tasks"] if evaluation.tasks else []), "agree"), _both(START_S))
     if spec.training:
         found["train"] = _train(spec, model, machine, rows)
+        if evaluation.tasks:
+            found["answer"] = _answer(spec, model, machine)
     found["export"] = _both(START_S + size.unquantized / DISK)
     if spec.export.imatrix == "auto" and HELPED_BY_IMATRIX.intersection(spec.export.types):
         tokens = float(MOST_CHUNKS * evaluation.context)
@@ -83,8 +86,11 @@ def by_stage(
         judged = [judging_time.judging_s(spec, model, size, machine.llama, tokens) for tokens in (likely, most)]
         found["quantize"] = _both(judging_time.waiting_s(made, judged[0], machine.llama))
         found["evaluate"] = Seconds(*map(sum, judged))
+    if evaluation.tasks:
+        shares = (judging_time.ENDED, 1.0)
+        found["score"] = Seconds(*(judging_time.scoring_s(spec, model, size, machine.llama, share) for share in shares))
     if not machine.has_speed:
-        found |= {stage: Seconds(None, None) for stage in ("imatrix", "evaluate") if stage in found}
+        found |= {stage: Seconds(None, None) for stage in ("imatrix", "evaluate", "score") if stage in found}
     found["publish"] = _both(sum(judging_time.likely_bytes(size, kind) for kind in size.files) / NETWORK)
     return found
 
@@ -102,6 +108,17 @@ def _train(spec: JobSpec, model: Anatomy, machine: Machine, rows: RowLengths | N
         return loading + trained
 
     return Seconds(seconds(rows, likely) if rows else None, seconds(longest(spec, None), most))
+
+
+def _answer(spec: JobSpec, model: Anatomy, machine: Machine) -> Seconds:
+    """Of the base and the tuned model."""
+    tasks, training = spec.evaluation.tasks, spec.training
+    if machine.gpu is None or not machine.has_speed or not tasks or not training:
+        return Seconds(None, None)
+    loading = 2 * START_S + model.stored_bytes / DISK
+    steps = 2 * ceil(judging_time.CASES / training.per_device_eval_batch_size) * tasks.max_new_tokens
+    seconds = steps * generation_s(spec, model, machine.gpu)
+    return Seconds(loading + judging_time.ENDED * seconds, loading + seconds)
 
 
 def _held_out_tokens(spec: JobSpec, rows: RowLengths | None) -> tuple[float, float]:

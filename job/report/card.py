@@ -40,6 +40,7 @@ def card(facts: Facts, plot: str | None) -> str:
         prompt=code_block(facts.form.shown()) if facts.form else None,
         imatrix="imatrix" in facts.records,
         plain=markdown,
+        code=code_block,
     )
     head, body = redact(text).split("\n---\n", 1)
     body = body.strip("\n").replace("<!-- finetune-run:", "&lt;!-- finetune-run:")  # quoted from a row

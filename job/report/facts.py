@@ -10,6 +10,7 @@ from job.chat.prompt_format import PromptFormat
 from job.llama_cpp import bundle
 from job.report import table
 from job.report.choice import enough
+from job.report.regression import Regression
 from job.report.rows import Rows, rows_of
 from job.report.table import Line, Records
 from job.report.times import cost_of
@@ -125,6 +126,28 @@ class Facts:
     def cost(self) -> str:
         """What the run has cost, or an empty text."""
         return cost_of(self.records)
+
+    @property
+    def scored(self) -> dict[str, Any]:
+        """What `evaluation.tasks` gave (job/tasks/scores.py, summary); empty without."""
+        found = self.records["tasks"].metrics if "tasks" in self.records else {}
+        return found if "scores" in found else {}
+
+    @property
+    def scored_on(self) -> str:
+        """How the scores were measured."""
+        tasks = self.spec.evaluation.tasks
+        name = public_name(tasks.id) if tasks else "the cases"
+        return (
+            f"Score: the share of right answers to {self.scored['cases']} cases of {name}, with the 95% interval of "
+            "Wilson; the likeliest answers, the base and the tuned model in transformers as loaded for training, files "
+            "in llama.cpp."
+        )
+
+    @property
+    def regressions(self) -> list[Regression]:
+        """The worst first."""
+        return [Regression.of(found) for found in self.scored.get("regressions", [])]
 
     @property
     def versions(self) -> dict[str, str]:

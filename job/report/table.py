@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from job.run.records import Manifest, StageRecord
+from job.tasks.scores import BASE, TUNED
 
 Records = Mapping[str, StageRecord]
 """The manifest's: `train`, `quantize/<type>`, `evaluate/<type>`, …"""
@@ -17,7 +18,7 @@ class Line(NamedTuple):
     """A file, or a model in transformers (`size` is None). Perplexities and KLD have their standard errors; `ms`:
     per generated token, with half of the spread, on each device (`GPU`, `4 threads`); `gpu_layers` (`20/33`): layers on
     the GPU, `0` without one; `of_base`: the tuned model's perplexity divided by the base model's, on `rows` and
-    `text`."""
+    `text`; `score`: right answers, cases, and the 95% interval of their share."""
 
     name: str
     type: str
@@ -31,6 +32,7 @@ class Line(NamedTuple):
     gpu_layers: str = ""
     ends: float | None = None
     of_base: Mapping[str, tuple[float, float]] = {}
+    score: tuple[int, int, float, float] | None = None
 
 
 class Column(NamedTuple):
@@ -56,6 +58,10 @@ def megabytes(size: int | None) -> str:
     if size is None:
         return ""
     return f"{size / 1e6:,.1f} MB" if size < 1e10 else f"{size / 1e9:,.2f} GB"
+
+
+def scored(right: int, cases: int, low: float, high: float) -> str:
+    return f"{right / cases:.0%} ({low:.0%} to {high:.0%}) of {cases}"
 
 
 COLUMNS = (
@@ -111,6 +117,12 @@ COLUMNS = (
         lambda line: line.ends,
     ),
     Column(
+        "score",
+        "share of right answers to evaluation.tasks, with its 95% interval (Wilson)",
+        lambda line: "" if line.score is None else scored(*line.score),
+        lambda line: line.score[0] / line.score[1] if line.score else None,
+    ),
+    Column(
         "GPU layers",
         "layers that ran on the GPU, of all",
         lambda line: line.gpu_layers,
@@ -123,20 +135,29 @@ before the last one."""
 
 def lines(files: Sequence[tuple[str, str]], records: Records) -> list[Line]:
     """`files`: name and type of each published GGUF."""
-    found = [*_in_transformers(records)]
+    return [line._replace(score=_score(records, who)) for who, line in _lines(files, records)]
+
+
+def _lines(files: Sequence[tuple[str, str]], records: Records) -> Iterator[tuple[str, Line]]:
+    """Each with who answered `evaluation.tasks` for it."""
+    yield from zip((BASE, TUNED), _in_transformers(records), strict=False)
     published = {kind for _, kind in files}
     unquantized = [record.metrics for name, record in records.items() if name.startswith("evaluate/")]
     for metrics in unquantized:
         if "size" in metrics and metrics["type"] not in published:
-            found.append(
-                _line("(not published)", metrics["type"], metrics["size"], metrics["bits_per_weight"], metrics)
-            )
+            kind, size, bits = metrics["type"], metrics["size"], metrics["bits_per_weight"]
+            yield kind, _line("(not published)", kind, size, bits, metrics)
     for name, kind in files:
         record = records[f"quantize/{kind}"]
         judged = records.get(f"evaluate/{kind}")
         size = sum(item.size for item in record.artifacts)
-        found.append(_line(name, kind, size, record.metrics["bits_per_weight"], judged.metrics if judged else {}))
-    return found
+        yield kind, _line(name, kind, size, record.metrics["bits_per_weight"], judged.metrics if judged else {})
+
+
+def _score(records: Records, who: str) -> tuple[int, int, float, float] | None:
+    scores = records["tasks"].metrics.get("scores", {}) if "tasks" in records else {}
+    found = scores.get(who)
+    return (found["right"], found["cases"], found["low"], found["high"]) if found else None
 
 
 def published(manifest: Manifest) -> list[tuple[str, str]]:
@@ -184,7 +205,7 @@ def _in_transformers(records: Records) -> Iterator[Line]:
         _on_windows(metrics.get(name), windows)
         for name, windows in (("trace", judged_on(records)), ("text_trace", _text_on(records)))
     )
-    if not rows and not text:
+    if not rows and not text and not _score(records, TUNED):
         return
     loaded = (rows or {}).get("loaded", "as loaded")
     for name in ("base", "tuned"):

@@ -21,6 +21,8 @@ STAGES = {
     "agree": "job.agreement.stage",
     "train": "job.train.stage",
     "measure": "job.train.measure",
+    "tasks": "job.tasks.stage",
+    "answer": "job.train.answer",
     "export": "job.export.stage",
     "tokens": "job.tokens.stage",
 }

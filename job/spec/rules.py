@@ -112,6 +112,12 @@ def _export_faults(spec: Parts) -> Iterator[CrossFault]:
 
 def _evaluation_faults(spec: Parts) -> Iterator[CrossFault]:
     evaluation = spec.evaluation
+    if evaluation.tasks and not evaluation.judge:
+        yield CrossFault(("evaluation.tasks", "evaluation.judge"), "nothing is evaluated; leave one of the two out")
+    for name in ("min_score", "max_score_drop"):
+        if getattr(evaluation.gate, name) is not None and not evaluation.tasks:
+            scored = (f"evaluation.gate.{name}", "evaluation.tasks")
+            yield CrossFault(scored, "nothing is scored; name evaluation.tasks, or leave it out")
     if evaluation.gate.max_text_ratio is None:
         return
     paths = ("evaluation.gate.max_text_ratio", "evaluation.text", "evaluation.judge", "training")

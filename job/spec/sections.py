@@ -147,6 +147,10 @@ class Gate(Section):
     bits or more, 100 below."""
     max_kld: PositiveNumber | None = None
     """KL divergence from the unquantized file, in nats per token. Unset: 0.3, 1 and 10 for the same ranges of bits."""
+    min_score: Rate | None = None
+    """The smallest share of right answers to `evaluation.tasks`, of the tuned model and of each file."""
+    max_score_drop: Fraction | None = None
+    """The largest drop of that share, from the base to the tuned model, and from it to each file."""
     min_ends: Rate | None = None
     """The smallest share of held-out answers after which the unquantized file puts a token first that ends them."""
 
@@ -174,6 +178,27 @@ class PlainText(Section):
         )
 
 
+class Tasks(Section):
+    """Cases with a known answer, to score models and files on. A case is a row with `prompt` or `messages`, `expected`
+    and `compare` (docs/evaluation.md)."""
+
+    id: DataId
+    """A Hub id, `s3://…`, a folder or a file, as in `dataset.id`."""
+    revision: Revision = "main"
+    """Branch, tag or commit on the Hub."""
+    config: Text | None = None
+    """The configuration's name, if a Hub data set has several."""
+    split: Text = "test"
+    """The split to read."""
+    max_new_tokens: Count = 256
+    """Tokens of an answer; what is longer is cut there, and compared as it is."""
+
+    @property
+    def dataset(self) -> Dataset:
+        """These cases as a `Dataset`, for code that reads data sets."""
+        return Dataset(id=self.id, revision=self.revision, config=self.config, split=self.split)
+
+
 class Evaluation(Section):
     """How the result is evaluated."""
 
@@ -181,6 +206,8 @@ class Evaluation(Section):
     """Evaluate each file on the held-out rows: perplexity, KL divergence from the unquantized file, speed, samples."""
     text: PlainText | None = None
     """A further text to compute the perplexity of the base model, the tuned model and each file on."""
+    tasks: Tasks | None = None
+    """Cases with a known answer, which the base model, the tuned model and each file answer: a score for each."""
     context: Count = 512
     """Tokens of context for perplexity."""
     max_tokens: Count = 32_768

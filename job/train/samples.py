@@ -28,14 +28,36 @@ def compare(spec: JobSpec, model: Any, tokenizer: Any, prompts: list[Prompt]) ->
 def _answers(
     spec: JobSpec, model: Any, tokenizer: Any, prompts: list[Prompt], progress: Callable[[int], None]
 ) -> list[str]:
-    """One answer for each prompt. Those of a batch are padded on the left, so that each is followed by its answer."""
+    assert spec.training
+    return continuations(
+        model,
+        tokenizer,
+        [prompt.ids for prompt in prompts],
+        size=spec.training.per_device_eval_batch_size,
+        most=spec.evaluation.max_new_tokens,
+        progress=progress,
+    )
+
+
+def continuations(
+    model: Any,
+    tokenizer: Any,
+    prompts: list[list[int]],
+    *,
+    size: int,
+    most: int,
+    progress: Callable[[int], None],
+    stops: list[int] | None = None,
+) -> list[str]:
+    """The likeliest continuation of each prompt, of at most `most` tokens. Those of a batch of `size` are padded on the
+    left, so that each is followed by its answer. `stops`: ids of the tokens that end one; then the model's own settings
+    of generation, which llama.cpp does not know, are left out."""
     import torch
 
-    assert spec.training
     found: list[str] = []
-    size = spec.training.per_device_eval_batch_size
+    options = {"eos_token_id": stops, "repetition_penalty": 1.0, "no_repeat_ngram_size": 0} if stops else {}
     for start in range(0, len(prompts), size):
-        batch = [prompt.ids for prompt in prompts[start : start + size]]
+        batch = prompts[start : start + size]
         longest = max(map(len, batch))
         padded = [[tokenizer.pad_token_id] * (longest - len(ids)) + ids for ids in batch]
         mask = [[0] * (longest - len(ids)) + [1] * len(ids) for ids in batch]
@@ -43,9 +65,10 @@ def _answers(
             out = model.generate(
                 input_ids=torch.tensor(padded, device=model.device),
                 attention_mask=torch.tensor(mask, device=model.device),
-                max_new_tokens=spec.evaluation.max_new_tokens,
+                max_new_tokens=most,
                 do_sample=False,
                 pad_token_id=tokenizer.pad_token_id,
+                **options,
             )
         found += tokenizer.batch_decode(out[:, longest:], skip_special_tokens=True)
         progress(len(found))

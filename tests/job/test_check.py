@@ -110,6 +110,15 @@ def test_a_text_to_evaluate_on_is_looked_at_too() -> None:
     assert "wiki.txt: readable" in seen(csv_here(), evaluation={"text": {"id": "wiki.txt"}})
 
 
+def test_cases_are_read_to_their_end() -> None:
+    asked = {"tasks": {"id": "cases.jsonl"}}
+    Path("cases.jsonl").write_text('{"prompt": "2 + 2?", "expected": "4"}\n')
+    assert "cases.jsonl: 1 case" in seen(csv_here(), evaluation=asked)
+    Path("cases.jsonl").write_text('{"prompt": "2 + 2?", "expected": "4"}\n{"prompt": "2 + 3?"}\n')
+    with pytest.raises(DataInvalid, match=r"cases\.jsonl, line 2: `expected` is missing"):
+        seen(csv_here(), evaluation=asked)
+
+
 def csv_here() -> str:
     Path("rows.csv").write_text(CSV)
     return "rows.csv"

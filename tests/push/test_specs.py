@@ -78,6 +78,7 @@ def test_store_id_and_folder_are_not_the_specs_to_say() -> None:
         ("dataset.id", {"dataset": {"id": "https://169.254.169.254/latest.json"}}),
         ("dataset.id", {"dataset": [{"id": "a/b"}, {"id": "rows.jsonl"}]}),
         ("evaluation.text.id", {"evaluation": {"text": {"id": "/etc/passwd"}}}),
+        ("evaluation.tasks.id", {"evaluation": {"tasks": {"id": "/etc/passwd"}}}),
         ("export.imatrix", {"export": {"imatrix": "/etc/passwd"}}),
     ],
 )

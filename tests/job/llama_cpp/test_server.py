@@ -10,7 +10,8 @@ import psutil
 import pytest
 
 from job.errors import IntegrityViolated
-from job.llama_cpp import bundle, examine, server
+from job.llama_cpp import bundle, examine, offload, server
+from tests.cuda_llama import FITTED, ON_CPU, SMALLER, CudaLlama
 from tests.export_reference import exported
 
 pytestmark = pytest.mark.slow
@@ -96,3 +97,21 @@ def test_a_file_that_does_not_load_says_so(gguf: Path, prompts: list[list[int]],
 
 def test_the_bundled_server_has_no_web_page_inside() -> None:
     assert b"<!doctype html>" not in bundle.program("llama-server").read_bytes().lower()
+
+
+def test_when_the_gpu_fails_the_next_start_answers_everything(
+    gguf: Path, prompts: list[list[int]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = server.answers(gguf, prompts, most=4, parallel=2, seed=1, what="f16")
+    cuda = CudaLlama(tmp_path / "llama.cpp")
+    monkeypatch.setenv("FINETUNE_LLAMA", str(cuda.folder))
+    for one in (bundle.home, offload.has_gpu):
+        one.cache_clear()
+    try:
+        cuda.fail(f"llama-server {FITTED} * no_room", f"llama-server {SMALLER} * abort")
+        found = server.answers(gguf, prompts, most=4, parallel=2, seed=1, what="f16")
+        assert cuda.tries("llama-server") == [FITTED, SMALLER, ON_CPU]
+    finally:
+        for one in (bundle.home, offload.has_gpu):
+            one.cache_clear()
+    assert found == expected

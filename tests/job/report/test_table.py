@@ -11,11 +11,12 @@ from tests.job.report.facts import facts
 FULL = Line(
     "A.gguf", "Q4_K_M", 105_000_000, 5.1, (6.25, 0.5), (0.033, 0.004), 0.967, {"GPU": (9.5, 0.2)}, text=(9.5, 0.1),
     gpu_layers="20/33", ends=0.9, of_base={"rows": (0.5, 0.01), "text": (1.2, 0.01)},
+    score=(37, 50, 0.6, 0.84),
 )  # fmt: skip
 OTHER: dict[str, Any] = {
     "name": "B.gguf", "type": "Q8_0", "size": 145_000_000, "bits": 8.5, "perplexity": (7.5, 0.5), "kld": (0.5, 0.004),
     "same_top": 0.5, "ms": {"GPU": (80.5, 0.2)}, "text": (8.5, 0.1), "gpu_layers": "33/33", "ends": 0.4,
-    "of_base": {"rows": (0.5, 0.01), "text": (1.3, 0.01)},
+    "of_base": {"rows": (0.5, 0.01), "text": (1.3, 0.01)}, "score": (38, 50, 0.62, 0.86),
 }  # fmt: skip
 
 

@@ -30,13 +30,15 @@ BASE: dict[str, Any] = {
     "evaluation": {"text": {"id": "me/book", "config": "one", "column": "text"}},
     "publish": {"hub": {"repo_id": "me/out-gguf"}},
 }
+TASKS = {"id": "me/cases", "config": "one"}
 BASES: dict[str, dict[str, Any]] = {
     "dataset.0": BASE | {"evaluation": {}, "dataset": [ROWS, ROWS | {"config": "two"}]},
     "dataset": BASE | {"evaluation": {}},
     "export": BASE | {"publish": {}, "export": {"types": ["q4_0"]}},
     "evaluation": BASE | {"publish": {}, "export": {"types": ["q8_0"]}},
     "evaluation.text": BASE,
-    "evaluation.gate": BASE,
+    "evaluation.tasks": BASE | {"evaluation": {"tasks": TASKS}},
+    "evaluation.gate": BASE | {"evaluation": BASE["evaluation"] | {"tasks": TASKS}},
     "chat": BASE | {"dataset": {"id": "me/chats", "config": "one"}},
 }
 """Where a field shows only with other values beside it; by the beginning of its path."""
@@ -81,6 +83,14 @@ OTHERS: dict[str, list[Any]] = {
     "evaluation.text.config": ["two"],
     "evaluation.text.split": ["third"],
     "evaluation.text.column": ["note"],
+    "evaluation.tasks": [None],
+    "evaluation.tasks.id": ["me/other-cases"],
+    "evaluation.tasks.revision": ["later"],
+    "evaluation.tasks.config": ["two"],
+    "evaluation.tasks.split": ["third"],
+    "evaluation.tasks.max_new_tokens": [4096],
+    "evaluation.gate.min_score": [0.95],
+    "evaluation.gate.max_score_drop": [0.05, 0.0],
     "evaluation.gate.max_tuned_ratio": [2.0],
     "evaluation.gate.max_text_ratio": [1.1],
     "evaluation.gate.max_ratio": [1.1],
@@ -107,6 +117,7 @@ USES: dict[str, tuple[Use, ...]] = {
     "export": (uses_files.exported, uses_files.judged),
     "evaluation": (uses_files.judged,),
     "evaluation.text": (uses.read,),
+    "evaluation.tasks": (uses.read, uses.asked),
     "evaluation.gate": (uses.gated,),
     "publish": (uses.published,),
     "run": (uses.identified, uses.read),

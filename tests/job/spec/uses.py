@@ -18,6 +18,8 @@ from job.run.folders import store_url
 from job.run.records import StageRecord
 from job.spec import JobSpec
 from job.spec.naming import file_names
+from job.tasks import stage as tasks_stage
+from job.tasks.stage import Asked
 from tests.hub_server import Hub
 from tests.job.fetch.models import GOOD, safetensors
 
@@ -57,6 +59,10 @@ def _chats(what: str) -> bytes:
     return jsonl([{"messages": [{"role": role, "content": text} for role, text in chat]} for chat in turns])
 
 
+def _cases(what: str) -> bytes:
+    return jsonl([{"prompt": f"{what} {n}?", "expected": str(n)} for n in range(3)])
+
+
 def fill(hub: Hub) -> None:
     """Models, an adapter and rows: in two configurations and splits, on two branches."""
     for kind, name, files, later in (
@@ -72,6 +78,8 @@ def fill(hub: Hub) -> None:
         ("dataset", "me/other-rows", _splits(_broken, "Other rows"), {}),
         ("dataset", "me/book", _splits(_book, "Lines"), _splits(_book, "Later lines")),
         ("dataset", "me/other-book", _splits(_book, "Other lines"), {}),
+        ("dataset", "me/cases", _splits(_cases, "Cases"), _splits(_cases, "Later cases")),
+        ("dataset", "me/other-cases", _splits(_cases, "Other cases"), {}),
         ("dataset", "me/chats", _splits(_chats, "Chats"), {}),
     ):
         hub.add(name, files, kind)  # type: ignore[arg-type]
@@ -90,12 +98,23 @@ def fetched(spec: JobSpec, ground: Ground) -> Any:
 
 
 def read(spec: JobSpec, ground: Ground) -> Any:
-    """The rows, and the text to judge on."""
-    result = _fetched(spec, ground, want_model=False, want_text=True)
+    """The rows, the text to judge on, and the cases to score."""
+    result = _fetched(spec, ground, want_model=False, want_text=True, want_tasks=True)
     if isinstance(result, str):
         return result
     rows = result.data and [path.read_text() for path in (result.data.train, result.data.eval) if path]
-    return [rows, result.text and result.text.read_text()]
+    return [rows, *(path and path.read_text() for path in (result.text, result.tasks))]
+
+
+def asked(spec: JobSpec, ground: Ground) -> Any:
+    """Whether a case and its answer fit into a model."""
+    folder = ground.folder()
+    (folder / "config.json").write_text(json.dumps({"max_position_embeddings": 1024}))
+    case = Asked(source="a", text="a", ids=[1] * 9, expected="a", compare="exact", tolerance=0.0)
+    try:
+        return spec.evaluation.tasks and tasks_stage._check_length(spec, case, folder)
+    except JobError as error:
+        return error.message
 
 
 def _fetched(spec: JobSpec, ground: Ground, **wanted: bool) -> fetch_stage.Result | str:
@@ -140,6 +159,7 @@ def gated(spec: JobSpec, ground: Ground) -> Any:
             "evaluate", type="q4_k_m", distance={"ratio": 1.2, "ratio_error": 0.0, "kld": 0.2, "kld_error": 0.0}
         ),
         "evaluate/f16": _record("evaluate", type="f16", ends={"first": 8, "answers": 10}),
+        "tasks": _record("tasks", scores={"base": _SCORE, "tuned": _SCORE | {"against": "base", "drop": {"low": 0.1}}}),
     }
     try:
         return gate.check(spec, records)
@@ -147,6 +167,7 @@ def gated(spec: JobSpec, ground: Ground) -> Any:
         return error.message
 
 
+_SCORE = {"right": 40, "cases": 50, "low": 0.67, "high": 0.89, "against": None, "drop": None}
 _LITTLE_FORGOTTEN = {"base": {"value": 10.0}, "tuned": {"value": 12.0}, "ratio_error": 0.0}
 
 
