@@ -139,6 +139,17 @@ def test_many_quick_renderings_are_no_reason_to_stop(monkeypatch: pytest.MonkeyP
             sum(range(10_000))
 
 
+def test_all_renderings_of_a_run_share_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rendering, "SECONDS", 0.5)
+    budget = rendering.Budget(is_own=False)
+    with pytest.raises(DataInvalid, match="to render the rows, it takes more than"):
+        for _ in range(10):
+            with budget.rendering():
+                started = time.process_time()
+                while time.process_time() - started < 0.2:
+                    sum(range(10_000))
+
+
 def test_an_adapters_pattern_that_backtracks_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
     from safetensors.torch import save_file

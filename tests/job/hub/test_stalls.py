@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from structlog.testing import capture_logs
 
 from job.errors import RemoteUnavailable
 from job.hub import calls
@@ -51,8 +52,9 @@ def test_a_request_that_is_never_answered_ends_the_upload(
 
 def test_a_listing_that_is_never_answered_ends(hub: Hub, publisher: HubPublisher) -> None:
     hub.fail("GET .*/tree", times=1000, delay_s=FOREVER)
-    with pytest.raises(RemoteUnavailable):
+    with capture_logs() as records, pytest.raises(RemoteUnavailable):
         list_files("me/made", "main")
+    assert [one["tries"] for one in records if one["event"] == "hub.retry"] == [1], "a stall is tried once more"
 
 
 PUBLISH = """
