@@ -18,6 +18,7 @@ import atexit
 import ctypes
 import fcntl
 import functools
+import gc
 import importlib
 import json
 import logging
@@ -130,6 +131,7 @@ def serve(address: str, program: str) -> NoReturn:
         if imports is IMPORTS_OF_COMMANDS:
             assert "huggingface_hub.constants" not in sys.modules, "it reads the environment when it is imported"
             sys.executable = program
+        gc.freeze()  # a fork's collections leave these pages shared
         while True:
             connection, _ = listener.accept()
             if os.fork() == 0:
