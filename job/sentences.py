@@ -9,14 +9,17 @@ TITLES = {
     "rehearse": "checking the model",
     "fetch": "model and rows",
     "tokens": "rows as tokens",
+    "tasks": "cases to score",
     "agree": "comparing llama.cpp with transformers",
     "train": "training",
     "measure": "measuring the adapter",
+    "answer": "scoring the base and the tuned model",
     "export": "export",
     "imatrix": "importance matrix",
     "quantize": "quantizing",
     "try": "trying",
     "evaluate": "judging",
+    "score": "scoring",
     "publish": "publishing",
 }
 """What each stage is called."""
@@ -212,6 +215,13 @@ _SENTENCES: dict[str, Callable[[Event], str]] = {
     "train.traced": lambda event: (
         f"perplexity on the held-out rows: {event['base']:.2f} before, {event['tuned']:.2f} after"
     ),
+    "train.traced_text": lambda event: (
+        f"perplexity on evaluation.text: {event['base']:.2f} before, {event['tuned']:.2f} after"
+    ),
+    "tasks.read": lambda event: (
+        f"{event['cases']:,} cases to score, of {event['tokens']:,} tokens; the longest has {event['longest']:,}"
+    ),
+    "tasks.scored": lambda event: f"{event['who']}: {event['right']} of {event['cases']} answers are right",
     "quantize.fallbacks": lambda event: (
         f"{event['tensors']} tensors of {event['type']} get a larger type: their width does not divide"
     ),

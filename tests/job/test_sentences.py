@@ -114,3 +114,13 @@ def test_keys_are_for_the_log() -> None:
         ).strip()
         == ""
     )
+
+
+def test_scores_and_what_is_forgotten_are_told() -> None:
+    assert sentence({"event": "tasks.scored", "who": "q8_0", "right": 37, "cases": 50}) == (
+        "q8_0: 37 of 50 answers are right"
+    )
+    assert sentence({"event": "tasks.read", "cases": 1200, "tokens": 9000, "longest": 44}) == (
+        "1,200 cases to score, of 9,000 tokens; the longest has 44"
+    )
+    assert "20.00 before, 30.00 after" in sentence({"event": "train.traced_text", "base": 20.0, "tuned": 30.0})
