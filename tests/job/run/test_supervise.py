@@ -145,8 +145,15 @@ def test_a_childs_fault_is_raised_as_what_it_was(supervisor: supervise.Superviso
     assert caught.value.hint == "add some"
 
 
-def test_a_killed_child_is_named(supervisor: supervise.Supervisor, tmp_path: Path) -> None:
-    with pytest.raises(supervise.ChildKilled, match=r"pretended was killed by signal SIGKILL.*memory"):
+@pytest.mark.parametrize(
+    ("kills", "why"), [((3, 3), "the kernel reports no kill for memory"), ((3, 4), "the kernel killed it for memory")]
+)
+def test_a_killed_child_is_named_and_called_killed_for_memory_only_if_the_kernel_says_so(
+    supervisor: supervise.Supervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kills: tuple[int, int], why: str
+) -> None:
+    counted = iter(kills)
+    monkeypatch.setattr(supervise, "memory_kills", lambda: next(counted))
+    with pytest.raises(supervise.ChildKilled, match=f"pretended was killed by signal SIGKILL: {why}"):
         supervisor.run_stage(module(), SPEC, Inputs(do="die"), tmp_path / "work")
 
 
