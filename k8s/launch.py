@@ -14,7 +14,7 @@ if not __package__:  # run as a script: this folder's modules are not top-level 
 import typer
 
 from job.command_line import App, show_version
-from k8s.cli import config, init, launch, look, manage, results
+from k8s.cli import compare, config, init, launch, look, manage, results
 from k8s.output import say
 
 app = App(
@@ -33,6 +33,7 @@ config.register(app)
 look.register(app)
 manage.register(app)
 results.register(app)
+compare.register(app)
 
 _OWN = {"--help", "--version", "--install-completion", "--show-completion"}
 

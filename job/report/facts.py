@@ -9,10 +9,11 @@ from job.artifacts import Artifact
 from job.chat.prompt_format import PromptFormat
 from job.llama_cpp import bundle
 from job.report import table
+from job.report.basis import Records, judged_on
 from job.report.choice import enough
 from job.report.regression import Regression
 from job.report.rows import Rows, rows_of
-from job.report.table import Line, Records
+from job.report.table import Line
 from job.report.times import cost_of
 from job.run.usage import Usage
 from job.spec import JobSpec
@@ -103,7 +104,7 @@ class Facts:
     @property
     def judged(self) -> str:
         """How the table's numbers were measured, or an empty text."""
-        windows = table.judged_on(self.records)
+        windows = judged_on(self.records)
         if not windows:
             return ""
         tokens = windows["context"] * windows["chunks"]

@@ -56,9 +56,10 @@ def page(facts: Facts) -> str:
         lstrip_blocks=True,
     ).get_template("page.html")
     cache = facts.records["export"].metrics.get("cache_bytes_per_token", 0)
-    script = files("job.report").joinpath("page.js").read_text(encoding="utf-8")
+    script, style = (files("job.report").joinpath(name).read_text(encoding="utf-8") for name in ("page.js", "page.css"))
     html = template.render(
         script_hash=b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        style=style,
         facts=facts,
         train=facts.train,
         columns=table.columns(facts.lines),

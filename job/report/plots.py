@@ -1,9 +1,10 @@
 """The plots of a run: for the page as SVG that takes the page's colours, for the model card as PNG."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from io import BytesIO, StringIO
 from typing import Any
 
+from job.report.smoothing import running_mean
 from job.report.table import Line
 from job.run.usage import Usage
 
@@ -70,7 +71,7 @@ def losses(steps: Sequence[dict[str, float]], evals: Sequence[dict[str, float | 
         left, right = figure.subplots(1, 2, width_ratios=(2, 1))
         x, y = [one["step"] for one in steps], [one["loss"] for one in steps]
         left.plot(x, y, color=BLUE, alpha=0.3, linewidth=1)
-        left.plot(x, _smooth(y), color=BLUE, label="training (running mean)")
+        left.plot(x, running_mean(y), color=BLUE, label="training (running mean)")
         if any(one["eval_loss"] is not None for one in evals):
             points = [(one["step"], one["eval_loss"]) for one in evals if one["eval_loss"] is not None]
             left.plot(*zip(*points, strict=True), "o-", color=ORANGE, label="held-out rows")
@@ -83,15 +84,6 @@ def losses(steps: Sequence[dict[str, float]], evals: Sequence[dict[str, float | 
         right.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
 
     return draw
-
-
-def _smooth(values: Iterable[float], weight: float = 0.9) -> list[float]:
-    """An exponential mean, corrected for its initial bias (like Adam's moments: arXiv:1412.6980)."""
-    found, mean = [], 0.0
-    for number, value in enumerate(values, 1):
-        mean = weight * mean + (1 - weight) * value
-        found.append(mean / (1 - weight**number))
-    return found
 
 
 def sizes(lines: Sequence[Line]) -> Draw:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from job.report.table import Records
+from job.report.basis import Records
 
 
 class Rows(NamedTuple):

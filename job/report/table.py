@@ -7,11 +7,19 @@ be traced from the base to each type.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from job.run.records import Manifest, StageRecord
+from job.report.basis import (
+    Measured,
+    Records,
+    judged_on,
+    on_answers,
+    on_cases,
+    on_device,
+    on_rows,
+    on_rows_and_text,
+    on_text,
+)
+from job.run.records import Manifest
 from job.tasks.scores import BASE, TUNED
-
-Records = Mapping[str, StageRecord]
-"""The manifest's: `train`, `quantize/<type>`, `evaluate/<type>`, …"""
 
 
 class Line(NamedTuple):
@@ -37,12 +45,13 @@ class Line(NamedTuple):
 
 class Column(NamedTuple):
     """A heading, what it means, a cell's text, and the number by which a reader sorts the column; a column of words has
-    none."""
+    none. `basis`: what two runs must have in common for their numbers to be comparable; None: nothing."""
 
     heading: str
     meaning: str
     shown: Callable[[Line], str]
     number: Callable[[Line], float | None] | None
+    basis: Measured | None
 
 
 def _pair(value: tuple[float, float] | None, digits: int = 2) -> str:
@@ -65,31 +74,35 @@ def scored(right: int, cases: int, low: float, high: float) -> str:
 
 
 COLUMNS = (
-    Column("file", "the published name", lambda line: line.name, None),
+    Column("file", "the published name", lambda line: line.name, None, None),
     Column(
         "type",
         "llama.cpp's type; in brackets: the precision in which training loaded the model",
         lambda line: line.type,
         None,
+        None,
     ),
-    Column("size", "millions of bytes", lambda line: megabytes(line.size), lambda line: line.size),
+    Column("size", "millions of bytes", lambda line: megabytes(line.size), lambda line: line.size, None),
     Column(
         "bits",
         "per weight, of the tensors",
         lambda line: "" if line.bits is None else f"{line.bits:.2f}",
         lambda line: line.bits,
+        None,
     ),
     Column(
         "perplexity",
         "exp of the mean loss on held-out rows, ± standard error",
         lambda line: _pair(line.perplexity),
         lambda line: _first(line.perplexity),
+        on_rows,
     ),
     Column(
         "on text",
         "perplexity on evaluation.text, ± standard error",
         lambda line: _pair(line.text),
         lambda line: _first(line.text),
+        on_text,
     ),
     Column(
         "of base",
@@ -97,36 +110,42 @@ COLUMNS = (
         "1 it got worse",
         lambda line: ", ".join(f"{what} {_pair(line.of_base[what])}" for what in line.of_base),
         lambda line: _first(line.of_base.get("text")),
+        on_rows_and_text,
     ),
     Column(
         "KLD",
         "KL divergence from the unquantized file, nats per token",
         lambda line: "" if line.kld is None else f"{line.kld[0]:.4f}",
         lambda line: _first(line.kld),
+        on_rows,
     ),
     Column(
         "same top",
         "share of tokens for which both predict the same one; of the unquantized file: it and the model as trained",
         lambda line: "" if line.same_top is None else f"{line.same_top:.1%}",
         lambda line: line.same_top,
+        on_rows,
     ),
     Column(
         "ends",
         "share of held-out answers after which the token that ends one comes first",
         lambda line: "" if line.ends is None else f"{line.ends:.0%}",
         lambda line: line.ends,
+        on_answers,
     ),
     Column(
         "score",
         "share of right answers to evaluation.tasks, with its 95% interval (Wilson)",
         lambda line: "" if line.score is None else scored(*line.score),
         lambda line: line.score[0] / line.score[1] if line.score else None,
+        on_cases,
     ),
     Column(
         "GPU layers",
         "layers that ran on the GPU, of all",
         lambda line: line.gpu_layers,
         lambda line: int(line.gpu_layers.split("/")[0]) if line.gpu_layers else None,
+        None,
     ),
 )
 """Of the card, the page, the terminal and the chat: what is added here is in all of them. The speeds' columns stand
@@ -186,14 +205,12 @@ def _speed(device: str) -> Column:
         return f"{ms:.1f} ± {spread:.1f}" if spread else f"{ms:.1f}"
 
     meaning = "generation, milliseconds: the median, ± half of the difference between the slowest and the fastest"
-    return Column(f"ms/token, {device}", meaning, shown, lambda line: line.ms[device][0] if device in line.ms else None)
-
-
-def judged_on(records: Records) -> dict[str, Any] | None:
-    """`context` and `chunks` of the windows that the files were judged on."""
-    found = (record.metrics for name, record in records.items() if name.startswith("evaluate/"))
-    return next(
-        ({key: metrics[key] for key in ("context", "chunks")} for metrics in found if "chunks" in metrics), None
+    return Column(
+        f"ms/token, {device}",
+        meaning,
+        shown,
+        lambda line: line.ms[device][0] if device in line.ms else None,
+        on_device(_device, device),
     )
 
 

@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from job.report.basis import Records
 from job.report.plots import stage_bands
-from job.report.table import Records
 from job.run.usage import Usage
 
 

@@ -13,7 +13,7 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from pydantic import ValidationError, field_validator
 
@@ -26,6 +26,15 @@ from job.store import Store
 from job.store.base import Conflict
 
 Kind = TypeVar("Kind", bound=Frozen)
+
+
+class Readable(Protocol):
+    """The operation of a run store that reading records needs."""
+
+    url: str
+
+    def get(self, key: str) -> tuple[bytes, str] | None:
+        """An object, or None."""
 
 
 class StageRecord(Frozen):
@@ -142,7 +151,7 @@ def contradiction(store: Store, key: str) -> StorageFailed:
     )
 
 
-def read_manifest(store: Store, run: str) -> Manifest | None:
+def read_manifest(store: Readable, run: str) -> Manifest | None:
     """A finished run's manifest, or None. Raises IntegrityViolated if it cannot be read."""
     found = store.get(f"runs/{run}/manifest.json")
     if found is None:
@@ -151,7 +160,7 @@ def read_manifest(store: Store, run: str) -> Manifest | None:
     return parsed(Manifest, store, f"runs/{run}/manifest.json", found[0], hint)
 
 
-def parsed(kind: type[Kind], store: Store, key: str, data: bytes, hint: str = "Delete it.") -> Kind:
+def parsed(kind: type[Kind], store: Readable, key: str, data: bytes, hint: str = "Delete it.") -> Kind:
     """A small object of the store. Raises IntegrityViolated with its name if it is damaged."""
     try:
         return kind.model_validate_json(data)

@@ -138,7 +138,7 @@ def show_sweep(run: "Run") -> None:
     """Prints the table of a sweep's runs with the best marked, if this user can read the store."""
     from job.errors import JobError
     from k8s.errors import LauncherError
-    from k8s.results.compare import entries
+    from k8s.results.compare import entries, lowest
     from k8s.results.download import store_of
 
     try:
@@ -146,17 +146,19 @@ def show_sweep(run: "Run") -> None:
     except (LauncherError, JobError) as error:
         say(f"the runs cannot be compared from here: {error.message}", style="dim")
         return
-    losses = [one.loss for one in found if one.loss is not None]
+    best = lowest(found)
     rows = [
         [
             str(one.number),
             one.what,
-            "" if one.loss is None else f"{one.loss:.4f}{'  best' if one.loss == min(losses) else ''}",
+            "" if one.loss is None else f"{one.loss:.4f}{'  best' if best and one.loss == best.loss else ''}",
             one.smallest,
         ]
         for one in found
     ]
     table(("INDEX", "CHANGES", "HELD-OUT LOSS", "SMALLEST FILE"), rows)
+    if best is None and any(one.loss is not None for one in found):
+        say(f"the losses are not of the same held-out rows: `finetune-run compare {run.name}` says of which")
 
 
 def register(app: typer.Typer) -> None:

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from job.artifacts import Artifact
-from job.run.records import Manifest, PublishedFile
+from job.run import records
+from job.run.records import Manifest, PublishedFile, read_manifest
 from job.spec.places import STORES, model_place
 from job.store import Store, open_store
 from k8s.cluster.runs import Run
@@ -15,26 +16,21 @@ OnProgress = Callable[[str, int, int], None]
 """Called with a file's name, bytes done, and bytes in total."""
 
 
-class Readable(Protocol):
+class Readable(records.Readable, Protocol):
     """The operations of a run store that reading results needs."""
-
-    url: str
-
-    def get(self, key: str) -> tuple[bytes, str] | None:
-        """An object, or None."""
 
     def get_file(self, key: str, path: Path, expected: Artifact, progress: Any = None) -> None:
         """Downloads a file, complete and verified."""
 
 
 def manifest_of(store: Readable, run: str) -> Manifest:
-    """A run's manifest. Raises ObjectNotFound if the run has not finished."""
-    found = store.get(f"runs/{run}/manifest.json")
+    """A run's manifest. Raises ObjectNotFound if the run has not finished, IntegrityViolated if it is damaged."""
+    found = read_manifest(store, run)
     if found is None:
         raise ObjectNotFound(
             f"{run} has no results in {store.url} yet", hint=f"`finetune-run status {run}` shows its progress."
         )
-    return Manifest.model_validate_json(found[0])
+    return found
 
 
 def wanted(manifest: Manifest, types: Sequence[str]) -> list[PublishedFile]:

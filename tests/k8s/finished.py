@@ -2,6 +2,7 @@
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 from job.run.records import Manifest, PublishedFile, StageRecord, write_manifest
 from job.store import open_store
@@ -9,8 +10,10 @@ from job.store import open_store
 CONTENT = b"GGUF" + bytes(range(256)) * 4096
 
 
-def finish(store: str, run: str, folder: Path, loss: float | None = 1.5, content: bytes = CONTENT) -> None:
-    """As the job does: files, then the manifest."""
+def finish(
+    store: str, run: str, folder: Path, loss: float | None = 1.5, content: bytes = CONTENT, rows: str = "rows"
+) -> None:
+    """As the job does: files, then the manifest. `rows`: the digest of the held-out ones."""
     opened = open_store(store)
     folder.mkdir(exist_ok=True)
     files = []
@@ -21,8 +24,14 @@ def finish(store: str, run: str, folder: Path, loss: float | None = 1.5, content
         opened.put_file(key, path)
         digest = hashlib.sha256(content).hexdigest()
         files.append(PublishedFile(name=name, key=key, type=kind, sha256=digest, size=len(content)))
-    record = StageRecord(stage="quantize", key="k", artifacts=[])
-    train = StageRecord(stage="train", key="k", artifacts=[], metrics={} if loss is None else {"loss_after": loss})
-    stages = {"train": train, "quantize/q4_k_m": record}
+    stages = {
+        "tokens": record("tokens", size=1536, eval={"digest": rows} if loss is not None else None),
+        "train": record("train", **({} if loss is None else {"loss_after": loss})),
+        "quantize/q4_k_m": record("quantize", bits_per_weight=4.8),
+    }
     manifest = Manifest(run=run, name="Tuned", spec={}, sources={}, stages=stages, files=files, places=["s3://b/out"])
     write_manifest(opened, manifest)
+
+
+def record(stage: str, **metrics: Any) -> StageRecord:
+    return StageRecord(stage=stage, key="k", artifacts=[], metrics=metrics)

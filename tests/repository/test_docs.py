@@ -32,7 +32,7 @@ ELSEWHERE = {
     "kind": "makes a cluster of docker's containers",
 }
 """Programs that are not here, and why. Of their arguments, files of this repository must exist."""
-NEEDS_A_CLUSTER = ("list", "status", "logs", "cancel", "resume", "results", "gpus")
+NEEDS_A_CLUSTER = ("list", "status", "logs", "cancel", "resume", "results", "compare", "gpus")
 """Commands of the launcher that tests/k8s/cli and tests/k8s/results run against a control plane."""
 NEEDS_MORE = ("run", "--access", "--rows")
 """Of the job: it trains (tests/job/pipeline), tries credentials (tests/job/pipeline/test_access.py),

@@ -137,6 +137,7 @@ REQUIRED = {
     ("push", "changed"): ("--before", "0", "--after", "0"),
     ("push", "plan"): ("--base", "0", "--head", "0"),
     ("push", "train"): ("--after", "0"),
+    ("k8s.launch", "compare"): ("some-run", "another"),
 } | {("k8s.launch", name): ("some-run",) for name in ("status", "logs", "wait", "cancel", "resume", "results")}
 RUN = ["--model", "/no/such/model", "--dataset", "/rows.jsonl"]
 OFFLINE = [*RUN, "--gpu", "t4", "--platform", "gke", "--dry-run"]

@@ -93,6 +93,13 @@ def test_the_log_of_a_run_without_pods_comes_from_its_store(launcher: Launcher, 
 SWEEP = ["--sweep", "lora.r=4,8,16,32"]
 
 
+def of_sweep_on_other_rows(launcher: Launcher, store: str, tmp_path: Path) -> str:
+    name = submitted(launcher, store, *SWEEP)
+    for number, rows in enumerate(("rows", "rows", "other rows")):
+        finish(store, f"{name}-{number}", tmp_path / "made", 1.5 - number / 4, rows=rows)
+    return name
+
+
 def of_sweep(launcher: Launcher, store: str, tmp_path: Path, losses: dict[int, float | None]) -> str:
     name = submitted(launcher, store, *SWEEP)
     for number, loss in losses.items():
@@ -125,3 +132,21 @@ def test_a_sweep_of_which_nothing_has_finished_has_no_best(launcher: Launcher, s
     said: Any = launcher("results", name)
     assert said.code == 12 and "--index" in said.err
     assert launcher("results", name, "--index", "9").code == 16
+
+
+def test_of_a_sweep_on_different_held_out_rows_none_is_called_the_best(
+    launcher: Launcher, store: str, tmp_path: Path
+) -> None:
+    name = of_sweep_on_other_rows(launcher, store, tmp_path)
+    status = launcher("status", name)
+    assert "best" not in status.out and "not of the same held-out rows" in status.err
+    refused = launcher("results", name)
+    assert refused.code == 12 and "not comparable" in refused.err and f"compare {name}" in refused.err
+    assert launcher("results", name, "--index", "2", "--into", str(tmp_path / "third")).code == 0
+
+
+def test_the_runs_of_a_sweep_are_compared_by_its_name(launcher: Launcher, store: str, tmp_path: Path) -> None:
+    name = of_sweep_on_other_rows(launcher, store, tmp_path)
+    said = launcher("compare", name)
+    assert said.code == 0, said.err
+    assert "1.2500" in said.out and "1.0000 †" in said.out and "not begun" in said.out

@@ -121,3 +121,16 @@ def test_a_run_that_has_not_finished_has_no_results_on_its_volume(launcher: Laun
     name = launcher.launch("--gpu", "none")
     said = results(launcher, name)
     assert said.code == 12 and "has no results in the volume in pod" in said.err
+
+
+def test_runs_on_a_volume_are_compared_through_one_pod(launcher: Launcher, run: str, tmp_path: Path) -> None:
+    """The Job of the second one is deleted."""
+    finish(str(tmp_path / "store"), "earlier", tmp_path / "made", loss=1.25)
+    with started(launcher, "reader"):
+        said = launcher("compare", run, "earlier", "--store-pvc", "runs", "-o", "json")
+    assert said.code == 0, said.err
+    losses = next(one for one in said.json()["measures"] if one["name"] == "held-out loss after")
+    assert losses["values"] == {"A": 1.5, "B": 1.25} and losses["comparable"] == {"A": 0, "B": 0}
+    assert said.err.count("reading the volume runs through a pod") == 1
+    missing = launcher("compare", run, "nobody")
+    assert missing.code == 12
