@@ -151,6 +151,37 @@ def schema() -> None:
     typer.echo(strict_json.dumps(schema_of_spec(), indent=2))
 
 
+@app.command()
+def chat(
+    place: Annotated[Path, typer.Argument(help="A GGUF file, or a folder that holds some.", show_default=False)],
+    against: Annotated[
+        Path | None, typer.Option(help="Another file or folder, whose model answers beside it.", show_default=False)
+    ] = None,
+    context: Annotated[int, typer.Option(min=64, help="Tokens of a conversation; they need memory.")] = 4096,
+    tokens: Annotated[int, typer.Option(min=1, help="Tokens of an answer, at most.")] = 512,
+    temperature: Annotated[
+        float, typer.Option(min=0, max=5, help="0: the likeliest token each time; 0.7: other answers each time.")
+    ] = 0.0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 2, help="Of the answers, with a temperature.")] = 0,
+    plain: Annotated[
+        bool, typer.Option("--plain", help="Continue each text, without the template: for models of plain text.")
+    ] = False,
+) -> None:
+    """Talk to a GGUF file in the bundled llama.cpp, in the model's own template.
+
+    On a terminal a prompt is asked for; in a pipe each line is one. Ctrl-C or Ctrl-D ends.
+
+    Example: `python -m job chat models --against base.gguf`
+    """
+    from job.talk.server import Settings
+    from job.talk.terminal import talk
+
+    try:
+        talk(place, against, Settings(context, tokens, temperature, seed, plain))
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+
+
 @app.command(hidden=True)
 def stage(name: str, folder: Path, events: int) -> None:
     """Run one stage in this process (called by the pipeline). `events`: the number of the pipe for its events."""

@@ -19,7 +19,7 @@ from k8s.output import say
 
 app = App(
     elsewhere=dict.fromkeys(("run", "train"), "finetune-run launch")
-    | {name: f"python -m job {name}" for name in ("check", "schema")}
+    | {name: f"python -m job {name}" for name in ("check", "schema", "chat")}
     | {name: f"python -m push {name}" for name in ("changed", "report")},
     name="finetune-run",
     rich_markup_mode="markdown",

@@ -17,7 +17,7 @@ from k8s.output import say
 from push.escape import block, harmless_output
 
 app = App(
-    elsewhere={name: f"python -m job {name}" for name in ("run", "check", "schema")}
+    elsewhere={name: f"python -m job {name}" for name in ("run", "check", "schema", "chat")}
     | {name: f"finetune-run {name}" for name in ("launch", "list", "status", "logs", "wait", "cancel", "resume")}
     | {name: f"finetune-run {name}" for name in ("init", "results", "compare", "gpus")},
     add_completion=False,

@@ -9,6 +9,7 @@ from rich.panel import Panel
 
 from job.errors import JobError
 from job.escape import harmless
+from job.report import ending
 from job.run.records import Manifest
 
 NEXT = {
@@ -68,8 +69,8 @@ def say_next(code: int, events: str | None, again: str) -> None:
 
 
 def show(manifest: Manifest, buckets: Path) -> None:
-    """After the job's own end: what the model answered before and after, and where the local S3 server keeps the files.
-    `buckets`: its folder."""
+    """After the job's own end: what the model answered before and after, where the local S3 server keeps the files, and
+    the command that talks to one. `buckets`: the server's folder."""
     train = manifest.stages["train"].metrics if "train" in manifest.stages else {}
     for sample in train.get("samples", []):
         text = f"[bold]{words(sample['prompt'].strip())}[/]\n"
@@ -79,3 +80,5 @@ def show(manifest: Manifest, buckets: Path) -> None:
         local = buckets / place.removeprefix("s3://")
         if local.is_dir():
             screen.print(words(f"{place} on this disk: {local}"), soft_wrap=True)
+    if command := ending.result(manifest, manifest.spec["run"]["store"] or "")["try"].get("try it"):
+        screen.print(f"talk to it: [bold]{words(command)}[/]", soft_wrap=True)

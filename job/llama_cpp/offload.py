@@ -108,8 +108,8 @@ def run(
         try:
             out = started([bundle.program(name), *arguments, *rung.options], on_line=listen, env=quiet)
         except error as failure:
-            if unfit := _unfit(f"{gguf.name} could not be run in {name}", lines, failure):
-                raise unfit from failure
+            if fault := unfit(f"{gguf.name} could not be run in {name}", lines, failure):
+                raise fault from failure
             raise
         tell_llama(name, lines)
         return Output(out, "\n".join(lines), _last_layers(lines))
@@ -128,7 +128,7 @@ def has_gpu() -> bool:
     return bool(bundle.devices())
 
 
-def _unfit(what: str, lines: list[str], failure: JobError) -> EnvironmentUnfit | None:
+def unfit(what: str, lines: list[str], failure: JobError) -> EnvironmentUnfit | None:
     """The error of this machine that ended a program, or None if the reason was another."""
     if fault := _first(_GPU_FAULT, lines):
         return GpuFailed(f"{what}: {fault}", hint="Check the node's GPU and driver (nvidia-smi), or use another node.")

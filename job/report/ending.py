@@ -1,6 +1,7 @@
 """What a run says at its end: the table, the files and where they are, which one to take, and how to try it."""
 
 import shlex
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -36,13 +37,12 @@ def result(manifest: Manifest, store: str) -> dict[str, Any]:
 
 
 def _commands(manifest: Manifest, store: str, name: str) -> Iterator[tuple[str, str]]:
-    """How to try a file: with the bundled llama.cpp if the file is on this disk, with Ollama beside its Modelfile; from
-    the Hub or S3 with what fetches it."""
+    """How to try a file: by talking to it if it is on this disk, with Ollama beside its Modelfile; from the Hub or S3
+    with what fetches it."""
     file = next(one for one in manifest.files if one.name == name)
     folder = next((place for place in manifest.places if "://" not in place), None)
-    mode = "-cnv" if _chats(manifest) else "-no-cnv -n 64 -p 'Once upon a time'"
     if path := _on_disk(file, folder, store):
-        yield "try it", f"{_program()} -m {shlex.quote(path)} {mode}"
+        yield "try it", _chat(path, plain=not _chats(manifest))
     if folder:
         model = shlex.quote(manifest.name.lower())
         yield "or in Ollama", f"cd {shlex.quote(folder)} && ollama create {model} -f Modelfile && ollama run {model}"
@@ -50,8 +50,8 @@ def _commands(manifest: Manifest, store: str, name: str) -> Iterator[tuple[str, 
         if place.startswith("hf://"):
             yield "from the Hub", f"llama-cli -hf {shlex.quote(place.removeprefix('hf://'))}:{file.type.upper()}"
         elif "://" in place and not path:
-            address, here = shlex.quote(f"{place}/{name}"), shlex.quote(name)
-            yield "try it", f"aws s3 cp {address} . && llama-completion -m {here} {mode}"
+            address = shlex.quote(f"{place}/{name}")
+            yield "try it", f"aws s3 cp {address} . && {_chat(name, plain=not _chats(manifest))}"
 
 
 def _on_disk(file: PublishedFile, folder: str | None, store: str) -> str | None:
@@ -60,8 +60,10 @@ def _on_disk(file: PublishedFile, folder: str | None, store: str) -> str | None:
     return None if "://" in store else f"{store}/{file.key}"
 
 
-def _program() -> str:
-    return shlex.quote(str(bundle.program("llama-completion"))) if bundle.is_built() else "llama-completion"
+def _chat(path: str, *, plain: bool) -> str:
+    """The command that talks to a file, with this Python: `python` may be another."""
+    python = shlex.quote(sys.executable) if bundle.is_built() else "python"
+    return f"{python} -m job chat {shlex.quote(path)}{' --plain' if plain else ''}"
 
 
 def _chats(manifest: Manifest) -> bool:

@@ -1,7 +1,9 @@
 """`results`."""
 
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -54,8 +56,17 @@ def results(
         with bars() as on_progress:
             download(found, wanted(manifest, types or []), folder, on_progress)
     say(f"{manifest.name}: {len(wanted(manifest, types or []))} files in {folder}, verified", style="good")
+    if command := _chat(wanted(manifest, types or []), folder):
+        say(f"talk to it, where `make llama` was run: {command}")
     for place in manifest.places:
         say(f"published to {place}", style="dim")
+
+
+def _chat(files: Sequence[Any], folder: Path) -> str:
+    """The command that talks to the Q4_K_M, else to the first GGUF; empty without one."""
+    models = [one for one in files if one.name.endswith(".gguf") and one.type not in ("train", "export", "imatrix")]
+    best = next((one for one in models if one.type == "q4_k_m"), models[0] if models else None)
+    return f"python -m job chat {shlex.quote(str(folder / best.name))}" if best else ""
 
 
 def register(app: typer.Typer) -> None:

@@ -88,7 +88,7 @@ def test_a_newcomer_gets_from_a_table_to_files_that_answer(checkout: Path, type_
     said = done(type_in(run))
     assert "held-out loss" in said and "try it: " in said and "Q4_K_M" in said
     assert (checkout / "published" / "model-tuned-Q4_K_M.gguf").is_file()
-    answered = type_in(".venv/llama.cpp/bin/llama-completion -m published/model-tuned-Q4_K_M.gguf -cnv")
+    answered = type_in("python -m job chat published/model-tuned-Q4_K_M.gguf")
     answered.read_until(lambda: "\n> " in answered.text)
     answered.press(QUESTION)
     answered.read_until(lambda: answered.text.count("\n> ") > 1)

@@ -64,7 +64,7 @@ def test_the_end_is_whole_and_plain_in_a_pipe(environ: dict[str, str]) -> None:
         "files: /models/tuned",
         "report: /a/store/runs/r1/report/index.html",
     ]
-    assert after[4].endswith("llama-completion -m /models/tuned/Tuned-Q8_0.gguf -cnv")
+    assert after[4].endswith("-m job chat /models/tuned/Tuned-Q8_0.gguf")
     assert after[5] == "or in Ollama: cd /models/tuned && ollama create tuned -f Modelfile && ollama run tuned"
 
 
@@ -76,12 +76,12 @@ def test_a_run_that_trained_and_measured_nothing_ends_without_what_it_does_not_k
 @pytest.mark.parametrize(
     ("places", "store", "commands"),
     [
-        ([], "/a/store", {"try it": "llama-completion -m /a/store/k/q8_0.gguf -cnv"}),
+        ([], "/a/store", {"try it": "-m job chat /a/store/k/q8_0.gguf"}),
         (["hf://me/Tuned-GGUF"], "s3://b/runs", {"from the Hub": "llama-cli -hf me/Tuned-GGUF:Q8_0"}),
         (
             ["s3://b/tuned"],
             "s3://b/runs",
-            {"try it": "aws s3 cp s3://b/tuned/Tuned-Q8_0.gguf . && llama-completion -m Tuned-Q8_0.gguf -cnv"},
+            {"try it": " -m job chat Tuned-Q8_0.gguf"},
         ),
     ],
 )
@@ -93,7 +93,7 @@ def test_the_command_fetches_the_file_from_where_it_is(places: list[str], store:
 
 def test_a_model_of_plain_text_is_tried_without_a_conversation() -> None:
     found = ending.result(finished(["/models/it's"], kind="text"), "/a/store")["try"]
-    assert found["try it"].endswith("""-m '/models/it'"'"'s/Tuned-Q8_0.gguf' -no-cnv -n 64 -p 'Once upon a time'""")
+    assert found["try it"].endswith("""-m job chat '/models/it'"'"'s/Tuned-Q8_0.gguf' --plain""")
 
 
 def test_memory_that_is_too_small_for_every_file_names_none(monkeypatch: pytest.MonkeyPatch) -> None:

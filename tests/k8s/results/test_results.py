@@ -39,6 +39,7 @@ def test_results_brings_every_file_and_verifies_it(launcher: Launcher, store: st
     assert said.code == 0, said.err
     assert (tmp_path / "models" / "Tuned-Q4_K_M.gguf").read_bytes() == CONTENT
     assert "2 files in" in said.err and "published to s3://b/out" in said.err
+    assert f"python -m job chat {tmp_path}/models/Tuned-Q4_K_M.gguf" in said.err
     only = launcher("results", name, "--into", str(tmp_path / "one"), "--type", "Q4_K_M")
     assert only.code == 0 and [path.name for path in (tmp_path / "one").iterdir()] == ["Tuned-Q4_K_M.gguf"]
     none = launcher("results", name, "--type", "q2_k")

@@ -1,0 +1,1 @@
+"""A conversation with a GGUF on this machine, in the bundled llama-server."""
