@@ -3,7 +3,7 @@
     python -m bench.launcher [--runs 200] [--events 10000] [--tries 5]
 
 `kubectl` does the same beside each, in the same minute on the same machine. `--dry-run` is of a model that the plan
-knows, with its rows, from files here: no network but the API server's is asked.
+knows: its config.json comes from a Hub on this machine, so no network is asked.
 """
 
 import argparse
@@ -12,8 +12,12 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from resource import RUSAGE_CHILDREN, getrusage
 from typing import Any
@@ -25,7 +29,7 @@ from tests.cluster.fixtures import Cluster
 from tests.job.predict.sizes import SIZES
 from tests.k8s.launcher import Launcher
 
-ROWS = 500
+RUN = ["--model", "team/llama-7b", "--dataset", "team/rows", "--gpu", "none"]
 
 
 def seconds(command: Sequence[str | Path], environment: dict[str, str], tries: int) -> tuple[float, float]:
@@ -50,26 +54,45 @@ def main() -> None:
         plane = ControlPlane(Path(folder)).start()
         cluster = Cluster(plane)
         try:
-            launcher = Launcher(cluster, cluster.namespace())
-            report(cluster, launcher, run_in(Path(folder)), given.runs, given.events, given.tries)
+            launcher = Real(cluster, cluster.namespace())
+            with hub_of_7b(Path(folder) / "hub") as hub:
+                report(cluster, launcher, hub, given.runs, given.events, given.tries)
         finally:
             cluster.nodes.stop()
             cluster.kubelet.stop()
             plane.stop()
 
 
-def run_in(folder: Path) -> list[str]:
-    """The arguments for a run of a 7B model, of which only config.json and some rows are there."""
-    model, rows = folder / "model", folder / "rows.jsonl"
-    model.mkdir()
-    (model / "config.json").write_text(json.dumps(SIZES["7B"][0]))
-    rows.write_text("".join(f'{{"prompt": "What is {n}?", "completion": "A number."}}\n' for n in range(ROWS)))
-    return ["--model", str(model), "--dataset", str(rows), "--gpu", "none"]
+class Real(Launcher):
+    """Its commands are processes of their own, which import what they need; those of the tests are forked."""
+
+    def command(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "k8s.launch", *arguments, "--namespace", self.namespace]
 
 
-def report(cluster: Cluster, launcher: Launcher, run: list[str], count: int, events: int, tries: int) -> None:
-    environment = launcher.environment
-    dry_run = launcher.command("launch", *run, "--dry-run")
+class Hub(SimpleHTTPRequestHandler):
+    """A Hub that has one file."""
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@contextmanager
+def hub_of_7b(folder: Path) -> Iterator[str]:
+    """The address of a Hub on which the config.json of team/llama-7b is."""
+    file = folder / "team" / "llama-7b" / "resolve" / "main" / "config.json"
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps(SIZES["7B"][0]))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Hub, directory=str(folder)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def report(cluster: Cluster, launcher: Launcher, hub: str, count: int, events: int, tries: int) -> None:
+    environment = launcher.environment | {"HF_ENDPOINT": hub}
+    dry_run = launcher.command("launch", *RUN, "--dry-run")
     kubectl = [programs() / "kubectl", "-n", launcher.namespace]
     printed = subprocess.run(dry_run, check=True, capture_output=True, text=True, env=environment)
     file = cluster.plane.folder / "printed.yaml"
@@ -94,7 +117,7 @@ def report(cluster: Cluster, launcher: Launcher, run: list[str], count: int, eve
     print("| command | seconds (median) | of processor | aim |\n| --- | ---: | ---: | ---: |")
     for what, (wall, cpu), aim in rows:
         print(f"| {what} | {wall:.2f} | {cpu:.2f} | {aim} |")
-    held = followed(cluster, launcher, run, events)
+    held = followed(cluster, launcher, events)
     print(f"\nfollower after {events:,} events: {held / 1e6:.0f} MB of memory (aim: 100)")
 
 
@@ -109,10 +132,10 @@ def items_of(text: str) -> list[Any]:
     return found
 
 
-def followed(cluster: Cluster, launcher: Launcher, run: list[str], events: int) -> int:
+def followed(cluster: Cluster, launcher: Launcher, events: int) -> int:
     """Anonymous memory of `launch --follow` when it has seen so many events."""
     cluster.nodes.add("plain")
-    with launcher.started("launch", *run, "--follow") as process:
+    with launcher.started("launch", *RUN, "--follow") as process:
         pod = launcher.run_pod()
         log = cluster.kubelet.log(pod)
         for number in range(events):
