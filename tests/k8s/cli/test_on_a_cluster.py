@@ -226,8 +226,10 @@ def test_the_role_is_enough_for_every_command_and_not_more(
 
 
 def known_model(folder: Path) -> list[str]:
-    (folder / "config.json").write_text(json.dumps(SIZES["7B"][0]))
-    return ["--model", str(folder), "--dataset", "./rows.jsonl"]
+    """Its weights are only named: `--dry-run` sends nothing."""
+    (folder / "config.json").write_text(json.dumps(SIZES["7B"][0] | {"architectures": ["LlamaForCausalLM"]}))
+    (folder / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
+    return ["--model", str(folder), "--dataset", "/rows.jsonl"]
 
 
 def quota(cluster: Cluster, namespace: str) -> None:
