@@ -87,9 +87,10 @@ def _named(spec: JobSpec) -> Iterator[_Named]:
     for number, one in enumerate(spec.datasets):
         if data_place(one.id) == "path":
             yield _Named(("dataset", number, "id"), one.id, one)
-    text = spec.evaluation.text
-    if text and spec.evaluation.judge and data_place(text.id) == "path":
-        yield _Named(("evaluation", "text", "id"), text.id, text.dataset)
+    judged = {"text": spec.evaluation.text, "tasks": spec.evaluation.tasks} if spec.evaluation.judge else {}
+    for name, rows in judged.items():
+        if rows and data_place(rows.id) == "path":
+            yield _Named(("evaluation", name, "id"), rows.id, rows.dataset)
     tasks = spec.evaluation.tasks
     if tasks and data_place(tasks.id) == "path":
         yield _Named(("evaluation", "tasks", "id"), tasks.id, tasks.dataset)

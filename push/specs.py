@@ -17,7 +17,7 @@ from push.config import Config
 from push.data import in_repository, is_allowed
 
 MOST_BYTES = 1 << 18
-_DATA = ("dataset.id", "evaluation.text.id")
+_DATA = ("dataset.id", "evaluation.text.id", "evaluation.tasks.id")
 
 
 def specs_of(repo: Path, change: Change, config: Config | None) -> list[tuple[Changed, JobSpec]]:
@@ -93,7 +93,8 @@ def _sources(spec: JobSpec) -> Iterator[tuple[str, str, Where]]:
         if place:
             yield field, place, model_place(place)
     data = [("dataset.id", one.id) for one in spec.datasets]
-    data += [("evaluation.text.id", spec.evaluation.text.id)] if spec.evaluation.text else []
+    judged = {"text": spec.evaluation.text, "tasks": spec.evaluation.tasks}
+    data += [(f"evaluation.{name}.id", one.id) for name, one in judged.items() if one]
     data += [("evaluation.tasks.id", spec.evaluation.tasks.id)] if spec.evaluation.tasks else []
     for field, place in data:
         yield field, place, data_place(place)

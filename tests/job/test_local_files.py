@@ -15,7 +15,7 @@ from job.spec.types import _data_id, _imatrix, _model_id
 ALL = {
     "model": {"id": "./model", "adapter": "./adapter"},
     "dataset": [{"id": "./one.jsonl"}, {"id": "./two.jsonl"}],
-    "evaluation": {"text": {"id": "./text.txt"}},
+    "evaluation": {"text": {"id": "./text.txt"}, "tasks": {"id": "./cases.jsonl"}},
     "export": {"imatrix": "matrix.dat"},
 }
 
@@ -37,15 +37,16 @@ def fields(annotation: Any, metadata: list[Any], path: str) -> Iterator[str]:
 
 def test_every_field_that_names_a_place_is_looked_for_here() -> None:
     named = set(fields(JobSpec, [], ""))
-    assert named == {"model.id", "model.adapter", "dataset.id", "evaluation.text.id", "export.imatrix"}
+    judged = {"evaluation.text.id", "evaluation.tasks.id"}
+    assert named == {"model.id", "model.adapter", "dataset.id", "export.imatrix"} | judged
     places = places_here([JobSpec.model_validate(ALL)])
-    assert places == ["./model", "./adapter", "./one.jsonl", "./two.jsonl", "./text.txt", "matrix.dat"]
+    assert places == ["./model", "./adapter", "./one.jsonl", "./two.jsonl", "./text.txt", "./cases.jsonl", "matrix.dat"]
 
 
 def test_a_moved_spec_names_each_elsewhere_and_nothing_else_is_changed() -> None:
     spec = JobSpec.model_validate(ALL)
     there = moved(spec, {place: f"/store/inputs/{number}" for number, place in enumerate(places_here([spec]))})
-    assert places_here([there]) == [f"/store/inputs/{number}" for number in range(6)]
+    assert places_here([there]) == [f"/store/inputs/{number}" for number in range(7)]
     assert moved(spec, {}) == spec
     one = JobSpec.model_validate({"model": {"id": "a/b"}, "dataset": {"id": "./one.jsonl", "split": "test"}})
     assert moved(one, {"./one.jsonl": "s3://bucket/one.jsonl"}).datasets[0].split == "test"
