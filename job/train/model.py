@@ -14,7 +14,7 @@ from job.logs import log
 from job.spec import JobSpec
 from job.spec.places import public_name
 from job.train.precision import Precision, torch_dtype
-from job.train.targets import beside_the_text, linear_names, targets_of, trainable_names
+from job.train.targets import beside_the_text, linear_names, never_adapted, targets_of, trainable_names
 
 ADAPTER_S, ADAPTER_MEMORY = 300, 64 << 30
 """What loading an adapter may take: its config holds regular expressions, which PEFT tries on every module's name."""
@@ -73,7 +73,7 @@ def with_adapter(spec: JobSpec, model: Any, adapter: Path | None, tokens: Sequen
 
     Raises SpecInvalid if a target module is not in the model, with those that are, or cannot be trained.
     """
-    from peft import LoraConfig, PeftModel, TaskType, get_peft_model
+    from peft import LoraConfig, PeftConfig, PeftModel, TaskType, get_peft_model
 
     from job.train.embeddings import show_no_bias, trainable_rows
 
@@ -82,7 +82,9 @@ def with_adapter(spec: JobSpec, model: Any, adapter: Path | None, tokens: Sequen
         _take_rows(model, adapter)
         try:
             with bounded(ADAPTER_S, ADAPTER_MEMORY):
-                peft = PeftModel.from_pretrained(model, adapter, is_trainable=True)
+                config = PeftConfig.from_pretrained(adapter)
+                config.exclude_modules = never_adapted(model, config.exclude_modules)
+                peft = PeftModel.from_pretrained(model, adapter, is_trainable=True, config=config)
         except Exceeded as error:
             raise DataInvalid(f"the adapter {spec.model.adapter} cannot be loaded: {error}") from error
         for config in peft.peft_config.values():
@@ -94,7 +96,7 @@ def with_adapter(spec: JobSpec, model: Any, adapter: Path | None, tokens: Sequen
             lora_alpha=spec.lora.alpha,
             lora_dropout=spec.lora.dropout,
             target_modules=targets_of(spec, model),
-            exclude_modules=beside_the_text(model),
+            exclude_modules=never_adapted(model, beside_the_text(model)),
             use_rslora=spec.lora.use_rslora,
             use_dora=spec.lora.use_dora,
             modules_to_save=list(spec.lora.modules_to_save) or None,

@@ -10,13 +10,29 @@ from job.spec.training import attention_of
 
 
 def linear_names(model: Any) -> set[str]:
-    """The names of the language model's linear layers, without the output layer."""
+    """The names of the language model's linear layers, without the output layer and those that compute something else
+    (Llama 4's router, which gives two results)."""
+    other = re.compile(beside_the_text(model) or r"$.")  # which matches nothing
+    linear = [(name, module) for name, module in model.named_modules() if _is_linear(module)]
+    plain = {name.rpartition(".")[2] for name, module in linear if not other.fullmatch(name) and _is_plain(module)}
+    return plain - {name.rpartition(".")[2] for name, module in linear if not _is_plain(module)} - {"lm_head"}
+
+
+def _is_linear(module: Any) -> bool:
     import torch
     from transformers.pytorch_utils import Conv1D
 
-    other = re.compile(beside_the_text(model) or r"$.")  # which matches nothing
-    linear = [name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear | Conv1D)]
-    return {name.rsplit(".", 1)[-1] for name in linear if not other.fullmatch(name)} - {"lm_head"}
+    return isinstance(module, torch.nn.Linear | Conv1D)
+
+
+def _is_plain(module: Any) -> bool:
+    """Whether a linear layer gives a product and nothing else. Some families have classes of their own for it."""
+    import torch
+
+    if not type(module).__module__.startswith("transformers.models."):
+        return True
+    with torch.no_grad():
+        return isinstance(module(module.weight.new_zeros(1, module.in_features)), torch.Tensor)
 
 
 def beside_the_text(model: Any) -> str | None:
@@ -25,6 +41,19 @@ def beside_the_text(model: Any) -> str | None:
     if not any(name.rpartition(".")[2] == "language_model" for name, _ in model.named_modules()):
         return None
     return r"(?!.*\b(language_model|lm_head)\b).*"
+
+
+_PACKED = r"(?:.*\.)?parametrizations\..*"
+"""Modules that hold quantized experts (quantizers.py), under the names of their weights, which layers have too."""
+
+
+def never_adapted(model: Any, given: Any) -> Any:
+    """PEFT's `exclude_modules`: those that are given, and quantized experts."""
+    packed = [name for name, _ in model.named_modules() if re.fullmatch(_PACKED, name)]
+    if given and not isinstance(given, str):
+        return [*given, *packed]
+    patterns = [given, _PACKED if packed else None]
+    return "|".join(f"(?:{pattern})" for pattern in patterns if pattern) or None
 
 
 def targets_of(spec: JobSpec, model: Any) -> str | list[str]:
@@ -46,7 +75,8 @@ def targets_of(spec: JobSpec, model: Any) -> str | list[str]:
         return found
     if not isinstance(wanted, str):
         return list(wanted)
-    return wanted if _are_layers(model, wanted) else trainable_names(model)
+    plain = all(_is_plain(module) for module in model.modules() if _is_linear(module))
+    return wanted if plain and _are_layers(model, wanted) else trainable_names(model)
 
 
 def trainable_names(model: Any) -> list[str]:

@@ -156,7 +156,7 @@ def test_no_block_of_any_family_keeps_more_than_is_counted(name: str, lora: dict
     most = max(saved_by_block(peft, number) for number in (2, 3))  # of two kinds, if it has two
     assert most <= held <= (6 if family.model_type == "nemotron_h" else 3) * most  # its blocks are of one layer each
     trained = peft.get_nb_trainable_parameters()[0]
-    assert trained <= vram.trainable(asked, model) <= 2.2 * trained
+    assert trained <= vram.trainable(asked, model) <= 3 * trained
     assert model.parameters == sum(one.elements for one in tensors.values())
 
 

@@ -13,7 +13,7 @@ import torch
 from job.export import stage as export_stage
 from job.train import experts as quantized_experts
 from job.train import stage as train_stage
-from job.train.model import count_parameters, load_base, with_adapter
+from job.train.model import count_parameters, load_base, save_adapter, with_adapter
 from job.train.targets import experts
 from tests.export_reference import load, tensors
 from tests.families.configs import make
@@ -111,6 +111,18 @@ def test_a_training_through_them_learns_resumes_and_needs_no_checkpointing(
     kept = shutil.copytree(tmp_path / "whole" / "checkpoints" / "checkpoint-2", tmp_path / "checkpoint-2")
     assert train(models[family], tmp_path / "resumed", kept).losses == whole.losses
     assert train(models[family], tmp_path / "kept", gradient_checkpointing=False).losses == whole.losses
+
+
+def test_layers_with_the_names_of_experts_get_adapters_and_experts_get_none(tmp_path: Path) -> None:
+    folder = make("Qwen 2, experts", tmp_path / "model")
+    spec = spec_of(folder, lora={"target_modules": "all-linear"})
+    names = []
+    for adapter in (None, tmp_path / "adapter"):
+        model = with_adapter(spec_of(folder) if adapter else spec, load_base(spec, folder, ON_THE_CPU), adapter)
+        names.append({name for name, _ in model.named_parameters() if "lora_" in name})
+        save_adapter(spec, model, tmp_path / "adapter")
+    assert names[0] == names[1] and any("shared_expert.down_proj" in name for name in names[0])
+    assert not any("parametrizations" in name for name in names[0])
 
 
 def test_no_dequantized_experts_are_kept_for_the_backward_pass(models: dict[str, Path]) -> None:

@@ -2,7 +2,7 @@
 
 import torch
 
-from job.train.targets import experts
+from job.train.targets import experts, linear_names
 
 
 class Block(torch.nn.Module):
@@ -16,3 +16,19 @@ class Block(torch.nn.Module):
 def test_experts_are_tensors_of_three_dimensions_that_are_no_convolution() -> None:
     block = Block()
     assert list(experts(block)) == ["up"]
+
+
+def test_a_layer_that_gives_more_than_a_product_is_not_a_linear_one() -> None:
+    from transformers.models.llama4 import Llama4TextConfig
+    from transformers.models.llama4.modeling_llama4 import Llama4TextMoe
+
+    sizes = {"hidden_size": 8, "intermediate_size": 8, "intermediate_size_mlp": 8, "num_local_experts": 2}
+    assert linear_names(Llama4TextMoe(Llama4TextConfig(**sizes))) == {"gate_proj", "up_proj", "down_proj"}
+
+
+def test_a_linear_layer_of_a_familys_own_class_is_one() -> None:
+    from transformers.models.falcon.modeling_falcon import FalconLinear
+
+    block = torch.nn.Module()
+    block.dense = FalconLinear(4, 2)
+    assert linear_names(block) == {"dense"}
