@@ -80,7 +80,11 @@ def check(
     sets: Sets = None,
     access: Annotated[
         bool,
-        typer.Option("--access", help="Also test the credentials: read the model and the data, write to each place."),
+        typer.Option(
+            "--access",
+            help="Also test the credentials (read the model and the data, write to each place), and take the model's "
+            "way through a run without its weights.",
+        ),
     ] = False,
     rows: Annotated[
         int | None,

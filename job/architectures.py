@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from job.errors import SpecInvalid
+from job.errors import DataInvalid, IntegrityViolated, SpecInvalid
 from job.nearest import nearest
 
 _COMMON = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM", "Gemma3ForCausalLM")
@@ -18,7 +18,8 @@ _COMMON = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3F
 @cache
 def table() -> dict[str, Any]:
     """`loads`: classes of transformers by `model_type`; `wraps`: classes for text and pictures, which have a language
-    model inside; `converts`: architectures that llama.cpp's converter knows."""
+    model inside; `converts`: architectures that llama.cpp's converter knows; of types that both know, if their defaults
+    make a model, `linear`: its linear layers' names; `eager`: those whose attention is not fused."""
     found: dict[str, Any] = json.loads(Path(__file__).with_suffix(".json").read_text(encoding="utf-8"))
     return found
 
@@ -42,6 +43,32 @@ def auto_class_of(model_type: str | None) -> Any:
     return transformers.AutoModelForImageTextToText if wrapped else transformers.AutoModelForCausalLM
 
 
+def check_config(config: dict[str, Any], where: str, *, trained: bool) -> None:
+    """Refuses a model that needs Python code of its own, is quantized already, or is of an architecture that is not
+    known. Raises IntegrityViolated, DataInvalid and SpecInvalid.
+
+    Code that comes with what transformers knows natively is never downloaded nor run: it is no reason to refuse.
+    """
+    if "auto_map" in config and not loads(config):
+        kind = config.get("model_type")
+        raise needs_code("config.json", f"an architecture that transformers knows, not {kind!r}", where)
+    quantization = config.get("quantization_config")
+    if method := quantization.get("quant_method") if isinstance(quantization, dict) else None:
+        raise DataInvalid(
+            f"{where} is quantized already ({method}); an adapter would be merged into rounded weights",
+            hint="Name the original 16-bit model.",
+        )
+    check_known(config, where, trained=trained)
+
+
+def needs_code(name: str, instead: str, where: str) -> IntegrityViolated:
+    """The error for a file that names code."""
+    return IntegrityViolated(
+        f"{where}: {name} has auto_map, which runs Python code of the model: this job never does",
+        hint=f"Use a version of the model with {instead}.",
+    )
+
+
 def check_known(config: dict[str, Any], where: str, *, trained: bool) -> None:
     """Raises SpecInvalid for an architecture that llama.cpp's converter cannot convert, or, to be trained, that
     transformers cannot load as a language model."""
@@ -51,7 +78,7 @@ def check_known(config: dict[str, Any], where: str, *, trained: bool) -> None:
         raise SpecInvalid(
             f"model.id: {where} is of the type {kind!r}{of}, which transformers {table()['transformers']} does not "
             "know as a language model",
-            hint=_similar(str(kind), table()["loads"], "It knows"),
+            hint=_similar(str(kind), table()["loads"], "It knows") + " A newer image may know it too.",
         )
     if architecture is None:
         raise SpecInvalid(
@@ -61,7 +88,8 @@ def check_known(config: dict[str, Any], where: str, *, trained: bool) -> None:
     if architecture not in table()["converts"]:
         raise SpecInvalid(
             f"model.id: llama.cpp's converter does not know the architecture {architecture} of {where}",
-            hint=_similar(architecture, table()["converts"], "It knows"),
+            hint=_similar(architecture, table()["converts"], "It knows")
+            + " Use a model of another family, or an image with a newer llama.cpp.",
         )
 
 

@@ -8,9 +8,8 @@ from typing import Any, NamedTuple
 from job import __version__
 from job.artifacts import Frozen
 from job.predict.anatomy import Anatomy
-from job.predict.config import anatomy_here
-from job.predict.gpus import GPUS, Gpu
-from job.predict.prediction import Prediction, predict
+from job.predict.gpus import GPUS
+from job.predict.prediction import predict
 from job.predict.row_lengths import RowLengths
 from job.predict.rows_here import rows_here
 from job.predict.timing import Machine, Seconds, total
@@ -27,6 +26,7 @@ from k8s.manifest.render import Manifest, render
 from k8s.manifest.resources import resources_of, with_file_cache
 from k8s.manifest.settings import AccessMode, Resources, Settings
 from k8s.manifest.sweep import Index, indexes
+from k8s.model import ask_for_sizes, least_vram, model_of, rehearse
 from k8s.placement.disk import disk_notes
 from k8s.placement.nodes import Node
 from k8s.placement.place import place, with_seen
@@ -45,7 +45,8 @@ Bring = Callable[[Sequence[JobSpec], Mapping[str, Any], bool], Along]
 
 class Asked(NamedTuple):
     """What the command line asks for, checked as far as that goes without a cluster. `spec` and `sweep`: as they are
-    sent; `along`: what goes along; `rows`: of each run; `model`: its sizes, else `unknown` says why they are not known;
+    sent; `along`: what goes along; `rows`: of each run; `model`: its sizes, None if
+    they are not known;
     `vram`: bytes on the GPU while training, None if not known; `resources` and `settings`: what was given of them."""
 
     spec: JobSpec
@@ -54,7 +55,7 @@ class Asked(NamedTuple):
     rows: tuple[RowLengths | None, ...]
     wish: Wish
     model: Anatomy | None
-    unknown: str
+    notes: tuple[str, ...]
     vram: int | None
     resources: dict[str, Any]
     settings: dict[str, Any]
@@ -121,21 +122,28 @@ def ask(
     resources: Mapping[str, Any] = {},
     budget: Allowed = UNLIMITED,
     bring: Bring = lambda *_: Along(looked=False),
+    rehearses: bool = False,
     **settings: Any,
 ) -> Asked:
     """Checks everything that can be checked without a cluster: a wrong option is named before a missing cluster.
 
     `wish_of(needs)` gives the Wish; `resources` replaces single figures of the prediction; `bring` says what of this
-    machine goes along. Raises SettingsInvalid, SpecInvalid, and GpuUnavailable if the run does not fit on any card that
-    is named.
+    machine goes along; `rehearses`: take the model's way through a run too, if the job's extra is installed. Raises
+    SettingsInvalid, GpuUnavailable if the run does not fit on any card that is named, and SpecInvalid, DataInvalid and
+    IntegrityViolated for what the job would refuse.
     """
     cards = cards_of(wish_of(None))
     settings["image"] = image_of(settings.get("image"), settings.get("pull_policy", ""))
     Settings.of(**{"name": "unnamed", "resources": dict(resources)} | settings)
     spec = read([])
     sweep = indexes(read, sweeps)
-    model, unknown = anatomy_here(spec)
     specs = [one.spec for one in sweep] or [spec]
+    seen = model_of(spec, specs)
+    model, notes = seen.model, [seen.why] if seen.why else []
+    if model is None:
+        notes = [ask_for_sizes(wish_of(None), seen.why, resources)]
+    if rehearses and seen.config is not None:
+        notes += rehearse(specs)
     vram = least_vram(specs, model, [GPUS[name] for name in cards if name in GPUS])
     wish = wish_of(vram)
     cards_of(wish)
@@ -148,7 +156,7 @@ def ask(
         rows,
         wish,
         model,
-        unknown,
+        tuple(notes),
         vram,
         dict(resources),
         settings,
@@ -197,7 +205,7 @@ def prepare(cluster: Cluster | None, asked: Asked, *, title: str | None = None, 
         name=job_name(title or run_name(asked.spec), specs, salt), placement=placement, resources=size, **settings
     )
     notes = [
-        *([asked.unknown] if asked.unknown else []),
+        *asked.notes,
         *placement.notes,
         *said,
         *_storeless(specs, made),
@@ -224,34 +232,6 @@ def with_cards_seen(asked: Asked, nodes: Sequence[Node] | None) -> Asked:
     vram = least_vram(specs, asked.model, [wish.gpu_of(name) for name in wish.gpus])
     return asked._replace(wish=wish.model_copy(update={"needs": vram}), vram=vram)
 
-
-def least_vram(specs: Sequence[JobSpec], model: Anatomy | None, cards: Sequence[Gpu]) -> int | None:
-    """Bytes of VRAM from which on a card suits; None if unknown. A run needs more on a card without bfloat16 if its
-    family does not fit float16, so each card is asked for its own."""
-    needs = {}
-    for card in cards or GPUS.values():
-        each = [vram_needed(one, predict(one, model, Machine(card), exact=False)) for one in specs]
-        if None in each:
-            return None
-        needs[card] = max(one or 0 for one in each)
-    fit = [card for card, need in needs.items() if need <= card.memory]
-    if not fit:
-        return max(needs.values())
-    smallest = min(card.memory for card in fit)
-    unfit = [card.memory + 1 for card in needs if card not in fit and card.memory < smallest]
-    return max(min(needs[card] for card in fit), *unfit, 0)
-
-
-def vram_needed(spec: JobSpec, found: Prediction) -> int | None:
-    """Bytes on the GPU while training; 0 if nothing is trained, None if unknown."""
-    if spec.training is None:
-        return 0
-    return found.vram.total if found.vram else None
-
-
-def predicted(
-    spec: JobSpec, model: Anatomy | None, placement: Placement, rows: RowLengths | None, *, on_volume: bool
-) -> Prediction:
     """The pod's prediction; but for times, the same on every machine. `on_volume`: whether the store is on a volume if
     the spec names none."""
     if on_volume:

@@ -30,15 +30,14 @@ def main() -> int:
 
 def table() -> dict[str, Any]:
     """`loads`: class by model type; `wraps`: of those that are no language model by themselves; `converts`: names of
-    `architectures` in a config.json; `targets`: what `lora.target_modules: auto` takes by model type, none for types
-    without such layers or without defaults that a model can be made of; `eager`: types whose attention is not fused."""
+    `architectures` in a config.json; `linear`: names of the linear layers by model type, where a model can be made of
+    the type's defaults; `eager`: types whose attention is not fused."""
     import transformers
     from transformers.models.auto.modeling_auto import (
         MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
         MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
     )
 
-    from job.spec.training import attention_of
     from job.train.targets import linear_names
 
     sys.path.insert(0, str(bundle.converter_path()))
@@ -52,7 +51,7 @@ def table() -> dict[str, Any]:
         "loads": loads,
         "wraps": wraps,
         "converts": sorted(converter.TEXT_MODEL_MAP),
-        "targets": {kind: found for kind, model in models.items() if (found := attention_of(linear_names(model)))},
+        "linear": {kind: sorted(linear_names(model)) for kind, model in models.items()},
         "eager": [kind for kind, model in models.items() if model.config._attn_implementation == "eager"],
     }
 

@@ -27,22 +27,34 @@ loaded, given an adapter, converted and opened in llama.cpp, all without weights
 code 64 or 82 and what would work instead. When the weights are there, llama.cpp and transformers compute the first
 layers side by side; a model on which they disagree is not trained.
 
+`python -m job check SPEC --access` looks at all of this before there is a run. The launcher goes by the tables of this
+page and the headers of the model's files, and refuses what they tell before anything is sent; where the job's extra is
+installed, it looks at all of it too. Memory and disk are [predicted](prediction.md#families-without-formulas) for
+every family.
+
 ## Families that are tested
 
 `make test-families` takes a small random model of each through training, merging and conversion, with both kinds of
-targets, and compares the logits of its file in llama.cpp with those of transformers. Other families that both libraries
-know may work; a run finds out before it trains.
+targets, and compares the logits of its file in llama.cpp with those of transformers.
 
 Experts get no adapters, which is said before training. With `load.bits: 4` they are quantized as they are loaded.
 
 | family | `model_type` | `target_modules: auto` takes | `all-linear` takes |
 | --- | --- | --- | --- |
 """
+OTHERS = """## Other types that both libraries know
+
+These are not tested; a run finds out before it trains. Where the last column is empty, no model can be made of the
+type's own defaults, or it has no layers of attention of these names; a run then goes by the model's own layers.
+
+| `model_type` | class of transformers | `target_modules: auto` takes |
+| --- | --- | --- |
+"""
 EXPERTS = "; not its experts"
 
 
 def main() -> int:
-    text = HEAD + "\n".join(_rows()) + "\n\n" + _refused()
+    text = HEAD + "\n".join(_rows()) + "\n\n" + OTHERS + "\n".join(_others()) + "\n\n" + _refused()
     if sys.argv[1:] == ["--check"]:
         return int(not PAGE.is_file() or PAGE.read_text(encoding="utf-8") != text)
     PAGE.write_text(text, encoding="utf-8")
@@ -61,6 +73,14 @@ def _rows() -> Iterator[str]:
         name += f" (`load.bits: {family.bits}`)" if family.bits != 4 else ""
         name += f" (`training.trainer: {family.trainer}`)" if family.trainer != "trl" else ""
         yield f"| {name} | `{family.model_type}` | {_names(targets)} | {every} |"
+
+
+def _others() -> Iterator[str]:
+    known, tested = table(), {family.model_type for family in FAMILIES.values()}
+    for kind, name in sorted((known["loads"] | known["wraps"]).items()):
+        if name in known["converts"] and kind not in tested:
+            targets = attention_of(known["linear"].get(kind, []))
+            yield f"| `{kind}` | `{name}` | {_names(targets or [])} |"
 
 
 def _names(names: Any) -> str:

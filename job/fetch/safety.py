@@ -64,36 +64,18 @@ def check_folder(folder: Path, where: str, *, adapter: bool = False, trained: bo
 
 
 def check_configs(found: Listing, *, adapter: bool = False, trained: bool = True) -> None:
-    """Refuses a model that needs Python code of its own, is quantized already, or is of an architecture that is not
-    known; an adapter of a kind that cannot be merged. `trained`: whether the model is to be trained.
-
-    Code that comes with what transformers knows natively is never downloaded nor run: it is no reason to refuse.
-    """
+    """Refuses a model as `architectures.check_config` does, or whose tokenizer needs code; an adapter of a kind that
+    cannot be merged. `trained`: whether the model is to be trained."""
     where, wanted = found.shown, adapter_config.NAME if adapter else "config.json"
     if wanted not in found.names:
         raise NotFound(f"{where} has no {wanted}", hint=f"Is this {'an adapter' if adapter else 'a model'}?")
     configs = {name: json_object(found.text(name) or "", f"{where}: {name}") for name in CONFIGS if name in found.names}
     if "auto_map" in configs.get("tokenizer_config.json", {}) and "tokenizer.json" not in found.names:
-        raise _needs_code("tokenizer_config.json", "a tokenizer.json, which needs none", where)
+        raise architectures.needs_code("tokenizer_config.json", "a tokenizer.json, which needs none", where)
     if adapter:
         adapter_config.check_mergeable(configs[wanted])
         return
-    config = configs[wanted]
-    if "auto_map" in config and not architectures.loads(config):
-        raise _needs_code(wanted, f"an architecture that transformers knows, not {config.get('model_type')!r}", where)
-    if method := (config.get("quantization_config") or {}).get("quant_method"):
-        raise DataInvalid(
-            f"{where} is quantized already ({method}); an adapter would be merged into rounded weights",
-            hint="Name the original 16-bit model.",
-        )
-    architectures.check_known(config, where, trained=trained)
-
-
-def _needs_code(name: str, instead: str, where: str) -> IntegrityViolated:
-    return IntegrityViolated(
-        f"{where}: {name} has auto_map, which runs Python code of the model: this job never does",
-        hint=f"Use a version of the model with {instead}.",
-    )
+    architectures.check_config(configs[wanted], where, trained=trained)
 
 
 def check_safetensors(path: Path, where: str) -> None:

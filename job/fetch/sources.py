@@ -33,6 +33,22 @@ class Sources(Frozen):
 
 def resolve(spec: JobSpec) -> Sources:
     """Pins every name, checks that it can be read, and refuses unsafe repositories by their listing."""
+    found = resolve_model(spec)
+    text = spec.evaluation.text if spec.evaluation.judge else None
+    tasks = spec.evaluation.tasks
+    if matrix := imatrix_file(spec.export.imatrix):
+        fingerprint(matrix)  # it is used after the training, and is missed now
+    return Sources(
+        model=found.model,
+        adapter=found.adapter,
+        datasets=[_pin_data(one) for one in spec.datasets],
+        text=_pin_data(text.dataset) if text else None,
+        tasks=_pin_data(tasks.dataset) if tasks else None,
+    )
+
+
+def resolve_model(spec: JobSpec) -> Sources:
+    """The same for the model and the adapter alone."""
     model = spec.model
     adapter = None
     if model.adapter:
@@ -40,17 +56,7 @@ def resolve(spec: JobSpec) -> Sources:
     pinned = _pin_model(model.id, model.revision, trained=spec.training is not None)
     if model.adapter and adapter:
         compare_base(Listing(model.adapter, adapter), Listing(model.id, pinned))
-    text = spec.evaluation.text if spec.evaluation.judge else None
-    tasks = spec.evaluation.tasks
-    if matrix := imatrix_file(spec.export.imatrix):
-        fingerprint(matrix)  # it is used after the training, and is missed now
-    return Sources(
-        model=pinned,
-        adapter=adapter,
-        datasets=[_pin_data(one) for one in spec.datasets],
-        text=_pin_data(text.dataset) if text else None,
-        tasks=_pin_data(tasks.dataset) if tasks else None,
-    )
+    return Sources(model=pinned, adapter=adapter)
 
 
 def _pin_model(place: str, revision: str, *, adapter: bool = False, trained: bool = True) -> str:

@@ -21,6 +21,7 @@ from job.predict.prediction import Prediction, predict
 from job.predict.timing import Machine
 from job.predict.vram import Vram
 from job.publish.publisher import Publisher
+from job.rehearsal import here
 from job.spec import JobSpec
 from job.spec.places import shown_place
 from job.store import open_store
@@ -175,8 +176,8 @@ def check_disk(prediction: Prediction, work: Path) -> None:
 
 
 def try_access(spec: JobSpec) -> Iterator[str]:
-    """Tries to read the sources and to write to each place. Yields a line for each; raises the error of the first that
-    refuses."""
+    """Tries to read the sources and to write to each place, and rehearses the model. Yields a line for each; raises the
+    error of the first that refuses."""
     pinned = sources.resolve(spec)
     config_of(spec, pinned.model)
     yield f"{spec.model.id}: readable"
@@ -187,3 +188,12 @@ def try_access(spec: JobSpec) -> Iterator[str]:
         yield f"{spec.run.store}: writable"
     Publisher(spec, run_id(spec)).check_write()
     yield from (f"{address}: writable" for address in spec.publish.addresses)
+    yield _rehearsed(spec, pinned)
+
+
+def _rehearsed(spec: JobSpec, pinned: sources.Sources) -> str:
+    if missing := here.lacking():
+        return f"{spec.model.id}: not rehearsed: {missing}; a run does it before it fetches the weights"
+    found = here.rehearse_here(spec, pinned)
+    changed = f", {found.changed} of its {found.tensors} tensors changed" if found.changed else ""
+    return f"{spec.model.id}: rehearsed without its weights: {found.architecture} is loaded and exported{changed}"

@@ -144,6 +144,7 @@ def launch(
         sweeps=sweeps or [],
         bring=bring,
         resources=resources(cpu, memory, disk, cpu_limit),
+        rehearses=True,
         budget=Allowed(_prices(price, price_file, known), known.max_cost(max_cost)),
         **_namespace(namespace),
         image=known.get("image", image),

@@ -17,7 +17,7 @@ SLOW = {f"scripts/{name}.py": [pytest.mark.slow] for name in ("quant_table", "ar
 @pytest.mark.parametrize("script", [pytest.param(one, marks=SLOW.get(one, [])) for one in GENERATORS])
 def test_make_docs_changes_nothing(script: str) -> None:
     command = [sys.executable, script, "--check"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=300, check=False)
     assert done.returncode == 0, f"run `make docs`: {done.stdout}{done.stderr}"
 
 

@@ -10,15 +10,21 @@ import pytest
 
 from tests import forks
 from tests.hub_server import Hub
-from tests.job.fetch.models import GOOD
+from tests.job.rehearsal.test_rehearsal import more_tokens
 from tests.s3_server import Bucket
+from tests.tiny_models import make_llama
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def check(s3: Bucket, hub: Hub, tmp_path: Path) -> Any:
-    hub.add("a/model", GOOD)
+def model(tmp_path: Path) -> Path:
+    return make_llama(tmp_path / "model")
+
+
+@pytest.fixture
+def check(s3: Bucket, hub: Hub, model: Path, tmp_path: Path) -> Any:
+    hub.add("a/model", model)
     hub.add("a/rows", {"train.jsonl": b'{"text": "x"}\n'}, "dataset")
 
     def said(**sections: Any) -> subprocess.CompletedProcess[str]:
@@ -29,7 +35,7 @@ def check(s3: Bucket, hub: Hub, tmp_path: Path) -> Any:
         }  # fmt: skip
         path = tmp_path / "spec.json"
         path.write_text(json.dumps(spec | sections))
-        command = [forks.commands(), "-m", "job", "check", str(path), "--access"]
+        command = [forks.python(), "-m", "job", "check", str(path), "--access"]
         return subprocess.run(command, capture_output=True, text=True, timeout=120, env=os.environ, check=False)
 
     return said
@@ -42,7 +48,21 @@ def test_what_can_be_read_and_written_is_named(check: Any, s3: Bucket) -> None:
     assert said[:-1] == [
         "a/model: readable", "a/rows: readable", f"s3://{s3.bucket}/runs: writable",
         f"s3://{s3.bucket}/out: writable", "hf://me/out: writable",
+        "a/model: rehearsed without its weights: LlamaForCausalLM is loaded and exported, 4 of its 21 tensors changed",
     ]  # fmt: skip
+
+
+def test_a_model_that_cannot_be_exported_is_refused_as_in_a_run_and_its_weights_are_not_fetched(
+    check: Any, hub: Hub, model: Path
+) -> None:
+    targets = check(model={"id": str(model)}, lora={"target_modules": ["qkv_proj"]})
+    assert targets.returncode == 64 and "lora.target_modules: qkv_proj not in" in targets.stderr
+    more_tokens(model)
+    hub.add("a/model", model)
+    done = check()
+    assert done.returncode == 82 and "its tokenizer has more ids: '<one-more>'" in done.stderr
+    assert check(model={"id": str(model)}).returncode == 82
+    assert not [one for one in hub.requests if one.path.endswith(".safetensors") and one.sent > 100_000]
 
 
 @pytest.mark.parametrize(

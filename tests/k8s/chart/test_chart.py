@@ -259,7 +259,7 @@ def test_the_access_test_is_a_small_pod_of_the_same_image_without_a_gpu() -> Non
     container = pod["spec"]["containers"][0]
     assert pod["metadata"]["annotations"]["helm.sh/hook"] == "test"
     assert container["args"] == ["check", "--access"]
-    assert container["resources"]["limits"] == {"cpu": "1", "memory": "1Gi", "ephemeral-storage": "1Gi"}
+    assert container["resources"]["limits"] == {"cpu": "1", "memory": "3Gi", "ephemeral-storage": "1Gi"}
     assert container["envFrom"] == [{"secretRef": {"name": "tokens"}}]
     assert "affinity" not in pod["spec"]
     assert pod["spec"]["nodeSelector"] == {"kubernetes.io/arch": "amd64", "kubernetes.io/os": "linux"}

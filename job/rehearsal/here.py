@@ -1,0 +1,36 @@
+"""A spec's model rehearsed outside a run: by `check --access`, and by the launcher where the job's extra is there."""
+
+import importlib.util
+import tempfile
+from pathlib import Path
+
+from job.errors import DiedSilently
+from job.fetch.sources import Sources, resolve_model
+from job.llama_cpp import bundle
+from job.rehearsal import stage as rehearsal
+from job.run.supervise import ChildKilled, Supervisor
+from job.spec import JobSpec
+
+NEEDED = ("torch", "transformers", "peft")
+
+
+def lacking() -> str:
+    """What is not here that a rehearsal needs; empty if nothing is."""
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        return f"{', '.join(missing)} is not installed here (pip install '.[job]')"
+    return "" if bundle.is_built() else "llama.cpp is not built here (make llama)"
+
+
+def rehearse_here(spec: JobSpec, pinned: Sources | None = None) -> rehearsal.Result:
+    """Runs the stage in a temporary folder. `pinned`: what the names stand for, if that was asked already. Raises what
+    pinning and the stage raise in a run."""
+    pinned = pinned or resolve_model(spec)
+    with tempfile.TemporaryDirectory(prefix="rehearse-") as name:
+        try:
+            found: rehearsal.Result = Supervisor().run_stage(
+                rehearsal, spec, rehearsal.Inputs(sources=pinned), Path(name)
+            )
+        except ChildKilled as error:
+            raise DiedSilently(str(error), hint="Try it where there is more memory.") from error
+    return found

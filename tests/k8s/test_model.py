@@ -1,0 +1,120 @@
+"""A model that a run would refuse is not sent, and one of any family is placed by what its tensors need."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from job.errors import JobError
+from job.rehearsal.hollow import write_hollow_tensors
+from k8s.errors import SettingsInvalid
+from k8s.placement.wish import Wish, cards_of
+from k8s.prepare import Asked, ask, spec_from
+from tests.job.predict.test_counted import MOE, moe_tensors
+from tests.job.rehearsal.test_rehearsal import more_tokens
+from tests.tiny_models import make_llama, write_json
+
+SHAPES: dict[str, tuple[int, ...]] = {"model.embed_tokens.weight": (1000, 64)} | {
+    f"model.layers.0.self_attn.{name}.weight": (64, 64) for name in ("q_proj", "k_proj", "v_proj")
+}
+GRANITE = {"model_type": "granite", "architectures": ["GraniteForCausalLM"], "num_attention_heads": 4}
+
+
+def model(folder: Path, config: dict[str, Any], shapes: dict[str, tuple[int, ...]] | None = SHAPES) -> Path:
+    folder.mkdir()
+    write_json(folder / "config.json", config)
+    if shapes:
+        write_hollow_tensors(folder / "model.safetensors", shapes)
+    return folder
+
+
+def asked(model: Path | str, gpu: str = "t4", *sets: str, rehearses: bool = False, **resources: int) -> Asked:
+    def wish(needs: int | None) -> Wish:
+        return Wish.of(gpu, needs=needs, platform="gke")
+
+    read = spec_from(None, str(model), "./rows.jsonl", list(sets))
+    return ask(wish, read, image="i", pull_policy="Never", resources=resources, rehearses=rehearses)
+
+
+REFUSED = {
+    "no class": ({"model_type": "brandnew"}, (), 64, "which transformers"),
+    "no converter": ({"model_type": "opt", "architectures": ["OPTForCausalLM"]}, (), 64, "does not know the archit"),
+    "its own code": ({"model_type": "brandnew", "auto_map": {}}, (), 82, "has auto_map"),
+    "quantized": (GRANITE | {"quantization_config": {"quant_method": "fp8"}}, (), 65, "quantized already (fp8)"),
+    "no such targets": (
+        GRANITE,
+        ('lora.target_modules=["c_attn", "q_proj"]',),
+        64,
+        "c_attn not in",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_model_that_the_job_refuses_is_refused_before_a_cluster_is_asked(case: str, tmp_path: Path) -> None:
+    config, sets, code, words = REFUSED[case]
+    with pytest.raises(JobError) as caught:
+        asked(model(tmp_path / "m", config), "t4", *sets)
+    assert caught.value.code == code and words in caught.value.message and caught.value.hint
+
+
+def test_the_message_says_what_would_work(tmp_path: Path) -> None:
+    folder = model(tmp_path / "m", GRANITE)
+    with pytest.raises(JobError) as caught:
+        asked(folder, "t4", 'lora.target_modules=["c_attn"]')
+    assert "Its linear layers are down_proj, gate_proj, k_proj" in caught.value.hint
+    opt = model(tmp_path / "opt", {"model_type": "opt", "architectures": ["OPTForCausalLM"]})
+    with pytest.raises(JobError) as caught:
+        asked(opt)
+    assert "an image with a newer llama.cpp" in caught.value.hint
+
+
+def test_targets_that_only_the_files_or_only_the_class_have_are_left_to_the_job(tmp_path: Path) -> None:
+    folder = model(tmp_path / "m", GRANITE, SHAPES | {"model.layers.0.self_attn.qkv.weight": (64, 64)})
+    for name in ("qkv", "down_proj", "lm_head"):
+        asked(folder, "t4", f'lora.target_modules=["{name}"]')
+
+
+def test_attention_that_auto_does_not_know_is_refused_with_the_layers_that_are_there(tmp_path: Path) -> None:
+    config = {"model_type": "mamba", "architectures": ["MambaForCausalLM"]}
+    shapes: dict[str, tuple[int, ...]] = {
+        "backbone.embeddings.weight": (1000, 64), "backbone.layers.0.mixer.in_proj.weight": (256, 64),
+    }  # fmt: skip
+    with pytest.raises(JobError, match="auto knows no layers of attention") as caught:
+        asked(model(tmp_path / "m", config, shapes))
+    assert "in_proj" in caught.value.hint
+
+
+def test_auto_places_a_family_without_formulas_by_all_its_experts(tmp_path: Path) -> None:
+    folder = model(tmp_path / "m", MOE, {name: one.shape for name, one in moe_tensors().items()})
+    found = asked(folder, "auto")
+    assert found.vram and 61e9 < found.vram < 85e9
+    assert cards_of(found.wish)[0] == "a100-80"
+    (note,) = found.notes
+    assert "of the type qwen3_moe" in note and "counted from the headers of its files" in note
+
+
+def test_auto_asks_for_a_card_and_sizes_if_nothing_is_known(tmp_path: Path) -> None:
+    for place in (tmp_path / "nothing", model(tmp_path / "m", GRANITE, None)):
+        with pytest.raises(SettingsInvalid, match="no GPU can be chosen: no prediction for") as caught:
+            asked(place, "auto")
+        assert all(flag in caught.value.hint for flag in ("--gpu", "--memory (10 GiB", "--disk (40 GiB"))
+        with pytest.raises(SettingsInvalid) as caught:
+            asked(place, "auto", memory=1 << 36, disk=1 << 36)
+        assert "--gpu" in caught.value.hint and "--memory" not in caught.value.hint
+
+
+def test_a_named_card_is_sent_with_a_word_on_what_is_not_predicted(tmp_path: Path) -> None:
+    found = asked(tmp_path / "nothing", "t4")
+    assert found.vram is None
+    assert "check --memory (10 GiB by default) and --disk (40 GiB by default)" in found.notes[0]
+
+
+@pytest.mark.slow
+def test_where_the_jobs_extra_is_installed_the_whole_way_is_rehearsed(tmp_path: Path) -> None:
+    folder = make_llama(tmp_path / "model")
+    assert asked(folder, "auto", rehearses=True).notes == ()
+    more_tokens(folder)
+    with pytest.raises(JobError, match="its tokenizer has more ids") as caught:
+        asked(folder, "auto", rehearses=True)
+    assert caught.value.code == 82
