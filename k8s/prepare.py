@@ -9,7 +9,7 @@ from job import __version__
 from job.artifacts import Frozen
 from job.predict.anatomy import Anatomy
 from job.predict.gpus import GPUS
-from job.predict.prediction import predict
+from job.predict.prediction import Prediction, predict
 from job.predict.row_lengths import RowLengths
 from job.predict.rows_here import rows_here
 from job.predict.timing import Machine, Seconds, total
@@ -46,8 +46,8 @@ Bring = Callable[[Sequence[JobSpec], Mapping[str, Any], bool], Along]
 class Asked(NamedTuple):
     """What the command line asks for, checked as far as that goes without a cluster. `spec` and `sweep`: as they are
     sent; `along`: what goes along; `rows`: of each run; `model`: its sizes, None if
-    they are not known;
-    `vram`: bytes on the GPU while training, None if not known; `resources` and `settings`: what was given of them."""
+    they are not known; `vram`: bytes on the GPU while training, None if not known; `resources` and `settings`: what was
+    given of them."""
 
     spec: JobSpec
     sweep: tuple[Index, ...]
@@ -232,6 +232,10 @@ def with_cards_seen(asked: Asked, nodes: Sequence[Node] | None) -> Asked:
     vram = least_vram(specs, asked.model, [wish.gpu_of(name) for name in wish.gpus])
     return asked._replace(wish=wish.model_copy(update={"needs": vram}), vram=vram)
 
+
+def predicted(
+    spec: JobSpec, model: Anatomy | None, placement: Placement, rows: RowLengths | None, *, on_volume: bool
+) -> Prediction:
     """The pod's prediction; but for times, the same on every machine. `on_volume`: whether the store is on a volume if
     the spec names none."""
     if on_volume:

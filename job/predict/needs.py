@@ -2,12 +2,14 @@
 
 from collections.abc import Collection, Iterator
 
+from job.errors import JobError
 from job.predict import ram
 from job.predict.anatomy import Anatomy
-from job.predict.config import anatomy_here
+from job.predict.config import seen_here
 from job.predict.file_sizes import Planned
 from job.predict.gpus import GPUS, Gpu
 from job.predict.prediction import Prediction, predict
+from job.predict.refused import check_seen
 from job.predict.rows_here import rows_here
 from job.predict.timing import Machine
 from job.predict.vram import GB, Vram, vram
@@ -22,9 +24,14 @@ def needs(
 ) -> Iterator[str]:
     """The lines, from the spec, the model's config.json, and rows in one of the `places`. `price`: of the GPU, per
     hour."""
-    model, why = anatomy_here(spec)
-    if why:
-        yield why
+    seen = seen_here(spec)
+    model = seen.model
+    try:
+        check_seen(spec, seen)
+    except JobError as error:
+        yield f"a run would fail: {error.message}"
+    if seen.why:
+        yield seen.why
     if model is None:
         return
     found = predict(spec, model, Machine(gpu), rows=rows_here(spec, places))

@@ -22,9 +22,11 @@ from job.export.stage import planned
 from job.fetch.model import bring
 from job.fetch.sources import Sources
 from job.llama_cpp.loading import check_loads
+from job.predict.counted import Counted
 from job.rehearsal.adapting import write_adapter
 from job.rehearsal.hollow import write_hollow
 from job.rehearsal.loading import check_quantized, check_tokens, check_trainer, load_hollow, text_parameters
+from job.rehearsal.sizes import sizes_of_built
 from job.spec import JobSpec
 
 NAME = "rehearse"
@@ -41,12 +43,14 @@ class Inputs(Frozen):
 
 
 class Result(Frozen):
-    """What the unquantized file will contain. `changed`: the number of its tensors that the adapter changes."""
+    """What the unquantized file will contain. `changed`: the number of its tensors that the adapter changes; `sizes`:
+    of a model of a family without formulas, if its class is known."""
 
     architecture: str
     tensors: int
     parameters: int
     changed: int
+    sizes: Counted | None = None
 
 
 def run(spec: JobSpec, inputs: Inputs, workdir: Path) -> Result:
@@ -66,11 +70,13 @@ def run(spec: JobSpec, inputs: Inputs, workdir: Path) -> Result:
                 hint="Name other layers: those of its attention are exported for most families.",
             ) from error
 
-    if architectures.loads(json.loads((brought.model / "config.json").read_text(encoding="utf-8"))):
+    config = json.loads((brought.model / "config.json").read_text(encoding="utf-8"))
+    sizes = None
+    if architectures.loads(config):
         model = load_hollow(brought.model, spec.model.id, spec.training.attention if spec.training else None)
         rows = model.get_input_embeddings().weight.shape[0]
         check_tokens(brought.model, max(rows, change.embedding_rows if change else 0), spec.model.id)
-        parameters = text_parameters(model)
+        parameters, sizes = text_parameters(model), sizes_of_built(model, config, spec.model.id)
         if spec.training and change is None:
             check_quantized(spec, model)
             check_trainer(spec, model)
@@ -94,4 +100,5 @@ def run(spec: JobSpec, inputs: Inputs, workdir: Path) -> Result:
         tensors=written.tensors,
         parameters=written.parameters,
         changed=written.changed,
+        sizes=sizes,
     )

@@ -9,6 +9,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from job.errors import JobError
+from job.predict.config import seen_here
 from tests.export_reference import make_adapter
 from tests.hub_server import Hub
 from tests.job.rehearsal.rehearsing import LORA, rehearse, spec_of
@@ -220,3 +221,14 @@ def test_an_adapter_of_another_model_is_refused(base: Path, hub: Hub, tmp_path: 
     with pytest.raises(JobError, match="tensors that the base model does not have") as caught:
         rehearse(spec_of(str(base), more={"adapter": "me/adapter"}), tmp_path / "work")
     assert caught.value.code == 82
+
+
+def test_a_family_without_formulas_is_counted_as_its_class_makes_it(tmp_path: Path) -> None:
+    folder = mixtral(tmp_path / "model")
+    found = rehearse(spec_of(str(folder)), tmp_path / "work").sizes
+    assert found and found.how == "counted from the model without weights"
+    seen = seen_here(spec_of(str(folder))).model
+    assert seen and (found.parameters, found.experts, found.active) == (
+        seen.parameters, seen.expert_parameters, seen.active_parameters - seen.linear_parameters,
+    )  # fmt: skip
+    assert rehearse(spec_of(str(make_llama(tmp_path / "llama"))), tmp_path / "other").sizes is None
