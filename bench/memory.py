@@ -146,7 +146,7 @@ def predicted(folder: Path) -> tuple[Anatomy, dict[str, int], dict[str, int]]:
     """The model's sizes; memory and disk by stage, as `plan` and preflight say them."""
     spec = JobSpec.model_validate(json.loads((folder / "spec.json").read_text()))
     model = anatomy_of(json.loads((folder / "model" / "config.json").read_text()), "model")
-    files = planned_here(model, spec.export.types)
+    files = planned_here(model, spec.export.presets)
     size = disk.sizes(spec, model, files={kind: file.size for kind, file in files.items()}, on_gpu=False)
     return model, ram.by_stage(spec, model, files, on_gpu=False), disk.by_stage(spec, size)
 

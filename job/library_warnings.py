@@ -61,6 +61,14 @@ KNOWN = (
         "checkpoints are then ordered by their steps, which is right",
     ),
     Noise("llama", r"n_ctx is not divisible by n_seq_max", "room for several chunks at once, each of them whole"),
+    Noise(
+        "llama",
+        r"ncols +\d+ not divisible by +\d+ \(required for type",
+        "such tensors are counted as fallbacks, and their number is told",
+    ),
+    Noise(
+        "llama", r"completing this quantization will require an imatrix", "only the size of such a file is asked for"
+    ),
     Noise("hf-to-gguf", r"Unknown RoPE type: default", "RoPE without scaling, which is what the file then says"),
     Noise("gguf", r"Unknown separator token .* in TemplateProcessing<pair>", "pairs of texts are for classifiers"),
 )

@@ -16,6 +16,7 @@ TITLES = {
     "answer": "scoring the base and the tuned model",
     "export": "export",
     "imatrix": "importance matrix",
+    "fit": "searching a mix",
     "quantize": "quantizing",
     "try": "trying",
     "evaluate": "judging",
@@ -225,6 +226,15 @@ _SENTENCES: dict[str, Callable[[Event], str]] = {
     "quantize.fallbacks": lambda event: (
         f"{event['tensors']} tensors of {event['type']} get a larger type: their width does not divide"
     ),
+    "fit.measured": lambda event: (
+        f"{event['type']}: {size(event['size'])}, KL divergence {event['kld']:.5f}"
+        f"{' on the half for the search' if event['searched'] else ''}"
+    ),
+    "fit.found": lambda event: (
+        f"{event['type']}: KL divergence {event['kld']:.5f} after {event['judgings']} judgings; {event['preset']}, the "
+        f"best of llama.cpp's types of at most its size, has {event['preset_kld']:.5f}"
+    ),
+    "fit.preset_is_better": lambda event: str(event["what"]),
     "quantize.tried": lambda event: (
         f"{event['type']} goes on from 'The capital of France is': {event['generated'].strip()}"
     ),

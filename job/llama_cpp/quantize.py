@@ -20,12 +20,22 @@ _TENSOR = re.compile(r"^\[\s*(\d+)/\s*(\d+)\]")
 
 
 class Inputs(Frozen):
-    """`gguf` is the unquantized file; `imatrix` an importance matrix, if there is one."""
+    """`gguf` is the unquantized file; `imatrix` an importance matrix, if there is one.
+
+    `types`: of single tensors, by name; `preset`: whose rules hold for the others, if `type` is not one of llama.cpp's.
+    """
 
     gguf: Path
     type: str
     imatrix: Path | None = None
     name: str = "model"
+    types: dict[str, str] = {}
+    preset: str | None = None
+
+    @property
+    def rules(self) -> str:
+        """The type that llama-quantize is asked for."""
+        return self.preset or self.type
 
 
 class Made(Frozen):
@@ -88,7 +98,7 @@ def split(spec: JobSpec, made: Made) -> Result:
 
 def forecast(inputs: Inputs) -> DryRun:
     """What llama-quantize would make. Raises SpecInvalid for a file that is quantized already."""
-    found = dry_run(inputs.gguf, inputs.type, _matrix(inputs))
+    found = dry_run(inputs.gguf, inputs.rules, _matrix(inputs), inputs.types)
     if quantized := sorted(found.types - set(UNQUANTIZED)):
         raise SpecInvalid(
             f"{inputs.gguf.name} is quantized already ({', '.join(quantized)}); {inputs.type} from it would lose more",
@@ -148,8 +158,8 @@ def _quantize(inputs: Inputs, out: Path, expected: int) -> None:
             bar[0].update(done)
 
     with written_whole(out) as temporary:
-        operands: list[str | Path] = [inputs.gguf, temporary, inputs.type, str(threads())]
-        run_quantizer(inputs.gguf, inputs.type, _matrix(inputs), [], operands, on_line)
+        operands: list[str | Path] = [inputs.gguf, temporary, inputs.rules, str(threads())]
+        run_quantizer(inputs.gguf, inputs.rules, _matrix(inputs), [], operands, on_line, inputs.types)
         if temporary.stat().st_size < expected * 0.98 - MIB:
             raise disk_full(out.parent)
     if unmatched:

@@ -1,7 +1,9 @@
 """Runs llama-quantize, or asks it for its forecast (`--dry-run`)."""
 
 import re
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from job.artifacts import Frozen
@@ -31,10 +33,13 @@ class DryRun(Frozen):
     tensors: dict[str, dict[str, int]]
 
 
-def dry_run(gguf: Path, kind: str, matrix: Path | None) -> DryRun:
-    """Reads no weights. Raises Bug if it does not report a size, else the errors of `run_quantizer`."""
+def dry_run(gguf: Path, kind: str, matrix: Path | None, types: Mapping[str, str] = {}) -> DryRun:
+    """`types`: of tensors that get another than the rules of `kind` give them.
+
+    Reads no weights. Raises Bug if it does not report a size, else the errors of `run_quantizer`.
+    """
     lines: list[str] = []
-    run_quantizer(gguf, kind, matrix, ["--dry-run"], [gguf, kind], lines.append)
+    run_quantizer(gguf, kind, matrix, ["--dry-run"], [gguf, kind], lines.append, types)
     said = "\n".join(lines)
     before, after, fallbacks = _BEFORE.search(said), _AFTER.search(said), _FALLBACKS.search(said)
     if before is None or after is None:
@@ -60,16 +65,19 @@ def run_quantizer(
     options: list[str],
     operands: list[str | Path],
     on_line: Callable[[str], None],
+    types: Mapping[str, str] = {},
 ) -> None:
-    """Runs it in the matrix's folder, since the matrix's path, as given, is written into the file.
+    """Runs it in the matrix's folder, since the matrix's path, as given, is written into the file. `types`: of single
+    tensors, by name.
 
     It exits 1 for every error, so its output is searched to tell the cases apart.
     """
     options = [*options, "--imatrix", matrix.name] if matrix else options
-    arguments = [*options, *_absolute(operands)]
     folder = matrix.parent if matrix else None
     try:
-        offload.run("llama-quantize", arguments, gguf=gguf, error=Bug, on_line=on_line, cwd=folder)
+        with _type_file(types) as typed:
+            arguments = [*typed, *options, *_absolute(operands)]
+            offload.run("llama-quantize", arguments, gguf=gguf, error=Bug, on_line=on_line, cwd=folder)
     except Bug as error:
         words = error.message
         if says_disk_full(words):
@@ -87,6 +95,18 @@ def run_quantizer(
         if "failed to load" in words or "corrupted or incomplete" in words:
             raise IntegrityViolated(f"{gguf.name} is not a GGUF that llama.cpp can read\n{words}") from error
         raise
+
+
+@contextmanager
+def _type_file(types: Mapping[str, str]) -> Iterator[list[str | Path]]:
+    """The option for single tensors: a file with a pattern for each, which is too long for a command line."""
+    if not types:
+        yield []
+        return
+    with tempfile.TemporaryDirectory(prefix="types-") as folder:
+        path = Path(folder) / "types.txt"
+        path.write_text("".join(f"^{re.escape(name)}$={kind}\n" for name, kind in types.items()), encoding="utf-8")
+        yield ["--tensor-type-file", path]
 
 
 def _absolute(operands: list[str | Path]) -> list[str | Path]:

@@ -40,6 +40,13 @@ def least_tokens(vocabulary: int, context: int, max_tokens: int) -> int | None:
     return next((tokens for tokens in counts if windows(tokens, vocabulary, context, max_tokens)[1]), None)
 
 
+def halves(context: int, chunks: int) -> tuple[int, int]:
+    """The windows that files are judged on, and those after them that a mix of types is searched on; none of the latter
+    if either would be fewer than LEAST_SCORED scored tokens."""
+    searched = chunks // 2
+    return (chunks - searched, searched) if searched * scored(context) >= LEAST_SCORED else (chunks, 0)
+
+
 def windows(tokens: int, vocabulary: int, context: int, max_tokens: int) -> tuple[int, int]:
     """The context and the number of windows for `tokens` tokens. llama-perplexity needs text for at least two windows,
     and the unquantized file's logits must fit on the disk (LOGITS_LIMIT). No window if there are fewer than twice

@@ -16,7 +16,7 @@ from job.llama_cpp.examine import Findings, Questions, examine, speeds_on_cpu
 from job.llama_cpp.logits import same_top
 from job.llama_cpp.perplexity import Judged
 from job.llama_cpp.speed import Speed
-from job.llama_cpp.windows import windows
+from job.llama_cpp.windows import halves, windows
 from job.logs import log, span
 from job.pipeline.state import State
 from job.tokens.vocabulary import Stream
@@ -38,7 +38,7 @@ def judge_unquantized(state: State) -> None:
         size = state.files.gguf.stat().st_size
         metrics: dict[str, Any] = {"type": kind, "size": size, "bits_per_weight": 32.0 if kind == "f32" else 16.0}
         if windows_of(state.files.tokens.held_out, state)[1]:
-            _logits(state)
+            logits_of(state)
             assert state.files.unquantized
             metrics |= _layers_apart(state.files.unquantized) | _ends(state) | _as_trained(state)
         metrics = _looked_at(state, kind, state.files.gguf) | metrics
@@ -55,7 +55,7 @@ def judge(state: State, kind: str, gguf: Path, quantized: str) -> None:
         metrics: dict[str, Any] = {"type": kind}
         context, chunks = windows_of(state.files.tokens.held_out, state)
         if chunks:
-            found = judging.distance(gguf, _logits(state), context=context).model_dump()
+            found = judging.distance(gguf, logits_of(state), context=context).model_dump()
             metrics |= {name: found.pop(name) for name in ("perplexity", "gpu_layers")} | {"distance": found}
         metrics = _looked_at(state, kind, gguf) | metrics
     state.known.judged[kind] = state.run.keep("evaluate", digest_of(depends), state.run.work, [], metrics, depends)
@@ -81,7 +81,19 @@ def windows_of(stream: Stream | None, state: State) -> tuple[int, int]:
     if stream is None:
         return 0, 0
     evaluation = state.spec.evaluation
-    return windows(stream.count, state.files.tokens.size, evaluation.context, evaluation.max_tokens)
+    context, chunks = windows(stream.count, state.files.tokens.size, evaluation.context, evaluation.max_tokens)
+    if state.spec.export.fits and stream is state.files.tokens.held_out:
+        chunks, _ = halves(context, chunks)
+    return context, chunks
+
+
+def search_windows(state: State) -> tuple[int, int]:
+    """The context and the number of windows, after those that files are judged on, for the search of a mix."""
+    stream, evaluation = state.files.tokens.held_out, state.spec.evaluation
+    if stream is None:
+        return 0, 0
+    context, chunks = windows(stream.count, state.files.tokens.size, evaluation.context, evaluation.max_tokens)
+    return context, halves(context, chunks)[1]
 
 
 def _evaluating(state: State, kind: str) -> Any:
@@ -93,11 +105,29 @@ def _evaluating(state: State, kind: str) -> Any:
 def _depends(state: State, quantized: str) -> dict[str, Any]:
     evaluation = state.spec.evaluation
     settings: list[Any] = [evaluation.context, evaluation.max_tokens, evaluation.threads, evaluation.max_new_tokens]
+    settings += ["halved"] if state.spec.export.fits else []
     settings += ["speed_on_cpu"] if evaluation.speed_on_cpu else []
     return {"quantize": quantized, "tokens": state.known.records["tokens"].key, "settings": settings}
 
 
-def _logits(state: State) -> Path:
+def search_logits(state: State) -> Path:
+    """The unquantized file's logits on the windows of the search, on this disk."""
+    logits = state.run.work / "evaluate" / "search-logits.bin"
+    if not state.has_search_logits:
+        held_out = state.files.tokens.held_out
+        assert held_out
+        (context, judged), (_, chunks) = windows_of(held_out, state), search_windows(state)
+        ids, unfinished = logits.with_suffix(".ids"), logits.with_suffix(".part")
+        tokens = held_out.ids.read_text(encoding="utf-8").split()
+        ids.parent.mkdir(exist_ok=True)
+        ids.write_text(" ".join(tokens[judged * context : (judged + chunks) * context]), encoding="utf-8")
+        judging.perplexity(state.files.gguf, ids, context=context, chunks=chunks, logits=unfinished)
+        unfinished.rename(logits)
+        state.has_search_logits = True
+    return logits
+
+
+def logits_of(state: State) -> Path:
     """The unquantized file's logits on the held-out rows, on this disk."""
     logits = state.run.work / "evaluate" / "logits.bin"
     if state.files.unquantized is None or not logits.is_file():
@@ -116,7 +146,7 @@ def _ends(state: State) -> dict[str, Any]:
     """Whether the unquantized file ends its answers. Warns if it seldom does."""
     rows = state.files.tokens
     context, chunks = windows_of(rows.held_out, state)
-    found = ends_of(_logits(state), rows.end_places(), rows.stop_ids, context, chunks)
+    found = ends_of(logits_of(state), rows.end_places(), rows.stop_ids, context, chunks)
     if found and found.share < FEW:
         what = (
             f"after {found.first} of {found.answers} held-out answers a token that ends them comes first: the model "
@@ -133,7 +163,7 @@ def _as_trained(state: State) -> dict[str, Any]:
     context, chunks = windows_of(state.files.tokens.held_out, state)
     if not trace.get("tops") or [trace["context"], trace["chunks"]] != [context, chunks]:
         return {}
-    return {"as_trained": {"same_top": same_top(_logits(state), trace["tops"], context, chunks)}}
+    return {"as_trained": {"same_top": same_top(logits_of(state), trace["tops"], context, chunks)}}
 
 
 def _looked_at(state: State, kind: str, gguf: Path) -> dict[str, Any]:

@@ -14,11 +14,12 @@ from job.spec.naming import IMATRIX
 from job.spec.quants import HELPED_BY_IMATRIX, NEEDS_IMATRIX
 
 
-def _importance_matrix(state: State, made: str) -> StageRecord | None:
+def importance_matrix(state: State, made: str) -> StageRecord | None:
     """The matrix from the training rows (`auto`) if a type needs one or gains from it, or the user's own file; kept
     like a stage's work."""
-    wanted, types = state.spec.export.imatrix, set(state.spec.export.types)
-    if wanted == "none" or not types & HELPED_BY_IMATRIX:
+    export = state.spec.export
+    wanted, types = export.imatrix, set(export.presets)
+    if wanted == "none" or not (export.fits or types & HELPED_BY_IMATRIX):
         return None
     own = None if wanted == "auto" else bring_file(wanted, state.run.work / "own-imatrix")
     data = state.known.fetched.get("data") or {}
@@ -43,6 +44,14 @@ def _importance_matrix(state: State, made: str) -> StageRecord | None:
         record = state.run.keep("imatrix", key, folder, [IMATRIX], {"own": own is not None}, depends)
     state.known.records["imatrix"] = record
     return record
+
+
+def matrix_file(state: State, record: StageRecord | None) -> Path | None:
+    """The matrix on this disk."""
+    if record is None:
+        return None
+    state.run.bring(record, state.run.work / "imatrix")
+    return state.run.work / "imatrix" / record.artifacts[0].path
 
 
 def _computed(state: State, folder: Path, *, needed: bool) -> bool:

@@ -42,6 +42,7 @@ def keep_measured(state: State, key: str, found: Measured) -> dict[str, Any]:
 def _measured_on(state: State, key: str) -> dict[str, Any]:
     evaluation, rows = state.spec.evaluation, state.files.tokens
     settings: list[Any] = [evaluation.judge, evaluation.context, evaluation.max_tokens]
+    settings += ["halved"] if state.spec.export.fits else []
     settings += [[prompt.ids for prompt in rows.prompts], evaluation.max_new_tokens]
     depends = {"train": key, "rows": rows.eval and rows.eval.digest, "settings": settings}
     return depends | ({"text": state.known.made("tokens", rows.text.ids.name)} if rows.text else {})

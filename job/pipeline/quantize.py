@@ -10,7 +10,7 @@ made when the one before the last is judged and in the store.
 """
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,11 +22,12 @@ from job.evaluate import vocabulary
 from job.llama_cpp import offload, quantize
 from job.logs import log, span
 from job.node import memory_bytes
-from job.pipeline import evaluate, tasks
-from job.pipeline.imatrix import _importance_matrix
+from job.pipeline import evaluate, fit, tasks
+from job.pipeline.imatrix import importance_matrix, matrix_file
 from job.pipeline.lanes import Lanes
 from job.pipeline.state import State
 from job.run.records import StageRecord
+from job.spec.fit import FIT
 from job.spec.naming import file_names, run_name
 from job.spec.quants import HELPED_BY_IMATRIX
 
@@ -34,22 +35,24 @@ from job.spec.quants import HELPED_BY_IMATRIX
 def quantize_each(state: State) -> None:
     """Makes each type that is not in the store, and judges each that is not judged."""
     made = digest_of(state.known.exported())
-    matrix = _importance_matrix(state, made)
+    matrix = importance_matrix(state, made)
+    mixes = fit.search_each(state, matrix)
     wanted = {
         kind: {
             "export": made,
             "type": kind,
-            "imatrix": matrix.artifacts[0].sha256 if matrix and kind in HELPED_BY_IMATRIX else None,
+            "imatrix": matrix.artifacts[0].sha256 if matrix and _is_helped(kind) else None,
             "split": state.spec.export.split_max_size,
+            **({"mix": digest_of(mixes[kind].metrics["types"])} if kind in mixes else {}),
         }
-        for kind in state.spec.export.types
+        for kind in _published(state, mixes)
     }
     kept = {kind: state.run.record("quantize", digest_of(depends), kind) for kind, depends in wanted.items()}
     _tell_plan(kept)
     missing = {kind: depends for kind, depends in wanted.items() if not kept[kind]}
     beside = _may_overlap(state)
     with Lanes(beside=beside) as lanes:
-        line = _Line(state, lanes, matrix, missing, beside=beside)
+        line = _Line(state, lanes, matrix, mixes, missing, beside=beside)
         if beside:
             line.make_next()
         evaluate.judge_unquantized(state)
@@ -63,6 +66,16 @@ def quantize_each(state: State) -> None:
     state.known.judged = {
         kind: judged[kind] for kind in dict.fromkeys([state.spec.export.unquantized, *wanted]) if kind in judged
     }
+
+
+def _published(state: State, mixes: Mapping[str, StageRecord]) -> list[str]:
+    """The types to make. A search may have found that a preset is the best."""
+    labels = state.spec.export.labels
+    return list(dict.fromkeys(mixes[kind].metrics["published"] if kind in mixes else kind for kind in labels))
+
+
+def _is_helped(kind: str) -> bool:
+    return kind in HELPED_BY_IMATRIX or kind.startswith(FIT)
 
 
 def _tell_plan(kept: dict[str, StageRecord | None]) -> None:
@@ -101,10 +114,17 @@ class _Line:
     """The types that are to be made, in order. `beside`: whether one is made while the one before is judged."""
 
     def __init__(
-        self, state: State, lanes: Lanes, matrix: StageRecord | None, wanted: dict[str, Any], *, beside: bool
+        self,
+        state: State,
+        lanes: Lanes,
+        matrix: StageRecord | None,
+        mixes: Mapping[str, StageRecord],
+        wanted: dict[str, Any],
+        *,
+        beside: bool,
     ) -> None:
         self._state, self._lanes, self._wanted, self._beside = state, lanes, wanted, beside
-        self._inputs = {kind: _inputs(state, kind, matrix) for kind in wanted}
+        self._inputs = {kind: _inputs(state, kind, matrix, mixes) for kind in wanted}
         self._waiting = list(wanted)
         self._made: dict[str, Future[quantize.Made]] = {}
         self._sent: list[_Sent] = []
@@ -135,12 +155,13 @@ class _Line:
         return {kind: sent.leave() for kind, sent in zip(self._wanted, self._sent, strict=True)}
 
 
-def _inputs(state: State, kind: str, matrix: StageRecord | None) -> quantize.Inputs:
-    file = None
-    if matrix and kind in HELPED_BY_IMATRIX:
-        state.run.bring(matrix, state.run.work / "imatrix")
-        file = state.run.work / "imatrix" / matrix.artifacts[0].path
-    return quantize.Inputs(gguf=state.files.gguf, type=kind, imatrix=file, name=run_name(state.spec))
+def _inputs(state: State, kind: str, matrix: StageRecord | None, mixes: Mapping[str, StageRecord]) -> quantize.Inputs:
+    file = matrix_file(state, matrix) if _is_helped(kind) else None
+    inputs = quantize.Inputs(gguf=state.files.gguf, type=kind, imatrix=file, name=run_name(state.spec))
+    if kind not in mixes:
+        return inputs
+    found = mixes[kind].metrics
+    return inputs.model_copy(update={"types": found["types"], "preset": found["preset"]})
 
 
 def _make(state: State, inputs: quantize.Inputs, before: _Sent | None, *, beside: bool) -> quantize.Made:

@@ -23,6 +23,7 @@ def depends_on(known: Known) -> dict[str, Any]:
         "training": [canonical(spec.load), canonical(spec.lora), spec.training.trainer] if spec.training else None,
         **({"attention": spec.training.attention} if spec.training and spec.training.attention else {}),
         "export": [spec.export.unquantized, spec.export.merge_base],
+        **({"fits": [canonical(fit) for fit in spec.export.fits]} if spec.export.fits else {}),
         "checks": rehearsal.CHECKS,
         "llama": bundle.version(),
         "versions": {name: versions().get(name) for name in TRAINING},

@@ -19,7 +19,8 @@ class State:
     """`prediction`: of what the run needs, before anything was known of the rows; `manifest`: set when it is done;
     `cpu`: held by what needs all CPUs for itself, to make a file or to measure a speed.
 
-    `examined`: what was found of files, by device, inode, size and time.
+    `examined`: what was found of files, by device, inode, size and time; `has_search_logits`: whether this attempt has
+    the logits that a mix is searched on.
     """
 
     run: ActiveRun
@@ -29,6 +30,7 @@ class State:
     prediction: Prediction | None = None
     manifest: Manifest | None = None
     cpu: threading.Lock = field(default_factory=threading.Lock)
+    has_search_logits: bool = False
     examined: dict[tuple[int, ...], Findings] = field(default_factory=dict)
 
     def export_as(self, dtype: Literal["bf16"]) -> None:

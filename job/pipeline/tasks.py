@@ -118,7 +118,7 @@ def summarized(state: State) -> dict[str, StageRecord]:
     if not state.known.answered:
         return {}
     asked = [one.model_dump(mode="json") for one in read_asked(state.files.asked)]
-    every = [BASE, TUNED, state.spec.export.unquantized, *state.spec.export.types]
+    every = [BASE, TUNED, state.spec.export.unquantized, *state.known.quants]
     given = {who: _given(state, who) for who in dict.fromkeys(every) if who in state.known.answered}
     record = state.known.records["tasks"]
     metrics = record.metrics | summary(asked, given, state.spec.export.unquantized)

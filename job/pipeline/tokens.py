@@ -2,10 +2,11 @@
 
 import math
 
-from job.llama_cpp.windows import SOUND, error_of, least_tokens
+from job.errors import DataInvalid
+from job.llama_cpp.windows import LEAST_SCORED, SOUND, error_of, least_tokens
 from job.logs import log
 from job.pipeline.estimate import keep_estimate
-from job.pipeline.evaluate import windows_of
+from job.pipeline.evaluate import search_windows, windows_of
 from job.pipeline.rows import tell_rows
 from job.pipeline.state import State
 
@@ -23,6 +24,8 @@ def count_tokens(state: State) -> None:
     keep_estimate(state)
     if not evaluation.judge:
         return
+    if state.spec.export.fits:
+        _check_halves(state)
     context, chunks = windows_of(found.held_out, state)
     if chunks:
         _tell_error(state, context, chunks)
@@ -33,6 +36,18 @@ def count_tokens(state: State) -> None:
         needed = least_tokens(found.size, evaluation.context, evaluation.max_tokens)
         what = f"evaluation.text is too short to judge on: {tokens} tokens; {_least(needed)}. Name a longer text."
         log.warning("evaluate.too_little_text", of="text", tokens=tokens, needed=needed, what=what)
+
+
+def _check_halves(state: State) -> None:
+    """Raises DataInvalid if there is too little to search a mix of types on one half, and decide on the other."""
+    if search_windows(state)[1]:
+        return
+    held_out = state.files.tokens.held_out
+    raise DataInvalid(
+        f"export.types: too few held-out tokens to search a mix of types: {held_out.count if held_out else 0}; "
+        f"each half of their windows needs {LEAST_SCORED} scored ones",
+        hint="Set a larger dataset.eval_fraction or evaluation.max_tokens, or a smaller evaluation.context.",
+    )
 
 
 def _tell_error(state: State, context: int, chunks: int) -> None:

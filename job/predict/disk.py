@@ -3,6 +3,7 @@
     model     the base, if it is downloaded; deleted when the GGUF exists
     train     checkpoints (the newest ones, and one while it is written) and the adapter; they stay until the end
     export    the unquantized GGUF, and what is published beside it; they stay until the end
+    fit       a candidate of the search for a mix of types
     quantize  one file being made, and one being judged and uploaded
     evaluate  the unquantized file's logits, which stay
     publish   one file at a time
@@ -20,6 +21,7 @@ from job.llama_cpp import windows
 from job.predict import vram
 from job.predict.anatomy import Anatomy
 from job.spec import JobSpec
+from job.spec.fit import Fit
 from job.spec.places import is_downloaded
 from job.spec.quants import UNQUANTIZED
 
@@ -72,8 +74,9 @@ def sizes(
     state = vram.OPTIMIZER_BYTES.get(spec.training.optim, 8) if spec.training and on_gpu else 8
     guessed = {
         kind: unquantized if kind == spec.export.unquantized else half * 2 if kind == "f32" else half
-        for kind in spec.export.types if kind in UNQUANTIZED
-    } | {kind: _quantized(kind, model, half) for kind in spec.export.types if kind not in UNQUANTIZED}  # fmt: skip
+        for kind in spec.export.presets if kind in UNQUANTIZED
+    } | {kind: _quantized(kind, model, half) for kind in spec.export.presets if kind not in UNQUANTIZED}  # fmt: skip
+    guessed |= {fit.label: min(fit_bytes(fit, half), unquantized) for fit in spec.export.fits}
     return Sizes(
         base=base,
         half=half,
@@ -122,6 +125,8 @@ def by_stage(spec: JobSpec, size: Sizes) -> dict[str, int]:
     # A type that is the unquantized file itself is a hard link.
     made = [0 if kind == spec.export.unquantized else count for kind, count in size.files.items()]
     pair = sum(sorted(made)[-2:])  # any two: those that are in the store already are left out of the order
+    if spec.export.fits:
+        found["fit"] = stays + int(size.half * QUANTIZED_SHARE) + size.logits  # a candidate at a time
     parts = max(made) if spec.export.split_max_size else 0
     found["quantize"] = stays + pair + parts
     if spec.evaluation.judge:
@@ -130,6 +135,11 @@ def by_stage(spec: JobSpec, size: Sizes) -> dict[str, int]:
     sent = [*size.files.values(), min(size.base, SHARD) * spec.export.merged]  # one at a time
     found["publish"] = stays + size.logits + max(sent)
     return _with_store(spec, size, found) if spec.run.store is None else found
+
+
+def fit_bytes(fit: Fit, half: int) -> int:
+    """The most bytes of a file that is searched for."""
+    return fit.size or int(half / 2 * (fit.bits or 0) / 8)
 
 
 def checkpoints(spec: JobSpec, more: int) -> int:

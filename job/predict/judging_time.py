@@ -14,6 +14,7 @@ from job.predict.disk import Sizes
 from job.predict.gpus import Gpu
 from job.predict.training_time import flops
 from job.spec import JobSpec
+from job.spec.fit import FIT, Fit
 from job.spec.quants import HELPED_BY_IMATRIX, NEEDS_IMATRIX, UNQUANTIZED
 
 DISK = 300e6
@@ -44,6 +45,10 @@ ENDED = 0.5
 """The share of its tokens after which an answer likely ends."""
 SLOTS_GPU, SLOTS_CPU = 4, 2
 """How many answers a program writes in the time of one."""
+COMPARED = 6
+"""Files that a found mix is judged beside: presets, and the mix itself."""
+PROBED = 16
+"""Groups of tensors, about as large as each other: one has another type in a probe."""
 
 
 class Llama(Frozen):
@@ -74,7 +79,7 @@ def quantize_s(spec: JobSpec, model: Anatomy, size: Sizes, cpus: int) -> float:
 
     def seconds(kind: str) -> float:
         with_matrix, without = WEIGHTS_PER_S[_speed(kind)]
-        rate = with_matrix if helped and kind in HELPED_BY_IMATRIX else without
+        rate = with_matrix if helped and (kind in HELPED_BY_IMATRIX or kind.startswith(FIT)) else without
         return max(model.parameters / (cpus * rate), size.unquantized / DISK)
 
     return sum(map(seconds, types_made(spec)))
@@ -82,7 +87,22 @@ def quantize_s(spec: JobSpec, model: Anatomy, size: Sizes, cpus: int) -> float:
 
 def types_made(spec: JobSpec) -> list[str]:
     """The types that are quantized."""
-    return [kind for kind in spec.export.types if kind not in UNQUANTIZED]
+    return [kind for kind in spec.export.labels if kind not in UNQUANTIZED]
+
+
+def search_s(spec: JobSpec, model: Anatomy, size: Sizes, on: Llama, tokens: float) -> float:
+    """Seconds of the searches for a mix, on half of `tokens` tokens of rows, and of judging the presets that each is
+    compared with. Two thirds of the candidates are probes, which have q8_0 but for one group."""
+    quick, slow = (model.parameters / (on.cpus * rate) for rate in (WEIGHTS_PER_S["quick"][1], WEIGHTS_PER_S["k"][0]))
+    judged = size.half * 0.5 / DISK + read_s(model, on, tokens / 2, spec.evaluation.context)
+    judged += tokens / 2 * scored(spec.evaluation.context) / spec.evaluation.context * model.vocabulary / LOGITS_PER_S
+
+    def seconds(fit: Fit) -> float:
+        probes = fit.judgings * 2 // 3
+        others = fit.judgings - probes + COMPARED
+        return probes * (quick + slow / PROBED + judged) + others * (slow + judged)
+
+    return sum(map(seconds, spec.export.fits))
 
 
 def waiting_s(made: float, judged: list[float], on: Llama) -> float:
@@ -127,11 +147,13 @@ def _judged(spec: JobSpec, size: Sizes) -> Iterator[tuple[int, int]]:
 
 def likely_bytes(size: Sizes, kind: str) -> int:
     """The bytes of a type's file. Without llama-quantize's forecast, `size` has the most that any type needs."""
-    bits = re.search(r"\d", kind) if kind not in UNQUANTIZED else None
+    bits = re.search(r"\d", kind) if kind not in UNQUANTIZED and not kind.startswith(FIT) else None
     return min(size.files[kind], int(size.half * (int(bits[0]) + BESIDE_BITS) / 16)) if bits else size.files[kind]
 
 
 def _speed(kind: str) -> str:
+    if kind.startswith(FIT):
+        return "k"
     if kind in NEEDS_IMATRIX or kind.startswith("iq"):
         return "iq"
     return "k" if "_k" in kind and kind != "q6_k" else "quick"

@@ -56,6 +56,10 @@ def _files(spec: JobSpec, model: Anatomy, files: dict[str, Planned]) -> Iterator
         yield f"file sizes: unknown, {why}; below, a share of 16 bits is assumed"
     for kind, file in files.items():
         yield f"{run_name(spec)}-{kind.upper()}.gguf  {_gb(file.size).strip()}, {file.bits:.2f} bits per weight"
+    for fit in spec.export.fits:
+        counted = f" with {fit.context:,} tokens of context" if fit.context else ""
+        what = f"the best that {fit.judgings} judgings find"
+        yield f"{run_name(spec)}-{fit.label.upper()}.gguf  at most {fit.fit}{counted}: {what}"
 
 
 def _stages(spec: JobSpec, found: Prediction, gpu: Gpu | None, price: float | None) -> Iterator[str]:

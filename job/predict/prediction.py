@@ -14,6 +14,9 @@ from job.predict.timing import ANY, Machine, Seconds
 from job.predict.vram import Vram, trainable, vram
 from job.spec import JobSpec
 
+_SEARCHED = ("q4_0",)
+"""The type of which llama.cpp copies most: a mix is predicted to need as much memory."""
+
 
 class Peak(NamedTuple):
     """The stage that needs most, and how many bytes."""
@@ -90,7 +93,10 @@ def predict(
     `exact`: if llama-quantize is built, it forecasts the size of each type; otherwise a type's size is assumed, so that
     the result is the same on every machine. Raises Bug if llama-quantize gives no forecast.
     """
-    files = planned_here(model, spec.export.types) if model and exact else {}
+    planned = (
+        planned_here(model, [*spec.export.presets, *_SEARCHED[: len(spec.export.fits)]]) if model and exact else {}
+    )
+    files = {kind: planned[kind] for kind in spec.export.presets if kind in planned}
     sizes = disk.sizes(spec, model, base, {kind: file.size for kind, file in files.items()}, on_gpu=on_gpu)
     trains = model is not None and spec.training is not None
     capability = capability or (machine.gpu.capability if machine.gpu else None)
@@ -99,7 +105,7 @@ def predict(
         vram=vram(spec, model, capability=capability, triton=machine.triton) if model and trains else None,
         files=files,
         sizes=sizes,
-        ram=ram.by_stage(spec, model, files, on_gpu=on_gpu) if model else {},
+        ram=ram.by_stage(spec, model, planned, on_gpu=on_gpu) if model else {},
         ram_loaded=ram.loaded(spec, model, on_gpu=on_gpu) + ram.PARENT if model and trains else 0,
         disk=disk.by_stage(spec, sizes),
         seconds=timing.by_stage(spec, model, sizes, machine, rows) if model else {},

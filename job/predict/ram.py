@@ -13,6 +13,7 @@ from job.predict.anatomy import Anatomy
 from job.predict.file_sizes import GGUF_NAMES, Planned
 from job.predict.vram import GB
 from job.spec import JobSpec
+from job.spec.fit import FIT
 from job.spec.precision import precision_of
 from job.spec.quants import UNQUANTIZED
 
@@ -59,6 +60,8 @@ def by_stage(spec: JobSpec, model: Anatomy, planned: Mapping[str, Planned], *, o
     found["quantize"] = quantize(spec, model, planned)
     if spec.evaluation.judge:
         found["evaluate"] = max(evaluate(spec, model, planned), TOKENS_START + READ_WORD * model.vocabulary)
+    if spec.export.fits:
+        found["fit"] = max(quantize(spec, model, planned), evaluate(spec, model, planned))
     found["publish"] = PUBLISH_START
     return {stage: count + PARENT for stage, count in found.items()}
 
@@ -104,8 +107,9 @@ def _widths(spec: JobSpec, model: Anatomy) -> activations.Widths:
 def quantize(spec: JobSpec, model: Anatomy, planned: Mapping[str, Planned]) -> int:
     """llama-quantize holds the largest tensor in float32 and quantized (`llama-quant.cpp`); then the file is loaded and
     tried with a short prompt."""
-    kinds = [kind for kind in spec.export.types if kind not in UNQUANTIZED]
-    bits = max((WIDEST.get(kind, 6.5625) for kind in kinds), default=0.0)
+    kinds = [kind for kind in spec.export.labels if kind not in UNQUANTIZED]
+    widest = [WIDEST["q8_0"] if kind.startswith(FIT) else WIDEST.get(kind, 6.5625) for kind in kinds]
+    bits = max(widest, default=0.0)
     read = 4 if spec.export.unquantized != "f32" else 0
     made = int(model.largest_tensor * (read + bits / 8)) + LLAMA_WORD // 2 * model.vocabulary if kinds else 0
     tried = _llama(model, TRIED) + TRIED_ROWS * model.vocabulary * 4 + _largest_repack(model, planned)

@@ -73,12 +73,16 @@ def by_stage(
         if evaluation.tasks:
             found["answer"] = _answer(spec, model, machine)
     found["export"] = _both(START_S + size.unquantized / DISK)
-    if spec.export.imatrix == "auto" and HELPED_BY_IMATRIX.intersection(spec.export.types):
+    if spec.export.imatrix == "auto" and (spec.export.fits or HELPED_BY_IMATRIX.intersection(spec.export.presets)):
         tokens = float(MOST_CHUNKS * evaluation.context)
         text = rows.rows * rows.mean if rows and rows.rows else tokens
         found["imatrix"] = Seconds(
             judging_time.matrix_s(model, size, machine.llama, min(tokens, text), evaluation.context),
             judging_time.matrix_s(model, size, machine.llama, tokens, evaluation.context),
+        )
+    if spec.export.fits:
+        found["fit"] = Seconds(
+            *(judging_time.search_s(spec, model, size, machine.llama, tokens) for tokens in (likely, most))
         )
     made = judging_time.quantize_s(spec, model, size, machine.cpus)
     found["quantize"] = _both(made)

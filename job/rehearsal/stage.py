@@ -21,6 +21,7 @@ from job.export.peft_adapter import PeftAdapter
 from job.export.stage import planned
 from job.fetch.model import bring
 from job.fetch.sources import Sources
+from job.fit.budget import BOUNDS, model_of, room
 from job.llama_cpp.loading import check_loads
 from job.predict.counted import Counted
 from job.rehearsal.adapting import write_adapter
@@ -87,6 +88,7 @@ def run(spec: JobSpec, inputs: Inputs, workdir: Path) -> Result:
         gguf = Path(folder) / "model.gguf"
         written = rehearse_gguf(view, gguf, spec.export.unquantized, plan)
         check_loads(gguf, spec.model.id)
+        _check_budgets(spec, gguf)
     if written.parameters < WHOLE * parameters:
         raise SpecInvalid(
             f"model.id: llama.cpp's converter would write {written.parameters:,} of the {parameters:,} parameters of "
@@ -102,3 +104,12 @@ def run(spec: JobSpec, inputs: Inputs, workdir: Path) -> Result:
         changed=written.changed,
         sizes=sizes,
     )
+
+
+def _check_budgets(spec: JobSpec, gguf: Path) -> None:
+    """Raises SpecInvalid if no file fits a budget, or the unquantized one does."""
+    if not spec.export.fits:
+        return
+    model = model_of(gguf, spec.export.unquantized, has_matrix=spec.export.imatrix != "none", kinds=BOUNDS)
+    for fit in spec.export.fits:
+        room(fit, model)

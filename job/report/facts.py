@@ -11,6 +11,7 @@ from job.llama_cpp import bundle
 from job.report import table
 from job.report.basis import Records, judged_on
 from job.report.choice import enough
+from job.report.fits import Fitted, fits_of
 from job.report.regression import Regression
 from job.report.rows import Rows, rows_of
 from job.report.table import Line
@@ -57,6 +58,11 @@ class Facts:
     @cached_property
     def lines(self) -> list[Line]:
         return table.lines(self.quants, self.records)
+
+    @cached_property
+    def fits(self) -> list[Fitted]:
+        """The searches for a file within a budget."""
+        return fits_of(self.records)
 
     @property
     def recommended(self) -> tuple[str, str]:

@@ -65,6 +65,7 @@ def page(facts: Facts) -> str:
         columns=table.columns(facts.lines),
         rows=[_cells(facts, line) for line in facts.lines],
         plots=_plots(facts),
+        fits=[(one, plots.svg(plots.fit(one))) for one in facts.fits],
         choices=choices(facts.lines, cache),
         enough=enough(facts.lines),
         context=CONTEXT,

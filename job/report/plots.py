@@ -4,12 +4,15 @@ from collections.abc import Callable, Sequence
 from io import BytesIO, StringIO
 from typing import Any
 
+from job.report.fits import Fitted
 from job.report.smoothing import running_mean
 from job.report.table import Line
 from job.run.usage import Usage
 
 BLUE, ORANGE, GREEN = "#3b82f6", "#e8890c", "#0f9f6e"
 """Colours that are visible on white and on black."""
+TINY = 1e-7
+"""The least divergence on a logarithmic axis."""
 _INK = "#123456"  # stands for the page's text colour in SVG
 _SIZE = (7.2, 3.4)  # inches
 _SETTINGS: Any = {
@@ -101,6 +104,31 @@ def sizes(lines: Sequence[Line]) -> Draw:
             axes.set_xlabel("file size, MB")
         left.set_ylabel("perplexity on held-out rows")
         right.set_ylabel("KL divergence, nats per token")
+
+    return draw
+
+
+def fit(found: Fitted) -> Draw:
+    """Size against KL divergence: the presets, the mix that was found, and what the search has measured on its half."""
+
+    def draw(figure: Any) -> None:
+        axes = figure.subplots()
+        if found.searched:
+            sizes, values = zip(*((size / 1e6, max(kld, TINY)) for size, kld in found.searched), strict=True)
+            axes.plot(sizes, values, ".", color=GREEN, alpha=0.35, label="measured in the search, on its half")
+        presets = sorted((size / 1e6, max(kld, TINY), kind) for kind, size, kld in found.presets)
+        axes.plot(
+            [one[0] for one in presets], [one[1] for one in presets], "o", color=ORANGE, label="llama.cpp's types"
+        )
+        for number, (size, kld, kind) in enumerate(presets):
+            axes.annotate(
+                kind.upper(), (size, kld), textcoords="offset points", xytext=(6, -13 if number % 2 else 6), fontsize=8
+            )
+        axes.plot(
+            found.found[0] / 1e6, max(found.found[1], TINY), "*", color=BLUE, markersize=13, label="the mix found"
+        )
+        axes.set(xlabel="file size, MB", ylabel="KL divergence, nats per token", yscale="log")
+        axes.legend()
 
     return draw
 

@@ -100,7 +100,13 @@ def _export_faults(spec: Parts) -> Iterator[CrossFault]:
     if export.merge_base == "quantized" and spec.load.bits not in (4, 8):
         message = f"with load.bits {spec.load.bits} there is no quantized base; write original"
         yield CrossFault(("export.merge_base", "load.bits"), message)
-    needy = ", ".join(kind for kind in export.types if kind in NEEDS_IMATRIX)
+    if export.fits and not spec.evaluation.judge:
+        message = "a mix is searched by judging files; write true, or name types instead of a budget"
+        yield CrossFault(("evaluation.judge", "export.types"), message)
+    if export.fits and not spec.datasets:
+        message = "a mix is searched on held-out rows; name a data set, or types instead of a budget"
+        yield CrossFault(("dataset", "export.types"), message)
+    needy = ", ".join(kind for kind in export.presets if kind in NEEDS_IMATRIX)
     need = "need" if ", " in needy else "needs"
     if needy and export.imatrix == "auto" and not spec.datasets:
         message = f"{needy} {need} an importance matrix; name a dataset to make it from, or a file as export.imatrix"

@@ -38,8 +38,9 @@ def alternatives(node: dict[str, Any]) -> list[dict[str, Any]]:
     """The alternatives of a schema node, with references and unions resolved."""
     if "$ref" in node:
         return alternatives(_schema()["$defs"][last_part(node["$ref"].replace("/", "."))])
-    if "anyOf" in node:
-        return [inner for one in node["anyOf"] for inner in alternatives(one)]
+    for union in ("anyOf", "oneOf"):
+        if union in node:
+            return [inner for one in node[union] for inner in alternatives(one)]
     return [node]
 
 

@@ -11,6 +11,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field
 
+from job.spec.fit import FileType, Fit, each_file_once
 from job.spec.types import (
     NUMBER,
     AddTokens,
@@ -25,7 +26,6 @@ from job.spec.types import (
     ModelId,
     Place,
     PositiveNumber,
-    QuantType,
     Rate,
     RepoId,
     Revision,
@@ -107,10 +107,11 @@ class Chat(Section):
 class Export(Section):
     """Which GGUF files are made, and how."""
 
-    types: Annotated[list[QuantType], AfterValidator(each_once)] = Field(
+    types: Annotated[list[FileType], AfterValidator(each_file_once)] = Field(
         default=["q4_k_m", "q5_k_m", "q8_0"], min_length=1
     )
-    """llama.cpp's quantization types, in any case; f16, bf16 and f32 publish the unquantized file."""
+    """llama.cpp's quantization types, in any case; f16, bf16 and f32 publish the unquantized file. `{fit: 6G}`: the
+    best mix of tensor types within a size (docs/fit.md)."""
     dtype: Literal["auto", "f16", "bf16", "f32"] = "auto"
     """The file that the others are quantized from. auto: f16, or bf16 for a model whose weights exceed float16's
     range."""
@@ -125,6 +126,21 @@ class Export(Section):
     """Publish the merged model as safetensors too."""
     split_max_size: FileSize | None = None
     """Split each GGUF into files of at most this size, e.g. 4G."""
+
+    @property
+    def presets(self) -> list[str]:
+        """The types of llama.cpp's own."""
+        return [one for one in self.types if isinstance(one, str)]
+
+    @property
+    def fits(self) -> list[Fit]:
+        """The files that are searched for."""
+        return [one for one in self.types if isinstance(one, Fit)]
+
+    @property
+    def labels(self) -> list[str]:
+        """The types as files and records are named, in order."""
+        return [one if isinstance(one, str) else one.label for one in self.types]
 
     @property
     def unquantized(self) -> Literal["f16", "bf16", "f32"]:

@@ -14,7 +14,7 @@ from job.artifacts import Frozen
 from job.llama_cpp.ends import Ends, scored_ends
 from job.llama_cpp.logits import MOST_TOPS, packed
 from job.llama_cpp.perplexity import Perplexity
-from job.llama_cpp.windows import windows
+from job.llama_cpp.windows import halves, windows
 from job.logs import Progress, log
 from job.spec import JobSpec
 from job.tokens import files
@@ -60,6 +60,8 @@ def trace(
     if held_out is None or not spec.evaluation.judge:
         return None
     stream = _windows(spec, tokenizer, [token for row in files.ids_of(held_out) for token in row])
+    if spec.export.fits and stream:
+        stream = stream[: halves(len(stream[0]), len(stream))[0]]
     if not stream:
         return None
     found = _judged(spec, model, tokenizer, stream, precision, answers)

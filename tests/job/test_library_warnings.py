@@ -80,6 +80,14 @@ SEEN = (
     ("transformers.tokenization_utils_base", "Token indices sequence length is longer than the specified maximum (9)"),
     ("transformers.trainer_utils", "mtime may not be reliable on this filesystem, falling back to numerical ordering"),
     ("llama-perplexity", "llama_context: n_ctx is not divisible by n_seq_max - rounding down to 1280"),
+    (
+        "llama-quantize",
+        "warning: blk.0.attn_k.weight - ncols    576 not divisible by 256 (required for type    q4_K) -> falling back",
+    ),
+    (
+        "llama-quantize",
+        "WARNING: dry run completed successfully, but actually completing this quantization will require an imatrix!",
+    ),
     ("hf-to-gguf", "Unknown RoPE type: default"),
     ("gguf.vocab", "Unknown separator token '<s>' in TemplateProcessing<pair>"),
 )

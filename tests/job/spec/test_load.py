@@ -272,8 +272,9 @@ def test_every_field_of_the_schema_is_described_and_nothing_unknown_is_allowed()
         assert section["additionalProperties"] is False and section["description"]
         for name, field in section["properties"].items():
             assert field.get("description") or "$ref" in field, name
-    types = schema()["$defs"]["Export"]["properties"]["types"]["items"]["enum"]
-    assert {"q4_k_m", "Q4_K_M", "q4_k", "f16"} <= set(types)
+    types, budget = schema()["$defs"]["Export"]["properties"]["types"]["items"]["oneOf"]
+    assert {"q4_k_m", "Q4_K_M", "q4_k", "f16"} <= set(types["enum"])
+    assert budget == {"$ref": "#/$defs/Fit"}
 
 
 def test_the_schema_has_every_range_in_words_that_json_schema_knows() -> None:
