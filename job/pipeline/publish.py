@@ -4,9 +4,9 @@ from job.artifacts import Artifact
 from job.budget import budget
 from job.evaluate import gate
 from job.logs import span
+from job.pipeline.answer import summarized
 from job.pipeline.estimate import compared
 from job.pipeline.state import State
-from job.pipeline.tasks import summarized
 from job.publish.place import Item
 from job.run import cost
 from job.run.records import StageRecord

@@ -22,7 +22,7 @@ from job.evaluate import vocabulary
 from job.llama_cpp import offload, quantize
 from job.logs import log, span
 from job.node import memory_bytes
-from job.pipeline import evaluate, fit, tasks
+from job.pipeline import answer, evaluate, fit
 from job.pipeline.imatrix import importance_matrix, matrix_file
 from job.pipeline.lanes import Lanes
 from job.pipeline.state import State
@@ -56,7 +56,7 @@ def quantize_each(state: State) -> None:
         if beside:
             line.make_next()
         evaluate.judge_unquantized(state)
-        tasks.score_unquantized(state, made)
+        answer.score_unquantized(state, made)
         for kind, record in kept.items():
             if record and not _is_measured(state, kind, record.key):
                 _measure_again(state, kind, record)
@@ -199,14 +199,14 @@ def _is_measured(state: State, kind: str, key: str) -> bool:
 
 def _is_scored(state: State, kind: str, key: str) -> bool:
     """The unquantized file is scored once, published or not."""
-    return kind == state.spec.export.unquantized or tasks.is_scored(state, kind, key)
+    return kind == state.spec.export.unquantized or answer.is_scored(state, kind, key)
 
 
 def _measure(state: State, kind: str, gguf: Path, key: str) -> None:
     if not evaluate.is_judged(state, kind, key):
         evaluate.judge(state, kind, gguf, key)
     if not _is_scored(state, kind, key):
-        tasks.score(state, kind, gguf, key)
+        answer.score(state, kind, gguf, key)
 
 
 def _measure_again(state: State, kind: str, record: StageRecord) -> None:

@@ -25,7 +25,6 @@ from job.pipeline.publish import publish_files
 from job.pipeline.quantize import quantize_each
 from job.pipeline.rehearse import rehearse
 from job.pipeline.state import State
-from job.pipeline.tasks import answer_in_transformers, read_tasks
 from job.pipeline.tokens import count_tokens
 from job.pipeline.train import train
 from job.publish.publisher import Publisher
@@ -41,10 +40,8 @@ STAGES: tuple[tuple[str, Callable[[State], None]], ...] = (
     ("rehearse", rehearse),
     ("fetch", fetch_rows),
     ("tokens", count_tokens),
-    ("tasks", read_tasks),
     ("agree", agree),
     ("train", train),
-    ("answer", answer_in_transformers),
     ("export", export_files),
     ("quantize", quantize_each),
     ("publish", publish_files),

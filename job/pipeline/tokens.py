@@ -1,4 +1,4 @@
-"""The tokens stage in the parent: rows become tokens, and too little to judge on is told, before a training."""
+"""The tokens stage in the parent: rows and cases become tokens, and too little to judge on is told, before training."""
 
 import math
 
@@ -9,6 +9,7 @@ from job.pipeline.estimate import keep_estimate
 from job.pipeline.evaluate import search_windows, windows_of
 from job.pipeline.rows import tell_rows
 from job.pipeline.state import State
+from job.pipeline.tasks import read_tasks
 
 LARGE_ERROR = 0.05
 """Relative standard error of a perplexity: a tuned model that is 5% worse is not published."""
@@ -22,6 +23,7 @@ def count_tokens(state: State) -> None:
     evaluation, found = state.spec.evaluation, state.files.tokens
     tell_rows(state)
     keep_estimate(state)
+    read_tasks(state)
     if not evaluation.judge:
         return
     if state.spec.export.fits:

@@ -8,6 +8,7 @@ from job.artifacts import digest_of
 from job.errors import CudaOutOfMemory, DiedSilently, IntegrityViolated, StoppedSaved, StoppedUnsaved
 from job.logs import log
 from job.node import gpu_here, has_triton
+from job.pipeline.answer import answer_in_transformers
 from job.pipeline.known import Known
 from job.pipeline.measure import keep_measured, measure
 from job.pipeline.state import State
@@ -68,6 +69,7 @@ def train(state: State) -> None:
     state.known.records["train"] = record
     measured = measured or measure(state, key)
     state.known.records["train"] = record.model_copy(update={"metrics": record.metrics | measured})
+    answer_in_transformers(state)
 
 
 def _train(state: State, key: str) -> training.Result:
