@@ -1,6 +1,5 @@
 """The text of a first spec: what most runs set, and as comments what they may set next."""
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -59,12 +58,12 @@ def _lengths(spec: JobSpec) -> Iterator[str]:
 def first_spec(model: str, dataset: str, told: Sequence[str], file: Path) -> str:
     """The text. Raises SpecInvalid if the model or the data set cannot be used so."""
     given = (("model.id", model, "--model"), ("dataset.id", dataset, "--dataset"))
-    load(None, {}, [Assignment(path, json.dumps(value), option) for path, value, option in given])
+    load(None, {}, [Assignment(path, strict_json.dumps(value), option) for path, value, option in given])
     name = "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in Path(dataset).stem).strip("-_.")
     return TEMPLATE.format(
         schema=schema_of(file).name,
-        model=json.dumps(model, ensure_ascii=False),
-        dataset=json.dumps(dataset, ensure_ascii=False),
+        model=strict_json.dumps(model, ensure_ascii=False),
+        dataset=strict_json.dumps(dataset, ensure_ascii=False),
         name=name or "model",
         seen="".join(f"\n  # {one_line(line)}" for line in told),
     )

@@ -1,10 +1,10 @@
 """What scores say: shares with Wilson's intervals, and differences of two that were asked the same cases."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from job import strict_json
 from job.artifacts import Frozen
 
 Z = 1.959964
@@ -126,5 +126,5 @@ def _regressions(
 
 
 def _short(expected: Any) -> str:
-    text = expected if isinstance(expected, str) else json.dumps(expected, ensure_ascii=False)
+    text = expected if isinstance(expected, str) else strict_json.dumps(expected, ensure_ascii=False)
     return text[:SHOWN]

@@ -1,10 +1,10 @@
 """What two or more runs were asked for or made with, where it differs: fields of the spec, pinned commits, versions."""
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from job import strict_json
 from k8s.results.compare import Entry
 
 MOST = 60
@@ -61,4 +61,4 @@ def _flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return value if isinstance(value, str) else strict_json.dumps(value, ensure_ascii=False)

@@ -37,11 +37,12 @@ def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def servers() -> list[psutil.Process]:
-    """Of this user's, started by what these tests run."""
+    """Started by what these tests run, in this worker."""
+    here = os.environ.get("PYTEST_XDIST_WORKER", "")
     found = []
     for process in psutil.process_iter():
         try:
-            if process.name() == "llama-server" and any("/talk" in word for word in process.cmdline()):
+            if process.name() == "llama-server" and any("/talk" in word and here in word for word in process.cmdline()):
                 found.append(process)
         except psutil.Error:
             continue
