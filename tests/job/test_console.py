@@ -82,13 +82,13 @@ def test_what_check_and_plan_say_drives_no_terminal(name: str, tmp_path: Path, m
     """The spec's own words hold no control characters; its files may."""
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     (tmp_path / "model").mkdir()
-    (tmp_path / "model" / "config.json").write_text(json.dumps({"architectures": ["A"], "model_type": name}))
+    (tmp_path / "model" / "config.json").write_text(json.dumps({"architectures": [name], "model_type": name}))
     (tmp_path / "rows").mkdir()
     (tmp_path / "rows" / f"{name.replace('/', '-')}.jsonl").write_text('{"text": "a row"}\n' * 200 + "broken\n")
     path, about = tmp_path / "spec.json", {"dataset": {"id": str(tmp_path / "rows")}}
     for command, model, said in (
         ("check", "a/b", "200 rows; 1 broken"),
-        ("plan", str(tmp_path / "model"), "there is no prediction for model_type"),
+        ("plan", str(tmp_path / "model"), "a run would fail: model.id"),
     ):
         path.write_text(json.dumps({"model": {"id": model}} | about))
         done = CliRunner().invoke(app, [command, str(path)])

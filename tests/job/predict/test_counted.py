@@ -94,7 +94,8 @@ def test_what_is_counted_is_never_below_a_familys_own_formulas_and_near_them(fam
         lora = {"target_modules": ["qkv_proj"]}
     asked = spec(lora=lora, training={"max_steps": 100})
     machine = Machine(GPUS["l4"])
-    counts, formulas = (predict(asked, one, machine, exact=False) for one in (model, known))
+    counts = predict(asked, model, machine, exact=False)
+    formulas = predict(asked, known, machine)  # with llama-quantize's own sizes, of which the count knows a bound
     assert counts.trainable == formulas.trainable
     for name, value in numbers(formulas).items():
         assert value <= numbers(counts)[name] <= 1.35 * value + 3e6, name
