@@ -6,7 +6,8 @@ from typing import Any
 def published(width: int, layers: int, feed_forward: int, heads: int) -> dict[str, Any]:
     """The config.json of a Llama of 2023."""
     return {
-        "model_type": "llama", "hidden_size": width, "num_hidden_layers": layers, "intermediate_size": feed_forward,
+        "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": width, "num_hidden_layers": layers,
+        "intermediate_size": feed_forward,
         "num_attention_heads": heads, "vocab_size": 32000, "tie_word_embeddings": False,
     }  # fmt: skip
 

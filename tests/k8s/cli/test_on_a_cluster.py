@@ -227,7 +227,7 @@ def test_the_role_is_enough_for_every_command_and_not_more(
 
 def known_model(folder: Path) -> list[str]:
     """Its weights are only named: `--dry-run` sends nothing."""
-    (folder / "config.json").write_text(json.dumps(SIZES["7B"][0] | {"architectures": ["LlamaForCausalLM"]}))
+    (folder / "config.json").write_text(json.dumps(SIZES["7B"][0]))
     (folder / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
     return ["--model", str(folder), "--dataset", "/rows.jsonl"]
 

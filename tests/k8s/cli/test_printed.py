@@ -31,7 +31,7 @@ def test_the_printed_objects_say_how_to_delete_both_and_why_three_volumes_share_
 
 
 def test_the_time_is_on_stderr_likely_and_at_most(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text(json.dumps(SIZES["7B"][0] | {"architectures": ["LlamaForCausalLM"]}))
+    (tmp_path / "config.json").write_text(json.dumps(SIZES["7B"][0]))
     (tmp_path / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
     (tmp_path / "rows.jsonl").write_text("".join(f'{{"text": "a short row of text, {n}"}}\n' for n in range(100)))
     said = launched(tmp_path, "--model", str(tmp_path), "--dataset", str(tmp_path / "rows.jsonl"))

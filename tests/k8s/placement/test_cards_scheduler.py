@@ -55,6 +55,7 @@ def test_the_launcher_predicts_with_what_the_labels_say(cluster: Cluster, tmp_pa
     add(cluster, other("a6000"), other("rtx3090"))
     launcher = Launcher(cluster, cluster.namespace(restricted=True))
     (tmp_path / "config.json").write_text(json.dumps(SIZES["30B"][0]))
+    (tmp_path / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
     (tmp_path / "rows.jsonl").write_text('{"text": "A row."}\n' * 40)
     run = ["--model", str(tmp_path), "--dataset", str(tmp_path / "rows.jsonl")]
     said = launcher("launch", *run, "--gpu", "NVIDIA RTX A6000", "--dry-run")
