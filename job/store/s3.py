@@ -29,14 +29,14 @@ if TYPE_CHECKING:
 
 
 class S3Store:
-    """`job.store.base.Store` below `s3://bucket/prefix`. `part_size` in bytes, 5 MiB at least."""
+    """`job.store.base.Store` below `s3://bucket/prefix`. `part_size` in bytes, 5 MiB at least; else PART_SIZE."""
 
-    def __init__(self, url: str, *, part_size: int = PART_SIZE, calls: Calls | None = None) -> None:
+    def __init__(self, url: str, *, part_size: int | None = None, calls: Calls | None = None) -> None:
         self.url = url.rstrip("/")
         self.conditional: bool | None = None
         bucket, _, prefix = self.url.removeprefix("s3://").partition("/")
         self._below = f"{prefix}/" if prefix else ""
-        self._part_size = part_size
+        self._part_size = part_size or PART_SIZE
         self._calls = calls or Calls(bucket)
         self._bucket = bucket
 
