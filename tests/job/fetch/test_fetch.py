@@ -293,10 +293,9 @@ def test_a_server_that_says_nothing_is_not_waited_for(
 
 def test_a_disk_that_is_too_small_is_refused_before_anything_is_fetched(local_model: Path, tmp_path: Path) -> None:
     spec = spec_of(str(local_model), "someone/quotes")
-    config = {"model_type": "one that nothing is known of"}
-    check_disk(predicted(spec, config, None, 10_000_000), tmp_path)
+    check_disk(predicted(spec, None, None, 10_000_000), tmp_path)
     with pytest.raises(EnvironmentUnfit, match=r"GB free, but the stage \w+ needs [\d.]+ GB") as caught:
-        check_disk(predicted(spec, config, None, 10**15), tmp_path)
+        check_disk(predicted(spec, None, None, 10**15), tmp_path)
     assert "FINETUNE_WORK" in caught.value.hint
 
 
