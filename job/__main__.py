@@ -25,7 +25,20 @@ Sets = Annotated[
     typer.Option("--set", help="A field of the spec: training.learning_rate=1e-4", show_default=False),
 ]
 
-LAUNCHER = ("init", "launch", "list", "status", "logs", "wait", "cancel", "resume", "results", "compare", "gpus")
+LAUNCHER = (
+    "init",
+    "launch",
+    "list",
+    "status",
+    "logs",
+    "wait",
+    "cancel",
+    "resume",
+    "results",
+    "compare",
+    "config",
+    "gpus",
+)
 app = App(
     elsewhere={name: f"finetune-run {name}" for name in LAUNCHER}
     | {name: f"python -m push {name}" for name in ("changed", "report")}

@@ -19,7 +19,7 @@ from push.escape import block, harmless_output
 app = App(
     elsewhere={name: f"python -m job {name}" for name in ("run", "check", "schema", "chat")}
     | {name: f"finetune-run {name}" for name in ("launch", "list", "status", "logs", "wait", "cancel", "resume")}
-    | {name: f"finetune-run {name}" for name in ("init", "results", "compare", "gpus")},
+    | {name: f"finetune-run {name}" for name in ("init", "results", "compare", "config", "gpus")},
     add_completion=False,
     help="Training on push: commands for a repository's workflows.",
 )

@@ -80,5 +80,7 @@ def show(manifest: Manifest, buckets: Path) -> None:
         local = buckets / place.removeprefix("s3://")
         if local.is_dir():
             screen.print(words(f"{place} on this disk: {local}"), soft_wrap=True)
-    if command := ending.result(manifest, manifest.spec["run"]["store"] or "")["try"].get("try it"):
+    if manifest.files and (
+        command := ending.result(manifest, manifest.spec["run"]["store"] or "")["try"].get("try it")
+    ):
         screen.print(f"talk to it: [bold]{words(command)}[/]", soft_wrap=True)

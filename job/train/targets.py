@@ -31,8 +31,11 @@ def _is_plain(module: Any) -> bool:
 
     if not type(module).__module__.startswith("transformers.models."):
         return True
-    with torch.no_grad():
-        return isinstance(module(module.weight.new_zeros(1, module.in_features)), torch.Tensor)
+    try:
+        with torch.no_grad():
+            return isinstance(module(module.weight.new_zeros(1, module.in_features)), torch.Tensor)
+    except (RuntimeError, TypeError):  # it takes no row of its width (DeepSeek V4's grouped layers)
+        return False
 
 
 def beside_the_text(model: Any) -> str | None:
