@@ -10,8 +10,8 @@ from job.rehearsal.hollow import write_hollow_tensors
 from k8s.errors import SettingsInvalid
 from k8s.placement.wish import Wish, cards_of
 from k8s.prepare import Asked, ask, spec_from
-from tests.job.predict.test_counted import MOE, moe_tensors
-from tests.job.rehearsal.test_rehearsal import more_tokens
+from tests.job.predict.mixture import MOE, moe_tensors
+from tests.job.rehearsal.tokenizers import more_tokens
 from tests.tiny_models import make_llama, write_json
 
 SHAPES: dict[str, tuple[int, ...]] = {"model.embed_tokens.weight": (1000, 64)} | {

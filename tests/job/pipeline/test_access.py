@@ -10,7 +10,7 @@ import pytest
 
 from tests import forks
 from tests.hub_server import Hub
-from tests.job.rehearsal.test_rehearsal import more_tokens
+from tests.job.rehearsal.tokenizers import more_tokens
 from tests.s3_server import Bucket
 from tests.tiny_models import make_llama
 

@@ -17,8 +17,8 @@ from job.predict.anatomy import anatomy_of
 from job.publish.publisher import Publisher
 from job.rehearsal.hollow import write_hollow_tensors
 from job.spec import JobSpec
+from tests.job.predict.mixture import MOE, moe_tensors
 from tests.job.predict.sizes import SIZES
-from tests.job.predict.test_counted import MOE, moe_tensors
 from tests.tiny_models import write_json
 
 SPEC = JobSpec.model_validate({"model": {"id": "a/b"}, "dataset": {"id": "a/b"}})

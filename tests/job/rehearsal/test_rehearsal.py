@@ -13,6 +13,7 @@ from job.predict.config import seen_here
 from tests.export_reference import make_adapter
 from tests.hub_server import Hub
 from tests.job.rehearsal.rehearsing import LORA, rehearse, spec_of
+from tests.job.rehearsal.tokenizers import more_tokens
 from tests.s3_server import Bucket
 from tests.tiny_families import make_family, make_gemma_3_with_eyes
 from tests.tiny_models import make_llama
@@ -74,14 +75,6 @@ def test_a_sentencepiece_tokenizer_without_its_model_is_named(family: str, tmp_p
     with pytest.raises(JobError, match=r"needs its tokenizer\.model") as caught:
         rehearse(spec_of(str(model), lora={"target_modules": "all-linear"}), tmp_path / "work")
     assert caught.value.code == 64
-
-
-def more_tokens(folder: Path) -> None:
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    tokenizer.add_tokens(["<one-more>"])
-    tokenizer.save_pretrained(folder)
 
 
 FAULTS: dict[str, tuple[Callable[[Path], None], int, str]] = {

@@ -14,8 +14,8 @@ from k8s.placement.wish import Wish
 from tests.job.predict.sizes import SIZES
 from tests.k8s.gpu_nodes import PRODUCT, crowd, linux, whole
 from tests.k8s.job_settings import spec
+from tests.k8s.placement.landing import lands_on
 from tests.k8s.placement.other_cards import OTHERS, other, other_shared, other_sliced
-from tests.k8s.placement.test_place import lands_on
 
 A6000 = "NVIDIA-RTX-A6000"
 

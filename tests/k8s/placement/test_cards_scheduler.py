@@ -12,7 +12,7 @@ from tests.job.predict.sizes import SIZES
 from tests.k8s.gpu_nodes import whole
 from tests.k8s.launcher import Launcher, add
 from tests.k8s.placement.other_cards import OTHERS, other, other_shared, other_sliced
-from tests.k8s.placement.test_placement_scheduler import pod_for
+from tests.k8s.placement.pods import pod_for
 
 pytestmark = pytest.mark.slow
 MEMORY = "nvidia.com/gpu.memory"

@@ -12,21 +12,12 @@ from k8s.placement.gpu_names import GPU_NAMES
 from k8s.placement.kinds import INSTANCE_TYPE
 from k8s.placement.nodes import Node, Taint, Toleration
 from k8s.placement.place import place
-from k8s.placement.placement import Placement
 from k8s.placement.wish import Wish
 from tests.k8s.gpu_nodes import CARDS, PRODUCT, PRODUCTS, PROFILES, crowd, linux, relabelled, shared, sliced, whole
+from tests.k8s.placement.landing import lands_on
 
 EACH = [(platform, gpu) for platform, cards in CARDS.items() for gpu in cards]
 CUT = [(platform, gpu) for platform, gpu in EACH if gpu in PROFILES]
-
-
-def lands_on(found: Placement, nodes: list[Node]) -> set[str]:
-    """The nodes that the scheduler would take: its own rules, applied to what the pod would ask for."""
-    return {
-        node.name
-        for node in nodes
-        if node.satisfies(found.terms) and node.gpus.get(found.resource) and not node.barriers(found.tolerations)
-    }
 
 
 def test_every_gpu_of_the_table_has_names_and_no_other() -> None:

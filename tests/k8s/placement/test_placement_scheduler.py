@@ -5,23 +5,17 @@ repeated.
 """
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import pytest
 
-from k8s.manifest.render import render
-from k8s.manifest.settings import GIB, Resources
 from k8s.placement.nodes import Node
-from k8s.placement.place import place
 from k8s.placement.wish import Wish
 from tests.cluster.fixtures import Cluster, eventually
 from tests.k8s.gpu_nodes import CARDS, PROFILES, crowd, shared, sliced, whole
-from tests.k8s.job_settings import pod_of, settings, spec
 from tests.k8s.launcher import add
+from tests.k8s.placement.pods import pod_for
 
 pytestmark = pytest.mark.slow
-TWINS = {"shared": "shared-renamed", "shared-renamed": "shared", "single": "mixed", "mixed": "single"}
-"""Two ways in which a device plugin offers the same; the launcher takes the one that is there."""
 
 
 def wishes(platform: str, gpu: str) -> list[tuple[Node, Wish]]:
@@ -34,17 +28,6 @@ def wishes(platform: str, gpu: str) -> list[tuple[Node, Wish]]:
         if platform != "gke":
             found.append((sliced(platform, gpu, profile, mixed=True), Wish.of(gpu, mig=profile)))
     return found
-
-
-def pod_for(wish: Wish, right: Node, others: list[Node]) -> dict[str, Any]:
-    """The pod that the launcher would have made in a cluster that has this node and not its twin."""
-    twins = TWINS.get(right.name.removeprefix(f"{wish.gpus[0]}-"), "")
-    there = [one for one in others if one.name != f"{wish.gpus[0]}-{twins}"]
-    placement = place(wish, there)
-    small = Resources(cpu=0.1, memory=GIB, disk=GIB)
-    pod = pod_of(render(settings(placement=placement, resources=small), spec()))
-    pod["volumes"] = [one for one in pod["volumes"] if "persistentVolumeClaim" not in one]
-    return {"metadata": {"name": right.name}, "spec": pod}
 
 
 @pytest.mark.parametrize("platform", CARDS)
