@@ -127,7 +127,6 @@ def test_a_preset_that_is_better_is_published_instead(
     ("fit", "said"),
     [
         ({"fit": "1.1bpw"}, "1.1bpw is too little: the smallest file, "),
-        ({"fit": "1M"}, "1M is too little: the smallest file, "),
         ({"fit": "3M", "context": 100_000}, "with 100,000 tokens of context"),
         ({"fit": "1G"}, "1G is more than the unquantized file, which takes 4"),
         ({"fit": "16bpw"}, "16bpw is more than the unquantized file, which takes 16.0"),
