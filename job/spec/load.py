@@ -57,6 +57,10 @@ def load(
     raise SpecInvalid(said, hint=HINT + listed)
 
 
+_ANY = "owner/name"
+"""Stands for a place that is required."""
+
+
 def _validated(data: dict[str, Any]) -> tuple[JobSpec | None, list[Fault]]:
     """The spec, or its faults: those of fields and, in what is left without them, those between fields.
 
@@ -97,7 +101,9 @@ def _take_out(data: dict[str, Any], keys: Keys) -> None:
     parent = value_at(data, keys[:-1])
     if parent is UNSET:
         return
-    if keys[-1] in parent:
-        del parent[keys[-1]]
+    if keys[-1] not in parent:
+        parent[keys[-1]] = {"id": _ANY} if keys == ("model",) else _ANY
+    elif parent[keys[-1]] == _ANY and len(keys) > 1:  # a required field that is no place: what holds it goes
+        _take_out(data, keys[:-1])
     else:
-        parent[keys[-1]] = {"id": "owner/name"} if keys == ("model",) else "owner/name"
+        del parent[keys[-1]]
