@@ -168,8 +168,9 @@ def test_a_queue_where_kueue_is_not_installed_is_told(launcher: Launcher, cluste
 
 @pytest.mark.parametrize("kueue", ["v1beta2"], indirect=True)
 def test_who_may_not_read_queues_is_let_through(
-    launcher: Launcher, cluster: Cluster, tmp_path: Path, kueue: str
+    launcher: Launcher, cluster: Cluster, tmp_path: Path, kueue: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("FINETUNE_LLAMA", "/no/llama.cpp")  # the weights are only named: nothing is rehearsed
     cluster.nodes.add("plain")
     _, config = user_with(cluster, launcher.namespace, tmp_path, "Role", "RoleBinding")
     listed = cluster.plane.kubectl("get", "role", "finetune-run-launcher", "-n", launcher.namespace, "-o", "json")
