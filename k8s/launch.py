@@ -14,7 +14,7 @@ if not __package__:  # run as a script: this folder's modules are not top-level 
 import typer
 
 from job.command_line import App, show_version
-from k8s.cli import compare, config, init, launch, look, manage, results
+from k8s.cli import compare, config, init, launch, look, manage, plan, results
 from k8s.output import say
 
 app = App(
@@ -28,6 +28,7 @@ app = App(
     epilog="Exit codes: the run's own if its end was waited for (docs/exit-codes.md); 10 to 20: the launcher's errors.",
 )
 launch.register(app)
+plan.register(app)
 init.register(app)
 config.register(app)
 look.register(app)

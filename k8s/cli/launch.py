@@ -1,4 +1,4 @@
-"""`launch` and `plan`."""
+"""`launch`."""
 
 import os
 import sys
@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from k8s.cli.asked import hourly_prices, namespace_setting, show, time_of_all, where, wish_of
 from k8s.cli.config import check_limits, in_effect, store_of
 from k8s.cli.options import (
     COST,
@@ -136,17 +137,17 @@ def launch(
     from k8s.prepare import ask, check_references, cluster_or_none, pairs, prepare, spec_from
 
     known = in_effect(context, namespace)
-    gpu, platform, spot, queue = _placed(known, gpu, platform, spot, queue)
+    gpu, platform, spot, queue = where(known, gpu, platform, spot, queue)
     read, store_pvc = store_of(known, spec_from(spec, model, dataset, sets or []), store_pvc)
     asked = ask(
-        _wish(gpu, platform, label, spot, shared, mig, tolerations or [], force),
+        wish_of(gpu, platform, label, spot, shared, mig, tolerations or [], force),
         read,
         sweeps=sweeps or [],
         bring=bring,
         resources=resources(cpu, memory, disk, cpu_limit),
         rehearses=True,
-        budget=Allowed(_prices(price, price_file, known), known.max_cost(max_cost)),
-        **_namespace(namespace),
+        budget=Allowed(hourly_prices(price, price_file, known), known.max_cost(max_cost)),
+        **namespace_setting(namespace),
         image=known.get("image", image),
         pull_policy=pull_policy,
         pull_secrets=known.listed("pull_secrets", pull_secrets),
@@ -187,7 +188,7 @@ def launch(
     from k8s.cuda_image import check_cuda
 
     assert cluster
-    _show(prepared)
+    show(prepared)
     check_references(cluster, prepared.settings)
     for note in [*check_cuda(prepared.settings), *try_pod(cluster, prepared.manifest)]:
         say(f"note: {note}", style="warn")
@@ -214,7 +215,7 @@ def _print_only(prepared: Any, *, as_values: bool, dry_run: bool) -> None:
 
     for note in prepared.notes:
         say(f"note: {note}", style="warn")
-    say(_time(prepared), style="dim")
+    say(time_of_all(prepared), style="dim")
     if dry_run:
         tell_inputs(prepared.along, "would be uploaded")
     if as_values:
@@ -228,128 +229,6 @@ def _print_only(prepared: Any, *, as_values: bool, dry_run: bool) -> None:
     typer.echo(text, nl=False)
 
 
-def plan(
-    gpu: Gpu = None,
-    model: Model = None,
-    dataset: Dataset = None,
-    spec: SpecFile = None,
-    sets: Sets = None,
-    context: Context = None,
-    namespace: Namespace = None,
-    platform: Platform = None,
-    label: Label = None,
-    spot: Spot = None,
-    shared: Shared = False,
-    mig: Mig = "",
-    tolerations: Tolerations = None,
-    price: Price = None,
-    price_file: PriceFile = None,
-    output: Shown = Output.table,
-) -> None:
-    """Show what a run would do and need, and where it would run, without sending anything.
-
-    Example: `finetune-run plan --spec my.yaml --gpu t4 --price 0.35`
-    """
-    from job.plan import describe
-    from k8s.placement.prices import price_of
-    from k8s.prepare import LOCAL_IMAGE, ask, cluster_or_none, prepare, spec_from
-
-    known = in_effect(context, namespace)
-    gpu, platform, spot, _ = _placed(known, gpu, platform, spot, None)
-    asked = ask(
-        _wish(gpu, platform, label, spot, shared, mig, tolerations or []),
-        spec_from(spec, model, dataset, sets or []),
-        image=LOCAL_IMAGE,
-        pull_policy="Never",  # nothing is sent
-        **_namespace(namespace),
-    )
-    prices = _prices(price, price_file, known)
-    prepared = prepare(cluster_or_none(context, namespace, needed=not platform and gpu != "none"), asked)
-    check_limits(known, prepared)
-    card = next(iter(prepared.placement.cards), None)
-    if output is Output.table:
-        typer.echo(describe(prepared.spec, card, price_of(prepared.placement, prices)))
-        _show(prepared)
-        return
-    value = prepared.model_dump(mode="json", include={"placement", "vram", "notes"})
-    value["seconds"] = prepared.seconds._asdict()
-    value["spec"] = prepared.spec.shown()
-    result(value | {"resources": prepared.settings.resources.model_dump()}, output, (), ())
-
-
-def _wish(
-    gpu: str,
-    platform: str | None,
-    label: str | None,
-    spot: bool,
-    shared: bool,
-    mig: str,
-    tolerations: list[str],
-    force: bool = False,
-) -> Any:
-    """A function that makes the wish from the predicted VRAM."""
-    from k8s.manifest.parse import toleration
-    from k8s.placement.wish import Wish
-
-    def of(needs: int | None) -> Any:
-        return Wish.of(
-            gpu, needs=needs, platform=platform, label=label, spot=spot, shared=shared, mig=mig,
-            tolerations=tuple(map(toleration, tolerations)), force=force,
-        )  # fmt: skip
-
-    return of
-
-
-def _placed(
-    known: Any, gpu: str | None, platform: str | None, spot: bool | None, queue: str | None
-) -> tuple[str, str | None, bool, str | None]:
-    """Where a run goes: the command line's wish, else that of the defaults."""
-    gpu, spot = known.get("gpu", gpu) or "auto", bool(known.get("spot", spot))
-    return gpu, known.get("platform", platform), spot, known.get("queue", queue)
-
-
-def _prices(price: float | None, file: Path | None, known: Any) -> Any:
-    """What an hour costs, by card; of both options the first counts, then the defaults."""
-    from k8s.placement.prices import read_prices, same_for_all
-
-    if price is not None:
-        return same_for_all(price)
-    return read_prices(file) if file else known.prices()
-
-
-def _namespace(named: str | None) -> dict[str, Any]:
-    """The setting, if it was given; else the kubeconfig's counts."""
-    return {"namespace": named} if named else {}
-
-
-def _show(prepared: Any) -> None:
-    """Prints the plan in a few lines, and the notes."""
-    size, placement = prepared.settings.resources, prepared.placement
-    runs = f"{len(prepared.sweep)} runs" if prepared.sweep else "one run"
-    vram = ""
-    if prepared.vram and placement.memory:
-        vram = f" ({prepared.vram / 1e9:.1f} of {placement.memory / 1e9:.1f} GB VRAM)"
-    say(
-        f"{runs} of {prepared.spec.model.id} on {', '.join(placement.gpus) or 'the CPU'}{vram}; requests "
-        f"{size.cpu:g} CPU, {size.memory / 2**30:.0f} GiB memory, {size.disk / 2**30:.0f} GiB disk"
-    )
-    say(_time(prepared), style="dim")
-    if placement.nodes:
-        more = " …" if len(placement.nodes) > 5 else ""
-        say(f"suitable nodes now: {', '.join(placement.nodes[:5])}{more}", style="dim")
-    for note in prepared.notes:
-        say(f"note: {note}", style="warn")
-
-
-def _time(prepared: Any) -> str:
-    """How long all runs take together, and after how long they are ended."""
-    from job.predict.needs import duration
-
-    likely, most = map(duration, prepared.seconds)
-    return f"time: likely {likely}, at most {most}; ended after {duration(prepared.settings.deadline_s)}"
-
-
 def register(app: typer.Typer) -> None:
-    """Adds the commands."""
+    """Adds the command."""
     app.command()(launch)
-    app.command()(plan)
