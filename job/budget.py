@@ -19,6 +19,10 @@ class Budget(NamedTuple):
     def cost(self, seconds: float) -> float | None:
         return None if self.price is None else seconds / 3600 * self.price
 
+    def seconds(self) -> float | None:
+        """After how many the limit is reached."""
+        return None if self.price is None or self.most is None else self.most / self.price * 3600
+
 
 def budget(environ: Mapping[str, str] = os.environ) -> Budget:
     """The Job's price and limit. Raises SpecInvalid for a value that is not an amount, and for a limit without a

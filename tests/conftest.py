@@ -31,6 +31,12 @@ def _unconfigured_log() -> Iterator[None]:
     library_warnings._told.clear()
 
 
+@pytest.fixture
+def nothing_is_rehearsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the job's extra is not installed: the weights of the test's model are only named."""
+    monkeypatch.setenv("FINETUNE_LLAMA", "/no/llama.cpp")
+
+
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Llama of width 256 with two layers, as a Hugging Face folder."""

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from rich.console import Console
 
 from job import console
+from job.budget import budget
 from job.errors import JobError, StoppedUnsaved
 from job.fetch import sources
 from job.fetch.identity import run_id
@@ -30,7 +31,7 @@ from job.pipeline.train import train
 from job.publish.publisher import Publisher
 from job.redaction import redact_all
 from job.report import ending, webhook
-from job.run import attempts, records, supervise
+from job.run import attempts, cost, records, supervise
 from job.run.active_run import ActiveRun, opened, terminated_as_fault
 from job.run.records import Manifest
 from job.spec import JobSpec
@@ -61,7 +62,9 @@ def run(spec: JobSpec) -> Manifest:
             _tell_result(finished, active)
             return finished
         try:
-            with terminated_as_fault(active):
+            allowed = budget()
+            earlier_s = cost.spent(active.store, active.id, allowed).seconds
+            with terminated_as_fault(active), cost.watched(allowed, earlier_s, supervisor.stop):
                 made = _run(spec, active)
         except JobError as error:
             if not isinstance(error, StoppedUnsaved) and error.kubernetes != "Ignore":  # another attempt goes on

@@ -17,16 +17,15 @@ from pydantic import ValidationError
 
 from job import console, library_warnings, logs, strict_json
 from job.artifacts import Artifact, Frozen, artifact, names_below
-from job.budget import budget
 from job.errors import Bug, PeerActive, SpecInvalid, StoppedSaved, StoppedUnsaved, StorageFailed, named
 from job.logs import Progress, log
-from job.run import attempts, cost, lease, limits
+from job.run import attempts, lease, limits
 from job.run.events import EventLog
 from job.run.folders import store_url, work_folder
 from job.run.heartbeat import Heartbeat
 from job.run.records import StageRecord, contradiction, parsed, read_stage, write_stage
 from job.run.supervise import Supervisor, Terminated
-from job.run.usage import UsageLog, read_usage
+from job.run.usage import UsageLog
 from job.spec import JobSpec
 from job.spec.canonical import canonical
 from job.spec.places import data_place
@@ -177,16 +176,12 @@ def opened(spec: JobSpec, identity: str, supervisor: Supervisor) -> Iterator[Act
             attempt = attempts.begin(store, identity)
             events = EventLog(store, identity, attempt.n)
             logs.configure(events, *sinks, to_stdout=screen is None)
-            earlier_s = cost.seconds_of(read_usage(store, identity))
             usage = UsageLog(store, identity, attempt.n, lambda: attempt.stage)
             run = ActiveRun(spec, identity, work / identity, store, attempt, supervisor, events, usage)
             run.work.mkdir(exist_ok=True)
             with _ends_on_record(run):
                 log.info("run.start", store=store.url, work=str(run.work), attempt_number=attempt.n)
-                with (
-                    cost.watched(budget(), earlier_s, supervisor.stop),
-                    limits.watched(lambda: attempt.at_work, supervisor.end, usage.look_now),
-                ):
+                with limits.watched(lambda: attempt.at_work, supervisor.end, usage.look_now):
                     yield run
 
 

@@ -5,7 +5,6 @@ missing. A run that passes its limit ends with 85; the stage at work saves first
 """
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -15,8 +14,6 @@ from job.errors import CostExceeded
 from job.logs import log
 from job.run.usage import Usage, read_usage
 from job.store import Store
-
-EVERY_S = 5.0
 
 
 class Spent(NamedTuple):
@@ -46,19 +43,19 @@ def watched(limits: Budget, earlier_s: float, stop: Callable[[CostExceeded], Non
 
     Raises CostExceeded at once if the attempts before have used up the limit.
     """
-    if limits.most is None:
+    allowed_s = limits.seconds()
+    if allowed_s is None:
         yield
         return
-    if fault := _fault(limits, earlier_s):
-        raise fault
-    closed, began = threading.Event(), time.monotonic()
+    if earlier_s >= allowed_s:
+        raise _exceeded(limits, earlier_s)
+    closed, left_s = threading.Event(), min(allowed_s - earlier_s, threading.TIMEOUT_MAX)
 
     def watch() -> None:
-        while not closed.wait(EVERY_S):
-            if fault := _fault(limits, earlier_s + time.monotonic() - began):
-                log.warning("run.cost_exceeded", message=fault.message)
-                stop(fault)
-                return
+        if not closed.wait(left_s):
+            fault = _exceeded(limits, earlier_s + left_s)
+            log.warning("run.cost_exceeded", message=fault.message)
+            stop(fault)
 
     thread = threading.Thread(target=watch, name="cost", daemon=True)
     thread.start()
@@ -69,13 +66,10 @@ def watched(limits: Budget, earlier_s: float, stop: Callable[[CostExceeded], Non
         thread.join()
 
 
-def _fault(limits: Budget, seconds: float) -> CostExceeded | None:
-    cost = limits.cost(seconds)
-    if cost is None or limits.most is None or cost < limits.most:
-        return None
+def _exceeded(limits: Budget, seconds: float) -> CostExceeded:
     return CostExceeded(
-        f"the run has cost {cost:.2f} ({seconds / 3600:.2f} hours at {limits.price:g} an hour), and its limit is "
-        f"{limits.most:g}",
+        f"the run has cost {limits.cost(seconds):.2f} ({seconds / 3600:.2f} hours at {limits.price:g} an hour), and its "
+        f"limit is {limits.most:g}",
         hint="What is finished is in the store. Launched again with a higher limit (--max-cost; in the chart: "
         "env.FINETUNE_MAX_COST), it continues from there.",
     )

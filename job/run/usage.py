@@ -63,15 +63,18 @@ class UsageLog:
             self._wanted.clear()
             if self._closed.is_set():
                 return
-            now = time.monotonic() - self._start
-            try:
-                self._points.append((now, self._stage(), anonymous_memory(), gpu_used()))
-            except (psutil.Error, OSError, ValueError):  # a process that ended while it was read, or no /proc
-                continue
-            if len(self._points) > POINTS:
-                self._points, self._pause = self._points[::2], self._pause * 2
+            self._measure()
             if is_wanted or time.monotonic() - self._written > WRITE_EVERY_S:
                 self.flush()
+
+    def _measure(self) -> None:
+        now = time.monotonic() - self._start
+        try:
+            self._points.append((now, self._stage(), anonymous_memory(), gpu_used()))
+        except (psutil.Error, OSError, ValueError):  # a process that ended while it was read, or no /proc
+            return
+        if len(self._points) > POINTS:
+            self._points, self._pause = self._points[::2], self._pause * 2
 
     def look_now(self) -> None:
         """Measures and writes at once, in the thread that does: the process may not live until the next time."""
@@ -95,10 +98,11 @@ class UsageLog:
             log.warning("usage.not_stored", why=named(error).message)
 
     def close(self) -> None:
-        """Ends and writes the rest."""
+        """Measures once more, since what the run costs is counted to its last point, and writes the rest."""
         self._closed.set()
         self._wanted.set()
         self._thread.join()
+        self._measure()
         self.flush()
 
 

@@ -2,6 +2,7 @@
 
 import sys
 import threading
+import time
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -11,7 +12,6 @@ import pytest
 from job.artifacts import Frozen
 from job.budget import MOST, PRICE, Budget, budget
 from job.errors import CostExceeded, SpecInvalid
-from job.run import cost
 from job.run.cost import spent, watched
 from job.run.supervise import Supervisor, Terminated
 from job.run.usage import Usage, usage_key
@@ -59,6 +59,19 @@ def test_without_a_limit_nothing_is_watched() -> None:
         assert threading.active_count() == before
 
 
+def test_a_run_that_was_never_looked_at_ends_when_the_limit_is_reached() -> None:
+    ended = threading.Event()
+    began = time.monotonic()
+    with watched(Budget(HOUR, 10.2), 10.0, lambda fault: ended.set()):
+        assert ended.wait(30)
+    assert time.monotonic() - began >= 0.2
+
+
+def test_a_limit_of_ages_is_waited_for() -> None:
+    with watched(Budget(1e-9, 1e9), 0.0, lambda fault: pytest.fail(fault.message)):
+        pass
+
+
 class Saves(ModuleType):
     """A stage that saves when it is asked to end."""
 
@@ -68,7 +81,6 @@ class Saves(ModuleType):
 def test_the_stage_at_work_saves_before_the_run_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, supervisor: Supervisor
 ) -> None:
-    monkeypatch.setattr(cost, "EVERY_S", 0.05)
     saved = tmp_path / "saved"
     program = (
         "import pathlib, signal, sys\n"
@@ -87,8 +99,7 @@ def test_the_stage_at_work_saves_before_the_run_ends(
     assert saved.exists()
 
 
-def test_between_stages_the_run_ends_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cost, "EVERY_S", 0.05)
+def test_between_stages_the_run_ends_too() -> None:
     supervisor = Supervisor()
     supervisor.install()
     with pytest.raises(Terminated), watched(Budget(HOUR, 0.2), 0.0, supervisor.stop):

@@ -59,6 +59,16 @@ def test_a_long_run_is_kept_in_few_points(tmp_path: Path, monkeypatch: pytest.Mo
     assert found.seconds[-1] > 0.3
 
 
+def test_an_attempt_counts_to_its_end_however_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(usage, "FIRST_PAUSE_S", 600)
+    store = open_store(str(tmp_path))
+    log = UsageLog(store, "run", 1, lambda: "train")
+    time.sleep(0.3)
+    log.close()
+    (found,) = read_usage(store, "run")
+    assert found.seconds[-1] >= 0.3 and found.stages == ["train"]
+
+
 @pytest.mark.parametrize("damage", [b"", b"{}", b"[" * 100_000])
 def test_a_damaged_file_is_left_out_and_named(
     tmp_path: Path, damage: bytes, capsys: pytest.CaptureFixture[str]

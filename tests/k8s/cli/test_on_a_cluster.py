@@ -166,11 +166,11 @@ def test_a_queue_where_kueue_is_not_installed_is_told(launcher: Launcher, cluste
     assert said.code == 12 and "Check that Kueue is installed" in said.err and launcher.jobs() == []
 
 
+@pytest.mark.usefixtures("nothing_is_rehearsed")
 @pytest.mark.parametrize("kueue", ["v1beta2"], indirect=True)
 def test_who_may_not_read_queues_is_let_through(
-    launcher: Launcher, cluster: Cluster, tmp_path: Path, kueue: str, monkeypatch: pytest.MonkeyPatch
+    launcher: Launcher, cluster: Cluster, tmp_path: Path, kueue: str
 ) -> None:
-    monkeypatch.setenv("FINETUNE_LLAMA", "/no/llama.cpp")  # the weights are only named: nothing is rehearsed
     cluster.nodes.add("plain")
     _, config = user_with(cluster, launcher.namespace, tmp_path, "Role", "RoleBinding")
     listed = cluster.plane.kubectl("get", "role", "finetune-run-launcher", "-n", launcher.namespace, "-o", "json")
@@ -186,6 +186,7 @@ def test_who_may_not_read_queues_is_let_through(
 # --- permissions ---
 
 
+@pytest.mark.usefixtures("nothing_is_rehearsed")
 def test_the_role_is_enough_for_every_command_and_not_more(
     launcher: Launcher, cluster: Cluster, tmp_path: Path, kueue: str
 ) -> None:

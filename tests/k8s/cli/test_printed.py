@@ -31,8 +31,8 @@ def test_the_printed_objects_say_how_to_delete_both_and_why_three_volumes_share_
     assert all(one["metadata"]["labels"][found[1]] == found[2] for one in objects)
 
 
-def test_the_time_is_on_stderr_likely_and_at_most(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FINETUNE_LLAMA", "/no/llama.cpp")  # the weights are only named: nothing is rehearsed
+@pytest.mark.usefixtures("nothing_is_rehearsed")
+def test_the_time_is_on_stderr_likely_and_at_most(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(SIZES["7B"][0]))
     (tmp_path / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
     (tmp_path / "rows.jsonl").write_text("".join(f'{{"text": "a short row of text, {n}"}}\n' for n in range(100)))

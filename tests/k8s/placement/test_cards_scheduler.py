@@ -51,10 +51,8 @@ def test_a_size_that_nobody_can_read_is_left_to_the_scheduler(cluster: Cluster) 
     assert eventually(lambda: cluster.pods(namespace)[0].spec.node_name, "a node") == other("a40").name
 
 
-def test_the_launcher_predicts_with_what_the_labels_say(
-    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("FINETUNE_LLAMA", "/no/llama.cpp")  # the weights are only named: nothing is rehearsed
+@pytest.mark.usefixtures("nothing_is_rehearsed")
+def test_the_launcher_predicts_with_what_the_labels_say(cluster: Cluster, tmp_path: Path) -> None:
     add(cluster, other("a6000"), other("rtx3090"))
     launcher = Launcher(cluster, cluster.namespace(restricted=True))
     (tmp_path / "config.json").write_text(json.dumps(SIZES["30B"][0]))
