@@ -68,8 +68,8 @@ def watched(limits: Budget, earlier_s: float, stop: Callable[[CostExceeded], Non
 
 def _exceeded(limits: Budget, seconds: float) -> CostExceeded:
     return CostExceeded(
-        f"the run has cost {limits.cost(seconds):.2f} ({seconds / 3600:.2f} hours at {limits.price:g} an hour), and its "
-        f"limit is {limits.most:g}",
+        f"the run has cost {limits.cost(seconds):.2f} ({seconds / 3600:.2f} hours at {limits.price:g} an hour), and "
+        f"its limit is {limits.most:g}",
         hint="What is finished is in the store. Launched again with a higher limit (--max-cost; in the chart: "
         "env.FINETUNE_MAX_COST), it continues from there.",
     )
