@@ -1,4 +1,4 @@
-"""The model of a launch: whether a run would refuse it, its sizes, the VRAM that it takes."""
+"""The models of a launch: whether a run would refuse them, their sizes, the VRAM that they take."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,15 +17,17 @@ from k8s.manifest.settings import GIB, Resources
 from k8s.placement.wish import Wish
 
 
-def model_of(spec: JobSpec, specs: Sequence[JobSpec]) -> Seen:
-    """What can be seen of the model here. Raises SpecInvalid, DataInvalid and IntegrityViolated for
-    models that the job would refuse."""
-    seen: dict[str, Seen] = {}
-    for one in (spec, *specs):
-        place = f"{one.model.id} {one.model.revision}"
-        seen[place] = seen.get(place) or seen_here(one)
-        check_seen(one, seen[place])
-    return seen[f"{spec.model.id} {spec.model.revision}"]
+def models_of(specs: Sequence[JobSpec]) -> list[Seen]:
+    """What can be seen here of each run's model. Raises SpecInvalid, DataInvalid and IntegrityViolated for models that
+    the job would refuse."""
+    known: dict[tuple[str, str], Seen] = {}
+    seen = []
+    for spec in specs:
+        place = (spec.model.id, spec.model.revision)
+        known[place] = known.get(place) or seen_here(spec)
+        check_seen(spec, known[place])
+        seen.append(known[place])
+    return seen
 
 
 def rehearse(specs: Sequence[JobSpec]) -> list[str]:
@@ -58,7 +60,14 @@ def _decides(spec: JobSpec) -> dict[str, Any]:
     return parts | {"training": training, "export": [spec.export.unquantized, spec.export.merge_base]}
 
 
-def ask_for_sizes(wish: Wish, why: str, resources: Mapping[str, Any]) -> str:
+def notes_on(seen: Sequence[Seen], wish: Wish, resources: Mapping[str, Any]) -> list[str]:
+    """What is to be said of how the models' sizes are known. Raises SettingsInvalid if a GPU is to be chosen, and one
+    of them is not known."""
+    notes = [one.why if one.model else _ask_for_sizes(wish, one.why, resources) for one in seen]
+    return list(dict.fromkeys(filter(None, notes)))
+
+
+def _ask_for_sizes(wish: Wish, why: str, resources: Mapping[str, Any]) -> str:
     """The note for a run of which nothing can be predicted. Raises SettingsInvalid if a GPU is to be chosen for it."""
     default = Resources()
     sizes = {"--memory": default.memory, "--disk": default.disk}
@@ -72,15 +81,17 @@ def ask_for_sizes(wish: Wish, why: str, resources: Mapping[str, Any]) -> str:
     return f"{why}{'; check ' if missing else ''}{' and '.join(missing)}"
 
 
-def least_vram(specs: Sequence[JobSpec], model: Anatomy | None, cards: Sequence[Gpu]) -> int | None:
-    """Bytes of VRAM from which on a card suits; None if unknown. A run needs more on a card without bfloat16 if its
-    family does not fit float16, so each card is asked for its own."""
+def least_vram(specs: Sequence[JobSpec], models: Sequence[Anatomy | None], cards: Sequence[Gpu]) -> int | None:
+    """Bytes of VRAM from which on a card suits each run whose model is known; None if none is. A run needs more on a
+    card without bfloat16 if its family does not fit float16, so each card is asked for its own."""
     needs = {}
     for card in cards or GPUS.values():
-        each = [vram_needed(one, predict(one, model, Machine(card), exact=False)) for one in specs]
-        if None in each:
+        runs = zip(specs, models, strict=True)
+        each = [vram_needed(spec, predict(spec, model, Machine(card), exact=False)) for spec, model in runs]
+        known = [one for one in each if one is not None]
+        if not known:
             return None
-        needs[card] = max(one or 0 for one in each)
+        needs[card] = max(known)
     fit = [card for card, need in needs.items() if need <= card.memory]
     if not fit:
         return max(needs.values())

@@ -26,7 +26,7 @@ from k8s.manifest.render import Manifest, render
 from k8s.manifest.resources import resources_of, with_file_cache
 from k8s.manifest.settings import AccessMode, Resources, Settings
 from k8s.manifest.sweep import Index, indexes
-from k8s.model import ask_for_sizes, least_vram, model_of, rehearse
+from k8s.model import least_vram, models_of, notes_on, rehearse
 from k8s.placement.disk import disk_notes
 from k8s.placement.nodes import Node
 from k8s.placement.place import place, with_seen
@@ -45,16 +45,16 @@ Bring = Callable[[Sequence[JobSpec], Mapping[str, Any], bool], Along]
 
 class Asked(NamedTuple):
     """What the command line asks for, checked as far as that goes without a cluster. `spec` and `sweep`: as they are
-    sent; `along`: what goes along; `rows`: of each run; `model`: its sizes, None if
-    they are not known; `vram`: bytes on the GPU while training, None if not known; `resources` and `settings`: what was
-    given of them."""
+    sent; `along`: what goes along; `rows` and `models`: of each run, a model's sizes None if they are not known;
+    `vram`: bytes on the GPU while training, of the run that needs most, None if not known; `resources` and `settings`:
+    what was given of them."""
 
     spec: JobSpec
     sweep: tuple[Index, ...]
     along: Along
     rows: tuple[RowLengths | None, ...]
     wish: Wish
-    model: Anatomy | None
+    models: tuple[Anatomy | None, ...]
     notes: tuple[str, ...]
     vram: int | None
     resources: dict[str, Any]
@@ -138,24 +138,23 @@ def ask(
     spec = read([])
     sweep = indexes(read, sweeps)
     specs = [one.spec for one in sweep] or [spec]
-    seen = model_of(spec, specs)
-    model, notes = seen.model, [seen.why] if seen.why else []
-    if model is None:
-        notes = [ask_for_sizes(wish_of(None), seen.why, resources)]
-    if rehearses and seen.config is not None:
-        notes += rehearse(specs)
-    vram = least_vram(specs, model, [GPUS[name] for name in cards if name in GPUS])
+    seen = models_of(specs)
+    models = tuple(one.model for one in seen)
+    notes = notes_on(seen, wish_of(None), resources)
+    if rehearses:
+        notes += rehearse([one for one, of in zip(specs, seen, strict=True) if of.config is not None])
+    vram = least_vram(specs, models, [GPUS[name] for name in cards if name in GPUS])
     wish = wish_of(vram)
     cards_of(wish)
-    rows = tuple(rows_here(one) if model else None for one in specs)
-    found = bring(specs, settings, model is not None)
+    rows = tuple(rows_here(one) if model else None for one, model in zip(specs, models, strict=True))
+    found = bring(specs, settings, models[0] is not None)
     return Asked(
         found.spec(spec),
         found.sweep(sweep),
         found,
         rows,
         wish,
-        model,
+        models,
         tuple(notes),
         vram,
         dict(resources),
@@ -171,14 +170,15 @@ def prepare(cluster: Cluster | None, asked: Asked, *, title: str | None = None, 
     (`--dry-run` with `--platform`). Raises the launcher's
     faults.
     """
-    specs, model = [one.spec for one in asked.sweep] or [asked.spec], asked.model
+    specs = [one.spec for one in asked.sweep] or [asked.spec]
     nodes = cluster.nodes() if cluster and asked.wish.gpus != ("none",) else None
     asked = with_cards_seen(asked, nodes)
     placement = place(asked.wish, nodes)
     on_gpu = bool(placement.resource)
     on_volume = bool(asked.settings.get("store_pvc"))
     found = [
-        predicted(one, model, placement, rows, on_volume=on_volume) for one, rows in zip(specs, asked.rows, strict=True)
+        predicted(spec, model, placement, rows, on_volume=on_volume)
+        for spec, model, rows in zip(specs, asked.models, asked.rows, strict=True)
     ]
     needed = [resources_of(one, on_gpu=on_gpu) for one in found]
     largest = {name: max(getattr(one, name) for one in needed) for name in ("cpu", "memory", "disk", "shm")}
@@ -209,7 +209,7 @@ def prepare(cluster: Cluster | None, asked: Asked, *, title: str | None = None, 
         *placement.notes,
         *said,
         *_storeless(specs, made),
-        *paths_in_pod(asked.spec, asked.along),
+        *paths_in_pod(specs, asked.along),
         *disk_notes(placement, size.disk),
         *_unknown_modes(made, len(asked.sweep)),
     ]
@@ -229,7 +229,7 @@ def with_cards_seen(asked: Asked, nodes: Sequence[Node] | None) -> Asked:
     if not wish.seen:
         return asked
     specs = [one.spec for one in asked.sweep] or [asked.spec]
-    vram = least_vram(specs, asked.model, [wish.gpu_of(name) for name in wish.gpus])
+    vram = least_vram(specs, asked.models, [wish.gpu_of(name) for name in wish.gpus])
     return asked._replace(wish=wish.model_copy(update={"needs": vram}), vram=vram)
 
 

@@ -55,11 +55,12 @@ def show(prepared: Any) -> None:
     """Prints the plan in a few lines, and the notes."""
     size, placement = prepared.settings.resources, prepared.placement
     runs = f"{len(prepared.sweep)} runs" if prepared.sweep else "one run"
+    models = dict.fromkeys(one.spec.model.id for one in prepared.sweep) or [prepared.spec.model.id]
     vram = ""
     if prepared.vram and placement.memory:
         vram = f" ({prepared.vram / 1e9:.1f} of {placement.memory / 1e9:.1f} GB VRAM)"
     say(
-        f"{runs} of {prepared.spec.model.id} on {', '.join(placement.gpus) or 'the CPU'}{vram}; requests "
+        f"{runs} of {', '.join(models)} on {', '.join(placement.gpus) or 'the CPU'}{vram}; requests "
         f"{size.cpu:g} CPU, {size.memory / 2**30:.0f} GiB memory, {size.disk / 2**30:.0f} GiB disk"
     )
     say(time_of_all(prepared), style="dim")

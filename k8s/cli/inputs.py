@@ -18,8 +18,8 @@ _TO = {"store": "to the store", "volume": "to the volume", "config_map": "in the
 
 
 def bring(specs: "Sequence[JobSpec]", settings: Mapping[str, Any], reachable: bool) -> "Along":
-    """What goes along with these runs, once it was checked as the run would check it. `reachable`: whether the model
-    can be read from here. Raises the run's errors."""
+    """What goes along with these runs, once it was checked as the run would check it. `reachable`: whether the first
+    run's model can be read from here. Raises the run's errors."""
     from k8s.inputs.along import along, places_along
 
     if places := places_along(specs, settings):

@@ -144,7 +144,7 @@ def _in_pod(settings: Mapping[str, Any]) -> list[str]:
     return [*own, *(settings.get("secret_files") or {}).values()]
 
 
-def paths_in_pod(spec: JobSpec, along: Along) -> list[str]:
+def paths_in_pod(specs: Sequence[JobSpec], along: Along) -> list[str]:
     """Notes on paths that do not go along, and that the pod does not have by itself."""
     brought = set(along.places.values())
     in_pod = "on a volume (--store-pvc, --cache-pvc, --secret-file) or in the image"
@@ -152,6 +152,6 @@ def paths_in_pod(spec: JobSpec, along: Along) -> list[str]:
         f"{one} lies here: `launch` takes it along"
         if not along.looked and Path(one).expanduser().exists()
         else f"{one} is a path: it must exist in the pod, {in_pod}"
-        for one in places_here([spec])
+        for one in places_here(specs)
         if one not in brought
     ]

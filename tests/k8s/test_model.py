@@ -7,9 +7,9 @@ import pytest
 
 from job.errors import JobError
 from job.rehearsal.hollow import write_hollow_tensors
-from k8s.errors import SettingsInvalid
+from k8s.errors import GpuUnavailable, SettingsInvalid
 from k8s.placement.wish import Wish, cards_of
-from k8s.prepare import Asked, ask, spec_from
+from k8s.prepare import Asked, ask, prepare, spec_from
 from tests.job.predict.mixture import MOE, moe_tensors
 from tests.job.rehearsal.tokenizers import more_tokens
 from tests.tiny_models import make_llama, write_json
@@ -28,12 +28,22 @@ def model(folder: Path, config: dict[str, Any], shapes: dict[str, tuple[int, ...
     return folder
 
 
-def asked(model: Path | str, gpu: str = "t4", *sets: str, rehearses: bool = False, **resources: int) -> Asked:
+def asked(
+    model: Path | str,
+    gpu: str = "t4",
+    *sets: str,
+    models: tuple[Path, ...] = (),
+    rehearses: bool = False,
+    **resources: int,
+) -> Asked:
+    """`models`: those of a sweep."""
+
     def wish(needs: int | None) -> Wish:
         return Wish.of(gpu, needs=needs, platform="gke")
 
     read = spec_from(None, str(model), "./rows.jsonl", list(sets))
-    return ask(wish, read, image="i", pull_policy="Never", resources=resources, rehearses=rehearses)
+    sweeps = [f"model.id={','.join(map(str, models))}"] if models else []
+    return ask(wish, read, sweeps=sweeps, image="i", pull_policy="Never", resources=resources, rehearses=rehearses)
 
 
 REFUSED = {
@@ -86,12 +96,48 @@ def test_attention_that_auto_does_not_know_is_refused_with_the_layers_that_are_t
 
 
 def test_auto_places_a_family_without_formulas_by_all_its_experts(tmp_path: Path) -> None:
-    folder = model(tmp_path / "m", MOE, {name: one.shape for name, one in moe_tensors().items()})
+    folder = moe(tmp_path / "m")
     for bits, least, card in ((4, 17e9, "l4"), (16, 61e9, "a100-80")):
         found = asked(folder, "auto", f"load.bits={bits}")
         assert found.vram and least < found.vram and cards_of(found.wish)[0] == card
     (note,) = found.notes
     assert "of the type qwen3_moe" in note and "counted from the headers of its files" in note
+
+
+def moe(folder: Path) -> Path:
+    return model(folder, MOE, {name: one.shape for name, one in moe_tensors().items()})
+
+
+def test_a_sweep_over_models_is_placed_by_what_each_of_them_needs(tmp_path: Path) -> None:
+    small, large = model(tmp_path / "small", GRANITE), moe(tmp_path / "large")
+    alone = {path: asked(path, "auto") for path in (small, large)}
+    assert cards_of(alone[small].wish)[0] == "t4"
+    for models in ((small, large), (large, small)):
+        found = asked(small, "auto", models=models)
+        assert found.vram == alone[large].vram and cards_of(found.wish)[0] == "l4"
+        assert [one and one.parameters for one in found.models] == [
+            one and one.parameters for path in models for one in alone[path].models
+        ]
+        sizes = [prepare(None, one).settings.resources for one in (found, alone[large])]
+        assert (sizes[0].memory, sizes[0].disk) == (sizes[1].memory, sizes[1].disk)
+    with pytest.raises(GpuUnavailable):
+        prepare(None, asked(small, "t4", models=(small, large)))
+
+
+def test_a_model_of_a_sweep_of_which_nothing_is_known_is_named(tmp_path: Path) -> None:
+    small, large, unknown = model(tmp_path / "small", GRANITE), moe(tmp_path / "large"), tmp_path / "nothing"
+    with pytest.raises(SettingsInvalid, match=f"no GPU can be chosen: no prediction for {unknown}"):
+        asked(small, "auto", models=(small, unknown))
+    assert asked(unknown, "auto", models=(small,)).vram, "no run is of the model that the sweep replaces"
+    found = asked(small, "l4", models=(unknown, large))
+    assert found.vram == asked(large, "l4").vram, "of the others it is known what they need"
+    assert any(f"no prediction for {unknown}" in note for note in found.notes)
+
+
+def test_a_model_of_a_sweep_that_the_job_refuses_is_refused(tmp_path: Path) -> None:
+    refused = model(tmp_path / "refused", {"model_type": "brandnew"})
+    with pytest.raises(JobError, match="which transformers"):
+        asked(model(tmp_path / "small", GRANITE), models=(tmp_path / "small", refused))
 
 
 def test_auto_asks_for_a_card_and_sizes_if_nothing_is_known(tmp_path: Path) -> None:
