@@ -148,7 +148,7 @@ def predicted(folder: Path) -> tuple[Anatomy, dict[str, int], dict[str, int]]:
     model = anatomy_of(json.loads((folder / "model" / "config.json").read_text()), "model")
     files = planned_here(model, spec.export.presets)
     size = disk.sizes(spec, model, files={kind: file.size for kind, file in files.items()}, on_gpu=False)
-    return model, ram.by_stage(spec, model, files, on_gpu=False), disk.by_stage(spec, size)
+    return model, ram.by_stage(spec, model, files, on_gpu=False, llama_gpu=False), disk.by_stage(spec, size)
 
 
 def rows_of(name: str, folder: Path) -> Iterator[str]:

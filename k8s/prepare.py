@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from job import __version__
+from job import __version__, gpu_faults
 from job.artifacts import Frozen
 from job.predict.anatomy import Anatomy
 from job.predict.gpus import GPUS
@@ -174,13 +174,13 @@ def prepare(cluster: Cluster | None, asked: Asked, *, title: str | None = None, 
     nodes = cluster.nodes() if cluster and asked.wish.gpus != ("none",) else None
     asked = with_cards_seen(asked, nodes)
     placement = place(asked.wish, nodes)
-    on_gpu = bool(placement.resource)
     on_volume = bool(asked.settings.get("store_pvc"))
+    llama_gpu = asked.settings.get("env", {}).get(gpu_faults.VARIABLE, "required") == "required"
     found = [
-        predicted(spec, model, placement, rows, on_volume=on_volume)
+        predicted(spec, model, placement, rows, on_volume=on_volume, llama_gpu=llama_gpu)
         for spec, model, rows in zip(specs, asked.models, asked.rows, strict=True)
     ]
-    needed = [resources_of(one, on_gpu=on_gpu) for one in found]
+    needed = [resources_of(one) for one in found]
     largest = {name: max(getattr(one, name) for one in needed) for name in ("cpu", "memory", "disk", "shm")}
     there = [node for node in nodes or () if node.name in placement.nodes]
     pods = min(asked.settings.get("parallel", 1), len(specs))
@@ -234,15 +234,21 @@ def with_cards_seen(asked: Asked, nodes: Sequence[Node] | None) -> Asked:
 
 
 def predicted(
-    spec: JobSpec, model: Anatomy | None, placement: Placement, rows: RowLengths | None, *, on_volume: bool
+    spec: JobSpec,
+    model: Anatomy | None,
+    placement: Placement,
+    rows: RowLengths | None,
+    *,
+    on_volume: bool,
+    llama_gpu: bool = True,
 ) -> Prediction:
     """The pod's prediction; but for times, the same on every machine. `on_volume`: whether the store is on a volume if
-    the spec names none."""
+    the spec names none; `llama_gpu`: whether llama.cpp is sure to use the GPU, if there is one."""
     if on_volume:
         spec = spec.model_copy(update={"run": spec.run.model_copy(update={"store": "/store"})})
     card = next(iter(placement.cards), None)
     on_gpu = bool(placement.resource)
-    return predict(spec, model, Machine(card), rows=rows, on_gpu=on_gpu, exact=False)
+    return predict(spec, model, Machine(card, llama_gpu=llama_gpu), rows=rows, on_gpu=on_gpu, exact=False)
 
 
 def _storeless(specs: Sequence[JobSpec], settings: Settings) -> list[str]:

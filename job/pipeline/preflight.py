@@ -110,9 +110,7 @@ def predicted(spec: JobSpec, model: Anatomy | None, gpu: GpuHere | None, model_b
     """
     options: dict[str, Any] = {"on_gpu": gpu is not None, "base": model_bytes}
     card = known_gpu(gpu.name) if gpu else None
-    options["machine"] = Machine(
-        card, llama_gpu=card is not None and bool(bundle.devices()), cpus=threads(), triton=has_triton()
-    )
+    options["machine"] = Machine(card, llama_gpu=bool(bundle.devices()), cpus=threads(), triton=has_triton())
     options["capability"] = gpu.capability if gpu else None
     try:
         return predict(spec, model, **options)

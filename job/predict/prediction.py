@@ -87,7 +87,7 @@ def predict(
     base: int | None = None,
     exact: bool = True,
 ) -> Prediction:
-    """`machine`, `rows`: for times. `on_gpu`: whether training has a GPU. `capability`: the GPU's if the machine's is
+    """`rows`: for times. `on_gpu`: whether there is a GPU. `capability`: the GPU's if the machine's is
     not known; 8.0 or higher if neither is. `base`: bytes of the base model's files, if known.
 
     `exact`: if llama-quantize is built, it forecasts the size of each type; otherwise a type's size is assumed, so that
@@ -98,6 +98,7 @@ def predict(
     )
     files = {kind: planned[kind] for kind in spec.export.presets if kind in planned}
     sizes = disk.sizes(spec, model, base, {kind: file.size for kind, file in files.items()}, on_gpu=on_gpu)
+    llama_gpu = on_gpu and machine.llama_gpu
     trains = model is not None and spec.training is not None
     capability = capability or (machine.gpu.capability if machine.gpu else None)
     return Prediction(
@@ -105,7 +106,7 @@ def predict(
         vram=vram(spec, model, capability=capability, triton=machine.triton) if model and trains else None,
         files=files,
         sizes=sizes,
-        ram=ram.by_stage(spec, model, planned, on_gpu=on_gpu) if model else {},
+        ram=ram.by_stage(spec, model, planned, on_gpu=on_gpu, llama_gpu=llama_gpu) if model else {},
         ram_loaded=ram.loaded(spec, model, on_gpu=on_gpu) + ram.PARENT if model and trains else 0,
         disk=disk.by_stage(spec, sizes),
         seconds=timing.by_stage(spec, model, sizes, machine, rows) if model else {},

@@ -50,18 +50,24 @@ WIDEST = {"q8_0": 8.5}
 """Bits per weight of the widest tensor in a type's file: in most, output and embedding get q6_K (6.5625 bits)."""
 
 
-def by_stage(spec: JobSpec, model: Anatomy, planned: Mapping[str, Planned], *, on_gpu: bool) -> dict[str, int]:
-    """Bytes in each stage, including the parent. `planned`: llama-quantize's forecast for each type."""
+def by_stage(
+    spec: JobSpec, model: Anatomy, planned: Mapping[str, Planned], *, on_gpu: bool, llama_gpu: bool
+) -> dict[str, int]:
+    """Bytes in each stage, including the parent. `planned`: llama-quantize's forecast for each type; `llama_gpu`:
+    whether llama.cpp computes on the GPU."""
+    copied, cuda = _largest_repack(spec, model, planned), CUDA_START * llama_gpu
+    tried = cuda or copied
+    judged = max(cuda, copied) if spec.evaluation.speed_on_cpu else tried
     found = {"fetch": FETCH_START, "agree": agree(model)}
     if spec.training:
         found["train"] = train(spec, model, on_gpu=on_gpu)
     found["export"] = export_ram(model)
-    found["imatrix"] = imatrix(spec, model)
-    found["quantize"] = quantize(spec, model, planned)
+    found["imatrix"] = imatrix(spec, model) + cuda
+    found["quantize"] = quantize(spec, model, tried)
     if spec.evaluation.judge:
-        found["evaluate"] = max(evaluate(spec, model, planned), TOKENS_START + READ_WORD * model.vocabulary)
+        found["evaluate"] = max(evaluate(spec, model, judged), TOKENS_START + READ_WORD * model.vocabulary)
     if spec.export.fits:
-        found["fit"] = max(quantize(spec, model, planned), evaluate(spec, model, planned))
+        found["fit"] = max(quantize(spec, model, tried), evaluate(spec, model, tried))
     found["publish"] = PUBLISH_START
     return {stage: count + PARENT for stage, count in found.items()}
 
@@ -104,27 +110,27 @@ def _widths(spec: JobSpec, model: Anatomy) -> activations.Widths:
     return activations.widths(spec, precision_of(spec, [model.model_type], None))
 
 
-def quantize(spec: JobSpec, model: Anatomy, planned: Mapping[str, Planned]) -> int:
+def quantize(spec: JobSpec, model: Anatomy, beside: int) -> int:
     """llama-quantize holds the largest tensor in float32 and quantized (`llama-quant.cpp`); then the file is loaded and
-    tried with a short prompt."""
+    tried with a short prompt. `beside`: bytes of CUDA's libraries, or of weights that llama.cpp repacks."""
     kinds = [kind for kind in spec.export.labels if kind not in UNQUANTIZED]
     widest = [WIDEST["q8_0"] if kind.startswith(FIT) else WIDEST.get(kind, 6.5625) for kind in kinds]
     bits = max(widest, default=0.0)
     read = 4 if spec.export.unquantized != "f32" else 0
     made = int(model.largest_tensor * (read + bits / 8)) + LLAMA_WORD // 2 * model.vocabulary if kinds else 0
-    tried = _llama(model, TRIED) + TRIED_ROWS * model.vocabulary * 4 + _largest_repack(model, planned)
+    tried = _llama(model, TRIED) + TRIED_ROWS * model.vocabulary * 4 + beside
     return LLAMA_START + max(made, tried)
 
 
-def evaluate(spec: JobSpec, model: Anatomy, planned: Mapping[str, Planned]) -> int:
+def evaluate(spec: JobSpec, model: Anatomy, beside: int) -> int:
     """llama-perplexity: half of its batch's logits in float32, as computed and as kept, and of half a window in 16
-    bits."""
+    bits. `beside`: as for `quantize`."""
     context = spec.evaluation.context
     windows = max(judging_windows.BATCH // context, 1)
     scored = windows * context // 2
     logits = (scored * 4 + context // 2 * 2) * model.vocabulary
     graph = _graph(model, windows * context, scored)
-    return LLAMA_START + _llama(model, windows * _cells(context)) + logits + graph + _largest_repack(model, planned)
+    return LLAMA_START + _llama(model, windows * _cells(context)) + logits + graph + beside
 
 
 def imatrix(spec: JobSpec, model: Anatomy) -> int:
@@ -152,10 +158,14 @@ def _graph(model: Anatomy, tokens: int, outputs: int) -> int:
     return max(widest, min(outputs, LLAMA_MICRO_BATCH) * (model.vocabulary + model.width)) * 4
 
 
-def _largest_repack(model: Anatomy, planned: Mapping[str, Planned]) -> int:
-    if model.how:  # it is not known which tensors get which type
+def _largest_repack(spec: JobSpec, model: Anatomy, planned: Mapping[str, Planned]) -> int:
+    """Of the files, if llama.cpp computes on the CPU alone: beside a GPU, weights that stay on the CPU are not copied
+    (`llama-model.cpp`, make_cpu_buft_list). Without a forecast of which tensors get which type: at most."""
+    if all(kind in UNQUANTIZED for kind in spec.export.labels):
+        return 0
+    if not planned:
         return int(model.parameters * MOST_REPACKED / 8)
-    return max((repacked(model, one.tensors) for one in planned.values()), default=0)
+    return max(repacked(model, one.tensors) for one in planned.values())
 
 
 def repacked(model: Anatomy, tensors: Mapping[str, Mapping[str, int]]) -> int:

@@ -14,19 +14,14 @@ BESIDE_CACHE = 2 * GIB
 """Bytes of the llama.cpp process and of `job run`, beside a cached file."""
 BESIDE_FILES = 6 * GIB
 """Bytes on disk beside those that job/predict/disk.py counts: rows, caches, the log."""
-REPACKED = 4.5 / 16
-"""As a share of a 16-bit file: the copy that llama.cpp on a CPU makes of 4-bit weights, and of no other size."""
 
 
-def resources_of(found: Prediction, *, on_gpu: bool) -> Resources:
+def resources_of(found: Prediction) -> Resources:
     """The pod's requests. For an unknown model family: the defaults of Settings."""
     if not found.ram:
         return Resources()
-    held = found.ram
-    if not on_gpu and not (found.model and found.model.how):  # whose prediction has it
-        held = held | {"evaluate": held.get("evaluate", 0) + int(REPACKED * found.sizes.half)}
     return Resources(
-        memory=_rounded(max(LEAST_MEMORY, max(held.values()) + HEADROOM)),
+        memory=_rounded(max(LEAST_MEMORY, found.ram_peak.size + HEADROOM)),
         disk=_rounded(found.disk_peak.size + BESIDE_FILES),
     )
 

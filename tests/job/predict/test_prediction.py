@@ -217,7 +217,7 @@ def test_the_larger_of_a_blocks_backward_pass_and_the_loss_counts() -> None:
 def test_a_7b_model_fits_a_node_with_15_gb_of_memory_in_every_stage() -> None:
     model = anatomy_of(SIZES["7B"][0], "7B")
     asked = spec()
-    held = ram.by_stage(asked, model, planned_here(model, asked.export.types), on_gpu=True)
+    held = ram.by_stage(asked, model, planned_here(model, asked.export.types), on_gpu=True, llama_gpu=True)
     assert list(held) == ["fetch", "agree", "train", "export", "imatrix", "quantize", "evaluate", "publish"]
     assert disk.peak(held)[1] < 6 * vram.GB
 
