@@ -21,13 +21,27 @@ def inject(fault: str) -> None:
 
 
 def slow_steps(seconds: str) -> None:
-    """Steps that take as long as those of a real model, so that uploads keep up with them."""
+    """Steps that take as long as those of a real model."""
     _before_each_step(lambda _: time.sleep(float(seconds)))
+
+
+def uploads_keep_up(store: str) -> None:
+    """Steps that take as long as those of a real model: until every checkpoint before them is in that folder."""
+
+    def wait(trainer: Any) -> None:
+        done, every = trainer.state.global_step, trainer.args.save_steps
+        while done and done % every == 0 and not list(Path(store).glob(f"**/step-{done:06d}/COMPLETE.json")):
+            time.sleep(0.01)
+
+    _before_each_step(wait)
 
 
 def killed_at(step: str) -> None:
     """As the kernel kills a process that takes too much memory: in this step, whenever it is reached."""
-    _before_each_step(lambda now: os.kill(os.getpid(), signal.SIGKILL) if now == int(step) else None)
+    last = int(step) - 1
+    _before_each_step(
+        lambda trainer: os.kill(os.getpid(), signal.SIGKILL) if trainer.state.global_step == last else None
+    )
 
 
 def room_for(rows: str) -> None:
@@ -91,13 +105,14 @@ def told(_: str) -> None:
     time.sleep(3600)
 
 
-def _before_each_step(do: Callable[[int], Any]) -> None:
+def _before_each_step(do: Callable[[Any], Any]) -> None:
+    """`do` is given the trainer."""
     from transformers import Trainer
 
     train = Trainer.training_step
 
     def step(self: Any, *arguments: Any, **options: Any) -> Any:
-        do(self.state.global_step + 1)
+        do(self)
         return train(self, *arguments, **options)
 
     Trainer.training_step = step
@@ -105,5 +120,5 @@ def _before_each_step(do: Callable[[int], Any]) -> None:
 
 FAULTS = {
     function.__name__: function
-    for function in (slow_steps, killed_at, room_for, slow_evaluation, half_a_checkpoint, told)
+    for function in (slow_steps, uploads_keep_up, killed_at, room_for, slow_evaluation, half_a_checkpoint, told)
 }

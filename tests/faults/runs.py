@@ -63,6 +63,11 @@ class Run:
     def id(self) -> str:
         return str(self.spec["run"]["id"])
 
+    @property
+    def uploads_keep_up(self) -> str:
+        """The fault that makes steps last as long as uploads to this run's folder."""
+        return f"uploads_keep_up:{self.spec['run']['store']}"
+
     def into_s3(self, bucket: Bucket) -> None:
         """Store and files go to a bucket."""
         self.bucket = bucket

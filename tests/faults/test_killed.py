@@ -11,13 +11,10 @@ from tests.s3_server import Bucket, Proxy
 
 pytestmark = pytest.mark.slow
 
-SLOW = "slow_steps:0.4"
-"""So that uploads keep up with the steps, as those of a real model do."""
-
 
 @pytest.mark.parametrize("node", ["kept", "lost"])
 def test_in_the_writing_of_a_checkpoint(run: Run, node: str) -> None:
-    run.attempt(once(kill, "test.half_a_checkpoint"), fault=f"half_a_checkpoint:6;{SLOW}")
+    run.attempt(once(kill, "test.half_a_checkpoint"), fault=f"half_a_checkpoint:6;{run.uploads_keep_up}")
     run.check_after()
     if node == "lost":
         run.lose_node()
@@ -28,7 +25,7 @@ def test_in_the_writing_of_a_checkpoint(run: Run, node: str) -> None:
 def test_in_the_upload_of_a_checkpoint(s3_run: Run, s3: Bucket, s3_proxy: Proxy) -> None:
     held = "/step-000004/optimizer.pt"
     s3_proxy.slow = lambda request: 20 if request[0] == "PUT" and held in request[1] else 0
-    s3_run.attempt(when=lambda: s3_proxy.asked(f"PUT .*{held}"), fault=SLOW)
+    s3_run.attempt(when=lambda: s3_proxy.asked(f"PUT .*{held}"), fault="slow_steps:0.4")
     s3_run.check_after()
     assert any(path.parent.name == "step-000004" for path in s3.root.rglob("*")), "a part of it is there"
     s3_proxy.slow = lambda _: 0
@@ -58,7 +55,7 @@ def test_in_an_upload_over_an_earlier_result(s3_run: Run, s3: Bucket, s3_proxy: 
 
 def test_with_its_node_it_loses_one_save_interval_at_most(run: Run) -> None:
     for step in (4, 7, 9):
-        killed = run.attempt(once(kill, "train.log", step=step), fault=SLOW)
+        killed = run.attempt(once(kill, "train.log", step=step), fault=run.uploads_keep_up)
         assert killed.code < 0, killed.output
         run.check_after()
         run.lose_node()
