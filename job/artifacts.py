@@ -74,7 +74,7 @@ def sha256_of(path: Path, progress: Callable[[int], None] | None = None) -> str:
     digest = hashlib.sha256()
     done = 0
     with path.open("rb") as file:
-        while block := file.read(1 << 22):
+        while block := file.read(1 << 20):
             digest.update(block)
             done += len(block)
             if progress:

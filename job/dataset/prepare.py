@@ -10,7 +10,7 @@ files, spec and seed give the same bytes.
 import json
 import random
 from array import array
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -178,12 +178,19 @@ def _seen(parts: list[_Part]) -> int:
     """How many held-out rows are equal to one that is trained, of whichever data set."""
     import numpy
 
-    held_out = [part.named.hashes(held_out=False) if part.named else part.rows.hashes(held_out=True) for part in parts]
-    trained = [part.rows.hashes(held_out=False) for part in parts]
-    return int(numpy.isin(numpy.concatenate(held_out), numpy.concatenate(trained)).sum())
+    held_out = numpy.concatenate(
+        [part.named.hashes(held_out=False) if part.named else part.rows.hashes(held_out=True) for part in parts]
+    )
+    seen = numpy.zeros(len(held_out), dtype=bool)
+    for part in parts:
+        trained = part.rows.hashes(held_out=False)
+        if len(trained):
+            trained.sort()  # in place: numpy.isin would need several times as much memory
+            seen |= trained[numpy.searchsorted(trained, held_out).clip(max=len(trained) - 1)] == held_out
+    return int(seen.sum())
 
 
-def _hold_out(parts: list[_Part], dropped: list[list[int]], wanted: int) -> None:
+def _hold_out(parts: list[_Part], dropped: Sequence[Sequence[int]], wanted: int) -> None:
     """Decides which rows are held out. `auto` is one share for all sets that have it, so that none is preferred.
     `dropped`: rows of each set that are not used."""
     automatic = [part.rows for part in parts if not part.named and part.dataset.eval_fraction == "auto"]

@@ -76,15 +76,27 @@ def _reader(file: io.BufferedReader, path: Path, head: bytes, columns: set[str] 
 def _json_rows(file: io.BufferedReader, path: Path, *, by_line: bool) -> Generator[Row, None, None]:
     """Rows of JSON Lines, of a list, of an object around a list, or of objects over several lines.
 
-    They are told apart by the beginning of the file, as long as a row may be: a list in one line may be longer.
+    They are told apart by the beginning of the file: a list in one line may be longer.
     """
     readers: dict[str, Any] = {"list": list_rows, "wrapped": wrapped_rows, "objects": object_rows, "lines": _line_rows}
-    shape = _shape(file.read(MAX_ROW).removeprefix(BOM).lstrip(), by_line=by_line)
+    shape = _shape(_beginning(file), by_line=by_line)
     if shape == "columns":
         rewrite = f"pandas.read_json('{path.name}').to_json('rows.jsonl', orient='records', lines=True)"
         raise DataInvalid(f"{path.name} holds columns, not rows", hint=f"Write rows, with pandas: `{rewrite}`.")
     with opened(path) as again:
         yield from readers[shape](again, path.name)
+
+
+def _beginning(file: io.BufferedReader) -> bytes:
+    """As much as tells the shape: the first line and something of the second, or, if the first is not a value by
+    itself, as much as a row may be long, which is a hundred times more."""
+    head = file.read(_LOOK).removeprefix(BOM).lstrip()
+    first, _, rest = head.partition(b"\n")
+    try:
+        _parsed(first)
+    except Broken:
+        rest = b""
+    return head if rest.strip() else head + file.read(MAX_ROW - _LOOK)
 
 
 def _shape(head: bytes, *, by_line: bool) -> Literal["lines", "list", "wrapped", "objects", "columns"]:

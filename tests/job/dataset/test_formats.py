@@ -5,7 +5,9 @@ import json
 import os
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -283,6 +285,19 @@ def test_only_the_needed_columns_of_a_parquet_file_are_decoded(tmp_path: Path) -
     assert [row for _, row in read_rows(tmp_path / "a.parquet", {"text"})] == [{"text": "t"}] * 3
     unread = {"image": Unread("binary"), "when": Unread("timestamp[us]")}
     assert [row for _, row in read_rows(tmp_path / "a.parquet")] == [{"text": "t", "n": 1, **unread}] * 3
+
+
+def test_a_file_of_lines_is_read_in_little_memory_whatever_its_length(tmp_path: Path) -> None:
+    rows = 2000
+    with (tmp_path / "big.jsonl").open("w") as file:
+        file.writelines(f'{{"text": "{n} {"x" * 8000}"}}\n' for n in range(rows))
+    import_module("numpy")  # before, so that it is not counted
+    tracemalloc.start()
+    try:
+        prepare([(Dataset(id="./big"), tmp_path / "big.jsonl")], seed=1, system=None, out=tmp_path / "out")
+        assert tracemalloc.get_traced_memory()[1] < 5 << 20
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.slow
