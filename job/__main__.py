@@ -190,7 +190,7 @@ def chat(
 
     Example: `python -m job chat models --against base.gguf`
     """
-    from job.talk.server import Settings
+    from job.talk.speaker import Settings
     from job.talk.terminal import talk
 
     try:

@@ -1,13 +1,19 @@
-"""This machine's memory, CPUs and GPU as CUDA sees it, without torch."""
+"""This machine's memory, CPUs and GPU as CUDA sees it, without torch; and whether a process outlives its parent."""
 
+import ctypes
 import importlib.util
 import os
 import shutil
+import signal
 import subprocess
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from job import cgroup, driver
+
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 class GpuHere(NamedTuple):
@@ -17,6 +23,14 @@ class GpuHere(NamedTuple):
     memory: int
     capability: tuple[int, int]
     driver: str
+
+
+def bound_to_parent() -> Callable[[], None]:
+    """A function: the kernel kills the process that calls it when the thread that started it ends, however that is.
+
+    libc is opened here, because a process that has just been forked (`preexec_fn`) must not take its locks.
+    """
+    return partial(ctypes.CDLL(None).prctl, _PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def has_triton() -> bool:

@@ -11,18 +11,20 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from job.errors import EnvironmentUnfit, JobError
 from job.library_warnings import tell_llama
 from job.llama_cpp import bundle, process
 from job.logs import log
+from job.redaction import secret_values
 
 _COMPUTING = {"llama-perplexity", "llama-imatrix", "llama-examine", "llama-server"}
 SUMS = {"GGML_CUDA_CUBLAS_COMPUTE_TYPE": "f32"}
 """ggml-cuda.cu: products of 16-bit matrices are summed in float32, as on a CPU. Else a float16 file's are summed in
 float16, which overflows in some models, and in the others adds a divergence like that of q8_0 to the reference."""
-_OPTIONS = "LLAMA_ARG_"
+Made = TypeVar("Made")
+_OPTIONS = "LLAMA_"
 """Begins variables that llama.cpp takes for options: they would give a program another context, model or tools."""
 _GPU_FAULT = re.compile(r"CUDA error|cudaMalloc failed|allocate CUDA\d+ buffer")
 _MEMORY_FAULT = re.compile(
@@ -89,10 +91,6 @@ def run(
     Raises EnvironmentUnfit if neither the GPU nor the CPU has the memory or the time for it, StorageFailed if the disk
     is full, `error` for everything else.
     """
-    ladder = LADDER if uses_gpu and name in _COMPUTING and has_gpu() else (WITHOUT_GPU,)
-    exact: Mapping[str, str] = SUMS if name in _COMPUTING else {}
-    ours = {name: value for name, value in os.environ.items() if not name.startswith(_OPTIONS)}
-    given = {**exact, **ours, **(environment or {})}
     started = partial(process.run, line_ends=line_ends, error=error, cwd=cwd, timeout_s=timeout_s, on_start=on_start)
 
     def attempt(rung: Rung) -> Output:
@@ -103,10 +101,9 @@ def run(
             if on_line:
                 on_line(line)
 
-        # A backtrace would push the error's message out of the lines that are shown.
-        quiet = given | {"GGML_NO_BACKTRACE": "1"} | rung.environment
+        given = environment_of(name, rung) | dict(environment or {})
         try:
-            out = started([bundle.program(name), *arguments, *rung.options], on_line=listen, env=quiet)
+            out = started([bundle.program(name), *arguments, *rung.options], on_line=listen, env=given)
         except error as failure:
             if fault := unfit(f"{gguf.name} could not be run in {name}", lines, failure):
                 raise fault from failure
@@ -114,12 +111,28 @@ def run(
         tell_llama(name, lines)
         return Output(out, "\n".join(lines), _last_layers(lines))
 
+    return descend(attempt, uses_gpu=uses_gpu and name in _COMPUTING)
+
+
+def descend(attempt: Callable[[Rung], Made], *, uses_gpu: bool = True) -> Made:
+    """What comes of the first rung on which the GPU does not fail."""
+    ladder = LADDER if uses_gpu and has_gpu() else (WITHOUT_GPU,)
     for rung, lower in pairwise(ladder):
         try:
             return attempt(rung)
         except GpuFailed as failure:
             log.warning("llama.gpu_failed", why=failure.message, what=f"it is tried again {lower.meaning}")
     return attempt(ladder[-1])
+
+
+def environment_of(name: str, rung: Rung) -> dict[str, str]:
+    """This process's, for a program of llama.cpp: without its options, and without secrets, which it has no use for."""
+    hidden = set(secret_values())
+    ours = {
+        key: value for key, value in os.environ.items() if not key.startswith(_OPTIONS) and value.strip() not in hidden
+    }
+    # A backtrace would push the error's message out of the lines that are shown.
+    return {**(SUMS if name in _COMPUTING else {}), **ours, "GGML_NO_BACKTRACE": "1", **rung.environment}
 
 
 @cache

@@ -1,11 +1,11 @@
-"""Answers of a GGUF to many prompts at once: llama-server, in parallel slots.
+"""A llama-server for as long as somebody asks it.
 
-It listens on a socket in a folder that only this user can open, so that no port is used; it still asks for a key.
-The prompts are token ids, which the server takes as they are.
+It listens on a socket in a folder that only this user can open, so that no port is used, and still asks for a key,
+which is in its environment and on no command line. It has no web page, no tools and no network. It ends with the block,
+and with this process however that ends.
 """
 
 import http.client
-import json
 import os
 import secrets
 import socket
@@ -13,129 +13,148 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from job.errors import Bug, EnvironmentUnfit, IntegrityViolated
-from job.llama_cpp import offload
-from job.logs import Progress
-from job.node import threads as cpus
+from job import node, strict_json
+from job.errors import EnvironmentUnfit, IntegrityViolated, JobError
+from job.library_warnings import tell_llama
+from job.llama_cpp import bundle, offload, process
+from job.redaction import redact
 
+NAME = "llama-server"
 TIMEOUT_S = 24 * 3600.0
 """An answer takes as long as it takes; this ends a server that hangs."""
 _SOCKET_LIMIT = 107  # bytes of a path, sockaddr_un
-_POLL_S = 0.1
+_POLL_S, _END_S = 0.1, 5.0
+_KEPT_LINES = 2000
 
 
-def answers(
-    gguf: Path, prompts: Sequence[Sequence[int]], *, most: int, parallel: int, seed: int, what: str
-) -> list[str]:
-    """The likeliest continuation of each prompt, of at most `most` tokens, without the tokens that end it.
+class Server:
+    """One that has loaded its model."""
 
-    Raises IntegrityViolated if the file does not run, EnvironmentUnfit if this machine cannot run it.
+    def __init__(self, gguf: Path, program: "subprocess.Popen[str]", address: Path, key: str) -> None:
+        self.program, self.address, self.key = program, address, key
+        self._gguf, self._group = gguf, process.group.get()
+        self._lines: deque[str] = deque(maxlen=_KEPT_LINES)
+        self._is_loaded = False
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    @contextmanager
+    def ask(self, method: str, path: str, request: Any = None) -> Iterator[http.client.HTTPResponse]:
+        """The reply, to be read in the block. Raises EnvironmentUnfit or IntegrityViolated if the server ends
+        meanwhile."""
+        try:
+            with self._reply(method, path, request) as reply:
+                yield reply
+        except (OSError, http.client.HTTPException) as error:
+            raise self._fault(error) from error
+
+    def wait(self) -> None:
+        """Until the model is loaded. Raises what `ask` does."""
+        while self.program.poll() is None:
+            with suppress(OSError, http.client.HTTPException), self._reply("GET", "/health", None) as reply:
+                if reply.status == 200:
+                    self._is_loaded = True
+                    tell_llama(NAME, list(self._lines))  # not of a start that fails: its fault says why
+                    return
+            time.sleep(_POLL_S)
+        raise self._fault(None)
+
+    def end(self) -> None:
+        self.program.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            self.program.wait(_END_S)
+        self.program.kill()
+        self.program.wait()
+        self._reader.join()
+
+    @contextmanager
+    def _reply(self, method: str, path: str, request: Any) -> Iterator[http.client.HTTPResponse]:
+        connection = _Connection(self.address)
+        try:
+            body = None if request is None else strict_json.dumps(request).encode()
+            head = {"Authorization": f"Bearer {self.key}", "Content-Type": "application/json"}
+            connection.request(method, path, body, head)
+            yield connection.getresponse()
+        finally:
+            connection.close()
+
+    def _read(self) -> None:
+        """Reads what it says, to the end: a full pipe would stop it."""
+        assert self.program.stdout
+        with self.program.stdout as lines:
+            for line in lines:
+                self._lines.append(line.rstrip())
+                if self._is_loaded:
+                    tell_llama(NAME, [line.rstrip()])
+
+    def _fault(self, error: Exception | None) -> JobError:
+        """Why it does not answer. Raises Stopped if that is because the run ends."""
+        self._group.check()
+        try:
+            status = self.program.wait(_END_S)
+        except subprocess.TimeoutExpired:
+            return EnvironmentUnfit(
+                f"{NAME} does not answer with {self._gguf.name}: {error}", hint="Give the job more memory and CPU."
+            )
+        self._reader.join()
+        how = f"was killed by signal {-status}" if status < 0 else f"exited {status}"
+        said = redact("\n".join(list(self._lines)[-process.TAIL_LINES :]))
+        failure = IntegrityViolated(f"{self._gguf.name}: {NAME} {how}\n{said}")
+        return offload.unfit(f"{self._gguf.name} could not be run in {NAME}", list(self._lines), failure) or failure
+
+
+@contextmanager
+def serving(
+    gguf: Path, rung: offload.Rung, *, context: int, slots: int, options: Sequence[str] = ()
+) -> Iterator[Server]:
+    """A server of a file. `context`: tokens of all `slots` together.
+
+    Raises EnvironmentUnfit if this machine cannot run it (GpuFailed if another rung may), IntegrityViolated if
+    llama.cpp cannot.
     """
-    context = max(map(len, prompts)) + most + 1
+    key = secrets.token_hex(16)
     with tempfile.TemporaryDirectory(prefix="server-") as folder:
         address = Path(folder) / "llama.sock"
         if len(os.fsencode(address)) > _SOCKET_LIMIT:
             raise EnvironmentUnfit(f"{address}: the path of a socket is too long", hint="Set TMPDIR to a shorter path.")
-        client = _Client(address, prompts, most, parallel, seed, f"scoring {what}")
-        options: list[str | Path] = ["-m", gguf, "--host", address, "-t", str(cpus()), "-lv", "4", "--offline"]
-        options += ["-np", str(parallel), "-c", str(parallel * context), "--no-kv-unified", "--no-cache-prompt"]
-        options += ["--cache-ram", "0", "--no-cache-idle-slots", "--no-ui", "--no-slots", "--no-warmup"]
-        offload.run(
-            "llama-server",
-            options,
-            gguf=gguf,
-            error=IntegrityViolated,
-            on_start=client.start,
-            environment={"LLAMA_API_KEY": client.key},
-            timeout_s=TIMEOUT_S,
+        command = [bundle.program(NAME), "-m", gguf, "--host", address, "-t", node.threads(), "-lv", "4"]
+        command += ["-c", context, "-np", slots, "--offline", "--no-ui", "--no-slots", "--no-warmup"]
+        start = partial(
+            subprocess.Popen,
+            [*map(str, command), *options, *rung.options],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            env=offload.environment_of(NAME, rung) | {"LLAMA_API_KEY": key},
+            start_new_session=True,  # Ctrl-C reaches this process alone
+            preexec_fn=node.bound_to_parent(),
         )
-    return client.result()
-
-
-class _Client:
-    """Asks a server everything, and ends it. After another start, e.g. without the GPU, it asks what is left."""
-
-    def __init__(
-        self, address: Path, prompts: Sequence[Sequence[int]], most: int, parallel: int, seed: int, what: str
-    ) -> None:
-        self.key = secrets.token_hex(16)
-        self._address, self._prompts = address, prompts
-        self._most, self._parallel, self._seed = most, parallel, seed
-        self._answers: dict[int, str] = {}
-        self._fault = ""
-        self._bar = Progress(what, len(prompts), "cases")
-
-    def start(self, process: "subprocess.Popen[str]") -> None:
-        threading.Thread(target=self._work, args=(process,), daemon=True).start()
-
-    def result(self) -> list[str]:
-        """Raises Bug if the server refused a prompt. What went wrong before another start does not count."""
-        if len(self._answers) < len(self._prompts):
-            raise Bug(f"llama-server answered {len(self._answers)} of {len(self._prompts)} cases: {self._fault}")
-        return [self._answers[number] for number in range(len(self._prompts))]
-
-    def _work(self, process: "subprocess.Popen[str]") -> None:
-        try:
-            self._wait(process)
-            left = [number for number in range(len(self._prompts)) if number not in self._answers]
-            with ThreadPoolExecutor(self._parallel, "cases") as pool:
-                for _ in pool.map(self._ask, left):
-                    self._bar.update(len(self._answers))
-        except OSError as error:  # the server is gone, and says why
-            self._fault = str(error)
-        except (ValueError, KeyError, http.client.HTTPException) as error:
-            self._fault = f"{type(error).__name__}: {error}"
-        process.terminate()
-
-    def _wait(self, process: "subprocess.Popen[str]") -> None:
-        """Until the model is loaded."""
-        while process.poll() is None:
+        with process.group.get().member(start) as program:
+            server = Server(gguf, program, address, key)
             try:
-                if self._call("GET", "/health", None)[0] == 200:
-                    return
-            except OSError:
-                pass
-            time.sleep(_POLL_S)
-        raise OSError("the server has ended")
-
-    def _ask(self, number: int) -> None:
-        request = {
-            "prompt": list(self._prompts[number]),
-            "n_predict": self._most,
-            "temperature": 0.0,
-            "samplers": ["temperature"],
-            "seed": self._seed,
-            "cache_prompt": False,
-        }
-        status, answer = self._call("POST", "/completion", request)
-        if status != 200:
-            raise ValueError(f"status {status}: {str(answer)[:300]}")
-        self._answers[number] = str(answer["content"])
-
-    def _call(self, method: str, path: str, request: Any) -> tuple[int, Any]:
-        connection = _Connection(self._address)
-        try:
-            body = None if request is None else json.dumps(request, allow_nan=False)
-            head = {"Authorization": f"Bearer {self.key}", "Content-Type": "application/json"}
-            connection.request(method, path, body, head)
-            answer = connection.getresponse()
-            return answer.status, json.loads(answer.read())
-        finally:
-            connection.close()
+                server.wait()
+                yield server
+            finally:
+                server.end()
 
 
 class _Connection(http.client.HTTPConnection):
     """HTTP over a Unix socket."""
 
     def __init__(self, address: Path) -> None:
-        super().__init__("localhost")
+        super().__init__("localhost", timeout=TIMEOUT_S)
         self._address = address
 
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(TIMEOUT_S)
         self.sock.connect(str(self._address))

@@ -9,7 +9,7 @@ from typing import Any
 
 from job.artifacts import digest_of
 from job.bounds import Exceeded
-from job.llama_cpp import server
+from job.llama_cpp.answers import answers
 from job.logs import log, span
 from job.pipeline.state import State
 from job.run.records import StageRecord
@@ -66,7 +66,7 @@ def score(state: State, kind: str, gguf: Path, made: str) -> None:
     assert tasks
     state.run.attempt.doing("score", kind)
     with span("score", type=kind):
-        said = server.answers(
+        said = answers(
             gguf,
             [one.ids for one in read_asked(state.files.asked)],
             most=tasks.max_new_tokens,

@@ -1,20 +1,17 @@
 """The child's side of `job.run.supervise`: inputs.json -> a stage's run -> result.json or error.json."""
 
-import ctypes
 import importlib
 import json
 import os
-import signal
 import sys
 from pathlib import Path
 from typing import TextIO
 
-from job import library_warnings, logs
+from job import library_warnings, logs, node
 from job.artifacts import write_json
 from job.errors import DISK_HINT, Bug, StorageFailed, kind_of, named
 from job.spec import JobSpec
 
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
 STAGES = {
     "rehearse": "job.rehearsal.stage",
     "fetch": "job.fetch.stage",
@@ -40,7 +37,7 @@ def run_stage(name: str, folder: Path, events: int) -> int:
     `events`: the descriptor of the pipe that the parent reads events from.
     """
     parent = os.getppid()
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    node.bound_to_parent()()
     if os.getppid() != parent:  # the parent died before the call
         return 70
     logs.configure(stream=event_stream(events))

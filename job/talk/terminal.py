@@ -15,10 +15,12 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from job import logs
 from job.errors import NotFound
 from job.escape import harmless
+from job.sentences import sentence
 from job.talk.choice import model_at
-from job.talk.server import Server, Settings, TooLong, serving
+from job.talk.speaker import Settings, Speaker, TooLong, speaking
 
 CLEAR, EXIT = "/clear", "/exit"
 FULL = "[this does not fit into the context any more: /clear begins anew, --context makes room]"
@@ -29,9 +31,9 @@ NARROWEST = 80
 class Talker:
     """One model with its side of the conversation."""
 
-    def __init__(self, server: Server, most: int) -> None:
-        self.server, self.said = server, ""
-        self.name = server.model.path.stem
+    def __init__(self, speaker: Speaker, most: int) -> None:
+        self.speaker, self.said = speaker, ""
+        self.name = speaker.model.path.stem
         self._most, self._messages = most, list[dict[str, str]]()
 
     def clear(self) -> None:
@@ -41,7 +43,7 @@ class Talker:
         """The answer in pieces, and in `said` as far as it has come. Only whole turns are remembered."""
         self.said = ""
         asked = [*self._messages, {"role": "user", "content": prompt}]
-        answer = self.server.answer(asked)
+        answer = self.speaker.answer(asked)
         try:
             while True:
                 piece = next(answer)
@@ -65,6 +67,7 @@ def talk(place: Path, against: Path | None, settings: Settings) -> None:
     def tell(text: str) -> None:
         notes.print(harmless(text), style="dim")
 
+    logs.configure(lambda record: _pass_on(record, tell), to_stdout=False)  # stdout is for answers
     models = [model_at(one, _asked if interactive else None, tell) for one in (place, against) if one]
     if len(models) == 2 and models[0].path.samefile(models[1].path):
         raise NotFound(f"{models[0].path.name} is both files", hint="Name another file with --against.")
@@ -74,7 +77,7 @@ def talk(place: Path, against: Path | None, settings: Settings) -> None:
             tell(f"loading {model.path} …")
             if not model.has_template:
                 tell(f"{model.path.name} has no chat template: it continues each text, and remembers none")
-            talkers.append(Talker(stack.enter_context(serving(model, settings)), settings.most))
+            talkers.append(Talker(stack.enter_context(speaking(model, settings)), settings.most))
         if interactive:
             tell(f"Ctrl-C or {EXIT} ends; {CLEAR} begins anew.")
         for prompt in _prompts(interactive):
@@ -85,6 +88,12 @@ def talk(place: Path, against: Path | None, settings: Settings) -> None:
                     one.clear()
             else:
                 _answer(talkers, prompt, interactive)
+
+
+def _pass_on(record: logs.Record, tell: Callable[[str], None]) -> None:
+    """Of what a run would log, why the answers will be slower."""
+    if record["event"] == "llama.gpu_failed":
+        tell(sentence(record))
 
 
 def _asked(files: Sequence[Path], default: Path) -> Path:

@@ -1,22 +1,25 @@
-"""Many prompts are answered at once by llama-server, as llama-examine answers each alone; nobody else can reach it."""
+"""A llama-server is reached by whoever started it alone, and does not outlive it."""
 
+import os
 import re
+import signal
 import socket
 import stat
-import threading
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
-from job.errors import IntegrityViolated
-from job.llama_cpp import bundle, examine, offload, server
-from tests.cuda_llama import FITTED, ON_CPU, SMALLER, CudaLlama
+from job.errors import EnvironmentUnfit
+from job.llama_cpp import bundle, offload, server
 from tests.export_reference import exported
 
 pytestmark = pytest.mark.slow
-
-TEXTS = ["Of time and", "Of", "The life of the", "said", "A long beginning of a sentence that is", "Time"]
+SECRET = "a-secret-of-somebody"
 
 
 @pytest.fixture(scope="module")
@@ -25,60 +28,37 @@ def gguf(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def prompts(tiny_model: Path) -> list[list[int]]:
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
-    return [tokenizer(text)["input_ids"] for text in TEXTS]
-
-
-def test_answers_in_parallel_are_those_of_one_at_a_time(gguf: Path, prompts: list[list[int]]) -> None:
-    together = server.answers(gguf, prompts, most=12, parallel=4, seed=1, what="f16")
-    alone = server.answers(gguf, prompts, most=12, parallel=1, seed=2, what="f16")
-    asked = examine.Questions(text="a", prompts=TEXTS, prompt=16, answer=12)
-    assert together == alone and len(set(together)) > 1
-    assert [one.strip() for one in together] == [one.strip() for one in examine.examine(gguf, asked).answers]
+def running(gguf: Path) -> Iterator[server.Server]:
+    """In an environment with a secret, and with options that would open a port."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LLAMA_ARG_HOST", "0.0.0.0")
+        patch.setenv("LLAMA_ARG_CTX_SIZE", "16")
+        patch.setenv("MY_API_KEY", SECRET)
+        with server.serving(gguf, offload.WITHOUT_GPU, context=64, slots=1) as found:
+            yield found
 
 
-def test_no_port_is_opened_and_the_socket_is_its_own_users(
-    gguf: Path, prompts: list[list[int]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With options of an environment that would open one."""
-    monkeypatch.setenv("LLAMA_ARG_HOST", "0.0.0.0")
-    monkeypatch.setenv("LLAMA_ARG_CTX_SIZE", "16")
-    seen: list[tuple[list[object], int, list[str]]] = []
-
-    def look(self: server._Client, process: "psutil.Popen") -> None:
-        wait(self, process)
-        running = psutil.Process(process.pid)
-        ports = [one for one in running.net_connections("inet") if one.status == psutil.CONN_LISTEN]
-        seen.append((list(ports), stat.S_IMODE(self._address.parent.stat().st_mode), running.cmdline()))
-        assert self.key not in " ".join(running.cmdline())
-
-    wait = server._Client._wait
-    monkeypatch.setattr(server._Client, "_wait", look)
-    server.answers(gguf, prompts, most=4, parallel=2, seed=1, what="f16")
-    ((ports, mode, _),) = seen
-    assert ports == [] and mode == 0o700
+def test_no_port_is_opened_and_the_socket_is_its_own_users(running: server.Server) -> None:
+    listening = psutil.Process(running.program.pid).net_connections("inet")
+    assert [one for one in listening if one.status == psutil.CONN_LISTEN] == []
+    assert stat.S_IMODE(running.address.parent.stat().st_mode) == 0o700
 
 
-def test_without_the_key_it_answers_nobody_and_has_no_page_and_no_tools(
-    gguf: Path, prompts: list[list[int]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_its_key_is_in_its_environment_alone_and_no_secret_of_the_user_is(running: server.Server) -> None:
+    process = psutil.Process(running.program.pid)
+    assert running.key not in " ".join(process.cmdline())
+    held = process.environ()
+    assert held["LLAMA_API_KEY"] == running.key and SECRET not in held.values() and "LLAMA_ARG_HOST" not in held
+
+
+def test_without_the_key_it_answers_nobody_and_has_no_page_and_no_tools(running: server.Server) -> None:
     found: dict[str, bytes] = {}
-
-    def look(self: server._Client, process: "psutil.Popen") -> None:
-        wait(self, process)
-        key = f"Authorization: Bearer {self.key}\r\n"
-        for name, path, head in (("key", "/props", ""), ("page", "/", key), ("tools", "/tools", key)):
-            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asked:
-                asked.connect(str(self._address))
-                asked.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n{head}Connection: close\r\n\r\n".encode())
-                found[name] = asked.recv(1 << 16).split(b"\r\n")[0]
-
-    wait = server._Client._wait
-    monkeypatch.setattr(server._Client, "_wait", look)
-    server.answers(gguf, prompts[:1], most=2, parallel=1, seed=1, what="f16")
+    key = f"Authorization: Bearer {running.key}\r\n"
+    for name, path, head in (("key", "/props", ""), ("page", "/", key), ("tools", "/tools", key)):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asked:
+            asked.connect(str(running.address))
+            asked.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n{head}Connection: close\r\n\r\n".encode())
+            found[name] = asked.recv(1 << 16).split(b"\r\n")[0]
     assert {name: re.findall(rb"\d{3}", line)[0] for name, line in found.items()} == {
         "key": b"401",
         "page": b"404",
@@ -86,32 +66,37 @@ def test_without_the_key_it_answers_nobody_and_has_no_page_and_no_tools(
     }
 
 
-def test_a_file_that_does_not_load_says_so(gguf: Path, prompts: list[list[int]], tmp_path: Path) -> None:
-    broken = tmp_path / "broken.gguf"
-    broken.write_bytes(gguf.read_bytes()[:4096])
-    before = threading.active_count()
-    with pytest.raises(IntegrityViolated, match="llama-server"):
-        server.answers(broken, prompts, most=2, parallel=1, seed=1, what="f16")
-    assert threading.active_count() <= before + 1
-
-
 def test_the_bundled_server_has_no_web_page_inside() -> None:
     assert b"<!doctype html>" not in bundle.program("llama-server").read_bytes().lower()
 
 
-def test_when_the_gpu_fails_the_next_start_answers_everything(
-    gguf: Path, prompts: list[list[int]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_it_ends_with_the_process_that_started_it(gguf: Path) -> None:
+    """Even if that is killed: nothing would end it otherwise."""
+    code = (
+        "import sys, time\nfrom pathlib import Path\nfrom job.llama_cpp import offload, server\n"
+        "with server.serving(Path(sys.argv[1]), offload.WITHOUT_GPU, context=64, slots=1) as one:\n"
+        "    print(one.program.pid, flush=True)\n    time.sleep(300)\n"
+    )
+    starter = subprocess.Popen([sys.executable, "-c", code, gguf], stdout=subprocess.PIPE, text=True)
+    assert starter.stdout
+    started = psutil.Process(int(starter.stdout.readline()))
+    os.kill(starter.pid, signal.SIGKILL)
+    starter.wait()
+    starter.stdout.close()
+    until = time.monotonic() + 10
+    while started.is_running() and started.status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < until
+        time.sleep(0.1)
+
+
+def test_a_path_that_is_too_long_for_a_socket_is_told(
+    gguf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    expected = server.answers(gguf, prompts, most=4, parallel=2, seed=1, what="f16")
-    cuda = CudaLlama(tmp_path / "llama.cpp")
-    monkeypatch.setenv("FINETUNE_LLAMA", str(cuda.folder))
-    for one in (bundle.home, offload.has_gpu):
-        one.cache_clear()
-    try:
-        cuda.fail(f"llama-server {FITTED} * no_room", f"llama-server {SMALLER} * abort")
-        found = server.answers(gguf, prompts, most=4, parallel=2, seed=1, what="f16")
-        assert cuda.tries("llama-server") == [FITTED, SMALLER, ON_CPU]
-    finally:
-        for one in (bundle.home, offload.has_gpu):
-            one.cache_clear()
-    assert found == expected
+    folder = tmp_path / ("long" * 25)
+    folder.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    with (
+        pytest.raises(EnvironmentUnfit, match="the path of a socket is too long"),
+        server.serving(gguf, offload.WITHOUT_GPU, context=64, slots=1),
+    ):
+        pass

@@ -1,5 +1,6 @@
 """A conversation with tiny models in a real llama-server: what they say is nonsense, but they say it, and end."""
 
+import json
 import os
 import signal
 import subprocess
@@ -13,7 +14,7 @@ import psutil
 import pytest
 
 from job.talk.choice import model_at
-from job.talk.server import HOST, Server, Settings, serving
+from job.talk.speaker import Settings, speaking
 from tests.export_reference import exported
 from tests.job_process import Ended
 from tests.terminal import CTRL_C, Terminal
@@ -204,45 +205,23 @@ def test_a_chat_that_is_killed_leaves_no_server(gguf: Path) -> None:
 # --- the server ---
 
 
-@pytest.fixture
-def server(gguf: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+def test_the_template_is_the_models_own(gguf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not the one that the environment names, nor llama.cpp's for models without one."""
     for name, value in environment().items():
         monkeypatch.setenv(name, value)
-    with serving(model_at(gguf, None, print), Settings(most=4)) as found:
-        yield found
+    body = {"messages": [{"role": "user", "content": "Of time"}]}
+    with speaking(model_at(gguf, None, print), Settings(most=4)) as speaker:
+        with speaker.asked.ask("POST", "/apply-template", body) as reply:
+            prompt = json.loads(reply.read())["prompt"]
+        held = psutil.Process(speaker.asked.program.pid).environ()
+    assert prompt == "<|user|>Of time<|end|><|assistant|>" and SECRET not in held.values()
 
 
-def test_nobody_else_can_use_it(server: Server) -> None:
-    """It listens on loopback alone, knows no secret but its own key, and that is on no command line."""
-    import http.client
-
-    (process,) = servers()
-    listening = [one.laddr for one in process.net_connections() if one.status == psutil.CONN_LISTEN]
-    assert [(one.ip, one.port) for one in listening] == [(HOST, server._port)]
-    assert server._key not in " ".join(process.cmdline())
-    held = process.environ()
-    assert held["LLAMA_API_KEY"] == server._key and SECRET not in held.values() and "LLAMA_ARG_HOST" not in held
-    for path, expected in (("/v1/models", (401, 403)), ("/", (401, 403, 404)), ("/tools", (401, 403, 404))):
-        connection = http.client.HTTPConnection(HOST, server._port)
-        connection.request("POST" if path == "/tools" else "GET", path)
-        status = connection.getresponse().status
-        connection.close()
-        assert status in expected or path == "/v1/models", (path, status)
-    connection = http.client.HTTPConnection(HOST, server._port)
-    connection.request("POST", "/completion", b'{"prompt": "a"}', {"Content-Type": "application/json"})
-    assert connection.getresponse().status == 401
-    connection.close()
-
-
-def test_the_template_is_the_models_own(server: Server) -> None:
-    """Not the one that the environment names, nor llama.cpp's for models without one."""
-    import http.client
-    import json
-
-    connection = http.client.HTTPConnection(HOST, server._port)
-    head = {"Content-Type": "application/json", "Authorization": f"Bearer {server._key}"}
-    body = json.dumps({"messages": [{"role": "user", "content": "Of time"}]})
-    connection.request("POST", "/apply-template", body, head)
-    prompt = json.loads(connection.getresponse().read())["prompt"]
-    connection.close()
-    assert prompt == "<|user|>Of time<|end|><|assistant|>"
+def test_a_server_that_ends_is_told_and_ends_the_conversation(gguf: Path) -> None:
+    with terminal(gguf) as person:
+        person.read_until(lambda: person.text.endswith("> "))
+        (server,) = servers()
+        server.kill()
+        person.press(b"Of time\n")
+        assert person.ended() == 78
+        assert "was killed by signal 9" in person.text and "Traceback" not in person.text
