@@ -29,6 +29,11 @@ def say(text: str, *, style: str | None = None) -> None:
     typer.secho(harmless(text), err=True, fg=colours.get(style or ""), dim=style == "dim")
 
 
+def say_wait(why: str) -> None:
+    """Says why something has not begun yet."""
+    say(f"… {why}", style="dim")
+
+
 def result(value: Any, output: Output, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Prints `value` for programs, or the rows for people."""
     if output is Output.json:

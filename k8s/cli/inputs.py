@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from k8s.cli.bars import bars
-from k8s.output import say
+from k8s.output import say, say_wait
 
 if TYPE_CHECKING:
     from job.spec import JobSpec
@@ -48,5 +48,5 @@ def send_inputs(cluster: "Cluster | None", prepared: "Prepared") -> None:
     if along.way == "volume":
         say(f"uploading to the volume {prepared.settings.store_pvc} through a pod …", style="dim")
     with bars(LEAST) as told:
-        upload(along, prepared.settings, cluster, prepared.manifest.job["spec"]["template"]["spec"], told)
+        upload(along, prepared.settings, cluster, prepared.manifest.job["spec"]["template"]["spec"], told, say_wait)
     tell_inputs(along, "uploaded and verified,")

@@ -8,7 +8,7 @@ import typer
 from job import strict_json
 from job.escape import harmless_json
 from k8s.cli.options import Context, Name, Namespace, Shown, Timeout
-from k8s.output import Output, lasted, meaning, result, say
+from k8s.output import Output, lasted, meaning, result, say, say_wait
 
 
 def to_its_end(cluster: Any, name: str, *, logs: bool, timeout_s: float | None) -> None:
@@ -19,7 +19,7 @@ def to_its_end(cluster: Any, name: str, *, logs: bool, timeout_s: float | None) 
 
     sink, close = _sink() if logs else ((lambda event: None), (lambda: None))
     try:
-        run = Follower(cluster, name, sink, lambda text: say(f"… {text}", style="dim"), logs=logs).run(timeout_s)
+        run = Follower(cluster, name, sink, say_wait, logs=logs).run(timeout_s)
     except KeyboardInterrupt:
         close()
         say(f"\n{name} goes on; `finetune-run logs -f {name}` follows it again, `finetune-run cancel {name}` ends it")

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from k8s.output import say
+from k8s.output import say, say_wait
 
 StorePvc = Annotated[str | None, typer.Option(help="Read the store from this volume claim, through a pod.")]
 StoreAddress = Annotated[str | None, typer.Option("--store", help="Address of the store: s3://… or a mounted folder.")]
@@ -43,5 +43,5 @@ def volume_opened(cluster: Any, claim: str, image: str, pod: Any = None) -> Iter
 
     say(f"reading the volume {claim} through a pod …", style="dim")
     like = (pod.get("securityContext", {}).get("runAsUser"), pod) if pod else ()
-    with pod_store(cluster, claim, image, *like) as found:
+    with pod_store(cluster, claim, image, *like, on_wait=say_wait) as found:
         yield found

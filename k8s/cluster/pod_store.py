@@ -8,7 +8,7 @@ import io
 import json
 import secrets
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -123,7 +123,8 @@ SMALL = {"memory": "256Mi", "ephemeral-storage": "256Mi"}
 ROLE = "app.kubernetes.io/component"
 CONTAINER = "reader"
 """Named in each command, since a service mesh may add a container of its own."""
-START_S = 600.0
+START_S, TELL_S = 600.0, 3.0
+"""Seconds that the pod may take to start, and after which it is told what it waits for."""
 PATIENCE_S, PAUSE_S = 120.0, 2.0
 """Seconds without a byte, after which a connection that breaks off is not opened again; and between two attempts."""
 
@@ -263,8 +264,10 @@ def pod_store(
     like: Mapping[str, Any] = {},
     *,
     writable: bool = False,
+    on_wait: Callable[[str], None] = lambda _: None,
 ) -> Iterator[PodStore]:
-    """The store on a claim, for as long as the block lasts. Raises WaitedTooLong if the pod does not start.
+    """The store on a claim, for as long as the block lasts. Raises WaitedTooLong if the pod does not start; `on_wait`
+    is told what it waits for, each reason once.
 
     `like`: the run's own pod, whose pull secrets and tolerations are reused: those for GPU nodes only if the volume is
     on one, since GKE Autopilot refuses them of a pod that asks for no GPU (autogke-gpu-limitation).
@@ -273,7 +276,7 @@ def pod_store(
     pod["spec"] |= {key: like[key] for key in ("imagePullSecrets",) if key in like}
     every = like.get("tolerations", [])
     few = [one for one in every if not about_gpus(one.get("key", ""), one.get("value"))]
-    with _started(cluster, pod, few, every if every != few else None) as name:
+    with _started(cluster, pod, few, every if every != few else None, on_wait) as name:
         found = PodStore(cluster, name)
         try:
             yield found
@@ -282,35 +285,45 @@ def pod_store(
 
 
 @contextmanager
-def _started(cluster: Cluster, pod: dict[str, Any], tolerations: list[Any], more: list[Any] | None) -> Iterator[str]:
+def _started(
+    cluster: Cluster,
+    pod: dict[str, Any],
+    tolerations: list[Any],
+    more: list[Any] | None,
+    on_wait: Callable[[str], None],
+) -> Iterator[str]:
     """The pod's name, once it runs. `more`: the tolerations to try if taints keep it off every node."""
     name = f"finetune-run-{pod['metadata']['labels'][ROLE]}-{secrets.token_hex(3)}"
     pods = f"/api/v1/namespaces/{cluster.namespace}/pods"
     spec = pod["spec"] | {"tolerations": tolerations}
     cluster.call("POST", pods, pod | {"metadata": pod["metadata"] | {"name": name}, "spec": spec})
     try:
-        ready = _wait_ready(cluster, f"{pods}/{name}", or_taints=more is not None)
+        ready = _wait_ready(cluster, f"{pods}/{name}", or_taints=more is not None, on_wait=on_wait)
         if ready:
             yield name
     finally:
         cluster.call("DELETE", f"{pods}/{name}", gracePeriodSeconds=0)
     if not ready and more:
-        with _started(cluster, pod, more, None) as name:
+        with _started(cluster, pod, more, None, on_wait) as name:
             yield name
 
 
-def _wait_ready(cluster: Cluster, path: str, *, or_taints: bool) -> bool:
+def _wait_ready(cluster: Cluster, path: str, *, or_taints: bool, on_wait: Callable[[str], None]) -> bool:
     """Whether it is ready; with `or_taints`, False if taints keep it off every node. Raises WaitedTooLong."""
-    until = time.monotonic() + START_S
+    began, told = time.monotonic(), ""
     while True:
         pod = cluster.call("GET", path)
         if any(one["type"] == "Ready" and one["status"] == "True" for one in pod["status"].get("conditions") or ()):
             return True
         if or_taints and kept_off_by_taints(pod):
             return False
-        if time.monotonic() > until:
+        if (waited := time.monotonic() - began) > TELL_S:
             why = "; ".join(waiting_for_pod(pod, cluster.events(pod["metadata"]["uid"])))
-            raise WaitedTooLong(f"the pod for the volume does not start: {why}")
+            if waited > START_S:
+                raise WaitedTooLong(f"the pod for the volume does not start: {why}")
+            if why != told:
+                on_wait(why)
+                told = why
         time.sleep(1)
 
 

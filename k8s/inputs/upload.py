@@ -1,7 +1,7 @@
 """Puts what goes along into the run store: uploaded once, verified, and there only when it is whole."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from job.artifacts import Artifact
@@ -20,9 +20,16 @@ PATIENCE_S = 60.0
 ENDPOINT = "AWS_ENDPOINT_URL"
 
 
-def upload(along: Along, settings: Settings, cluster: Cluster | None, pod: Mapping[str, Any], told: OnProgress) -> None:
-    """Uploads what is not there yet. `pod`: the run's. Raises the errors of the store, IntegrityViolated for a file
-    that changes meanwhile, and SettingsInvalid."""
+def upload(
+    along: Along,
+    settings: Settings,
+    cluster: Cluster | None,
+    pod: Mapping[str, Any],
+    told: OnProgress,
+    on_wait: Callable[[str], None],
+) -> None:
+    """Uploads what is not there yet. `pod`: the run's; `on_wait`: see `pod_store`. Raises the errors of the store,
+    IntegrityViolated for a file that changes meanwhile, and SettingsInvalid."""
     if along.way == "store":
         check_endpoint(along, settings.env)
         to_store(open_store(along.root).patient_for(PATIENCE_S), along.inputs, told)
@@ -30,7 +37,8 @@ def upload(along: Along, settings: Settings, cluster: Cluster | None, pod: Mappi
         if cluster is None or settings.store_pvc is None:
             raise SettingsInvalid("a volume can be reached only through its cluster", hint="Set KUBECONFIG.")
         below = along.root.removeprefix(STORE).strip("/")
-        with pod_store(cluster, settings.store_pvc, settings.image, settings.user, pod, writable=True) as store:
+        volume = (settings.store_pvc, settings.image, settings.user, pod)
+        with pod_store(cluster, *volume, writable=True, on_wait=on_wait) as store:
             to_volume(store, f"{below}/" if below else "", along.inputs, told)
 
 

@@ -84,6 +84,22 @@ def test_a_killed_upload_goes_on_where_it_stopped_and_shows_nothing_before_it_is
     assert [one.name for one in folder.iterdir()] == ["rows.jsonl"]
 
 
+def test_what_the_pod_for_the_upload_waits_for_is_told_and_ctrl_c_takes_it_away(
+    launcher: Launcher, tmp_path: Path
+) -> None:
+    rows(tmp_path / "rows.jsonl")
+    here = {"key": "kubernetes.io/hostname", "operator": "In", "values": ["gone"]}
+    affinity = {"required": {"nodeSelectorTerms": [{"matchExpressions": [here]}]}}
+    launcher.cluster.core.patch_persistent_volume(f"runs-{launcher.namespace}", {"spec": {"nodeAffinity": affinity}})
+    with launcher.started(*options(tmp_path / "rows.jsonl")) as process:
+        assert process.stderr
+        told = next((line for line in process.stderr if "node affinity" in line), "nothing")
+        assert told.startswith("… no node for its pod yet")
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+    assert process.returncode == 130 and pods(launcher, "writer") == [] and launcher.jobs() == []
+
+
 def test_the_role_of_the_launcher_is_enough(launcher: Launcher, tmp_path: Path) -> None:
     rows(tmp_path / "rows.jsonl")
     user, config = user_with(launcher.cluster, launcher.namespace, tmp_path, "Role", "RoleBinding")
