@@ -14,6 +14,7 @@ from k8s.cluster.submit import Submitted, existing, submit, try_pod
 from k8s.inputs.along import Along, along
 from k8s.inputs.upload import upload
 from k8s.manifest.parse import resources
+from k8s.output import say_wait
 from k8s.placement.prices import same_for_all
 from k8s.placement.wish import Wish
 from k8s.prepare import Prepared, ask, check_references, prepare
@@ -57,7 +58,8 @@ def send(cluster: Cluster, specs: Specs, config: Config, origin: Origin, folder:
     for _, item in ready:
         found = existing(cluster, item.settings.name)
         if found is None or found.state == "failed":
-            upload(item.along, item.settings, cluster, item.manifest.job["spec"]["template"]["spec"], lambda *_: None)
+            pod = item.manifest.job["spec"]["template"]["spec"]
+            upload(item.along, item.settings, cluster, pod, lambda *_: None, say_wait)
     sent = []
     for one, item in ready:
         done = submit(cluster, item.manifest, "join")
