@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from job import __version__, gpu_faults
 from job.artifacts import Frozen
 from job.predict.anatomy import Anatomy
+from job.predict.cases_here import ASSUMED, Cases, cases_here
 from job.predict.gpus import GPUS
 from job.predict.prediction import Prediction, predict
 from job.predict.row_lengths import RowLengths
@@ -45,14 +46,15 @@ Bring = Callable[[Sequence[JobSpec], Mapping[str, Any], bool], Along]
 
 class Asked(NamedTuple):
     """What the command line asks for, checked as far as that goes without a cluster. `spec` and `sweep`: as they are
-    sent; `along`: what goes along; `rows` and `models`: of each run, a model's sizes None if they are not known;
-    `vram`: bytes on the GPU while training, of the run that needs most, None if not known; `resources` and `settings`:
-    what was given of them."""
+    sent; `along`: what goes along; `rows`, `cases` and `models`: of each run, a model's sizes None if they are not
+    known; `vram`: bytes on the GPU while training, of the run that needs most, None if not known; `resources` and
+    `settings`: what was given of them."""
 
     spec: JobSpec
     sweep: tuple[Index, ...]
     along: Along
     rows: tuple[RowLengths | None, ...]
+    cases: tuple[Cases, ...]
     wish: Wish
     models: tuple[Anatomy | None, ...]
     notes: tuple[str, ...]
@@ -68,7 +70,6 @@ class Prepared(Frozen):
     spec: JobSpec
     sweep: tuple[Index, ...]
     along: Along
-    rows: tuple[RowLengths | None, ...]
     placement: Placement
     settings: Settings
     manifest: Manifest
@@ -147,12 +148,14 @@ def ask(
     wish = wish_of(vram)
     cards_of(wish)
     rows = tuple(rows_here(one) if model else None for one, model in zip(specs, models, strict=True))
+    cases = tuple(map(cases_here, specs))
     found = bring(specs, settings, models[0] is not None)
     return Asked(
         found.spec(spec),
         found.sweep(sweep),
         found,
         rows,
+        cases,
         wish,
         models,
         tuple(notes),
@@ -177,8 +180,8 @@ def prepare(cluster: Cluster | None, asked: Asked, *, title: str | None = None, 
     on_volume = bool(asked.settings.get("store_pvc"))
     llama_gpu = asked.settings.get("env", {}).get(gpu_faults.VARIABLE, "required") == "required"
     found = [
-        predicted(spec, model, placement, rows, on_volume=on_volume, llama_gpu=llama_gpu)
-        for spec, model, rows in zip(specs, asked.models, asked.rows, strict=True)
+        predicted(spec, model, placement, rows, cases, on_volume=on_volume, llama_gpu=llama_gpu)
+        for spec, model, rows, cases in zip(specs, asked.models, asked.rows, asked.cases, strict=True)
     ]
     needed = [resources_of(one) for one in found]
     largest = {name: max(getattr(one, name) for one in needed) for name in ("cpu", "memory", "disk", "shm")}
@@ -217,7 +220,7 @@ def prepare(cluster: Cluster | None, asked: Asked, *, title: str | None = None, 
         raise fault
     notes += [f"{fault.message}; it is sent (--force)"] if fault else []
     return Prepared(
-        spec=asked.spec, sweep=asked.sweep, along=asked.along, rows=asked.rows, placement=placement, settings=made,
+        spec=asked.spec, sweep=asked.sweep, along=asked.along, placement=placement, settings=made,
         manifest=render(made, asked.spec, asked.sweep), vram=asked.vram, seconds=seconds,
         notes=tuple(notes),
     )  # fmt: skip
@@ -238,6 +241,7 @@ def predicted(
     model: Anatomy | None,
     placement: Placement,
     rows: RowLengths | None,
+    cases: Cases = ASSUMED,
     *,
     on_volume: bool,
     llama_gpu: bool = True,
@@ -248,7 +252,8 @@ def predicted(
         spec = spec.model_copy(update={"run": spec.run.model_copy(update={"store": "/store"})})
     card = next(iter(placement.cards), None)
     on_gpu = bool(placement.resource)
-    return predict(spec, model, Machine(card, llama_gpu=llama_gpu), rows=rows, on_gpu=on_gpu, exact=False)
+    machine = Machine(card, llama_gpu=llama_gpu)
+    return predict(spec, model, machine, rows=rows, cases=cases, on_gpu=on_gpu, exact=False)
 
 
 def _storeless(specs: Sequence[JobSpec], settings: Settings) -> list[str]:

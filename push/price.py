@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from job.artifacts import Frozen
 from job.errors import SpecInvalid
+from job.predict.cases_here import cases_here
 from job.predict.config import anatomy_here
 from job.predict.gpus import Gpu
 from job.predict.prediction import predict
@@ -45,7 +46,7 @@ def estimate(spec: JobSpec, card: Gpu | None, config: Config | None, places: Col
     model, reason = anatomy_here(spec)
     if model is None:
         return Estimate(seconds=Seconds(None, None), price=Price(None, None), vram=None, why=reason)
-    found = predict(spec, model, Machine(card), rows=rows_here(spec, places))
+    found = predict(spec, model, Machine(card), rows=rows_here(spec, places), cases=cases_here(spec, places))
     hourly = config.price_per_hour if config else None
     why = ""
     if found.total.most is None:

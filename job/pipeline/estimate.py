@@ -9,6 +9,7 @@ from job.artifacts import Frozen
 from job.errors import JobError
 from job.logs import log
 from job.pipeline.state import State
+from job.predict.cases_here import ASSUMED, Cases
 from job.predict.row_lengths import RowLengths, counted
 from job.predict.timing import Seconds
 from job.report.times import took
@@ -32,7 +33,7 @@ def keep_estimate(state: State) -> None:
     prediction = state.prediction
     if prediction is None or not prediction.seconds:
         return
-    found = prediction.with_rows(state.spec, _rows(state))
+    found = prediction.with_rows(state.spec, _rows(state), _cases(state))
     total, after = found.total, found.after_training
     log.info("run.estimate", likely=total.likely, most=total.most, after_training=after.likely, steps=found.steps)
     text = Estimate(seconds=found.seconds).model_dump_json().encode()
@@ -49,6 +50,14 @@ def _rows(state: State) -> RowLengths | None:
         return None
     held_out = rows.held_out.count if rows.held_out else 0
     return counted(rows.train.rows, rows.train.tokens, counts.lengths, held_out, state.spec.training.max_length)
+
+
+def _cases(state: State) -> Cases:
+    record = state.known.records.get("tasks")
+    if record is None:
+        return ASSUMED
+    count = record.metrics["cases"]
+    return Cases(count=count, tokens=record.metrics["tokens"] / count, how="counted")
 
 
 def compared(state: State) -> dict[str, StageRecord]:

@@ -10,6 +10,7 @@ from math import prod
 from job.artifacts import Frozen
 from job.llama_cpp.windows import scored
 from job.predict.anatomy import Anatomy
+from job.predict.cases_here import Cases
 from job.predict.disk import Sizes
 from job.predict.gpus import Gpu
 from job.predict.training_time import flops
@@ -38,9 +39,6 @@ BESIDE_BITS = 0.85
 BENCH_TOKENS, BENCH_TOKENS_CPU = 384, 96
 """Tokens that are generated to measure the speed: on a GPU, and on a CPU for each number of threads."""
 
-
-CASES, CASE_TOKENS = 200, 200
-"""Cases of `evaluation.tasks`, and tokens of each: they are not counted before they are fetched."""
 ENDED = 0.5
 """The share of its tokens after which an answer likely ends."""
 SLOTS_GPU, SLOTS_CPU = 4, 2
@@ -127,15 +125,15 @@ def file_s(spec: JobSpec, model: Anatomy, count: int, on: Llama, tokens: float, 
     return seconds + generated * count / (on.gpu.bandwidth * 1e9 * GENERATION_SHARE if on.gpu else CPU_BANDWIDTH)
 
 
-def scoring_s(spec: JobSpec, model: Anatomy, size: Sizes, on: Llama, share: float) -> float:
+def scoring_s(spec: JobSpec, model: Anatomy, size: Sizes, on: Llama, cases: Cases, share: float) -> float:
     """Seconds in which the unquantized file and each type answer `evaluation.tasks`, if answers have this share of
     their tokens."""
     tasks = spec.evaluation.tasks
     if not tasks:
         return 0.0
-    steps = CASES * tasks.max_new_tokens * share / (SLOTS_GPU if on.gpu else SLOTS_CPU)
+    steps = cases.count * tasks.max_new_tokens * share / (SLOTS_GPU if on.gpu else SLOTS_CPU)
     each = on.gpu.bandwidth * 1e9 * GENERATION_SHARE if on.gpu else CPU_BANDWIDTH
-    read = read_s(model, on, CASES * CASE_TOKENS, CASE_TOKENS)
+    read = read_s(model, on, cases.count * cases.tokens, round(cases.tokens))
     return sum(read + count / DISK + steps * count / each for count, _ in _judged(spec, size))
 
 

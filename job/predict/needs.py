@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterator
 from job.errors import JobError
 from job.predict import ram
 from job.predict.anatomy import Anatomy
+from job.predict.cases_here import cases_here
 from job.predict.config import seen_here
 from job.predict.file_sizes import Planned
 from job.predict.gpus import GPUS, Gpu
@@ -34,7 +35,7 @@ def needs(
         yield seen.why
     if model is None:
         return
-    found = predict(spec, model, Machine(gpu), rows=rows_here(spec, places))
+    found = predict(spec, model, Machine(gpu), rows=rows_here(spec, places), cases=cases_here(spec, places))
     yield f"parameters                {model.parameters / 1e9:8.3f} billion"
     if found.vram:
         share = found.trainable / model.parameters
@@ -83,6 +84,9 @@ def _stages(spec: JobSpec, found: Prediction, gpu: Gpu | None, price: float | No
 
 def _basis(spec: JobSpec, found: Prediction, gpu: Gpu | None) -> Iterator[str]:
     """What the times are based on."""
+    if spec.evaluation.tasks:
+        cases = found.cases
+        yield f"evaluation.tasks: {cases.count:,} cases of {cases.tokens:.0f} tokens on average ({cases.how})"
     if not spec.training:
         return
     rows = found.rows

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from job.artifacts import Frozen
 from job.predict import disk, ram, timing
 from job.predict.anatomy import Anatomy
+from job.predict.cases_here import ASSUMED, Cases
 from job.predict.deadline import deadline_s
 from job.predict.disk import Sizes
 from job.predict.file_sizes import Planned, planned_here
@@ -30,7 +31,7 @@ class Prediction(Frozen):
 
     `files`: llama-quantize's forecast for each type, if it gave one; `sizes`: of everything on disk; `ram_loaded`:
     memory of the train stage before its first row; `steps`: at most; None if they depend on rows that are not known;
-    `rows`: what `seconds` take to be known of the rows; `model` and `machine`: what is predicted for.
+    `rows` and `cases`: what `seconds` take to be known of them; `model` and `machine`: what is predicted for.
     """
 
     trainable: int
@@ -43,15 +44,17 @@ class Prediction(Frozen):
     seconds: dict[str, Seconds]
     steps: int | None
     rows: RowLengths | None
+    cases: Cases
     model: Anatomy | None
     machine: Machine
 
-    def with_rows(self, spec: JobSpec, rows: RowLengths | None) -> "Prediction":
-        """The same, with times for these rows."""
+    def with_rows(self, spec: JobSpec, rows: RowLengths | None, cases: Cases = ASSUMED) -> "Prediction":
+        """The same, with times for these rows and cases."""
         if self.model is None:
             return self
-        seconds = timing.by_stage(spec, self.model, self.sizes, self.machine, rows)
-        return self.model_copy(update={"seconds": seconds, "steps": _steps(spec, rows), "rows": rows})
+        seconds = timing.by_stage(spec, self.model, self.sizes, self.machine, rows, cases)
+        known = {"seconds": seconds, "steps": _steps(spec, rows), "rows": rows, "cases": cases}
+        return self.model_copy(update=known)
 
     @property
     def ram_peak(self) -> Peak:
@@ -82,13 +85,14 @@ def predict(
     machine: Machine = ANY,
     *,
     rows: RowLengths | None = None,
+    cases: Cases = ASSUMED,
     on_gpu: bool = True,
     capability: tuple[int, int] | None = None,
     base: int | None = None,
     exact: bool = True,
 ) -> Prediction:
-    """`rows`: for times. `on_gpu`: whether there is a GPU. `capability`: the GPU's if the machine's is
-    not known; 8.0 or higher if neither is. `base`: bytes of the base model's files, if known.
+    """`machine`, `rows`, `cases`: for times. `on_gpu`: whether there is a GPU. `capability`: the GPU's if the machine's
+    is not known; 8.0 or higher if neither is. `base`: bytes of the base model's files, if known.
 
     `exact`: if llama-quantize is built, it forecasts the size of each type; otherwise a type's size is assumed, so that
     the result is the same on every machine. Raises Bug if llama-quantize gives no forecast.
@@ -109,9 +113,10 @@ def predict(
         ram=ram.by_stage(spec, model, planned, on_gpu=on_gpu, llama_gpu=llama_gpu) if model else {},
         ram_loaded=ram.loaded(spec, model, on_gpu=on_gpu) + ram.PARENT if model and trains else 0,
         disk=disk.by_stage(spec, sizes),
-        seconds=timing.by_stage(spec, model, sizes, machine, rows) if model else {},
+        seconds=timing.by_stage(spec, model, sizes, machine, rows, cases) if model else {},
         steps=_steps(spec, rows),
         rows=rows,
+        cases=cases,
         model=model,
         machine=machine,
     )

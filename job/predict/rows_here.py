@@ -44,7 +44,7 @@ def rows_here(spec: JobSpec, places: Collection[Where] = ("path", "hub")) -> Row
         places = {*places} - {"hub"}
     if not spec.training or not spec.datasets or any(data_place(one.id) not in places for one in spec.datasets):
         return None
-    count, how = _tokenizer(spec)
+    count, how = token_counter(spec)
     try:
         found = [_looked_at(one, spec, count) for one in spec.datasets]
     except (JobError, OSError, ImportError, ValueError, LookupError, TypeError):  # `check` and the run name the fault
@@ -118,24 +118,25 @@ def _all_rows(files: list[Path], looked_at: int, read: int) -> float:
 
 
 def _tokens(row: dict[str, Any], count: Callable[[str], float], most: int) -> float:
-    texts = list(_texts(row))
+    texts = list(texts_of(row))
     turns = TURN_TOKENS * len(row.get("messages", ())) or 1
     return turns + sum(count(text[: 16 * most]) for text in texts)  # a longer row is cut anyway
 
 
-def _texts(value: Any) -> Iterator[str]:
+def texts_of(value: Any) -> Iterator[str]:
+    """All texts of a row but the roles' names."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
         for name, item in value.items():
             if name != "role":
-                yield from _texts(item)
+                yield from texts_of(item)
     elif isinstance(value, list):
         for item in value:
-            yield from _texts(item)
+            yield from texts_of(item)
 
 
-def _tokenizer(spec: JobSpec) -> tuple[Callable[[str], float], str]:
+def token_counter(spec: JobSpec) -> tuple[Callable[[str], float], str]:
     """Counts a text's tokens, and how."""
     path = Path(spec.model.id).expanduser() / "tokenizer.json"
     if model_place(spec.model.id) == "path" and path.is_file():

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from job.llama_cpp.windows import MOST_CHUNKS
 from job.predict import judging_time
 from job.predict.anatomy import Anatomy
+from job.predict.cases_here import ASSUMED, Cases
 from job.predict.disk import Sizes
 from job.predict.gpus import Gpu
 from job.predict.judging_time import DISK, Llama
@@ -59,7 +60,7 @@ ANY = Machine()
 
 
 def by_stage(
-    spec: JobSpec, model: Anatomy, size: Sizes, machine: Machine, rows: RowLengths | None
+    spec: JobSpec, model: Anatomy, size: Sizes, machine: Machine, rows: RowLengths | None, cases: Cases = ASSUMED
 ) -> dict[str, Seconds]:
     """Seconds of each stage. Training is unknown if its steps are, or no GPU is named; its likely time also if the
     lengths of the rows are. With a GPU of unknown speed, so is all that llama.cpp computes."""
@@ -71,7 +72,7 @@ def by_stage(
     if spec.training:
         found["train"] = _train(spec, model, machine, rows)
         if evaluation.tasks:
-            found["answer"] = _answer(spec, model, machine)
+            found["answer"] = _answer(spec, model, machine, cases)
     found["export"] = _both(START_S + size.unquantized / DISK)
     if spec.export.imatrix == "auto" and (spec.export.fits or HELPED_BY_IMATRIX.intersection(spec.export.presets)):
         tokens = float(MOST_CHUNKS * evaluation.context)
@@ -91,8 +92,12 @@ def by_stage(
         found["quantize"] = _both(judging_time.waiting_s(made, judged[0], machine.llama))
         found["evaluate"] = Seconds(*map(sum, judged))
     if evaluation.tasks:
-        shares = (judging_time.ENDED, 1.0)
-        found["score"] = Seconds(*(judging_time.scoring_s(spec, model, size, machine.llama, share) for share in shares))
+        found["score"] = Seconds(
+            *(
+                judging_time.scoring_s(spec, model, size, machine.llama, cases, share)
+                for share in (judging_time.ENDED, 1.0)
+            )
+        )
     if not machine.has_speed:
         found |= {stage: Seconds(None, None) for stage in ("imatrix", "evaluate", "score") if stage in found}
     found["publish"] = _both(sum(judging_time.likely_bytes(size, kind) for kind in size.files) / NETWORK)
@@ -114,13 +119,13 @@ def _train(spec: JobSpec, model: Anatomy, machine: Machine, rows: RowLengths | N
     return Seconds(seconds(rows, likely) if rows else None, seconds(longest(spec, None), most))
 
 
-def _answer(spec: JobSpec, model: Anatomy, machine: Machine) -> Seconds:
+def _answer(spec: JobSpec, model: Anatomy, machine: Machine, cases: Cases) -> Seconds:
     """Of the base and the tuned model."""
     tasks, training = spec.evaluation.tasks, spec.training
     if machine.gpu is None or not machine.has_speed or not tasks or not training:
         return Seconds(None, None)
     loading = 2 * START_S + model.stored_bytes / DISK
-    steps = 2 * ceil(judging_time.CASES / training.per_device_eval_batch_size) * tasks.max_new_tokens
+    steps = 2 * ceil(cases.count / training.per_device_eval_batch_size) * tasks.max_new_tokens
     seconds = steps * generation_s(spec, model, machine.gpu)
     return Seconds(loading + judging_time.ENDED * seconds, loading + seconds)
 

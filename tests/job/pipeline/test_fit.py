@@ -123,6 +123,27 @@ def test_a_preset_that_is_better_is_published_instead(
     assert f"No mix of types within 4.9bpw was found that is better than {preset.upper()}" in card
 
 
+def test_the_mix_is_scored_like_every_other_file(
+    whole: tuple[Path, Ended], tiny_model: Path, quotes: Path, tmp_path: Path
+) -> None:
+    """With what the whole run has kept: nothing is searched again because answers are asked for."""
+    shutil.copytree(whole[0] / "store" / "stages", tmp_path / "store" / "stages")
+    cases = [{"prompt": "Of", "expected": expected, "compare": "regex"} for expected in (r"[\s\S]*", r"^\b$ never")]
+    (tmp_path / "cases.jsonl").write_text("".join(json.dumps(case) + "\n" for case in cases))
+    spec = spec_of(tiny_model, quotes, tmp_path, ["q8_0", FIT])
+    spec["evaluation"] |= {"tasks": {"id": str(tmp_path / "cases.jsonl"), "max_new_tokens": 4}}
+    ended = run_job(spec, tmp_path / "work")
+    assert ended.code == 0 and measured(ended) == 0, ended.output
+    asked = {record["metrics"]["type"]: record["metrics"]["cases"] for record in records(tmp_path, "answer")}
+    assert asked == {"f16": 2, "q8_0": 2, LABEL: 2}
+    scores = json.loads((tmp_path / "published/manifest.json").read_text())["stages"]["tasks"]["metrics"]["scores"]
+    assert scores[LABEL]["right"] == 1 and scores[LABEL]["against"] == "f16"
+    share = "50% (9% to 91%) of 2"
+    line = next(one for one in (tmp_path / "published/README.md").read_text().splitlines() if "FIT-4.9BPW.gguf" in one)
+    assert share in line
+    assert share in (tmp_path / "published/report/index.html").read_text()
+
+
 @pytest.mark.parametrize(
     ("fit", "said"),
     [

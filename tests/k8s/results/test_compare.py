@@ -10,6 +10,7 @@ import pytest
 
 from job.run.records import StageRecord
 from job.store import open_store
+from job.tasks.scores import score
 from k8s.results.compare import Entry, named
 from k8s.results.curves import curves, letters, svg
 from k8s.results.differences import differences
@@ -143,6 +144,45 @@ def test_a_text_and_a_processor_of_another_kind_are_marked(tmp_path: Path) -> No
     assert row(found, "on text", "Q8_0") == ["9.00 ± 0.10", "9.00 ± 0.10 †"]
     assert row(found, "ms/token, 4 threads", "Q8_0") == ["41.5", "41.5 †"]
     assert "†" not in "".join(row(found, "perplexity", "Q8_0"))
+
+
+def scored_on(cases: str, **settings: Any) -> dict[str, StageRecord | None]:
+    """`cases`: the digest of the file."""
+    scores = {who: score(37, 50)._asdict() | {"against": None, "drop": None} for who in ("base", "tuned", "q8_0")}
+    inputs = {"cases": [cases, {"id": "cases.jsonl"} | settings]}
+    metrics = {"cases": 50, "scores": scores, "regressions": []}
+    return {"tasks": StageRecord(stage="tasks", key="k", artifacts=[], inputs=inputs, metrics=metrics)}
+
+
+def test_scores_of_other_cases_or_longer_answers_are_marked(tmp_path: Path) -> None:
+    for name, records in {
+        "a": scored_on("cases"),
+        "b": scored_on("cases"),
+        "c": scored_on("other cases"),
+        "d": scored_on("cases", max_new_tokens=8),
+        "e": scored_on("other cases"),
+    }.items():
+        keep(tmp_path, name, records=records)
+    runs = read(tmp_path, *"abcde")
+    found = of(tables(runs), "Files")
+    shares = "74% (60% to 84%) of 50"
+    for who in ("base model", "tuned model", "Q8_0"):
+        assert row(found, "score", who) == [shares, shares, f"{shares} †1", f"{shares} †2", f"{shares} †1"]
+    assert "†" not in "".join(row(found, "perplexity", "Q8_0"))
+    assert found.notes == [
+        "score: †1 C, E cannot be compared with A: measured on other cases",
+        "score: †2 D cannot be compared with A: measured on other cases",
+    ]
+    measure = next(one for one in values(runs)["measures"] if (one["name"], one["of"]) == ("score", "Q8_0"))
+    assert measure["comparable"] == {"A": 0, "B": 0, "C": 1, "D": 2, "E": 1} and measure["values"]["D"] == 0.74
+
+
+def test_scores_of_which_the_cases_are_not_known_are_marked(tmp_path: Path) -> None:
+    records = scored_on("cases")
+    assert records["tasks"]
+    keep(tmp_path, "a", records=records)
+    keep(tmp_path, "b", records={"tasks": records["tasks"].model_copy(update={"inputs": None})})
+    assert row(of(tables(read(tmp_path, "a", "b")), "Files"), "score", "tuned model")[1].endswith("†")
 
 
 def test_runs_with_the_same_mark_can_be_compared_with_each_other(tmp_path: Path) -> None:
