@@ -1,27 +1,18 @@
-"""The report: one HTML file that opens without a network, with everything about a run.
+"""The report: one HTML file with everything about a run."""
 
-Its Content-Security-Policy forbids every request and every script but the page's own, so a model's answers cannot do
-anything here.
-"""
-
-import hashlib
-from base64 import b64encode
 from collections.abc import Iterator
 from importlib.resources import files
 from io import StringIO
 from typing import Any, NamedTuple
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from ruamel.yaml import YAML
 
 from job.llama_cpp.quant_mix import described
-from job.redaction import redact
 from job.report import plots, table
 from job.report.choice import CONTEXT, choices, enough
 from job.report.facts import Facts
+from job.report.frame import framed
 from job.report.times import times
-
-_SCRIPT = "<!-- script -->"
 
 
 class Answer(NamedTuple):
@@ -48,18 +39,11 @@ class Cell(NamedTuple):
 
 def page(facts: Facts) -> str:
     """The HTML."""
-    template = Environment(
-        loader=PackageLoader("job.report", "."),
-        undefined=StrictUndefined,
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    ).get_template("page.html")
     cache = facts.records["export"].metrics.get("cache_bytes_per_token", 0)
-    script, style = (files("job.report").joinpath(name).read_text(encoding="utf-8") for name in ("page.js", "page.css"))
-    html = template.render(
-        script_hash=b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        style=style,
+    return framed(
+        "job.report",
+        title=facts.name,
+        script=files("job.report").joinpath("page.js").read_text(encoding="utf-8"),
         facts=facts,
         train=facts.train,
         columns=table.columns(facts.lines),
@@ -77,8 +61,6 @@ def page(facts: Facts) -> str:
         spec=_yaml(facts.spec.shown()),
         sources=_yaml(facts.sources or {}),
     )
-    before, _, after = redact(html).rpartition(_SCRIPT)  # not redacted: its hash is in the policy
-    return f"{before}<script>{script}</script>{after}"
 
 
 def _cells(facts: Facts, line: table.Line) -> list[Cell]:

@@ -1,12 +1,8 @@
-"""The comparison as one HTML file that opens without a network: no request, no script, and nothing that others have
-written is taken for HTML."""
+"""The comparison as one HTML file, without a script."""
 
 from collections.abc import Sequence
-from importlib.resources import files
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
-from job.redaction import redact
+from job.report.frame import framed
 from k8s.results.compare import Entry
 from k8s.results.curves import curves, svg
 from k8s.results.tables import plain, tables
@@ -14,19 +10,12 @@ from k8s.results.tables import plain, tables
 
 def page(runs: Sequence[Entry]) -> str:
     """The HTML."""
-    template = Environment(
-        loader=PackageLoader("k8s.results", "."),
-        undefined=StrictUndefined,
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    ).get_template("page.html")
     found = curves(runs)
-    html = template.render(
-        style=files("job.report").joinpath("page.css").read_text(encoding="utf-8"),
+    return framed(
+        "k8s.results",
         title=" · ".join(plain(one.id) for one in runs),
+        heading=f"{len(runs)} runs side by side",
         tables=tables(runs),
         picture=svg(found),
         apart=[one.name for one in found if one.apart],
     )
-    return redact(html)
