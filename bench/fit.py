@@ -1,11 +1,14 @@
 """The mix found for a budget against llama.cpp's own types of at most that size.
 
     python -m bench.fit [--only trained|smollm2] [--like q4_k_m] [--judgings 48] [--windows 12] [--work DIR]
+                        [--by-size]
 
 The budget is the size of the type `--like`. As the job does it, the mix is searched on one half of the windows, and
 what is reported comes from the other half. Two models, as in bench.imatrix: SmolLM2-135M-Instruct, whose width is not a
 multiple of 256, and a Llama of width 256 that is trained here. Every measurement is kept in the work folder, so a
 second call with the same --work goes on where the first was stopped.
+
+With --by-size the search knows nothing of the importance matrix: it probes the largest groups first.
 
 SmolLM2 is read back from a Q4_1 GGUF: its layers lie on that type's grid, so that q4_1 loses nothing of them, which
 would be true of no other model. Noise of half a step is added to them first; with --as-it-is it is not.
@@ -24,6 +27,7 @@ from job.artifacts import digest_of
 from job.export import stage as export_stage
 from job.fit.budget import compared, model_of
 from job.fit.groups import groups_of, types_of
+from job.fit.importance import weights_of
 from job.fit.search import Mix, Point, search
 from job.llama_cpp import imatrix, perplexity, quantize
 from job.tokens.rows import CALIBRATION_BYTES
@@ -42,6 +46,7 @@ def main() -> None:
     parser.add_argument("--windows", type=int, default=12, help=f"windows of {CONTEXT} tokens in each half")
     parser.add_argument("--steps", type=int, default=1200, help="of training the small model")
     parser.add_argument("--as-it-is", action="store_true", help="SmolLM2 on the grid of q4_1")
+    parser.add_argument("--by-size", action="store_true", help="the largest groups first")
     parser.add_argument("--work", type=Path, help="a folder to keep what is measured")
     given = parser.parse_args()
     logs.configure(to_stdout=False)
@@ -145,7 +150,8 @@ class Bench:
             print(f"searched: {point.size / 1e6:.2f} MB, KLD {point.kld:.5f}", flush=True)
             return point
 
-        found = search(groups, budget, measure, self._given.judgings, fixed=model.fixed)
+        weights = {} if self._given.by_size else weights_of(groups, self.gguf, self.matrix)
+        found = search(groups, budget, measure, self._given.judgings, model.fixed, weights)
         print(f"\n{self._work.name}, {len(groups)} groups, {len(found.points)} judgings\n")
         print("| type | MB | KLD, search half | KLD, other half |\n| --- | ---: | ---: | ---: |")
         for kind in dict.fromkeys([like, *compared(model, budget)]):

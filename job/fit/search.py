@@ -1,7 +1,8 @@
 """Searches for the mix of types with the least KL divergence within a budget of bytes and of judgings.
 
 1. Probe: from a start in which every group has its largest quantized type, one group at a time gets a small one. What
-   the divergence grows by is what this group's errors cost.
+   the divergence grows by is what this group's errors cost. The importance matrix says which groups come first, and
+   what those cost that there are no judgings for (`job.fit.importance`).
 2. Choose: a knapsack over those costs. A type's cost follows from the probed one's by how large its errors are.
 3. Repair: the exchange that could help most, if what is not measured yet were DOUBT better than it is thought to be, is
    measured next. It corrects the costs of what it changed, and is kept if it is better.
@@ -47,16 +48,30 @@ class Found(Frozen):
 
 
 def search(
-    groups: Sequence[Group], budget: int, measure: Callable[[Mix], Point], judgings: int, fixed: int = 0
+    groups: Sequence[Group],
+    budget: int,
+    measure: Callable[[Mix], Point],
+    judgings: int,
+    fixed: int = 0,
+    weights: Mapping[str, float] = {},
 ) -> Found:
     """`budget`: of the groups' bytes and `fixed`, what is in the file besides. `measure` is called at most `judgings`
-    times. The smallest mix has to fit."""
-    return _Search(groups, budget - fixed, measure, judgings).run()
+    times. `weights`: how much each group likely matters, by its name, of those of which it is known. The smallest mix
+    has to fit."""
+    return _Search(groups, budget - fixed, measure, judgings, weights).run()
 
 
 class _Search:
-    def __init__(self, groups: Sequence[Group], budget: int, measure: Callable[[Mix], Point], judgings: int) -> None:
+    def __init__(
+        self,
+        groups: Sequence[Group],
+        budget: int,
+        measure: Callable[[Mix], Point],
+        judgings: int,
+        weights: Mapping[str, float],
+    ) -> None:
         self._groups, self._budget, self._measure, self._left = groups, budget, measure, judgings
+        self._weights = weights
         self._sizes = [[group.size(kind) for kind in group.types] for group in groups]
         self._points: list[Point] = []
         self._costs: list[list[float]] = []
@@ -88,23 +103,43 @@ class _Search:
         return {group.name: group.types[at] for group, at in zip(self._groups, chosen, strict=True)}
 
     def _probed(self) -> list[list[float]]:
-        """The cost of each type of each group. Groups that there are no judgings for cost, by weight, as those of their
-        kind do, or as all do."""
+        """The cost of each type of each group."""
         start = [_start(group) for group in self._groups]
         base = self._try(start).kld
         bits = 8 * self._budget / sum(group.elements for group in self._groups)
         unit: dict[int, float] = {}
-        order = sorted(range(len(self._groups)), key=lambda at: (-self._groups[at].elements, at))
-        for at in order[: max(1, self._left - max(2, self._left // 3))]:
+        for at in self._order()[: max(1, self._left - max(2, self._left // 3))]:
             group = self._groups[at]
             small = _small(group, bits)
             changed = [small if number == at else index for number, index in enumerate(start)]
             grown = max(self._try(changed).kld - base, NEGLIGIBLE)
             unit[at] = grown / (ERRORS[group.types[small]] - ERRORS[group.types[start[at]]])
-        return [
-            [_unit(at, unit, self._groups) * ERRORS[kind] for kind in group.types]
-            for at, group in enumerate(self._groups)
-        ]
+        return [[self._unit(at, unit) * ERRORS[kind] for kind in group.types] for at, group in enumerate(self._groups)]
+
+    def _order(self) -> list[int]:
+        """The groups in the order in which they are probed: those of which nothing is known, then the weightiest; of
+        two alike the larger."""
+
+        def last(at: int) -> tuple[float, int, int]:
+            group = self._groups[at]
+            return -self._weights.get(group.name, float("inf")), -group.elements, at
+
+        return sorted(range(len(self._groups)), key=last)
+
+    def _unit(self, at: int, probed: Mapping[int, float]) -> float:
+        """The cost of an error of one. Groups that there were no judgings for cost as those of their kind do, or as all
+        do, in proportion to their weights, or their sizes."""
+        if at in probed:
+            return probed[at]
+        kind = self._groups[at].name.split()[0]
+        alike = [one for one in probed if self._groups[one].name.split()[0] == kind]
+        alike = alike or [one for one in probed if self._groups[one].name in self._weights] or list(probed)
+        names = {one: self._groups[one].name for one in (at, *alike)}
+        if all(name in self._weights for name in names.values()):
+            share = {one: self._weights[name] for one, name in names.items()}
+        else:
+            share = {one: float(self._groups[one].elements) for one in names}
+        return share[at] * sum(probed[one] for one in alike) / (sum(share[one] for one in alike) or 1.0)
 
     def _predicted(self, chosen: Sequence[int]) -> float:
         return sum(costs[at] for costs, at in zip(self._costs, chosen, strict=True))
@@ -180,11 +215,3 @@ def _small(group: Group, bits: float) -> int:
     """The largest type of at most so many bits a weight, below the start."""
     fitting = [at for at, kind in enumerate(group.types) if 8 * group.size(kind) / group.elements <= bits]
     return min(max(fitting, default=0), max(_start(group) - 1, 0))
-
-
-def _unit(at: int, unit: Mapping[int, float], groups: Sequence[Group]) -> float:
-    if at in unit:
-        return unit[at]
-    kind = groups[at].name.split()[0]
-    alike = [one for one in unit if groups[one].name.split()[0] == kind] or list(unit)
-    return groups[at].elements * sum(unit[one] for one in alike) / sum(groups[one].elements for one in alike)

@@ -1,12 +1,13 @@
-"""The metadata of a GGUF file, read without its tensors and 50 times as fast as by llama.cpp's own Python reader.
+"""The metadata of a GGUF file, and where its tensors lie, read 50 times as fast as by llama.cpp's own Python reader.
 
 The format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 """
 
 import mmap
 import struct
+from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from job.errors import IntegrityViolated
 
@@ -52,6 +53,12 @@ class Cursor:
         tensors, pairs = self.scalar("Q"), self.scalar("Q")
         return {self.text(): self.value(self.scalar("I")) for _ in range(pairs)}, tensors
 
+    def tensor(self) -> "tuple[str, Stored]":
+        """A tensor's description; its place is counted from the first one's."""
+        name = self.text()
+        shape = tuple(self.scalar("Q") for _ in range(self.scalar("I")))
+        return name, Stored(shape, self.scalar("I"), self.scalar("Q"))
+
 
 def read_metadata(path: Path) -> dict[str, Any]:
     """The metadata of a file. Raises IntegrityViolated if it is not a GGUF or is cut off."""
@@ -75,3 +82,33 @@ def cache_bytes(metadata: dict[str, Any]) -> int:
     total = sum(shared) if isinstance(shared, list) else shared * blocks
     width = value("embedding_length") // (max(heads) if isinstance(heads, list) else heads or 1)
     return int(total * (value("attention.key_length", width) + value("attention.value_length", width)) * 2)
+
+
+class Stored(NamedTuple):
+    """A tensor in a file. `shape`: columns first; `kind`: ggml's number of its type; `at`: its first byte."""
+
+    shape: tuple[int, ...]
+    kind: int
+    at: int
+
+    @property
+    def columns(self) -> int:
+        return self.shape[0]
+
+    @property
+    def elements(self) -> int:
+        return prod(self.shape)
+
+
+def stored_tensors(path: Path) -> dict[str, Stored]:
+    """Where each tensor lies. Raises IntegrityViolated as `read_metadata` does."""
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            cursor = Cursor(data)
+            metadata, count = cursor.metadata()
+            found = [cursor.tensor() for _ in range(count)]
+            unit = metadata.get("general.alignment", 32)
+    except (ValueError, struct.error, KeyError, IndexError, RecursionError) as error:
+        raise IntegrityViolated(f"{path.name} is not a complete GGUF file: {error}") from error
+    begin = -(-cursor.at // unit) * unit
+    return {name: stored._replace(at=begin + stored.at) for name, stored in found}

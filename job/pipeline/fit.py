@@ -12,6 +12,7 @@ from job.artifacts import digest_of
 from job.fit import VERSION
 from job.fit.budget import Model, compared, model_of, room
 from job.fit.groups import Group, groups_of, types_of
+from job.fit.importance import weights_of
 from job.fit.search import Mix, Point, search
 from job.fit.tensors import Types
 from job.llama_cpp import perplexity, quantize
@@ -79,7 +80,8 @@ class _Searching:
     def run(self) -> dict[str, Any]:
         """The record's metrics: what is published, and everything that was measured."""
         model, preset = self._model, self._compared[0]
-        found = search(self._groups, self._room, self._measured, self._fit.judgings, fixed=model.fixed)
+        weights = weights_of(self._groups, self._state.files.gguf, self._matrix) if self._matrix else {}
+        found = search(self._groups, self._room, self._measured, self._fit.judgings, model.fixed, weights)
         mix = self._judged(preset, types_of(self._groups, found.best.mix))
         presets = {kind: self._judged(kind, {}) for kind in self._compared}
         best = min(presets, key=lambda kind: (presets[kind].kld, presets[kind].size))

@@ -126,3 +126,24 @@ def test_a_size_is_that_of_whole_blocks() -> None:
     tensor = Tensor(name="blk.0.attn_q.weight", columns=512, elements=prod((512, 100)))
     assert tensor.size("q4_k") == 512 * 100 // 256 * 144
     assert not tensor.model_copy(update={"columns": 192}).can_be("q4_k")
+
+
+def probed(model: Model, count: int) -> list[str]:
+    """The groups that the first measurements after the start changed."""
+    start, *others = model.measured
+    return [next(name for name in start if start[name] != mix[name]) for mix in others[:count]]
+
+
+def test_without_weights_the_largest_groups_are_probed_first() -> None:
+    model = Model(GROUPS)
+    search(GROUPS, budget_of(4.5), model.measure, 12)
+    sizes = {group.name: group.elements for group in GROUPS}
+    found = [sizes[name] for name in probed(model, 8)]
+    assert found == sorted(sizes.values(), reverse=True)[:8]
+
+
+def test_the_weightiest_groups_are_probed_first_after_those_of_which_nothing_is_known() -> None:
+    model, names = Model(GROUPS), [group.name for group in GROUPS]
+    weights = {name: float(number) for number, name in enumerate(names) if name != "token_embd"}
+    search(GROUPS, budget_of(4.5), model.measure, 12, weights=weights)
+    assert probed(model, 8) == ["token_embd", *names[:-8:-1]]
