@@ -20,7 +20,7 @@ LEAST: dict[str, Any] = {"spec": {"model": {"id": "a/b"}, "dataset": {"id": "c/d
 
 def helm(*arguments: str, stdin: str = "", check: bool = True) -> str:
     """What it prints. Raises AssertionError with what it says where it fails."""
-    done = subprocess.run([HELM, *arguments], input=stdin, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run([HELM, *arguments], input=stdin, capture_output=True, text=True, timeout=600, check=False)
     assert not check or done.returncode == 0, done.stderr
     return done.stdout if check else done.stderr
 
