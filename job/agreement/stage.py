@@ -104,7 +104,7 @@ def check(spec: JobSpec, found: Result) -> None:
 def _distance(spec: JobSpec, view: Path, folder: Path, layers: int) -> float:
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(view)
+    tokenizer = AutoTokenizer.from_pretrained(view, trust_remote_code=False)
     ids = tokenizer(TEXT)["input_ids"]
     ids = (ids * (1 + CONTEXT * CHUNKS // len(ids)))[: CONTEXT * CHUNKS]
     if ids[0] == tokenizer.bos_token_id:
@@ -136,5 +136,5 @@ def _unusual(model: Path) -> list[str]:
     """The fields of a config that are not its family's defaults, but for those in which any two models differ."""
     from transformers import AutoConfig
 
-    config = AutoConfig.from_pretrained(model).get_text_config()
+    config = AutoConfig.from_pretrained(model, trust_remote_code=False).get_text_config()
     return sorted(name for name in config.to_diff_dict() if not _OF_ANY.fullmatch(name))

@@ -115,7 +115,7 @@ def check_tokens(folder: Path, rows: int, where: str) -> None:
     """Raises IntegrityViolated if the tokenizer in a folder has ids for which the embedding has no row."""
     from transformers import AutoTokenizer
 
-    vocabulary = AutoTokenizer.from_pretrained(folder).get_vocab()
+    vocabulary = AutoTokenizer.from_pretrained(folder, trust_remote_code=False).get_vocab()
     beyond = sorted((number, token) for token, number in vocabulary.items() if number >= rows)
     if beyond:
         tokens = _some([f"{token!r} ({number})" for number, token in beyond])

@@ -14,7 +14,7 @@ def load_tokenizer(spec: JobSpec, folder: Path, added: Sequence[str] = ()) -> An
     pad token, DataInvalid for a tokenizer without EOS."""
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     if spec.chat.template is not None:
         tokenizer.chat_template = spec.chat.template
     if tokenizer.eos_token is None:

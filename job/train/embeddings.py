@@ -15,7 +15,7 @@ def pieces_of(folder: Path, tokens: Sequence[str]) -> dict[str, list[int]]:
     """What the model's own tokenizer reads each token as: ids of tokens that the model knows."""
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     return {one: tokenizer(one, add_special_tokens=False)["input_ids"] for one in tokens}
 
 

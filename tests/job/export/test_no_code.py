@@ -1,5 +1,6 @@
 """A model's own code is never run: not by a config, not by a tokenizer, not by llama.cpp's converter."""
 
+import ast
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from job.agreement.reference import logarithms
 from job.errors import IntegrityViolated
 from job.export.gguf_convert import write_gguf
 from job.export.merge_plan import EMPTY
@@ -14,8 +16,15 @@ from job.fetch import sources
 from job.fetch import stage as fetch_stage
 from job.fetch.view import CONFIGS, make_view
 from job.llama_cpp import bundle
+from job.rehearsal.loading import check_tokens, load_hollow
 from job.spec import JobSpec
+from job.tokens.tokenizer import load_tokenizer
+from job.train.embeddings import pieces_of
+from job.train.model import load_base
+from tests import ROOT
+from tests.families.configs import make
 from tests.hub_server import Hub
+from tests.job.train.trainers import ON_THE_CPU, spec_of
 from tests.tiny_families import make_family
 
 pytestmark = pytest.mark.slow
@@ -37,10 +46,10 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def plant(sound: Path, tmp_path: Path) -> Callable[..., Path]:
     """Copies the model with code that makes the folder `ran`, named by some of its configs."""
 
-    def plant(*names: str) -> Path:
+    def plant(*names: str, model: Path = sound) -> Path:
         folder = tmp_path / "planted"
         folder.mkdir()
-        for path in sound.iterdir():
+        for path in model.iterdir():
             (folder / path.name).write_bytes(path.read_bytes())
         (folder / "planted.py").write_text(f"import os\nos.makedirs({str(tmp_path / 'ran')!r}, exist_ok=True)\n")
         for name in names:
@@ -101,9 +110,45 @@ def test_what_is_loaded_from_a_view_runs_no_code_even_if_code_is_allowed(
     assert not (tmp_path / "ran").exists()
 
 
-def test_the_converter_runs_no_code_even_of_the_folder_itself(plant: Callable[..., Path], tmp_path: Path) -> None:
-    convert(plant("tokenizer_config.json"), tmp_path / "planted.gguf")
+@pytest.mark.parametrize("family", ["Qwen 2.5", "GLM-4"])
+def test_the_converter_runs_no_code_even_of_the_folder_itself(
+    plant: Callable[..., Path], sound: Path, tmp_path: Path, family: str
+) -> None:
+    """llama.cpp's own converter of GLM-4 asks transformers to run a tokenizer's code."""
+    model = sound if family == "Qwen 2.5" else make(family, tmp_path / "model")
+    convert(plant("tokenizer_config.json", model=model), tmp_path / "planted.gguf")
     assert not (tmp_path / "ran").exists()
+
+
+LOADERS: dict[str, Callable[[Path], Any]] = {
+    "the model to train": lambda folder: load_base(spec_of(folder), folder, ON_THE_CPU),
+    "the model to compare with": lambda folder: list(logarithms(folder, [[1, 2, 3, 4]], 1)),
+    "the hollow model": lambda folder: load_hollow(folder, "planted"),
+    "the tokenizer": lambda folder: load_tokenizer(spec_of(folder), folder),
+    "its vocabulary": lambda folder: check_tokens(folder, 10**6, "planted"),
+    "what it reads a token as": lambda folder: pieces_of(folder, ["<one>"]),
+}
+
+
+@pytest.mark.parametrize("load", LOADERS.values(), ids=LOADERS)
+def test_what_loads_a_model_runs_no_code_even_of_the_folder_itself(
+    plant: Callable[..., Path], tmp_path: Path, load: Callable[[Path], Any]
+) -> None:
+    load(plant(*NAMED))
+    assert not (tmp_path / "ran").exists()
+
+
+def test_nothing_is_loaded_by_transformers_without_forbidding_code() -> None:
+    """By default transformers asks at the terminal whether to run a model's code."""
+    calls = [
+        (f"{path}:{call.lineno}", {one.arg: ast.unparse(one.value) for one in call.keywords})
+        for path in (ROOT / "job").rglob("*.py")
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(call, ast.Call) and ast.unparse(call.func).endswith(".from_pretrained")
+        if "Peft" not in ast.unparse(call.func)
+    ]
+    assert len(calls) >= len(LOADERS)
+    assert [place for place, given in calls if given.get("trust_remote_code") != "False"] == []
 
 
 def test_no_converter_trusts_remote_code() -> None:
