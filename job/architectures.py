@@ -12,6 +12,9 @@ from typing import Any
 from job.errors import DataInvalid, IntegrityViolated, SpecInvalid
 from job.nearest import nearest
 
+OTHERWISE = {"PhiMoEForCausalLM": "it weighs a token's experts by a softmax of both, transformers by SparseMixer"}
+"""Architectures that the converter knows, and what llama.cpp computes otherwise than transformers with every model of
+them (`src/models/phi3.cpp`, `build_moe_ffn`)."""
 _COMMON = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM", "Gemma3ForCausalLM")
 
 
@@ -91,6 +94,38 @@ def check_known(config: dict[str, Any], where: str, *, trained: bool) -> None:
             hint=_similar(architecture, table()["converts"], "It knows")
             + " Use a model of another family, or an image with a newer llama.cpp.",
         )
+    if architecture in OTHERWISE:
+        raise SpecInvalid(
+            f"model.id: llama.cpp computes something else with {where} ({architecture}) than transformers: "
+            f"{OTHERWISE[architecture]}",
+            hint="Its file would not be the model that was trained. Use a model of another family.",
+        )
+    if unlike := _unlike_gemma_3n(config):
+        raise SpecInvalid(
+            f"model.id: llama.cpp goes by the numbers of gemma-3n-E2B and E4B for each Gemma 3n, and {where} has "
+            f"{', '.join(unlike)}",
+            hint="Its file would not be the model that was trained. Use one of these two.",
+        )
+
+
+def _unlike_gemma_3n(config: dict[str, Any]) -> list[str]:
+    """Fields of a Gemma 3n that have other values than llama.cpp takes for granted (`src/models/gemma3n.cpp`,
+    `n_layer_kv_from_start`, `n_layer_sparsity`, `i_altup_act`, the pattern of layers), which its files do not say."""
+    inner = config.get("text_config")
+    text = inner if isinstance(inner, dict) else config
+    if text.get("model_type") != "gemma3n_text":
+        return []
+    layers, shared = text.get("num_hidden_layers", 35), text.get("num_kv_shared_layers", 15)
+    taken = {
+        "num_kv_shared_layers": layers - 20,
+        "altup_active_idx": 0,
+        "activation_sparsity_pattern": [0.95] * 10 + [0.0] * (layers - 10),
+        "layer_types": [
+            "full_attention" if number % 5 == 0 else "sliding_attention" for number in range(1, layers + 1)
+        ],
+    }
+    has = text | {"num_kv_shared_layers": shared}
+    return [f"another {name}" for name, value in taken.items() if has.get(name) not in (None, value)]
 
 
 def _architecture(config: dict[str, Any]) -> str | None:

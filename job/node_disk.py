@@ -44,6 +44,11 @@ def node_disk() -> NodeDisk | None:
     return NodeDisk(int(text), tuple(Path(one) for one in os.environ.get(FOLDERS, "").split(":") if one))
 
 
+def used_bytes(folder: Path) -> int:
+    """Bytes on disk below a folder, as `du -x` counts them: the hole of a sparse file is none."""
+    return _used(folder, set())
+
+
 def free_bytes(folder: Path) -> int:
     """Bytes that may still be written to a folder: its file system's, and no more than the pod's limit leaves."""
     free, pod = disk_usage(folder).free, node_disk()

@@ -14,7 +14,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from job.architectures import auto_class_of, table  # noqa: E402
+from job.architectures import OTHERWISE, auto_class_of, table  # noqa: E402
 from job.spec.training import attention_of  # noqa: E402
 from job.train.targets import linear_names, trainable_names  # noqa: E402
 from tests.families.configs import FAMILIES, config_of  # noqa: E402
@@ -78,7 +78,7 @@ def _rows() -> Iterator[str]:
 def _others() -> Iterator[str]:
     known, tested = table(), {family.model_type for family in FAMILIES.values()}
     for kind, name in sorted((known["loads"] | known["wraps"]).items()):
-        if name in known["converts"] and kind not in tested:
+        if name in known["converts"] and name not in OTHERWISE and kind not in tested:
             targets = attention_of(known["linear"].get(kind, []))
             yield f"| `{kind}` | `{name}` | {_names(targets or [])} |"
 
@@ -97,6 +97,8 @@ def _refused() -> str:
     return f"""## Refused before anything is fetched
 
 {fill(types, 120, subsequent_indent="  ", break_on_hyphens=False)}
+- Architectures that llama.cpp computes otherwise than transformers: {_names(OTHERWISE)}. A Gemma 3n of other numbers of
+  layers than gemma-3n-E2B and E4B share and thin out: llama.cpp takes theirs for granted.
 - Types that this transformers does not know as a language model, or as one inside a model for text and pictures, if
   they are to be trained.
 - Files that lack a tensor of their class, or have more tokens than embeddings.

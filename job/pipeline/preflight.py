@@ -12,7 +12,7 @@ from job.fetch.identity import run_id
 from job.llama_cpp import bundle
 from job.logs import log
 from job.node import GpuHere, gpu_here, has_triton, is_lost_with_pod, memory_bytes, threads
-from job.node_disk import free_bytes
+from job.node_disk import free_bytes, used_bytes
 from job.predict import disk
 from job.predict.anatomy import Anatomy
 from job.predict.config import config_of, sizes_of
@@ -162,8 +162,9 @@ def _check_vram(needed: Vram, gpu: GpuHere) -> None:
 def check_disk(prediction: Prediction, work: Path) -> None:
     """Raises EnvironmentUnfit if the files that are on this disk at the same time do not fit (job/predict/disk.py)."""
     stage, needed = prediction.disk_peak
-    there = sum(path.stat().st_size for path in work.rglob("*") if path.is_file())
-    free = free_bytes(work) + there
+    free = free_bytes(work) + used_bytes(
+        work
+    )  # a rehearsal leaves files there that are as large as the model's, hollow
     log.info("preflight.disk", needed=needed, free=free, stage=stage, stages=prediction.disk, folder=str(work))
     if needed > free:
         raise EnvironmentUnfit(

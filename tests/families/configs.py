@@ -237,7 +237,12 @@ class Refused(NamedTuple):
 REFUSED = {
     "OPT": Refused(Family("opt", _LLAMA3), "converter does not know the architecture OPTForCausalLM", "It knows"),
     "Phi-3.5, experts": Refused(
-        Family("phimoe", _LLAMA3, {"num_local_experts": 4}),
+        Family("phimoe", _LLAMA3, LOCAL, published={"architectures": ["PhiMoEForCausalLM"]}),
+        "llama.cpp computes something else",
+        "a model of another family",
+    ),
+    "Phi-3.5, experts, saved by transformers": Refused(
+        Family("phimoe", _LLAMA3, LOCAL),
         "converter does not know the architecture PhimoeForCausalLM",
         "PhiMoEForCausalLM",
     ),

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from job.architectures import check_known
 from job.errors import JobError
 from job.rehearsal.hollow import write_hollow_tensors
 from k8s.errors import GpuUnavailable, SettingsInvalid
@@ -49,6 +50,12 @@ def asked(
 REFUSED = {
     "no class": ({"model_type": "brandnew"}, (), 64, "which transformers"),
     "no converter": ({"model_type": "opt", "architectures": ["OPTForCausalLM"]}, (), 64, "does not know the archit"),
+    "computed otherwise": (
+        {"model_type": "phimoe", "architectures": ["PhiMoEForCausalLM"]},
+        (),
+        64,
+        "transformers by SparseMixer",
+    ),
     "its own code": ({"model_type": "brandnew", "auto_map": {}}, (), 82, "has auto_map"),
     "quantized": (GRANITE | {"quantization_config": {"quant_method": "fp8"}}, (), 65, "quantized already (fp8)"),
     "no such targets": (
@@ -66,6 +73,25 @@ def test_a_model_that_the_job_refuses_is_refused_before_a_cluster_is_asked(case:
     with pytest.raises(JobError) as caught:
         asked(model(tmp_path / "m", config), "t4", *sets)
     assert caught.value.code == code and words in caught.value.message and caught.value.hint
+
+
+GEMMA_3N = {"model_type": "gemma3n", "architectures": ["Gemma3nForConditionalGeneration"]}
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"num_hidden_layers": 32}, {"altup_active_idx": 1}, {"activation_sparsity_pattern": [0.0] * 35}],
+    ids=lambda fields: next(iter(fields)),
+)
+def test_a_gemma_3n_of_other_numbers_than_llama_cpp_takes_is_refused(changed: dict[str, Any]) -> None:
+    text = {"model_type": "gemma3n_text", "num_hidden_layers": 35, "num_kv_shared_layers": 15, "altup_active_idx": 0}
+    text["activation_sparsity_pattern"] = [0.95] * 10 + [0.0] * 25
+    for published in (text, text | {"num_hidden_layers": 30, "num_kv_shared_layers": 10}):
+        published |= {"activation_sparsity_pattern": [0.95] * 10 + [0.0] * (published["num_hidden_layers"] - 10)}
+        check_known(GEMMA_3N | {"text_config": published}, "a/b", trained=True)
+    with pytest.raises(JobError, match=r"another (num_kv|altup|activation)") as caught:
+        check_known(GEMMA_3N | {"text_config": text | changed}, "a/b", trained=True)
+    assert caught.value.code == 64
 
 
 def test_the_message_says_what_would_work(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Runs that come near what their container may use: 78 with the figures, and the next attempt completes."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,7 +12,12 @@ import pytest
 
 from job import cgroup, node_disk
 from job.errors import EnvironmentUnfit
+from job.pipeline import preflight
+from job.predict import tally
+from job.predict.config import seen_here
+from job.spec import JobSpec
 from tests.job_process import Event, follow, run_job, started
+from tests.tiny_models import VOCAB_SIZE, save
 
 pytestmark = pytest.mark.slow
 LIMIT = 3 << 30
@@ -97,3 +103,42 @@ def test_disk_that_runs_out_ends_a_run_with_its_figures_and_the_next_attempt_com
     assert f"of the node's disk ({work} 0.59 GB), and this pod may use 0.60 GB" in failed["message"]
     (work / "filler").unlink()
     assert run_job(small_spec, work, limited).code == 0
+
+
+BLIND = """
+import re, runpy, sys
+from job.predict import tally
+tally._ROUTER = re.compile("(?!)")
+del sys.argv[1:4]
+runpy.run_module("job", run_name="__main__")
+"""
+"""The job, but it takes the routers in the headers of the files for layers; its stages are processes of their own."""
+
+
+def test_sizes_that_only_the_class_shows_end_a_run_before_the_weights_are_fetched(
+    small_spec: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file has its layers in 16 bits, and all else in 32."""
+    from transformers import MixtralConfig
+
+    sizes = {"hidden_size": 512, "intermediate_size": 32, "num_attention_heads": 4, "num_key_value_heads": 2}
+    config = MixtralConfig(vocab_size=VOCAB_SIZE, num_hidden_layers=4, num_local_experts=256, **sizes)
+    model, work = save(tmp_path / "model", config), tmp_path / "work"
+    asked = small_spec | {"model": {"id": str(model)}}
+
+    def needed() -> int:
+        spec = JobSpec.model_validate(asked)
+        return preflight.predicted(spec, seen_here(spec).model, None, None).disk_peak.size
+
+    most = needed()
+    monkeypatch.setattr(tally, "_ROUTER", re.compile("(?!)"))
+    least = needed()
+    assert most > least + 1_000_000
+    limit = int((least + most) / 2 / node_disk.USABLE)
+    limited = {node_disk.LIMIT: str(limit), node_disk.FOLDERS: str(work)}
+    ended = run_job(asked, work, limited, under=(sys.executable, "-c", BLIND), real=True)
+    assert ended.code == EnvironmentUnfit.code, ended.output
+    assert ended.stages_run() == {"preflight", "rehearse"}
+    (failed,) = ended.named("run.failed")
+    assert "GB free, but the stage" in failed["message"]
+    assert [one["needed"] for one in ended.named("preflight.disk")] == [least, most]
