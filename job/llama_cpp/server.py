@@ -16,6 +16,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from contextvars import copy_context
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,8 @@ class Server:
         self._gguf, self._group = gguf, process.group.get()
         self._lines: deque[str] = deque(maxlen=_KEPT_LINES)
         self._is_loaded = False
-        self._reader = threading.Thread(target=self._read, daemon=True)
+        # In this thread's context: what it logs belongs to the same stage.
+        self._reader = threading.Thread(target=copy_context().run, args=(self._read,), daemon=True)
         self._reader.start()
 
     @contextmanager
