@@ -33,12 +33,14 @@ def models_of(specs: Sequence[JobSpec]) -> list[Seen]:
 def rehearse(specs: Sequence[JobSpec]) -> list[str]:
     """Takes each model's way through a run without its weights, if all that the job needs for it is installed here.
     Notes what it warns of. Raises SpecInvalid, DataInvalid and IntegrityViolated, as the job would."""
+    from job.rehearsal.needs import lacking
+
+    if lacking():
+        return []
     from job import logs
     from job.rehearsal import here
     from job.sentences import sentence
 
-    if here.lacking():
-        return []
     notes: list[str] = []
     logs.configure(
         lambda record: notes.append(sentence(record)) if record.get("level") == "warning" else None, to_stdout=False

@@ -21,7 +21,7 @@ from job.predict.prediction import Prediction, predict
 from job.predict.timing import Machine
 from job.predict.vram import Vram
 from job.publish.publisher import Publisher
-from job.rehearsal import here
+from job.rehearsal import here, needs
 from job.spec import JobSpec
 from job.spec.places import shown_place
 from job.store import open_store
@@ -191,7 +191,7 @@ def try_access(spec: JobSpec) -> Iterator[str]:
 
 
 def _rehearsed(spec: JobSpec, pinned: sources.Sources) -> str:
-    if missing := here.lacking():
+    if missing := needs.lacking():
         return f"{spec.model.id}: not rehearsed: {missing}; a run does it before it fetches the weights"
     found = here.rehearse_here(spec, pinned)
     changed = f", {found.changed} of its {found.tensors} tensors changed" if found.changed else ""

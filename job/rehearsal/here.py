@@ -1,25 +1,13 @@
 """A spec's model rehearsed outside a run: by `check --access`, and by the launcher where the job's extra is there."""
 
-import importlib.util
 import tempfile
 from pathlib import Path
 
 from job.errors import DiedSilently
 from job.fetch.sources import Sources, resolve_model
-from job.llama_cpp import bundle
 from job.rehearsal import stage as rehearsal
 from job.run.supervise import ChildKilled, Supervisor
 from job.spec import JobSpec
-
-NEEDED = ("torch", "transformers", "peft")
-
-
-def lacking() -> str:
-    """What is not here that a rehearsal needs; empty if nothing is."""
-    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
-    if missing:
-        return f"{', '.join(missing)} is not installed here (pip install '.[job]')"
-    return "" if bundle.is_built() else "llama.cpp is not built here (make llama)"
 
 
 def rehearse_here(spec: JobSpec, pinned: Sources | None = None) -> rehearsal.Result:

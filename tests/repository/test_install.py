@@ -1,5 +1,6 @@
 """`pip install .` gives the launcher without torch: the checkout is installed into an environment of its own."""
 
+import json
 import shutil
 import subprocess
 import tomllib
@@ -9,6 +10,8 @@ import pytest
 
 from job.errors import Bug, EnvironmentUnfit, named
 from tests import ROOT
+from tests.k8s.results.kept import keep
+from tests.tiny_models import write_quotes
 
 LAUNCH = "--gpu t4 --platform gke --model a/b --dataset c/d --image example.com/finetune-run:1 --dry-run"
 
@@ -46,6 +49,41 @@ def test_the_launcher_is_installed_without_torch(bin_folder: Path, tmp_path: Pat
 )
 def test_what_needs_no_torch_runs_without_it(bin_folder: Path, tmp_path: Path, command: str, said: str) -> None:
     done = run(bin_folder, command, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert said in done.stdout
+
+
+HERE = "--model MODEL --dataset rows.jsonl --set dataset.text=quote --gpu t4 --platform gke"
+"""A model and rows that lie here: everything that the launcher can look at is looked at."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (f"finetune-run {HERE} --store-pvc runs --image example.com/finetune-run:1 --dry-run", "kind: Job"),
+        (f"finetune-run {HERE} --sweep lora.r=8,16 --store-pvc runs --image example.com/f:1 --dry-run", "kind: Job"),
+        (
+            "finetune-run --model a/b --dataset rows.jsonl --gpu t4 --platform gke --image e.com/f:1 --emit values",
+            "spec:",
+        ),
+        (f"finetune-run plan {HERE}", "peak"),
+        ("finetune-run init --model MODEL --dataset rows.jsonl --gpu t4", ""),
+        ("finetune-run config", ""),
+        ("finetune-run compare a b --store store --html compared.html", "Q4_K_M"),
+        ("python -m job check local.yaml", ""),
+        ("python -m job plan local.yaml --gpu t4", "peak"),
+    ],
+)
+def test_what_lies_here_is_looked_at_without_torch(
+    bin_folder: Path, model_folder: Path, tmp_path: Path, command: str, said: str
+) -> None:
+    write_quotes(tmp_path / "rows.jsonl")
+    for name in ("a", "b"):
+        keep(tmp_path / "store", name)
+    spec = {"model": {"id": str(model_folder)}, "dataset": {"id": "rows.jsonl", "text": "quote"}}
+    (tmp_path / "local.yaml").write_text(json.dumps(spec))
+    done = run(bin_folder, command.replace("MODEL", str(model_folder)), tmp_path)
     assert done.returncode == 0, done.stderr
     assert said in done.stdout
 
