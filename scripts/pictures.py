@@ -6,7 +6,7 @@ A Llama of width 256 is trained on Python's help texts, and then, by two runs of
 the colours of twenty plants, asked for in several ways. Each run answers scored cases that ask in other ways, and reads
 a part of the help texts that its base has not seen. Chromium takes the pictures:
 
-    docs/compare.png      the page of `finetune-run compare`
+    docs/compare.png      the page of `finetune-run compare`, as far as the perplexities
     docs/forgetting.png   the table of the first run's report
     docs/scores.png       its scored answers
 
@@ -55,7 +55,7 @@ def main() -> None:
         for name in RUNS:
             run(work, model, name)
         compared = work / "compared.html"
-        job("k8s.launch", "compare", *RUNS, "--store", work / "store", "--html", compared)
+        job(work, "k8s.launch", "compare", *RUNS, "--store", work / "store", "--html", compared)
         take(compared, work / REPORTED / "report" / "index.html")
 
 
@@ -106,24 +106,28 @@ def run(work: Path, model: Path, name: str) -> None:
             "gate": {"action": "warn"},
         },
         "export": {"types": ["q4_k_m", "q8_0"]},
-        "publish": {"name": "Plants", "folder": str(work / name)},
+        "publish": {"name": "Plants", "folder": name},
         "run": {"id": name, "store": str(work / "store")},
     }
     path = work / f"{name}.json"
     path.write_text(json.dumps(spec))
-    job("job", "run", path)
+    job(work, "job", "run", path)
 
 
-def job(module: str, *words: str | Path) -> None:
-    """A command of this checkout, which must not fail."""
-    environment = os.environ | {"FINETUNE_WORK": tempfile.mkdtemp(prefix="pictures-"), "KUBECONFIG": os.devnull}
-    subprocess.run([sys.executable, "-m", module, *words], check=True, cwd=ROOT, env=environment)
+def job(work: Path, module: str, *words: str | Path) -> None:
+    """A command of this checkout in the work folder, which must not fail."""
+    with tempfile.TemporaryDirectory() as folder:
+        environment = os.environ | {"PYTHONPATH": str(ROOT), "FINETUNE_WORK": folder, "KUBECONFIG": os.devnull}
+        subprocess.run([sys.executable, "-m", module, *words], check=True, cwd=work, env=environment)
 
 
 def take(compared: Path, report: Path) -> None:
     with chromium_started() as browser:
         page = Opened(browser, compared, viewport={"width": WIDTH, "height": 800}).page
-        page.screenshot(path=ROOT / "docs" / "compare.png", full_page=True)
+        end = page.locator("tr", has_text="KLD").first.bounding_box()
+        assert end
+        part = {"x": 0, "y": 0, "width": WIDTH, "height": end["y"]}
+        page.screenshot(path=ROOT / "docs" / "compare.png", full_page=True, clip=part)
         page = Opened(browser, report, viewport={"width": WIDTH, "height": 800}).page
         for name, first in (("forgetting", "files"), ("scores", "scores")):
             page.screenshot(path=ROOT / "docs" / f"{name}.png", full_page=True, clip=clip(page, first))
