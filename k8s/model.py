@@ -35,7 +35,7 @@ def rehearse(specs: Sequence[JobSpec]) -> list[str]:
     Notes what it warns of. Raises SpecInvalid, DataInvalid and IntegrityViolated, as the job would."""
     from job.rehearsal.needs import lacking
 
-    if lacking():
+    if not specs or lacking():
         return []
     from job import logs
     from job.rehearsal import here

@@ -1,5 +1,6 @@
 """Prints the launcher's results: as a table for people, as JSON or YAML for programs."""
 
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from enum import StrEnum
@@ -13,6 +14,9 @@ from job.escape import harmless, harmless_json, one_line
 if TYPE_CHECKING:
     from k8s.cluster.progress import Progress
     from k8s.cluster.runs import Run
+
+
+_GAP = "  "
 
 
 class Output(StrEnum):
@@ -47,23 +51,35 @@ def result(value: Any, output: Output, headings: Sequence[str], rows: Sequence[S
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Prints columns as wide as needed; a terminal cuts lines that do not fit, a file gets them complete."""
+    """Prints columns as wide as needed. A terminal that is too narrow for them gets their cells folded."""
+    from rich.cells import cell_len, set_cell_size
+
+    cells = [[one_line(cell) for cell in row] for row in (headings, *rows)]
+    widths = [max(map(cell_len, column)) for column in zip(*cells, strict=True)]
+    on_terminal = sys.stdout.isatty()
+    if on_terminal and sum(widths) + len(_GAP) * (len(widths) - 1) > shutil.get_terminal_size().columns:
+        lines = _folded(cells)
+    else:
+        lines = [_GAP.join(map(set_cell_size, row, widths)).rstrip() for row in cells]
+        lines[:1] = [typer.style(lines[0], bold=True)] if on_terminal else lines[:1]
+    typer.echo("\n".join(lines))
+
+
+def _folded(cells: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a table as wide as the terminal. They need rich's tables, which take long to import and to draw."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     drawn = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in headings:
+    for heading in cells[0]:
         drawn.add_column(heading, overflow="fold")
-    for row in rows:
-        drawn.add_row(*map(one_line, row))
-    console = (
-        Console(highlight=False, markup=False)
-        if sys.stdout.isatty()
-        else Console(highlight=False, markup=False, width=1000)
-    )
+    for row in cells[1:]:
+        drawn.add_row(*map(Text, row))
+    console = Console(highlight=False, markup=False)
     with console.capture() as caught:
         console.print(drawn)
-    typer.echo("\n".join(line.rstrip() for line in caught.get().splitlines()))
+    return [line.rstrip() for line in caught.get().splitlines()]
 
 
 def lasted(seconds: float | None) -> str:

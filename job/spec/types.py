@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticCustomError
 
 from job.nearest import guess
+from job.spec.docstrings import describe_fields
 from job.spec.places import HUB, NO_MODEL, ending, suffix_format
 from job.spec.quants import ALIASES, EVERY_TYPE
 from job.spec.ready import READY
@@ -305,7 +306,7 @@ class Section(BaseModel):
     model_config = ConfigDict(
         frozen=True,
         extra="forbid",
-        use_attribute_docstrings=True,
+        json_schema_extra=describe_fields,
         allow_inf_nan=False,
         validate_default=True,
         hide_input_in_errors=True,

@@ -62,7 +62,7 @@ class Talker:
 def talk(place: Path, against: Path | None, settings: Settings) -> None:
     """Talks until the end of the input. Ctrl-C raises KeyboardInterrupt, with the servers ended."""
     interactive = sys.stdin.isatty() and sys.stdout.isatty()
-    notes = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+    notes = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
     def tell(text: str) -> None:
         notes.print(harmless(text), style="dim")

@@ -83,7 +83,7 @@ def test_help_asks_for_nothing_that_a_run_needs(tmp_path: Path) -> None:
 def test_list_reads_no_spec_and_predicts_nothing(empty_cluster: Path) -> None:
     there = imported("list", kubeconfig=empty_cluster)
     assert "kubernetes.client.api_client" in there
-    assert those(NEVER | PREDICTION, there) == set()
+    assert those(NEVER | PREDICTION | {"rich.console", "rich.table"}, there) == set()
 
 
 def test_a_run_of_which_nothing_lies_here_is_printed_without_what_checks_rows_and_models(empty_cluster: Path) -> None:
@@ -91,6 +91,29 @@ def test_a_run_of_which_nothing_lies_here_is_printed_without_what_checks_rows_an
     there = imported("launch", *run, kubeconfig=empty_cluster)
     assert "job.predict.prediction" in there
     assert those(NEVER | {"job.check", "job.dataset", "rich.progress"}, there) == set()
+
+
+def test_what_a_rehearsal_needs_is_not_imported_where_none_can_be() -> None:
+    program = (
+        "import sys; sys.modules['torch'] = None; from k8s.model import rehearse; rehearse([None]); print(*sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    there = set(done.stdout.split())
+    assert "job.rehearsal.needs" in there
+    assert (
+        those(
+            (NEVER - {"torch"})
+            | {"job.rehearsal.here", "job.rehearsal.stage", "job.fetch.sources", "job.run.supervise"},
+            there,
+        )
+        == set()
+    )
+
+
+def test_a_spec_is_read_without_the_sources_of_its_docstrings() -> None:
+    program = "import inspect; inspect.findsource = None; from job.spec import JobSpec; print(JobSpec.__name__)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.stdout == "JobSpec\n", done.stderr[-2000:]
 
 
 def test_the_models_of_kubernetes_are_not_imported(empty_cluster: Path) -> None:
