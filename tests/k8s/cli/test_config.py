@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 
 from tests.cluster.fixtures import Cluster
 from tests.cluster.pki import kubeconfig
@@ -50,6 +51,17 @@ def test_what_the_team_sets_is_sent_unless_something_nearer_sets_it(launcher: La
     assert "claimName: mine" in other.out and "team-runs" not in other.out
     own = launcher("launch", *RUN, "--set", "run.store=s3://bucket/runs", "--dry-run")
     assert own.code == 0 and "team-runs" not in own.out, own.err
+
+
+def test_the_values_for_the_chart_carry_them(launcher: Launcher) -> None:
+    """The chart itself never reads the ConfigMap: `helm template` has no cluster to ask."""
+    of_team(launcher, TEAM + "queue: team\nservice_account: trainer\n")
+    said = launcher("launch", *RUN, "--emit", "values")
+    assert said.code == 0, said.err
+    values = YAML(typ="safe").load(said.out)
+    assert values["store"]["existingClaim"] == "team-runs" and values["existingSecret"] == ["hub-token"]
+    assert values["podLabels"]["cost-center"] == "a1" and values["queue"] == "team"
+    assert values["serviceAccount"] == {"name": "trainer"}
 
 
 def test_config_shows_each_value_and_where_it_comes_from(launcher: Launcher) -> None:
