@@ -104,8 +104,8 @@ def _refused() -> str:
 - Files that lack a tensor of their class, or have more tokens than embeddings.
 - Tokenizers that llama.cpp does not know.
 - `lora.target_modules` that the model does not have, or on which PEFT puts no adapters.
-- `load.bits: 8` for models with experts, and 4 or 8 for those whose layers are transposed (GPT-2): the message says
-  which value works.
+- `load.bits: 8` for models with experts, and 4 or 8 for those whose layers are transposed (GPT-2) or whose weights the
+  class multiplies by itself (Mamba): the message says which value works.
 - Files that llama.cpp could not load.
 """
 

@@ -69,8 +69,9 @@ def text_parameters(model: Any) -> int:
 
 
 def check_quantized(spec: JobSpec, model: Any) -> None:
-    """Raises SpecInvalid for what bitsandbytes would quantize into a shape that cannot be merged, and for experts that
-    are one tensor (transformers 5), if they would not be quantized as the spec asks for."""
+    """Raises SpecInvalid for what bitsandbytes would quantize into a shape that cannot be merged or computed with, and
+    for experts that are one tensor (transformers 5), if they would not be quantized as the spec asks for."""
+    import torch
     from transformers.pytorch_utils import Conv1D
 
     if spec.load.bits not in (4, 8):
@@ -78,6 +79,12 @@ def check_quantized(spec: JobSpec, model: Any) -> None:
     if any(isinstance(module, Conv1D) for module in model.modules()):
         raise SpecInvalid(
             f"load.bits: {spec.load.bits} cannot be merged for {spec.model.id}, whose layers are transposed (Conv1D)",
+            hint="Set load.bits: 16.",
+        )
+    if any(name.endswith(".dt_proj") and isinstance(one, torch.nn.Linear) for name, one in model.named_modules()):
+        raise SpecInvalid(
+            f"load.bits: {spec.load.bits} does not train {spec.model.id}: its class multiplies by dt_proj's weights "
+            "itself, which would be quantized",
             hint="Set load.bits: 16.",
         )
     count = sum(weight.numel() for weight in experts(model).values())

@@ -272,6 +272,12 @@ REFUSED = {
         "training.trainer: transformers",
     ),
     "Mamba": Refused(Family("mamba", _LLAMA3, {"state_size": 16}), "auto knows no layers of attention", "in_proj"),
+    "Mamba in 4 bits": Refused(
+        Family("mamba", _LLAMA3, {"state_size": 16}),
+        "load.bits: 4 does not train",
+        "Set load.bits: 16",
+        {"lora": {"target_modules": ["in_proj"]}},
+    ),
     "Mamba 2": Refused(Family("mamba2", _LLAMA3, MAMBA_2), "auto knows no layers of attention", "in_proj"),
 }
 """Families that end before the fetch."""
