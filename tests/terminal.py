@@ -12,8 +12,9 @@ from pathlib import Path
 
 CTRL_C = b"\x03"
 _IN_A_SESSION = """
-import fcntl, os, sys, termios
+import fcntl, os, signal, sys, termios
 os.setsid()
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell's background jobs ignore it: so might the tests
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 os.execvp(sys.argv[1], sys.argv[1:])
 """

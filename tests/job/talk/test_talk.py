@@ -6,8 +6,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -37,21 +37,26 @@ def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made.rename(made.with_name("other.gguf"))
 
 
-def servers() -> list[psutil.Process]:
-    """Started by what these tests run, in this worker."""
-    here = os.environ.get("PYTEST_XDIST_WORKER", "")
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if process.name() == "llama-server" and any("/talk" in word and here in word for word in process.cmdline()):
-                found.append(process)
-        except psutil.Error:
-            continue
-    return [one for one in found if one.status() != psutil.STATUS_ZOMBIE]
+Servers = Callable[[], list[psutil.Process]]
+
+
+@pytest.fixture
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Servers:
+    """Those that these tests have started, in this worker."""
+    here = str(tmp_path_factory.getbasetemp())
+
+    def found() -> Iterator[psutil.Process]:
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                words = process.cmdline() if process.name() == "llama-server" else []
+                if any(word.startswith(here) for word in words) and process.status() != psutil.STATUS_ZOMBIE:
+                    yield process
+
+    return lambda: list(found())
 
 
 @pytest.fixture(autouse=True)
-def _nothing_is_left() -> Iterator[None]:
+def _nothing_is_left(servers: Servers) -> Iterator[None]:
     yield
     until = time.monotonic() + 10
     while left := servers():
@@ -163,7 +168,7 @@ def test_a_terminal_asks_which_file_answers_and_ends_with_ctrl_d(gguf: Path, tmp
         assert person.ended() == 0
 
 
-def test_two_files_stand_side_by_side_on_a_terminal(gguf: Path, other: Path) -> None:
+def test_two_files_stand_side_by_side_on_a_terminal(gguf: Path, other: Path, servers: Servers) -> None:
     with terminal(gguf, "--against", other) as person:
         person.read_until(lambda: person.text.endswith("> "))
         assert len(servers()) == 2
@@ -189,7 +194,7 @@ def test_ctrl_c_ends_an_answer_and_the_servers(gguf: Path, other: Path, against:
         assert "Traceback" not in person.text
 
 
-def test_a_chat_that_is_killed_leaves_no_server(gguf: Path) -> None:
+def test_a_chat_that_is_killed_leaves_no_server(gguf: Path, servers: Servers) -> None:
     process = subprocess.Popen(command(gguf), stdin=subprocess.PIPE, stderr=subprocess.PIPE, env=environment())
     assert process.stdin and process.stderr
     until = time.monotonic() + 120
@@ -217,7 +222,7 @@ def test_the_template_is_the_models_own(gguf: Path, monkeypatch: pytest.MonkeyPa
     assert prompt == "<|user|>Of time<|end|><|assistant|>" and SECRET not in held.values()
 
 
-def test_a_server_that_ends_is_told_and_ends_the_conversation(gguf: Path) -> None:
+def test_a_server_that_ends_is_told_and_ends_the_conversation(gguf: Path, servers: Servers) -> None:
     with terminal(gguf) as person:
         person.read_until(lambda: person.text.endswith("> "))
         (server,) = servers()

@@ -295,8 +295,13 @@ def test_nothing_that_autopilot_is_known_to_refuse_is_in_the_charts_pods() -> No
         assert list(refusals(pod)) == []
 
 
-@pytest.mark.parametrize(("platform", "tolerates"), [("gke", False), ("aks", True), ("eks", True), ("gfd", True)])
-def test_the_access_test_goes_to_a_gpu_node_where_there_may_be_no_other(platform: str, tolerates: bool) -> None:
+@pytest.mark.parametrize(
+    ("platform", "tolerates"),
+    [("gke", False), ("aks", True), ("gfd", True), (["eks", "karpenter"], True), (["gke", "gfd"], False)],
+)
+def test_the_access_test_goes_to_a_gpu_node_where_there_may_be_no_other(
+    platform: str | list[str], tolerates: bool
+) -> None:
     """Not on GKE: Autopilot refuses it. What the user tolerates it does everywhere."""
     mine = {"key": "team", "operator": "Exists"}
     pod = of_kind(template(LEAST | {"gpu": "t4", "platform": platform, "tolerations": [mine]}), "Pod")
