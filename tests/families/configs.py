@@ -277,7 +277,12 @@ REFUSED = {
         "training.trainer: trl cannot train",
         "training.trainer: transformers",
     ),
-    "Mamba": Refused(Family("mamba", _LLAMA3, {"state_size": 16}), "auto knows no layers of attention", "in_proj"),
+    "Mamba": Refused(
+        Family("mamba", _LLAMA3, {"state_size": 16}),
+        "auto knows no layers of attention",
+        "in_proj",
+        {"load": {"bits": 16}},
+    ),
     "Mamba in 4 bits": Refused(
         Family("mamba", _LLAMA3, {"state_size": 16}),
         "load.bits: 4 does not train",

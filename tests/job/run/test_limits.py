@@ -1,8 +1,10 @@
 """A run ends with the figures before the kernel or the kubelet end it without a word."""
 
+import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -148,13 +150,23 @@ def test_a_child_at_work_is_killed_and_the_run_ends_with_the_fault(
         supervisor.run_stage(stage, SPEC, Inputs(), tmp_path / "work")
 
 
-def test_a_program_that_the_parent_runs_is_ended_too(supervisor: Supervisor) -> None:
+@pytest.fixture
+def bystander() -> Iterator[subprocess.Popen[bytes]]:
+    """A server of other tests."""
+    with subprocess.Popen(["sleep", "600"]) as server:
+        yield server
+        server.kill()
+
+
+def test_a_program_that_the_parent_runs_is_ended_too(
+    bystander: subprocess.Popen[bytes], supervisor: Supervisor
+) -> None:
     threading.Timer(0.5, supervisor.end, [FAULT]).start()
     began = time.monotonic()
     with pytest.raises(Terminated):
         process.run(["sleep", "60"])
     assert time.monotonic() - began < 20
-    assert supervisor.fault is FAULT
+    assert supervisor.fault is FAULT and bystander.poll() is None
 
 
 def test_a_run_that_is_being_stopped_is_not_ended_again(supervisor: Supervisor) -> None:
