@@ -9,7 +9,8 @@ export FINETUNE_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/finetune-run
 export HF_HUB_DISABLE_TELEMETRY := 1
 export DO_NOT_TRACK := 1
 BIN := .venv/bin
-WORKERS ?= $(shell nproc)
+# One more than there are cores: much of what tests do is waiting for servers.
+WORKERS ?= $(shell expr $$(nproc) + 1)
 NEXT = $(if $(filter $@,$(MAKECMDGOALS)),@echo "next: source .venv/bin/activate && python -m job check my.yaml$(1)",@:)
 GENERATORS := scripts/spec_defaults.py scripts/spec_reference.py scripts/chart.py scripts/quant_table.py \
 	scripts/architectures.py scripts/measured.py scripts/models.py

@@ -13,6 +13,7 @@ from job.artifacts import Frozen
 from job.llama_cpp.offload import SUMS
 
 REPETITIONS = 3
+"""No two types change places in a second run by more than their errors (`python -m bench.speeds`)."""
 ON_GPU, ON_CPU = (512, 128), (64, 32)
 """Tokens of the prompt, and generated: about the same time on either."""
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from math import prod
 
 from job.artifacts import Frozen
+from job.llama_cpp.speed import ON_CPU, ON_GPU, REPETITIONS
 from job.llama_cpp.windows import scored
 from job.predict.anatomy import Anatomy
 from job.predict.cases_here import Cases
@@ -36,7 +37,7 @@ WEIGHTS_PER_S = {"quick": (12e6, 35e6), "k": (4e6, 7e6), "iq": (1e6, 1e6)}
 """Weights per second that one CPU quantizes with an importance matrix and without: q4_0 to q6_k, k-quants, i-quants."""
 BESIDE_BITS = 0.85
 """Bits of a weight beside those in the type's name: scales, and tensors of a larger type."""
-BENCH_TOKENS, BENCH_TOKENS_CPU = 384, 96
+BENCH_TOKENS, BENCH_TOKENS_CPU = REPETITIONS * ON_GPU[1], REPETITIONS * ON_CPU[1]
 """Tokens that are generated to measure the speed: on a GPU, and on a CPU for each number of threads."""
 
 ENDED = 0.5
