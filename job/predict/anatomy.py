@@ -81,6 +81,11 @@ class Anatomy(Frozen):
         return self.layers
 
     @property
+    def outside(self) -> tuple[Shape, ...]:
+        """Linear layers that are in no block."""
+        return ()
+
+    @property
     def routed(self) -> dict[str, Shape]:
         """What a token goes through of a block's experts, as linear layers."""
         return {}

@@ -39,10 +39,10 @@ _DTYPES = {"F32": "float32", "BF16": "bfloat16"}
 
 class Counted(Anatomy):
     """`shapes`: the linear layers of a block by their path in it, of each the largest; `having`: how many blocks have
-    it; `experts_of_a_token`: see `routed`; `matrices`: parameters of all linear layers, `experts`: of all experts,
-    `active`: of those that one token goes through, `embeddings`, `rest`: of all else. `files`: bytes of the weights;
-    `largest`: elements of the largest tensor; `inputs`: see `columns`; `whole_norms`: norms of a block; `beside_bytes`:
-    see `beside`.
+    it; `experts_of_a_token`: see `routed`; `others`: see `outside`, with embeddings of positions; `matrices`: parameters
+    of all linear layers, `experts`: of all experts, `active`: of those that one token goes through, `embeddings`,
+    `rest`: of all else. `files`: bytes of the weights; `largest`: elements of the largest tensor; `inputs`: see
+    `columns`; `whole_norms`: norms of a block; `beside_bytes`: see `beside`.
 
     A block is the union of all kinds of blocks that the model has.
     """
@@ -50,6 +50,7 @@ class Counted(Anatomy):
     shapes: dict[str, Shape]
     having: dict[str, int]
     experts_of_a_token: dict[str, Shape]
+    others: tuple[Shape, ...]
     matrices: int
     experts: int
     active: int
@@ -69,6 +70,10 @@ class Counted(Anatomy):
 
     def copies(self, name: str) -> int:
         return self.having[name]
+
+    @property
+    def outside(self) -> tuple[Shape, ...]:
+        return self.others
 
     @property
     def routed(self) -> dict[str, Shape]:
@@ -185,6 +190,7 @@ def counted(
         shapes=tally.shapes,
         having={path: len(numbers) for path, numbers in tally.blocks.items()},
         experts_of_a_token={kind: (rows * taken, columns) for kind, (rows, columns) in tally.one_expert.items()},
+        others=tuple(shape for shape in tally.embeddings if shape[0] != vocabulary),
         matrices=tally.matrices,
         experts=experts,
         active=ceil(experts * taken / number),

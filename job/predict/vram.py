@@ -51,9 +51,11 @@ def trainable(spec: JobSpec, model: Anatomy) -> int:
 
 
 def _lora(spec: JobSpec, model: Anatomy) -> int:
+    inside = [(model.copies(name), shape) for name, shape in activations.targets(spec, model).items()]
+    outside = [(1, shape) for shape in model.outside if spec.lora.target_modules == "all-linear"]
     return sum(
-        model.copies(name) * (spec.lora.r * (rows + columns) + rows * spec.lora.use_dora)
-        for name, (rows, columns) in activations.targets(spec, model).items()
+        copies * (spec.lora.r * (rows + columns) + rows * spec.lora.use_dora)
+        for copies, (rows, columns) in (*inside, *outside)
     )
 
 
