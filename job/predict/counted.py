@@ -41,8 +41,8 @@ class Counted(Anatomy):
     """`shapes`: the linear layers of a block by their path in it, of each the largest; `having`: how many blocks have
     it; `experts_of_a_token`: see `routed`; `others`: see `outside`, with embeddings of positions; `matrices`:
     parameters of all linear layers, `experts`: of all experts, `active`: of those that one token goes through,
-    `embeddings`, `rest`: of all else. `files`: bytes of the weights; `largest`: elements of the largest tensor; `inputs`: see
-    `columns`; `whole_norms`: norms of a block; `beside_bytes`: see `beside`.
+    `embeddings`, `rest`: of all else. `files`: bytes of the weights; `largest`: elements of the largest tensor;
+    `inputs`: see `columns`; `whole_norms`: norms of a block; `beside_bytes`: see `beside`.
 
     A block is the union of all kinds of blocks that the model has.
     """
