@@ -29,17 +29,18 @@ Half = tuple[int, bool]
 
 def weights_of(groups: Sequence[Group], gguf: Path, matrix: Path) -> dict[str, float]:
     """By group, of those that lie in layers: the sum of its tensors' shares. Empty if the outputs of a half are not
-    known: of a family with other kinds of tensors, or from a matrix in llama.cpp's earlier format."""
+    known: of a family with other kinds of tensors, of tensors that are quantized already, or from a matrix in
+    llama.cpp's earlier format."""
     with matrix.open("rb") as file:
         if file.read(4) != b"GGUF":
             return {}
     inside = [group for group in groups if all(one.layer is not None for one in group.tensors)]
     tensors = [tensor for group in inside for tensor in group.tensors]
     outputs = _outputs(gguf, matrix, tensors)
-    halves = sorted(set(map(_half, tensors)))
-    if halves != sorted(outputs):
+    halves, stream = sorted(set(map(_half, tensors))), _embedding(gguf)
+    if halves != sorted(outputs) or stream is None:
         return {}
-    stream, shares = _embedding(gguf), dict[Half, float]()
+    shares: dict[Half, float] = {}
     for half in halves:
         stream += outputs[half]
         shares[half] = outputs[half] / stream
@@ -63,6 +64,8 @@ def _outputs(gguf: Path, matrix: Path, tensors: Sequence[Tensor]) -> dict[Half, 
         if tensor.kind not in WRITERS or tensor.name + _SUMS not in measured:
             continue
         stored = weights[tensor.name]
+        if stored.kind not in _TYPES:
+            continue
         squares = _values(matrix, measured[tensor.name + _SUMS]).reshape(-1, stored.columns) / tokens
         rows = stored.elements // stored.columns // len(squares)  # of each expert
         for expert, square in enumerate(squares):
@@ -71,9 +74,11 @@ def _outputs(gguf: Path, matrix: Path, tensors: Sequence[Tensor]) -> dict[Half, 
     return found
 
 
-def _embedding(gguf: Path) -> float:
-    """The mean over the vocabulary: the matrix does not say which tokens it has seen."""
+def _embedding(gguf: Path) -> float | None:
+    """The mean over the vocabulary: the matrix does not say which tokens it has seen. None if it is quantized."""
     stored = stored_tensors(gguf)[_EMBEDDINGS]
+    if stored.kind not in _TYPES:
+        return None
     rows = stored.elements // stored.columns
     return float(_squared(gguf, stored, 0, rows).sum()) / rows
 

@@ -162,9 +162,8 @@ def _check_vram(needed: Vram, gpu: GpuHere) -> None:
 def check_disk(prediction: Prediction, work: Path) -> None:
     """Raises EnvironmentUnfit if the files that are on this disk at the same time do not fit (job/predict/disk.py)."""
     stage, needed = prediction.disk_peak
-    free = free_bytes(work) + used_bytes(
-        work
-    )  # a rehearsal leaves files there that are as large as the model's, hollow
+    # Not by the files' lengths: a rehearsal leaves some there that are as long as the model's, and hollow.
+    free = free_bytes(work) + used_bytes(work)
     log.info("preflight.disk", needed=needed, free=free, stage=stage, stages=prediction.disk, folder=str(work))
     if needed > free:
         raise EnvironmentUnfit(

@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
+from bench.imatrix import SPEC
 from job.fit.budget import model_of
 from job.fit.groups import Group, groups_of
 from job.fit.importance import weights_of
+from job.llama_cpp import quantize
 from job.llama_cpp.imatrix import make_imatrix
 from tests.export_reference import exported
 from tests.tiny_models import training_text
@@ -97,3 +99,9 @@ def test_a_matrix_that_does_not_say_it_gives_no_weights(files: tuple[Path, Path]
         for group in groups_in(gguf)
     ]
     assert weights_of(other, gguf, matrix) == {}
+
+
+def test_tensors_that_are_quantized_already_give_no_weights(files: tuple[Path, Path], tmp_path: Path) -> None:
+    gguf, matrix = files
+    made = quantize.run(SPEC, quantize.Inputs(gguf=gguf, type="q8_0"), tmp_path).files[0]
+    assert weights_of(groups_in(gguf), made, matrix) == {}
