@@ -48,6 +48,8 @@ COMPARED = 6
 """Files that a found mix is judged beside: presets, and the mix itself."""
 PROBED = 16
 """Groups of tensors, about as large as each other: one has another type in a probe."""
+FIRST_LAYERS, FIRST_TOKENS = 4, 256
+"""What llama.cpp and transformers are compared on before a training (job/agreement)."""
 
 
 class Llama(Frozen):
@@ -62,6 +64,15 @@ def matrix_s(model: Anatomy, size: Sizes, on: Llama, tokens: float, context: int
     inputs = sum(columns for _, columns in (*model.linear.values(), *model.routed.values()))
     columns = model.layers * inputs + model.width
     return size.unquantized / DISK + read_s(model, on, tokens, context) + tokens * columns / MATRIX_VALUES_PER_S
+
+
+def agree_s(model: Anatomy, size: Sizes, cpus: int) -> float:
+    """Seconds in which a model's first layers are read, computed twice on CPUs and written in between."""
+    layers = model.linear_parameters + model.expert_parameters
+    rest = model.parameters - layers
+    kept = rest + layers * min(FIRST_LAYERS, model.layers) // model.layers
+    bytes_ = (model.stored_bytes + size.unquantized) * kept / model.parameters
+    return bytes_ / DISK + 2 * FIRST_TOKENS * 2 * kept / (cpus * CPU_FLOPS)
 
 
 def read_s(model: Anatomy, on: Llama, tokens: float, context: int) -> float:

@@ -73,10 +73,11 @@ def by_stage(
 
 
 def agree(model: Anatomy) -> int:
-    """A layer in float32 and a window's logits, twice; weights stay mapped."""
+    """A layer in float32 and a window's logits, twice, while weights stay mapped; then the export of the layers."""
     layer = (model.linear_parameters + model.expert_parameters) // model.layers
     logits = 3 * COMPARED * model.vocabulary
-    return TRAIN_START + TOKENIZER_WORD * model.vocabulary + activations.FLOAT * (layer + logits)
+    work = max(activations.FLOAT * (layer + logits), WRITTEN * model.largest_tensor)
+    return TRAIN_START + TOKENIZER_WORD * model.vocabulary + work
 
 
 def train(spec: JobSpec, model: Anatomy, *, on_gpu: bool) -> int:
@@ -184,11 +185,13 @@ def repacked(model: Anatomy, tensors: Mapping[str, Mapping[str, int]]) -> int:
 EXPORT_IMPORTS, EXPORT_START = 0.45 * GB, 0.35 * GB
 """Bytes of torch, transformers and the converter without weights: while they are imported and read the tokenizer, and
 after freeing what they can."""
+WRITTEN = 6
+"""Bytes per element of the largest tensor while it is written to a GGUF (job/export/gguf_stream.py)."""
 
 TOKENIZER_WORD = 700
 """Bytes per vocabulary entry of a loaded Hugging Face tokenizer."""
 
 
 def export_ram(model: Anatomy) -> int:
-    """Anonymous memory of the export: 6 bytes per element of the largest tensor (job/export), and the vocabulary."""
-    return int(max(EXPORT_IMPORTS, EXPORT_START + 6 * model.largest_tensor) + TOKENIZER_WORD * model.vocabulary)
+    """Anonymous memory of the export: the largest tensor, and the vocabulary."""
+    return int(max(EXPORT_IMPORTS, EXPORT_START + WRITTEN * model.largest_tensor) + TOKENIZER_WORD * model.vocabulary)

@@ -68,7 +68,8 @@ def by_stage(
     likely, most = _judged_tokens(spec, rows)
     found = {"rehearse": _both(START_S)}
     found["fetch"] = _both(size.base / (NETWORK if is_downloaded(spec.model.id) else DISK))
-    found |= dict.fromkeys(("tokens", *(["tasks"] if evaluation.tasks else []), "agree"), _both(START_S))
+    found |= dict.fromkeys(("tokens", *(["tasks"] if evaluation.tasks else [])), _both(START_S))
+    found["agree"] = _both(START_S + judging_time.agree_s(model, size, machine.cpus))
     if spec.training:
         found["train"] = _train(spec, model, machine, rows)
         if evaluation.tasks:

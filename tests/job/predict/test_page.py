@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from job.agreement import cut
+from job.agreement import stage as agreement
 from job.llama_cpp.windows import MOST_CHUNKS
 from job.plan import describe
 from job.predict import judging_time, timing, training_time
@@ -46,7 +48,10 @@ def test_the_tables_of_times_have_the_assumptions_of_the_code() -> None:
     assert numbers(row("4-bit weights"), "bytes and") == [training_time.QUANTIZED_BYTES]
     assert numbers(row("the loss without Triton"), "bytes") == [training_time.LOGIT_BYTES]
     assert numbers(row("the host"), "ms") == [round(1000 * one, 1) for one in (LAUNCH_S, RECOMPUTING_S)]
-    assert numbers(row("rehearse, tokens, agree"), "s of imports") == [timing.START_S]
+    assert numbers(row("rehearse, tokens"), "s of imports") == [timing.START_S]
+    assert numbers(row("agree"), "s of imports") == [timing.START_S]
+    assert numbers(row("agree"), "layers") == [judging_time.FIRST_LAYERS] == [cut.LEAST]
+    assert numbers(row("agree"), "tokens") == [judging_time.FIRST_TOKENS] == [agreement.CONTEXT * agreement.CHUNKS]
     assert numbers(row("fetch, publish"), "MB/s") == [timing.NETWORK / 1e6]
     assert numbers(row("export"), "MB/s") == [judging_time.DISK / 1e6]
     assert numbers(row("imatrix, evaluate"), "GFLOP/s") == [judging_time.CPU_FLOPS / 1e9]

@@ -222,6 +222,14 @@ def test_a_7b_model_fits_a_node_with_15_gb_of_memory_in_every_stage() -> None:
     assert disk.peak(held)[1] < 6 * vram.GB
 
 
+def test_the_first_layers_are_compared_in_the_memory_that_writing_their_embeddings_needs() -> None:
+    """Measured with the widths and the vocabulary of Llama 3 8B: 3.79 GB."""
+    wide = anatomy_of(SIZES["7B"][0] | {"vocab_size": 128256}, "8B")
+    small = anatomy_of(SIZES["7B"][0], "7B")
+    assert ram.agree(wide) == pytest.approx(3.79e9, rel=0.03)
+    assert ram.agree(small) > ram.export_ram(small)
+
+
 def test_the_disk_of_each_stage_is_what_lies_there() -> None:
     model = anatomy_of(SIZES["7B"][0], "7B")
     asked = spec(export={"types": ["q4_k_m", "q8_0", "f16"]}, run={"store": "s3://bucket/runs"})
