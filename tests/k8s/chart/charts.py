@@ -16,6 +16,14 @@ HELM = Path(os.environ.get("HELM") or ROOT / ".venv" / "bin" / "helm")
 """HELM=/path/to/helm runs the tests with another one: Helm 3, say."""
 IMAGE = {"repository": "registry.example/finetune-run"}
 LEAST: dict[str, Any] = {"spec": {"model": {"id": "a/b"}, "dataset": {"id": "c/d"}}, "image": IMAGE}
+RELEASES = ("1.29", "1.37")
+"""The oldest and the newest Kubernetes that is supported."""
+EXTRAS: dict[str, Any] = {
+    "serviceAccount": {"create": True, "annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/x"}},
+    "store": {"size": "20Gi", "storageClass": "fast"},
+    "cache": {"size": "50Gi", "accessMode": "ReadWriteMany"},
+    "networkPolicy": {"enabled": True, "egress": [{"cidr": "10.0.0.0/8", "ports": [9000]}]},
+}
 
 
 def helm(*arguments: str, stdin: str = "", check: bool = True) -> str:
@@ -62,3 +70,17 @@ def with_spec(**spec: Any) -> dict[str, Any]:
 def spec_of(objects: list[dict[str, Any]]) -> Any:
     """What the job will read."""
     return json.loads(of_kind(objects, "ConfigMap")["data"]["spec.json"])
+
+
+def pod_of(objects: list[dict[str, Any]]) -> dict[str, Any]:
+    pod: dict[str, Any] = of_kind(objects, "Job")["spec"]["template"]["spec"]
+    return pod
+
+
+def container_of(objects: list[dict[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = pod_of(objects)["containers"][0]
+    return found
+
+
+def variables(objects: list[dict[str, Any]]) -> dict[str, Any]:
+    return {one["name"]: one.get("value") for one in container_of(objects)["env"]}
