@@ -19,7 +19,7 @@ os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ["FINETUNE_ALLOW_PRIVATE_HOSTS"] = "127.0.0.1 localhost"  # the tests' own servers
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
-pytest_plugins = ["tests.s3_server", "tests.hub_server", "tests.cluster.fixtures"]
+pytest_plugins = ["tests.s3_server", "tests.hub_server.fixtures", "tests.cluster.fixtures"]
 
 
 @pytest.fixture(autouse=True)
