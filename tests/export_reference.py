@@ -57,9 +57,9 @@ def with_adapter(base: Path, adapter: Path, **settings: Any) -> Any:
     return PeftModel.from_pretrained(load(base, **settings), str(adapter)).eval()
 
 
-def merged_by_peft(base: Path, adapter: Path, folder: Path) -> Path:
+def merged_by_peft(base: Path, adapter: Path, folder: Path, **settings: Any) -> Path:
     """merge_and_unload, save_pretrained, and the base's tokenizer."""
-    with_adapter(base, adapter).merge_and_unload().save_pretrained(folder)
+    with_adapter(base, adapter, **settings).merge_and_unload().save_pretrained(folder)
     for path in base.glob("tokenizer*"):
         shutil.copyfile(path, folder / path.name)
     return folder

@@ -103,7 +103,8 @@ def _converted(
         file_type = getattr(importlib.import_module("gguf").LlamaFileType, _FILE_TYPES[dtype])
 
         def made(of: Any) -> Any:
-            merging = _derived(of, converter.LazyTorchTensor, make_plan, config, plans, keep, without)
+            merged_in = torch.float32 if dtype == "f32" else None
+            merging = _derived(of, converter.LazyTorchTensor, make_plan, config, plans, keep, merged_in, without)
             return merging(view, file_type, target, model_name=name, hparams=config)
 
         model = made(model_class)
@@ -134,9 +135,11 @@ def _derived(
     config: dict[str, Any],
     plans: list[Plan],
     keep: Callable[[str], bool] | None,
+    merged_in: Any,
     fields: dict[str, Any],
 ) -> Any:
-    """A subclass of the model class with these `fields`, whose index returns merged tensors."""
+    """A subclass of the model class with these `fields`, whose index returns merged tensors, in the dtype `merged_in`
+    if it is one."""
 
     def index_tensors(self: Any, remote_hf_model_id: str | None = None) -> dict[str, Callable[[], Any]]:
         index: dict[str, Callable[[], Any]] = model_class.index_tensors(self, remote_hf_model_id)
@@ -145,7 +148,7 @@ def _derived(
         plan = make_plan({name: tuple(load().shape) for name, load in index.items()}, config)
         plans.append(plan)
         _adjust(self.hparams, plan)
-        return merged_index(index, plan, lazy)
+        return merged_index(index, plan, lazy, merged_in)
 
     namespace = {"model_arch": model_class.model_arch, "index_tensors": index_tensors, **fields}
     merging = type(model_class.__name__, (model_class,), namespace)
@@ -171,13 +174,15 @@ def _adjust(config: dict[str, Any], plan: Plan) -> None:
                 section["vocab_size"] = plan.vocab_size
 
 
-def merged_index(index: dict[str, Callable[[], Any]], plan: Plan, lazy: Any) -> dict[str, Callable[[], Any]]:
-    """The index with each changed tensor lazily merged, and the new tensors last."""
+def merged_index(
+    index: dict[str, Callable[[], Any]], plan: Plan, lazy: Any, dtype: Any = None
+) -> dict[str, Callable[[], Any]]:
+    """The index with each changed tensor lazily merged, in `dtype` or in its own, and the new tensors last."""
 
     def merged(name: str) -> Any:
         base = index[plan.sources.get(name, name)]()
-        meta = lazy.meta_with_dtype_and_shape(base.dtype, plan.shapes[name])
-        return lazy(meta=meta, args=(base,), func=lambda weight: apply(name, weight, plan.changes[name]))
+        meta = lazy.meta_with_dtype_and_shape(dtype or base.dtype, plan.shapes[name])
+        return lazy(meta=meta, args=(base,), func=lambda weight: apply(name, weight, plan.changes[name], dtype))
 
     return index | {name: (lambda name=name: merged(name)) for name in plan.changes}
 

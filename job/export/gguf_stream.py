@@ -19,7 +19,8 @@ WORKERS = 2
 BLOCK = 1 << 22
 SYNC_FILE_RANGE_WRITE = 2  # linux/fs.h
 BYTES_PER_ELEMENT = 6
-"""Bytes per element at most while a tensor is computed: float32 beside a 16-bit result."""
+"""Bytes per element at most while a 16-bit tensor is computed: float32 beside the result. A float32 one is computed
+with a copy of its own size: permuted, stacked."""
 
 
 @contextmanager
@@ -81,7 +82,7 @@ class _Streamed:
     def __init__(self, lazy: Any, name: str, elements: int, bf16: bool, ahead: _Ahead) -> None:
         self.lazy, self.name, self.bf16, self.ahead = lazy, name, bf16, ahead
         self.nbytes: int = lazy.nbytes
-        self.cost = max(BYTES_PER_ELEMENT * elements, self.nbytes)
+        self.cost = max(BYTES_PER_ELEMENT * elements, 2 * self.nbytes)
         self.started: Future[Any] | None = None
 
     def tofile(self, file: Any) -> None:

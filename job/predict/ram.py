@@ -58,10 +58,11 @@ def by_stage(
     copied, cuda = _largest_repack(spec, model, planned), CUDA_START * llama_gpu
     tried = cuda or copied
     judged = max(cuda, copied) if spec.evaluation.speed_on_cpu else tried
-    found = {"fetch": FETCH_START, "agree": agree(model)}
+    dtype = spec.export.unquantized
+    found = {"fetch": FETCH_START, "agree": agree(model, dtype)}
     if spec.training:
         found["train"] = train(spec, model, on_gpu=on_gpu)
-    found["export"] = export_ram(model)
+    found["export"] = export_ram(model, dtype)
     found["imatrix"] = imatrix(spec, model) + cuda
     found["quantize"] = quantize(spec, model, tried)
     if spec.evaluation.judge:
@@ -72,11 +73,11 @@ def by_stage(
     return {stage: count + PARENT for stage, count in found.items()}
 
 
-def agree(model: Anatomy) -> int:
+def agree(model: Anatomy, dtype: str) -> int:
     """A layer in float32 and a window's logits, twice, while weights stay mapped; then the export of the layers."""
     layer = (model.linear_parameters + model.expert_parameters) // model.layers
     logits = 3 * COMPARED * model.vocabulary
-    work = max(activations.FLOAT * (layer + logits), WRITTEN * model.largest_tensor)
+    work = max(activations.FLOAT * (layer + logits), written(dtype) * model.largest_tensor)
     return TRAIN_START + TOKENIZER_WORD * model.vocabulary + work
 
 
@@ -185,13 +186,17 @@ def repacked(model: Anatomy, tensors: Mapping[str, Mapping[str, int]]) -> int:
 EXPORT_IMPORTS, EXPORT_START = 0.45 * GB, 0.35 * GB
 """Bytes of torch, transformers and the converter without weights: while they are imported and read the tokenizer, and
 after freeing what they can."""
-WRITTEN = 6
-"""Bytes per element of the largest tensor while it is written to a GGUF (job/export/gguf_stream.py)."""
 
 TOKENIZER_WORD = 700
 """Bytes per vocabulary entry of a loaded Hugging Face tokenizer."""
 
 
-def export_ram(model: Anatomy) -> int:
+def export_ram(model: Anatomy, dtype: str) -> int:
     """Anonymous memory of the export: the largest tensor, and the vocabulary."""
-    return int(max(EXPORT_IMPORTS, EXPORT_START + WRITTEN * model.largest_tensor) + TOKENIZER_WORD * model.vocabulary)
+    largest = written(dtype) * model.largest_tensor
+    return int(max(EXPORT_IMPORTS, EXPORT_START + largest) + TOKENIZER_WORD * model.vocabulary)
+
+
+def written(dtype: str) -> int:
+    """Bytes per element of the largest tensor while it is written to a GGUF (job/export/gguf_stream.py)."""
+    return 8 if dtype == "f32" else 6

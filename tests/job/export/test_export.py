@@ -103,10 +103,38 @@ def test_every_tensor_is_bit_for_bit_what_peft_and_the_converter_give(case: str,
     assert (result.tensors, result.size) == (len(got), result.gguf.stat().st_size)
 
 
-@pytest.mark.parametrize("dtype", ["bf16", "f32"])
-def test_other_dtypes_are_what_the_converter_writes(dtype: str, base: Path, adapter: Path, tmp_path: Path) -> None:
-    expected = tensors(converted(merged_by_peft(base, adapter, tmp_path / "merged"), tmp_path / "peft.gguf", dtype))
-    assert tensors(exported(base, adapter, tmp_path / "out", export={"dtype": dtype}).gguf) == expected
+def test_a_file_in_bf16_is_what_the_converter_writes(base: Path, adapter: Path, tmp_path: Path) -> None:
+    expected = tensors(converted(merged_by_peft(base, adapter, tmp_path / "merged"), tmp_path / "peft.gguf", "bf16"))
+    assert tensors(exported(base, adapter, tmp_path / "out", export={"dtype": "bf16"}).gguf) == expected
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_file_in_f32_is_what_peft_merges_in_float32(case: str, tmp_path: Path) -> None:
+    """For a base in 16 bits as well: the merge is not rounded to the base's dtype."""
+    kind, config = CASES[case]
+    model = make_llama(tmp_path / "base", **BASES[kind])
+    adapter = make_adapter(model, tmp_path / "adapter", **config)
+    merged = merged_by_peft(model, adapter, tmp_path / "merged", dtype=torch.float32)
+    expected = tensors(converted(merged, tmp_path / "peft.gguf", "f32"))
+    got = tensors(exported(model, adapter, tmp_path / "out", export={"dtype": "f32"}).gguf)
+    assert sorted(got) == sorted(expected)
+    assert [name for name in got if got[name] != expected[name]] == []
+
+
+def test_a_file_in_f32_is_nearer_to_the_adapter_beside_its_base_than_one_in_bf16(
+    base: Path, adapter: Path, tmp_path: Path
+) -> None:
+    def error(dtype: str) -> float:
+        kind, _, data = tensors(exported(base, adapter, tmp_path / dtype, export={"dtype": dtype}).gguf)[
+            "blk.0.ffn_down.weight"
+        ]
+        values = torch.frombuffer(bytearray(data), dtype={"F32": torch.float32, "BF16": torch.bfloat16}[kind])
+        return float((values.double() - exact.reshape(-1)).abs().max())
+
+    layer = with_adapter(base, adapter).base_model.model.model.layers[0].mlp.down_proj
+    a, b = (of["default"].weight.detach().double() for of in (layer.lora_A, layer.lora_B))
+    exact = layer.base_layer.weight.detach().double() + layer.scaling["default"] * b @ a
+    assert error("f32") < error("bf16") / 1000
 
 
 def test_without_an_adapter_the_model_is_converted_as_it_is(base: Path, tmp_path: Path) -> None:

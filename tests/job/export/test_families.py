@@ -34,7 +34,7 @@ def test_a_family_goes_through_and_says_in_llama_cpp_what_it_says_in_transformer
     base = make_family(tmp_path / "base", family)
     adapter = make_adapter(base, tmp_path / "adapter", use_dora=family == "Mistral", use_rslora=family == "Qwen 3")
     result = exported(base, adapter, tmp_path / "out", export={"dtype": "f32"})
-    merged = merged_by_peft(base, adapter, tmp_path / "merged" / "tiny")
+    merged = merged_by_peft(base, adapter, tmp_path / "merged" / "tiny", dtype=torch.float32)
     expected = converted(merged, tmp_path / "reference.gguf", "f32")
     assert tensors(result.gguf) == tensors(expected)
     assert metadata(result.gguf) == job_metadata(expected)

@@ -209,7 +209,10 @@ print("PEAK", peak, result.size)
 """
 
 
-def test_memory_is_bounded_by_the_largest_tensor_and_only_the_gguf_is_on_disk(tmp_path: Path) -> None:
+@pytest.mark.parametrize("dtype, of_each", [("bf16", 6), ("f32", 8)])
+def test_memory_is_bounded_by_the_largest_tensor_and_only_the_gguf_is_on_disk(
+    dtype: str, of_each: int, tmp_path: Path
+) -> None:
     """0.5 GB and 6 bytes per element of the largest tensor, of which importing torch and transformers takes 0.41 GB:
     the whole model, 0.2 GB in bfloat16, would not fit beside."""
     largest = 1024 * 16384
@@ -217,10 +220,10 @@ def test_memory_is_bounded_by_the_largest_tensor_and_only_the_gguf_is_on_disk(tm
     adapter = make_adapter(base, tmp_path / "adapter", target_modules=["down_proj", "gate_proj"])
     out = tmp_path / "out"
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", PEAK, str(base), str(adapter), str(out), "bf16"]
+    command = [sys.executable, "-c", PEAK, str(base), str(adapter), str(out), dtype]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     found = re.search(r"^PEAK (\d+) (\d+)$", done.stdout, re.M)
     assert found, done.stderr[-2000:]
-    assert int(found[1]) < 500_000_000 + 6 * largest
-    assert [path.name for path in out.iterdir()] == ["tiny-bf16.gguf"]
+    assert int(found[1]) < 500_000_000 + of_each * largest
+    assert [path.name for path in out.iterdir()] == [f"tiny-{dtype}.gguf"]
     assert int(found[2]) > 200_000_000

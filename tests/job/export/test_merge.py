@@ -67,9 +67,9 @@ def test_merging_in_blocks_gives_the_same_bits_as_merging_at_once(
     for dora in (None, lambda: magnitude):
         change = LowRank(lambda: a, lambda: b, tuple(a.shape), tuple(b.shape), 2.0, dora)
         monkeypatch.setattr(merge, "BLOCK", 1 << 40)
-        whole = change.applied(weight)
+        whole = change.applied(weight, torch.bfloat16)
         monkeypatch.setattr(merge, "BLOCK", 1 << 17)
-        assert torch.equal(change.applied(weight), whole)
+        assert torch.equal(change.applied(weight, torch.bfloat16), whole)
         assert not torch.equal(whole, weight)
 
 
@@ -89,7 +89,7 @@ def test_eight_bit_weights_stand_for_what_bitsandbytes_computes_with() -> None:
     layer.weight = bnb.nn.Int8Params(weight.half(), requires_grad=False, has_fp16_weights=False)
     layer = layer.to("cpu")
     stands_for = layer.weight.data.float() * (weight.half().float().abs().amax(dim=1) / 127)[:, None]
-    got = Requantized(8).applied(weight)
+    got = Requantized(8).applied(weight, torch.float32)
     assert layer.weight.data.dtype == torch.int8
     assert torch.allclose(got, stands_for, rtol=0, atol=1e-6)
     assert 0 < (got - weight).abs().max() < 0.002

@@ -226,8 +226,8 @@ def test_the_first_layers_are_compared_in_the_memory_that_writing_their_embeddin
     """Measured with the widths and the vocabulary of Llama 3 8B: 3.79 GB."""
     wide = anatomy_of(SIZES["7B"][0] | {"vocab_size": 128256}, "8B")
     small = anatomy_of(SIZES["7B"][0], "7B")
-    assert ram.agree(wide) == pytest.approx(3.79e9, rel=0.03)
-    assert ram.agree(small) > ram.export_ram(small)
+    assert ram.agree(wide, "f16") == pytest.approx(3.79e9, rel=0.03)
+    assert ram.agree(small, "f16") > ram.export_ram(small, "f16")
 
 
 def test_the_disk_of_each_stage_is_what_lies_there() -> None:

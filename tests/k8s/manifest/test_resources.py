@@ -94,7 +94,7 @@ def test_a_family_that_is_not_known_gets_the_defaults() -> None:
 
 def test_a_large_vocabulary_needs_more_memory() -> None:
     wide = llama(5120, 48, 14336, 40, vocabulary=262_144)
-    assert resources(spec(), wide).memory > ram.export_ram(wide)
+    assert resources(spec(), wide).memory > ram.export_ram(wide, "f16")
 
 
 @pytest.mark.parametrize("sections", [{}, {"evaluation": {"speed_on_cpu": True}}], ids=["", "with the CPU's speed"])
