@@ -40,8 +40,9 @@ BESIDE_SCRATCH = 16 << 30
 """Bytes on the node's disk if the work directory is on a scratch volume: /tmp, the cache, the log."""
 
 
-Bring = Callable[[Sequence[JobSpec], Mapping[str, Any], bool], Along]
-"""Says what of this machine goes along with runs that have these settings; whether the model can be read from here."""
+Bring = Callable[[Sequence[JobSpec], Mapping[str, Any], Sequence[bool]], Along]
+"""Says what of this machine goes along with runs that have these settings; whether each one's model can be read from
+here."""
 
 
 class Asked(NamedTuple):
@@ -149,7 +150,7 @@ def ask(
     cards_of(wish)
     rows = tuple(rows_here(one) if model else None for one, model in zip(specs, models, strict=True))
     cases = tuple(map(cases_here, specs))
-    found = bring(specs, settings, models[0] is not None)
+    found = bring(specs, settings, [one.config is not None for one in seen])
     return Asked(
         found.spec(spec),
         found.sweep(sweep),

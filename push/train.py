@@ -82,7 +82,7 @@ def prepared(cluster: Cluster, one: Changed, spec: JobSpec, config: Config, orig
     def wish(needs: int | None) -> Wish:
         return Wish.of(config.gpu, needs=needs, platform=config.platform, spot=config.spot)
 
-    def bring(specs: Sequence[JobSpec], settings: Mapping[str, Any], reachable: bool) -> Along:
+    def bring(specs: Sequence[JobSpec], settings: Mapping[str, Any], reachable: Sequence[bool]) -> Along:
         return along(specs, settings, [place for place in places_here(specs) if is_brought(place, folder)])
 
     def read(more: Sequence[Assignment]) -> JobSpec:

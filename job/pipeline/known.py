@@ -7,14 +7,11 @@ from job.fetch.sources import Sources
 from job.llama_cpp import bundle
 from job.run.records import StageRecord
 from job.spec import JobSpec
-from job.spec.canonical import canonical
+from job.spec.canonical import DECIDE_TOKENS, canonical
 from job.spec.naming import run_name
 from job.spec.places import shown_places
 from job.tokens.files import FORMAT
 from job.versions import TOKENIZING, versions
-
-_OF_ROWS = ("max_length", "trainer", "pad_token", "completion_only_loss", "assistant_only_loss")
-"""Options of training that decide what a row's tokens and labels are."""
 
 
 @dataclass
@@ -66,7 +63,7 @@ class Known:
             "data": fetched["data"]["digest"] if fetched.get("data") else None,
             "text": [self.sources.text, shown_places(canonical(text)), spec.evaluation.max_tokens] if text else None,
             "template": [spec.chat.template, spec.chat.add_tokens],
-            "rows": [getattr(training, name) for name in _OF_ROWS] if training else None,
+            "rows": [getattr(training, name) for name in DECIDE_TOKENS] if training else None,
             "judge": spec.evaluation.judge,
             "samples": spec.evaluation.samples,
             "format": FORMAT,

@@ -19,6 +19,9 @@ WITHOUT_RESULT = frozenset({"gradient_checkpointing"})
 """Fields of `training` that decide how a result is computed, never what it is. They are in no key and no id, and their
 defaults may change."""
 
+DECIDE_TOKENS = ("max_length", "trainer", "pad_token", "completion_only_loss", "assistant_only_loss")
+"""Fields of `training` that decide what a row's tokens and labels are."""
+
 
 def canonical(part: Section, exclude: Set[str] = frozenset()) -> dict[str, Any]:
     """The JSON values that differ from the defaults, and the number of the defaults. `exclude`: fields to leave out."""

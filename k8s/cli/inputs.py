@@ -17,8 +17,8 @@ LEAST = 1 << 20
 _TO = {"store": "to the store", "volume": "to the volume", "config_map": "in the Job's ConfigMap"}
 
 
-def bring(specs: "Sequence[JobSpec]", settings: Mapping[str, Any], reachable: bool) -> "Along":
-    """What goes along with these runs, once it was checked as the run would check it. `reachable`: whether the first
+def bring(specs: "Sequence[JobSpec]", settings: Mapping[str, Any], reachable: "Sequence[bool]") -> "Along":
+    """What goes along with these runs, once it was checked as the run would check it. `reachable`: whether each
     run's model can be read from here. Raises the run's errors."""
     from k8s.inputs.along import along, places_along
 
