@@ -3,8 +3,10 @@
 import os
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from socket import create_server, socket
+from types import SimpleNamespace
 
 import pytest
 
@@ -35,6 +37,16 @@ def xet_hub(hub: Hub, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pyt
     hub.xet = XetStorage(tmp_path_factory.mktemp("xet"))
     monkeypatch.delenv("HF_HUB_DISABLE_XET")
     _use_xet(monkeypatch, True)
+    return hub
+
+
+@pytest.fixture
+def impatient_hub(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> Hub:
+    """A Hub whose clients ask again at once."""
+    at_once = SimpleNamespace(sleep=lambda _: None, time=time.time, monotonic=time.monotonic)
+    monkeypatch.setattr("huggingface_hub.utils._http.time", at_once)
+    monkeypatch.setattr("job.hub.calls.FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr("job.hub.calls.LONGEST_WAIT_S", 0.02)
     return hub
 
 

@@ -3,9 +3,7 @@
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from structlog.testing import capture_logs
@@ -21,12 +19,9 @@ FOREVER = 3600.0
 
 
 @pytest.fixture
-def publisher(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> HubPublisher:
+def publisher(impatient_hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> HubPublisher:
     """It is ready to upload, and has little patience."""
     monkeypatch.setattr(calls, "STALL_S", 0.5)
-    monkeypatch.setattr(calls, "FIRST_WAIT_S", 0.01)
-    without_pauses = SimpleNamespace(sleep=lambda _: None, time=time.time, monotonic=time.monotonic)
-    monkeypatch.setattr("huggingface_hub.utils._http.time", without_pauses)
     (tmp_path / "m.gguf").write_bytes(b"x" * 100_000)
     made = HubPublisher(sections.Hub(repo_id="me/made"), "run-1")
     made.check_write()
