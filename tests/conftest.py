@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,9 @@ os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ["FINETUNE_ALLOW_PRIVATE_HOSTS"] = "127.0.0.1 localhost"  # the tests' own servers
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
+MEMORY = 3 << 30
+"""Bytes that a process of the tests may hold between two of them; torch, transformers and all else are 0.7 GB."""
+
 pytest_plugins = ["tests.s3_server", "tests.hub_server.fixtures", "tests.cluster.fixtures"]
 
 
@@ -29,6 +33,14 @@ def _unconfigured_log() -> Iterator[None]:
     structlog.reset_defaults()
     logging.setLogRecordFactory(logging.LogRecord)
     library_warnings._told.clear()
+
+
+@pytest.fixture(autouse=True)
+def _small_worker() -> Iterator[None]:
+    """Workers share the machine's memory: what a test has made must go with it."""
+    yield
+    held = re.search(r"^RssAnon:\s+(\d+) kB$", Path("/proc/self/status").read_text(), re.M)
+    assert held and int(held[1]) << 10 < MEMORY, "this test, or one before it in this process, keeps what it has made"
 
 
 @pytest.fixture
