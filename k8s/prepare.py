@@ -26,7 +26,7 @@ from k8s.manifest.names import job_name
 from k8s.manifest.render import Manifest, render
 from k8s.manifest.resources import resources_of, with_file_cache
 from k8s.manifest.settings import AccessMode, Resources, Settings
-from k8s.manifest.sweep import Index, indexes
+from k8s.manifest.sweep import SWEEP, Index, base, indexes
 from k8s.model import least_vram, models_of, notes_on, rehearse
 from k8s.placement.disk import disk_notes
 from k8s.placement.nodes import Node
@@ -100,6 +100,11 @@ def spec_from(path: Path | None, model: str | None, dataset: str | None, sets: S
             given.append(Assignment(f"{name}.id", value, f"--{name}"))
 
     def read(more: Sequence[Assignment]) -> JobSpec:
+        for one in more:
+            if one.option == SWEEP and (both := [other.option for other in given if other.path == one.path]):
+                raise SettingsInvalid(
+                    f"{one.path} is set by {both[-1]} and by {SWEEP}", hint="Leave one of the two out."
+                )
         return load(path, os.environ, [*given, *more])
 
     return read
@@ -137,7 +142,7 @@ def ask(
     cards = cards_of(wish_of(None))
     settings["image"] = image_of(settings.get("image"), settings.get("pull_policy", ""))
     Settings.of(**{"name": "unnamed", "resources": dict(resources)} | settings)
-    spec = read([])
+    spec = base(read, sweeps)
     sweep = indexes(read, sweeps)
     specs = [one.spec for one in sweep] or [spec]
     seen = models_of(specs)
@@ -206,7 +211,7 @@ def prepare(cluster: Cluster | None, asked: Asked, *, title: str | None = None, 
     priced, said = asked.budget.variables(placement, seconds, len(specs))
     settings |= {"env": priced | asked.settings.get("env", {})}
     made = Settings.of(
-        name=job_name(title or run_name(asked.spec), specs, salt), placement=placement, resources=size, **settings
+        name=job_name(title or _title(asked), specs, salt), placement=placement, resources=size, **settings
     )
     notes = [
         *asked.notes,
@@ -225,6 +230,16 @@ def prepare(cluster: Cluster | None, asked: Asked, *, title: str | None = None, 
         manifest=render(made, asked.spec, asked.sweep), vram=asked.vram, seconds=seconds,
         notes=tuple(notes),
     )  # fmt: skip
+
+
+def _title(asked: Asked) -> str:
+    """What the Job is named after: the run; `sweep` if its runs differ in what they are named after."""
+    swept = [path for one in asked.sweep[:1] for path in one.changes]
+    return (
+        "sweep"
+        if any(path.startswith(("model.", "publish.name", "publish.hub")) for path in swept)
+        else run_name(asked.spec)
+    )
 
 
 def with_cards_seen(asked: Asked, nodes: Sequence[Node] | None) -> Asked:

@@ -1,7 +1,7 @@
 """`config`, and what the defaults of a team and of a person are for a command."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -31,13 +31,14 @@ def in_effect(context: str | None, namespace: str | None) -> "Effective":
 
 
 def store_of(
-    known: "Effective", read: Callable[[Any], "JobSpec"], claim: str | None
+    known: "Effective", read: Callable[[Any], "JobSpec"], claim: str | None, sweeps: Sequence[str] = ()
 ) -> tuple[Callable[[Any], "JobSpec"], str | None]:
     """The function that reads the spec, and the claim of the store: the default counts only if neither the spec nor the
     command line names a store."""
     from job.spec.overlay import Assignment
+    from k8s.manifest.sweep import base
 
-    if claim or not {"store", "store_pvc"} & set(known.values) or read([]).run.store:
+    if claim or not {"store", "store_pvc"} & set(known.values) or base(read, sweeps).run.store:
         return read, claim
     if store := known.values.get("store"):
         first = Assignment("run.store", store, f"{known.origins['store']}: store")

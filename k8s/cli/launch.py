@@ -138,7 +138,7 @@ def launch(
 
     known = in_effect(context, namespace)
     gpu, platform, spot, queue = where(known, gpu, platform, spot, queue)
-    read, store_pvc = store_of(known, spec_from(spec, model, dataset, sets or []), store_pvc)
+    read, store_pvc = store_of(known, spec_from(spec, model, dataset, sets or []), store_pvc, sweeps or [])
     asked = ask(
         wish_of(gpu, platform, label, spot, shared, mig, tolerations or [], force),
         read,

@@ -50,7 +50,7 @@ class Run(Frozen):
     @property
     def ids(self) -> list[str]:
         """The id of each index of a sweep, or the single id."""
-        return [f"{self.id[:57].rstrip('.-')}-{n}" for n in range(self.indexes)] if self.indexes else [self.id]
+        return [f"{self.id}-{n}" for n in range(self.indexes)] if self.indexes else [self.id]
 
     @property
     def seconds(self) -> float | None:

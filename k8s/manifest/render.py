@@ -27,6 +27,8 @@ MOST_INDEXES = 10_000
 """Limit, so that `-<index>` can be appended to the longest name."""
 MOST_BYTES = 1_000_000
 """Bytes of a ConfigMap; the API server's limit is 1 MiB."""
+MOST_ABOUT = 240_000
+"""Bytes of the Job's annotations; the API server's limit is 256 KiB, and a push adds its own."""
 
 
 class Manifest(NamedTuple):
@@ -42,7 +44,7 @@ def render(settings: Settings, spec: JobSpec, sweep: Sequence[Index] = ()) -> Ma
     Raises SettingsInvalid for a secret in a spec, a folder that is lost with the pod, a sweep that is too large, or one
     with more runs at a time than can mount its volumes.
     """
-    for one in [index.spec for index in sweep] or [spec]:
+    for one in _runs(spec, sweep):
         check_folders(one, settings)
     check_claims(settings, len(sweep))
     data = _data(spec, sweep)
@@ -113,6 +115,11 @@ def _size(data: dict[str, str]) -> int:
     return sum(len(text.encode()) for text in data.values())
 
 
+def _runs(spec: JobSpec, sweep: Sequence[Index]) -> list[JobSpec]:
+    """The spec of each run: of a sweep's, none is the spec that they were made from."""
+    return [one.spec for one in sweep] or [spec]
+
+
 def _labels(settings: Settings) -> dict[str, str]:
     base: dict[str, str] = BASE["labels"]
     return settings.labels | base | {"app.kubernetes.io/instance": settings.name}
@@ -120,12 +127,17 @@ def _labels(settings: Settings) -> dict[str, str]:
 
 def _about(settings: Settings, spec: JobSpec, sweep: Sequence[Index]) -> dict[str, str]:
     """Annotations that `list` shows without reading anything else."""
-    found = {"finetune-run/model": spec.model.id, "finetune-run/gpu": ",".join(settings.placement.gpus) or "none"}
+    models = dict.fromkeys(one.model.id for one in _runs(spec, sweep))
+    found = {"finetune-run/model": ", ".join(models), "finetune-run/gpu": ",".join(settings.placement.gpus) or "none"}
     found["finetune-run/run"] = spec.run.id or settings.name
     if store := spec.run.store or (STORE if settings.store_pvc else None):
         found["finetune-run/store"] = store
     if sweep:
         found["finetune-run/sweep"] = strict_json.dumps([one.changes for one in sweep])
+    if sum(len(key.encode()) + len(text.encode()) for key, text in (settings.annotations | found).items()) > MOST_ABOUT:
+        raise SettingsInvalid(
+            "the values of the sweep and the annotations do not fit into the Job's annotations", hint="Split the sweep."
+        )
     return found
 
 
@@ -193,7 +205,7 @@ def _env(settings: Settings, spec: JobSpec, sweep: Sequence[Index]) -> list[Obje
     user's replace them."""
     parts: list[list[Object]] = [BASE["env"], BASE["sweepEnv" if sweep else "singleEnv"]]
     parts.append([{"name": FOLDERS, "value": ":".join(_on_node_disk(settings))}])
-    if settings.placement.resource and any(one.training for one in [spec, *(index.spec for index in sweep)]):
+    if settings.placement.resource and any(one.training for one in _runs(spec, sweep)):
         parts.append(BASE["gpuEnv"])
     if settings.store_pvc and not spec.run.store:
         parts.append(BASE["storeEnv"])

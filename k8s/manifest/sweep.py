@@ -6,6 +6,8 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from pydantic import ValidationError
+
 from job.artifacts import Frozen
 from job.errors import SpecInvalid
 from job.spec import JobSpec
@@ -14,6 +16,12 @@ from k8s.errors import SettingsInvalid
 
 PATH = r"recipe|[a-z_0-9]+(\.[a-z_0-9]+)+"
 """What a sweep may set: a field of a section, or the recipe."""
+SWEEP = "--sweep"
+"""The option that an Assignment of a sweep is from."""
+OF_ALL = ("run.id", "run.store")
+"""Fields that a sweep's runs have in common: each run's id is the sweep's and its number, and all are in one store."""
+LONGEST_ID = 57
+"""Characters of a sweep's id; a run's has at most 63, of which `-<index>` takes up to six."""
 
 
 class Index(Frozen):
@@ -37,9 +45,16 @@ def combinations(options: Sequence[str]) -> list[dict[str, str]]:
             raise SettingsInvalid(
                 f"--sweep: {option[:80]!r} is not a list of values", hint="Write section.field=value,value."
             )
+        if path in OF_ALL:
+            raise SettingsInvalid(
+                f"--sweep: {path} is the same for all runs of a sweep",
+                hint="Each run's id is that of the sweep and its number. Set it with --set, or launch several runs.",
+            )
         if path in axes:
             raise SettingsInvalid(f"--sweep: {path} is given twice", hint="Write all its values in one --sweep.")
         axes[path] = list(dict.fromkeys(_values(values)))
+        if not axes[path]:
+            raise SettingsInvalid(f"--sweep: {path} has no values", hint="Write section.field=value,value.")
     return [dict(zip(axes, chosen, strict=True)) for chosen in itertools.product(*axes.values())] if axes else []
 
 
@@ -58,12 +73,24 @@ def indexes(read: Callable[[Sequence[Assignment]], JobSpec], options: Sequence[s
     found = []
     for number, chosen in enumerate(combinations(options)):
         try:
-            spec = read([Assignment(path, value, "--sweep") for path, value in chosen.items()])
+            spec = read([Assignment(path, value, SWEEP) for path, value in chosen.items()])
         except SpecInvalid as error:
             said = ", ".join(f"{path}={value}" for path, value in chosen.items())
             raise SpecInvalid(f"--sweep with {said}: {error.message}", hint=error.hint) from error
         found.append(Index(changes={path: _plain(value) for path, value in chosen.items()}, spec=apart(spec, number)))
     return tuple(found)
+
+
+def base(read: Callable[[Sequence[Assignment]], JobSpec], options: Sequence[str]) -> JobSpec:
+    """The spec without the values of the sweep, or with those of its first run if it is no spec without them: a model
+    need not be named that no run has. Raises SpecInvalid."""
+    try:
+        return read([])
+    except SpecInvalid:
+        first = next(iter(combinations(options)), None)
+        if first is None:
+            raise
+        return read([Assignment(path, value, SWEEP) for path, value in first.items()])
 
 
 def _plain(text: str) -> Any:
@@ -74,10 +101,23 @@ def _plain(text: str) -> Any:
 
 
 def apart(spec: JobSpec, number: int) -> JobSpec:
-    """The spec of one index: each publishes to a place of its own."""
+    """The spec of one index: each publishes to a place of its own. Raises SpecInvalid if the number does not fit
+    behind a name."""
     data = spec.model_dump(mode="json", exclude_unset=True)
     if "publish" in data:
         data["publish"] = spec.publish.apart(number).model_dump(mode="json", exclude_unset=True)
-    if data.get("run", {}).get("id"):
-        data["run"]["id"] = f"{data['run']['id'][:57].rstrip('.-')}-{number}"
-    return JobSpec.model_validate(data)
+    if identity := data.get("run", {}).get("id"):
+        if len(identity) > LONGEST_ID:
+            raise SpecInvalid(
+                f"run.id: {identity} has {len(identity)} characters, and each run of a sweep adds its number",
+                hint=f"Write at most {LONGEST_ID}.",
+            )
+        data["run"]["id"] = f"{identity}-{number}"
+    try:
+        return JobSpec.model_validate(data)
+    except ValidationError as error:
+        places = {".".join(map(str, one["loc"])) or "publish": one["msg"] for one in error.errors()}
+        raise SpecInvalid(
+            f"with the number of a sweep's run behind it, {'; '.join(f'{at} is {why}' for at, why in places.items())}",
+            hint="Shorten it.",
+        ) from error

@@ -36,7 +36,7 @@ another Job, and the same one is the same again after a rollback. */}}
 {{/* What `finetune-run list` shows without reading anything else. */}}
 {{- define "finetune-run.about" -}}
 {{- $values := .Values -}}
-finetune-run/model: {{ dig "model" "id" "" $values.spec | quote }}
+finetune-run/model: {{ include "finetune-run.models" . | quote }}
 finetune-run/gpu: {{ (include "finetune-run.list" $values.gpu | fromYaml).list | join "," | quote }}
 finetune-run/run: {{ dig "run" "id" "" $values.spec | default .name | quote }}
 {{- $claim := include "finetune-run.claim" (dict "root" . "of" "store") -}}
@@ -46,6 +46,13 @@ finetune-run/store: {{ . | quote }}
 {{- with $values.sweep }}
 finetune-run/sweep: {{ toJson . | quote }}
 {{- end }}
+{{- end -}}
+
+{{/* The model of each run, each once. */}}
+{{- define "finetune-run.models" -}}
+{{- $models := list -}}
+{{- range $_, $text := include "finetune-run.data" . | fromYaml }}{{ $models = append $models (dig "model" "id" "" ($text | fromJson)) }}{{ end -}}
+{{- uniq $models | join ", " -}}
 {{- end -}}
 
 {{/* Refuses runs at a time on a volume that one node at a time can mount (k8s/manifest/claims.py). */}}

@@ -5,23 +5,35 @@ of YAML differ. */}}
 {{- with regexFindAll "YOUR-[A-Z]+" (toJson (merge (dict "spec" (omit $spec "chat")) (omit .Values "spec"))) -1 -}}
 {{- fail (printf "the values contain placeholders of the examples (%s): write your own" (uniq . | join ", ")) -}}
 {{- end -}}
-{{- if not (dig "model" "id" "" $spec) }}{{ $_ := required "spec.model.id: which model? E.g. --set spec.model.id=NousResearch/Llama-2-7b-hf" "" }}{{ end -}}
 {{- if .Values.sweep -}}
 {{- range $number, $changes := .Values.sweep -}}
 {{- $one := deepCopy $spec -}}
 {{- range $path, $value := $changes -}}
+{{- if has $path (list "run.id" "run.store") }}{{ fail (printf "sweep: %s is the same for all runs of a sweep; set spec.%s" $path $path) }}{{ end -}}
 {{- include "finetune-run.set" (dict "spec" $one "path" $path "value" $value) -}}
 {{- end -}}
 {{- include "finetune-run.apart" (dict "spec" $one "number" $number) }}
+{{- include "finetune-run.checkModel" $one -}}
 {{- include "finetune-run.folders" (dict "root" $ "spec" $one) }}
 spec-{{ $number }}.json: |
   {{- $one | toPrettyJson | nindent 2 }}
 {{- end -}}
 {{- else -}}
+{{- include "finetune-run.checkModel" $spec -}}
 {{- include "finetune-run.folders" (dict "root" . "spec" $spec) -}}
 spec.json: |
   {{- $spec | toPrettyJson | nindent 2 }}
 {{- end -}}
+{{- end -}}
+
+{{- define "finetune-run.checkModel" -}}
+{{- if not (dig "model" "id" "" .) }}{{ fail "spec.model.id: which model? E.g. --set spec.model.id=NousResearch/Llama-2-7b-hf" }}{{ end -}}
+{{- end -}}
+
+{{/* The spec of the run, or of a sweep's first. */}}
+{{- define "finetune-run.first" -}}
+{{- $data := include "finetune-run.data" . | fromYaml -}}
+{{- get $data (ternary "spec-0.json" "spec.json" (gt (len .Values.sweep) 0)) -}}
 {{- end -}}
 
 {{/* Sets `value` at a path like training.learning_rate of a spec. */}}
@@ -43,7 +55,10 @@ spec.json: |
 {{- end -}}
 {{- with $publish.hub }}{{ $_ := set . "repo_id" (regexReplaceAll "^(?i)(.*?)(-gguf)?$" .repo_id (printf "${1}-%d${2}" $.number)) }}{{ end -}}
 {{- $run := .spec.run | default dict -}}
-{{- with $run.id }}{{ $_ := set $run "id" (printf "%s-%d" (regexReplaceAll "[.-]+$" (trunc 57 .) "") $.number) }}{{ end -}}
+{{- with $run.id -}}
+{{- if gt (len .) 57 }}{{ fail (printf "spec.run.id: %s has %d characters, and each run of a sweep adds its number; write at most 57" . (len .)) }}{{ end -}}
+{{- $_ := set $run "id" (printf "%s-%d" . $.number) -}}
+{{- end -}}
 {{- end -}}
 
 {{/* Refuses folders of the pod that are lost with it, and a volume for the store that no field of the spec uses

@@ -12,13 +12,14 @@ import yaml
 from tests import forks
 from tests.job.predict.sizes import SIZES
 
-RUN = ("--model", "/no/such/model", "--dataset", "/rows.jsonl", "--gpu", "t4", "--platform", "gke", "--dry-run")
+MODEL = ("--model", "/no/such/model")
+RUN = ("--dataset", "/rows.jsonl", "--gpu", "t4", "--platform", "gke", "--dry-run")
 
 
-def launched(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+def launched(folder: Path, *options: str, model: tuple[str, ...] = MODEL) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"KUBECONFIG": str(folder / "none"), "HF_ENDPOINT": "http://127.0.0.1:9"}
     environment["FINETUNE_IMAGE"] = "registry.example/finetune-run:1"
-    command = [forks.commands(), "-m", "k8s.launch", "launch", *RUN, *options]
+    command = [forks.commands(), "-m", "k8s.launch", "launch", *model, *RUN, *options]
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=300, env=environment)
 
 
@@ -48,3 +49,10 @@ def test_what_a_run_may_cost_travels_in_its_job(tmp_path: Path) -> None:
     env = {one["name"]: one.get("value") for one in job["spec"]["template"]["spec"]["containers"][0]["env"]}
     assert (env["FINETUNE_PRICE_PER_HOUR"], env["FINETUNE_MAX_COST"]) == ("0.35", "4")
     assert "it ends when it has cost 4" in said.stderr
+
+
+def test_a_sweep_over_models_needs_no_other_and_is_named_after_none(tmp_path: Path) -> None:
+    said = launched(tmp_path, "--sweep", "model.id=/no/one,/no/other", model=())
+    job = next(one for one in yaml.safe_load_all(said.stdout) if one and one["kind"] == "Job")
+    assert job["metadata"]["name"].startswith("sweep-")
+    assert job["metadata"]["annotations"]["finetune-run/model"] == "/no/one, /no/other"

@@ -57,6 +57,10 @@ def test_a_wrong_option_is_named_before_a_missing_cluster(
     ("options", "words"),
     [
         (["--sweep", "lora.r"], "--sweep: 'lora.r'"),
+        (["--sweep", "lora.r="], "lora.r has no values"),
+        (["--sweep", "run.id=a,b"], "run.id is the same for all runs of a sweep"),
+        (["--sweep", "model.id=a/b,c/d"], "model.id is set by --model and by --sweep"),
+        (["--set", "lora.r=4", "--sweep", "lora.r=8,16"], "lora.r is set by --set and by --sweep"),
         (["--label", "team"], "--label: 'team'"),
         (["--env", "A=b", "--env", "FINETUNE_SPEC=x"], "FINETUNE_SPEC is set by the Job itself"),
         (["--image", "NOT AN IMAGE"], "image:"),

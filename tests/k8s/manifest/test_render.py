@@ -281,6 +281,23 @@ def test_rendering_leaves_the_constants_as_they_are() -> None:
     assert json.dumps(BASE) == before
 
 
+def test_nothing_of_a_sweeps_job_is_of_the_spec_that_its_runs_were_made_from() -> None:
+    sweep = [Index(changes={"model.id": one}, spec=spec(model={"id": one})) for one in ("a/b", "c/d", "a/b")]
+    none_has_it = spec(
+        model={"id": "none/has-it", "revision": "x"}, training=None, chat={"system": "x"}, load={"bits": 16},
+        lora={"r": 3}, export={"types": ["q2_k"]}, publish={"name": "x"}, evaluation={"judge": False},
+    )  # fmt: skip
+    made = settings(placement=T4, store_pvc="runs")
+    assert render(made, none_has_it, sweep) == render(made, spec(), sweep)
+    assert render(made, spec(), sweep).job["metadata"]["annotations"]["finetune-run/model"] == "a/b, c/d"
+
+
+def test_values_that_do_not_fit_into_annotations_are_refused_here() -> None:
+    sweep = [Index(changes={"chat.system": "x" * 5000}, spec=spec()) for _ in range(50)]
+    with pytest.raises(SettingsInvalid, match="do not fit into the Job's annotations"):
+        render(settings(), spec(), sweep)
+
+
 def test_a_sweeps_runs_can_be_read_back_from_the_job() -> None:
     text = VARIANTS["sweep"].job["metadata"]["annotations"]["finetune-run/sweep"]
     assert json.loads(text) == [{"lora.r": 1}, {"lora.r": 2}, {"lora.r": 3}]

@@ -1,6 +1,7 @@
 """A sweep's combinations, and that its runs keep apart."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from job.spec import JobSpec
 from job.spec.load import load
 from job.spec.overlay import Assignment
 from k8s.errors import SettingsInvalid
-from k8s.manifest.sweep import apart, combinations, indexes
+from k8s.manifest.sweep import apart, base, combinations, indexes
 
 BASE = {"FINETUNE__MODEL__ID": "owner/model", "FINETUNE__DATASET__ID": "owner/rows"}
 
@@ -83,5 +84,29 @@ def test_a_spec_that_publishes_nowhere_stays_as_it_is() -> None:
     assert apart(spec(), 3) == spec()
 
 
-def test_ids_stay_within_what_kubernetes_takes() -> None:
-    assert len(apart(spec(run={"id": "a" * 63}), 9999).run.id or "") <= 63
+@pytest.mark.parametrize("option", ["lora.r=", "lora.r= "])
+def test_a_field_without_values_is_refused(option: str) -> None:
+    """As `--sweep lora.r=$VALUES` is, if there are none: it would be one run that says nothing of a sweep."""
+    with pytest.raises(SettingsInvalid, match=r"lora\.r has no values"):
+        combinations([option])
+
+
+@pytest.mark.parametrize("path", ["run.id", "run.store"])
+def test_what_a_sweeps_runs_have_in_common_is_not_swept(path: str) -> None:
+    with pytest.raises(SettingsInvalid, match="the same for all runs"):
+        combinations([f"{path}=a,b"])
+
+
+def test_a_field_that_every_run_sets_need_not_be_set_elsewhere() -> None:
+    without = partial(load, None, {"FINETUNE__DATASET__ID": "owner/rows"})
+    assert base(without, ["model.id=a/b,c/d"]).model.id == "a/b"
+    with pytest.raises(SpecInvalid, match="model"):
+        base(without, ["lora.r=8,16"])
+
+
+def test_names_that_are_too_long_with_a_runs_number_are_refused() -> None:
+    assert apart(spec(run={"id": "a" * 57}), 9999).run.id == "a" * 57 + "-9999"
+    with pytest.raises(SpecInvalid, match="has 58 characters"):
+        apart(spec(run={"id": "a" * 58}), 0)
+    with pytest.raises(SpecInvalid, match=r"publish\.hub\.repo_id is .*at most 96"):
+        apart(spec(publish={"hub": {"repo_id": f"me/{'a' * 92}"}}), 10)
