@@ -1,14 +1,17 @@
 """Downloads files over https, with a limit on their size; a file appears only when it is complete."""
 
 import re
+import secrets
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import urljoin, urlsplit
 
 import tenacity
 import urllib3
 
 from job import network
-from job.artifacts import written_whole
+from job.artifacts import digest_of, written_whole
 from job.errors import CredentialsRejected, DataInvalid, NotFound, RemoteUnavailable
 from job.logs import Progress
 from job.spec.places import shown_place
@@ -18,6 +21,7 @@ REDIRECTS = 5
 FIRST_WAIT_S = 0.5
 TIMEOUT = urllib3.Timeout(connect=20, read=60)
 _PASSING = (429, 500, 502, 503, 504)
+Found = TypeVar("Found")
 
 
 class _Again(Exception):
@@ -27,15 +31,33 @@ class _Again(Exception):
 def download(url: str, path: Path) -> None:
     """Downloads `url` to `path`. Raises NotFound, CredentialsRejected, DataInvalid (too large, or a redirect away
     from https), SpecInvalid (a private host that is not allowed) and RemoteUnavailable after five tries."""
+    _retried(url, lambda: _once(url, "GET", lambda reply, at: _write(reply, path, at)))
+
+
+def state_of(url: str) -> str:
+    """What the server says of the content of an address, hashed: it changes when the content does. Of a server that
+    says nothing, something new each time. Raises what `download` does."""
+    headers = _retried(url, lambda: _headers(url))
+    told = [headers.get(name) for name in ("ETag", "Last-Modified", "Content-Length")]
+    return digest_of(told)[:16] if any(told[:2]) else secrets.token_hex(8)
+
+
+def _headers(url: str) -> Mapping[str, str]:
     try:
-        for attempt in tenacity.Retrying(
-            stop=tenacity.stop_after_attempt(5),
-            wait=tenacity.wait_exponential(multiplier=FIRST_WAIT_S, max=30),
-            retry=tenacity.retry_if_exception_type((_Again, urllib3.exceptions.HTTPError)),
-            reraise=True,
-        ):
-            with attempt:
-                _once(url, path)
+        return _once(url, "HEAD", lambda reply, _: reply.headers)
+    except (NotFound, CredentialsRejected):  # an address may be signed for GET alone
+        return _once(url, "GET", lambda reply, _: reply.headers)
+
+
+def _retried(url: str, ask: Callable[[], Found]) -> Found:
+    again = tenacity.Retrying(
+        stop=tenacity.stop_after_attempt(5),
+        wait=tenacity.wait_exponential(multiplier=FIRST_WAIT_S, max=30),
+        retry=tenacity.retry_if_exception_type((_Again, urllib3.exceptions.HTTPError)),
+        reraise=True,
+    )
+    try:
+        return again(ask)
     except (_Again, urllib3.exceptions.HTTPError) as error:
         raise RemoteUnavailable(f"cannot download {shown_place(url)}: {_said(error)}") from error
 
@@ -45,19 +67,19 @@ def _said(error: Exception) -> str:
     return re.sub(r"\?[^\s'\")]*", "", f"{type(error).__name__} {error}")
 
 
-def _once(url: str, path: Path) -> None:
+def _once(url: str, method: str, use: Callable[[urllib3.BaseHTTPResponse, str], Found]) -> Found:
+    """What `use` makes of the reply and the address that redirects lead to."""
     pool = network.pool_for(url, timeout=TIMEOUT)
     for _ in range(REDIRECTS):
-        reply = pool.request("GET", url, preload_content=False, redirect=False, retries=False)
+        reply = pool.request(method, url, preload_content=False, redirect=False, retries=False)
         try:
             if reply.status in (301, 302, 303, 307, 308):
                 url = _followed(url, reply.headers.get("Location", ""))
                 continue
             _check(reply.status, url)
-            _write(reply, path, url)
-            return
+            return use(reply, url)
         finally:
-            reply.release_conn()
+            reply.close()  # its content may not have been read
     raise DataInvalid(f"{shown_place(url)} redirects in a loop")
 
 

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 from job import hub, network
 from job.artifacts import Frozen, digest_of
 from job.errors import NotFound
-from job.fetch import safety
+from job.fetch import https, safety
 from job.fetch.adapter_base import compare_base
 from job.fetch.inputs import check_there
 from job.fetch.listing import Listing
@@ -15,12 +15,13 @@ from job.fetch.weights import weight_files
 from job.logs import log
 from job.safetensors_files import Tensor, listed
 from job.spec import JobSpec
-from job.spec.places import STORES, content_digest, data_place, imatrix_file, model_place
+from job.spec.places import STORES, address_pin, content_digest, data_place, file_place, imatrix_file, model_place
 from job.spec.sections import Dataset
 
 
 class Sources(Frozen):
-    """What the spec's names are pinned to: commits on the Hub; elsewhere a digest of names, sizes and times or tags."""
+    """What the spec's names are pinned to: commits on the Hub; elsewhere a digest of names, sizes and times or tags; of
+    an address on the web also what its server says of the content."""
 
     model: str
     adapter: str | None = None
@@ -29,6 +30,8 @@ class Sources(Frozen):
     """Of `evaluation.text`."""
     tasks: str | None = None
     """Of `evaluation.tasks`."""
+    imatrix: str | None = None
+    """Of the file that `export.imatrix` names."""
 
 
 def resolve(spec: JobSpec) -> Sources:
@@ -36,14 +39,14 @@ def resolve(spec: JobSpec) -> Sources:
     found = resolve_model(spec)
     text = spec.evaluation.text if spec.evaluation.judge else None
     tasks = spec.evaluation.tasks
-    if matrix := imatrix_file(spec.export.imatrix):
-        fingerprint(matrix)  # it is used after the training, and is missed now
+    matrix = imatrix_file(spec.export.imatrix)
     return Sources(
         model=found.model,
         adapter=found.adapter,
         datasets=[_pin_data(one) for one in spec.datasets],
         text=_pin_data(text.dataset) if text else None,
         tasks=_pin_data(tasks.dataset) if tasks else None,
+        imatrix=fingerprint(matrix) if matrix else None,  # it is used after the training, and is missed now
     )
 
 
@@ -79,7 +82,7 @@ def _pin_data(one: Dataset) -> str:
     if where != "hub":
         if where == "https":
             network.check_host(urlsplit(one.id).hostname or "")
-            return digest_of(one.id)
+            return address_pin(one.id, https.state_of(one.id))
         return fingerprint(one.id)
     commit = hub.commit_of(one.id, one.revision, "dataset")
     hub.may_read(one.id, "dataset")
@@ -109,19 +112,39 @@ def fingerprint(place: str) -> str:
 
 def local_state(spec: JobSpec, *, text: bool = True) -> dict[str, str]:
     """The fingerprints of local sources: part of the run's identity, since their contents can change. `text`: include
-    those of `evaluation.text` and `evaluation.tasks`.
+    those of `evaluation.text`, `evaluation.tasks` and `export.imatrix`.
 
     Raises NotFound if there is nothing at a place.
     """
-    models = [place for place in (spec.model.id, spec.model.adapter) if place]
     data = [one.id for one in spec.datasets]
     if text and spec.evaluation.text and spec.evaluation.judge:
         data.append(spec.evaluation.text.id)
     if text and spec.evaluation.tasks:
         data.append(spec.evaluation.tasks.id)
-    places = [place for place in models if model_place(place) == "path"]
-    places += [place for place in data if data_place(place) == "path"]
-    return {place: fingerprint(place) for place in places}
+    found = model_state(spec) | {place: fingerprint(place) for place in data if data_place(place) == "path"}
+    matrix = imatrix_file(spec.export.imatrix)
+    if text and matrix and file_place(matrix) == "path":
+        found[matrix] = fingerprint(matrix)
+    return found
+
+
+def model_state(spec: JobSpec) -> dict[str, str]:
+    """The same of the model and the adapter alone."""
+    places = [place for place in (spec.model.id, spec.model.adapter) if place]
+    return {place: fingerprint(place) for place in places if model_place(place) == "path"}
+
+
+def changed(spec: JobSpec, pinned: Sources) -> list[str]:
+    """The files and folders of this machine that hold something else than when they were pinned, as far as they are
+    still there."""
+    before = {spec.model.id: pinned.model, spec.model.adapter: pinned.adapter, spec.export.imatrix: pinned.imatrix}
+    before |= dict(zip((one.id for one in spec.datasets), pinned.datasets, strict=False))
+    judged = ((spec.evaluation.text, pinned.text), (spec.evaluation.tasks, pinned.tasks))
+    before |= {one.id: pin for one, pin in judged if one}
+    try:
+        return [place for place, state in local_state(spec).items() if before.get(place) not in (None, state)]
+    except NotFound:
+        return []
 
 
 def model_bytes(spec: JobSpec, sources: Sources) -> int:

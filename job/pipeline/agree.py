@@ -9,13 +9,14 @@ from job.pipeline import export, train
 from job.pipeline.known import Known
 from job.pipeline.state import State
 from job.run.records import read_stage
+from job.spec.places import model_place
 from job.versions import TRAINING, versions
 
 
 def depends_on(known: Known) -> dict[str, Any]:
     """Everything that decides how the comparison ends."""
     return {
-        "model": known.sources.model,
+        "model": known.sources.model if model_place(known.spec.model.id) == "hub" else known.fetched["model_digest"],
         "dtype": known.spec.export.unquantized,
         "llama": bundle.version(),
         "versions": {name: versions().get(name) for name in TRAINING},

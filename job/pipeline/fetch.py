@@ -17,7 +17,7 @@ def fetch_rows(state: State) -> None:
     depends = {
         "model": canonical(spec.model),
         "dataset": [shown_places(canonical(one)) for one in spec.datasets],  # `sources` tells their queries apart
-        "sources": state.known.sources.model_dump(mode="json", exclude={"text", "tasks"}),
+        "sources": state.known.sources.model_dump(mode="json", exclude={"text", "tasks", "imatrix"}),
         "system": spec.chat.system,
         "template": bool(spec.chat.template),
         "seed": spec.run.seed,

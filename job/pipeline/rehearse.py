@@ -3,6 +3,7 @@
 from typing import Any
 
 from job.artifacts import digest_of
+from job.fetch import sources
 from job.llama_cpp import bundle
 from job.node import gpu_here
 from job.pipeline import preflight
@@ -18,7 +19,7 @@ def depends_on(known: Known) -> dict[str, Any]:
     """Everything that decides how a rehearsal ends."""
     spec, pinned = known.spec, known.sources
     return {
-        "model": [canonical(spec.model), pinned.model, pinned.adapter],
+        "model": [canonical(spec.model), pinned.model, pinned.adapter, *sources.model_state(spec).values()],
         "chat": canonical(spec.chat),
         "training": [canonical(spec.load), canonical(spec.lora), spec.training.trainer] if spec.training else None,
         **({"attention": spec.training.attention} if spec.training and spec.training.attention else {}),

@@ -57,6 +57,7 @@ def run(spec: JobSpec) -> Manifest:
         where = f"{active.store.url}/runs/{active.id}/manifest.json"
         finished = records.read_manifest(active.store, active.id)
         if finished:
+            _check_asked(spec, active)
             records.verify_manifest(active.store, finished)
             log.info("run.already_done", manifest=where)
             _tell_result(finished, active)
@@ -75,6 +76,15 @@ def run(spec: JobSpec) -> Manifest:
         _tell_result(made, active)
         log.info("run.end", manifest=where)
         return made
+
+
+def _check_asked(spec: JobSpec, active: ActiveRun) -> None:
+    """Whether a run that is done is the one that is asked for. Raises SpecInvalid for another spec; what this machine
+    has changed since is told."""
+    pinned = active.pinned()
+    if pinned and (changed := sources.changed(spec, sources.Sources.model_validate(pinned))):
+        what = f"the run is done, with what was there then; changed since: {', '.join(changed)}. Another run.id uses it"
+        log.warning("run.inputs_changed", places=changed, what=what)
 
 
 def _tell_result(manifest: Manifest, active: ActiveRun) -> None:

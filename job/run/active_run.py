@@ -28,7 +28,7 @@ from job.run.supervise import Supervisor, Terminated
 from job.run.usage import UsageLog
 from job.spec import JobSpec
 from job.spec.canonical import canonical
-from job.spec.places import data_place
+from job.spec.places import data_place, is_of_address
 from job.store import Store, open_store
 from job.store.base import Conflict
 from job.versions import versions
@@ -108,11 +108,20 @@ class ActiveRun:
             self.store.put(key, text, if_absent=True)
             return sources
         except Conflict:
-            found = self.store.get(key)
-        if found is None:
+            first = self.pinned()
+        if first is None:
             raise contradiction(self.store, key)
+        return first
+
+    def pinned(self) -> dict[str, Any] | None:
+        """What the names were pinned to by the first attempt, if there was one. Raises SpecInvalid if the run id
+        belongs to another spec."""
+        key = f"runs/{self.id}/spec.json"
+        found = self.store.get(key)
+        if found is None:
+            return None
         first = parsed(_Pinned, self.store, key, found[0], "Delete it; the next run pins its names anew.")
-        if not _is_same(first, self.spec, sources):
+        if not _is_same(first, self.spec):
             raise SpecInvalid(
                 f"run.id: {self.id!r} is taken: {self.store.url}/{key} has another spec",
                 hint="Choose another run.id, or leave it out: then the id is the spec's hash.",
@@ -137,7 +146,7 @@ class _Pinned(Frozen):
     sources: dict[str, Any]
 
 
-def _is_same(first: _Pinned, spec: JobSpec, sources: dict[str, Any]) -> bool:
+def _is_same(first: _Pinned, spec: JobSpec) -> bool:
     """Whether only defaults differ, as they do where another release pinned it, with fewer fields or with more. A spec
     that this release does not understand is another one. Addresses are kept without their queries, which are compared
     by the hashes in `sources`."""
@@ -147,8 +156,10 @@ def _is_same(first: _Pinned, spec: JobSpec, sources: dict[str, Any]) -> bool:
         return False
     if canonical(JobSpec.model_validate(kept.shown())) != canonical(JobSpec.model_validate(spec.shown())):
         return False
-    pairs = zip(spec.datasets, first.sources.get("datasets", []), sources.get("datasets", []), strict=False)
-    return all(old == new for one, old, new in pairs if data_place(one.id) == "https")
+    judged = [(name, one.id) for name in ("text", "tasks") if (one := getattr(spec.evaluation, name))]
+    pinned = [(place, first.sources.get(name)) for name, place in judged]
+    pinned += zip((one.id for one in spec.datasets), first.sources.get("datasets", []), strict=False)
+    return all(is_of_address(pin, place) for place, pin in pinned if pin and data_place(place) == "https")
 
 
 def _json(value: Any) -> bytes:

@@ -5,6 +5,8 @@ from collections.abc import Iterable
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
+from job.artifacts import digest_of
+
 Where = Literal["hub", "s3", "https", "path"]
 HUB = "hf://"
 """How a Hub id may begin, to tell it from a folder of that name."""
@@ -61,6 +63,16 @@ def content_digest(place: str) -> str | None:
     """The SHA-256 that a place names its content by, if it came along with a run: `…/inputs/<sha256>/<name>`."""
     found = _INPUT.search(place)
     return found[1] if found and found.end() == len(place) else None
+
+
+def address_pin(address: str, state: str) -> str:
+    """What an address on the web is pinned to: it, and the state of its content."""
+    return f"{digest_of(address)}.{state}"
+
+
+def is_of_address(pin: str, address: str) -> bool:
+    """Whether a pin is of this address, whatever the state; earlier releases pinned the address alone."""
+    return pin.partition(".")[0] == digest_of(address)
 
 
 def imatrix_file(imatrix: str) -> str | None:

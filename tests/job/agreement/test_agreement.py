@@ -8,6 +8,11 @@ import pytest
 
 from job.agreement import stage as agreement
 from job.errors import IntegrityViolated
+from job.fetch.sources import Sources
+from job.pipeline.agree import depends_on
+from job.pipeline.known import Known
+from job.run.records import StageRecord
+from job.spec import JobSpec
 from tests.export_reference import spec
 from tests.families.configs import make
 from tests.job_process import run_job
@@ -59,6 +64,16 @@ def test_what_the_converter_leaves_out_is_found_and_named(tmp_path: Path) -> Non
         agreement.check(spec(), found)
     assert "sliding_window" in (caught.value.hint or "")
     assert list((tmp_path / "work").iterdir()) == []
+
+
+def test_a_folder_that_holds_another_model_since_is_compared_again() -> None:
+    def key_of(model: str, digest: str) -> dict[str, Any]:
+        fetched = StageRecord(stage="fetch", key="k", artifacts=[], metrics={"model_digest": digest})
+        made = JobSpec.model_validate({"model": {"id": model}, "dataset": {"id": "a/b"}})
+        return depends_on(Known(made, Sources(model="as the run began"), {"fetch": fetched}))
+
+    assert key_of("./model", "one") != key_of("./model", "two")
+    assert key_of("a/model", "one") == key_of("a/model", "two"), "a commit on the Hub is known before its files are"
 
 
 def test_a_run_ends_before_it_trains_such_a_model(small_spec: dict[str, Any], tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import shutil
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -16,6 +17,7 @@ import urllib3
 from job.errors import DataInvalid, EnvironmentUnfit, IntegrityViolated, JobError, NotFound, RemoteUnavailable
 from job.fetch import https, sources
 from job.fetch import stage as fetch_stage
+from job.fetch.identity import run_id
 from job.fetch.objects import objects_at
 from job.pipeline.preflight import check_disk, predicted
 from job.spec import JobSpec
@@ -27,6 +29,7 @@ from tests.s3_server import Bucket
 ROWS = [{"quote": f"Saying number {n}."} for n in range(40)]
 JSONL = "".join(json.dumps(row) + "\n" for row in ROWS).encode()
 MODEL = {**GOOD, "README.md": b"---\nlicense: mit\nlanguage: [en]\n---\n# A model\n", "notes.pdf": b"%PDF"}
+MODEL["additional_chat_templates/tool_use.jinja"] = b"{{ tools }}"
 
 
 def spec_of(model: str, *datasets: dict[str, Any] | str, **sections: Any) -> JobSpec:
@@ -48,6 +51,7 @@ def local_model(tmp_path: Path) -> Path:
     folder = tmp_path / "model"
     folder.mkdir()
     for name, data in MODEL.items():
+        (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(data)
     return folder
 
@@ -68,6 +72,7 @@ def test_a_model_on_the_hub_comes_with_what_matters_and_its_cards_facts(hub: Hub
     assert pinned.model == commit
     assert json.loads((result.model / "config.json").read_text()) == json.loads(MODEL["config.json"])
     assert not (result.model / "notes.pdf").exists()
+    assert (result.model / "additional_chat_templates" / "tool_use.jinja").read_text() == "{{ tools }}"
     assert result.card == {"license": "mit", "language": ["en"]}
     assert sources.model_bytes(spec, pinned) == len(MODEL["model.safetensors"])
 
@@ -150,6 +155,26 @@ def test_a_local_file_that_changes_makes_another_run(local_model: Path, rows: Pa
     assert sources.local_state(spec) == before
     rows.write_bytes(JSONL + b'{"quote": "One more."}\n')
     assert sources.local_state(spec) != before
+
+
+@pytest.mark.parametrize("field", ["rows", "model", "text", "tasks", "imatrix"])
+def test_each_local_place_that_changes_makes_another_run_and_is_told_of_one_that_is_done(
+    local_model: Path, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, field: str
+) -> None:
+    monkeypatch.delenv("FINETUNE_JOB_NAME", raising=False)
+    files = {"rows": rows, "model": local_model / "config.json"}
+    files |= {name: tmp_path / f"{name}.jsonl" for name in ("text", "tasks", "imatrix")}
+    for path in files.values():
+        path.write_bytes(path.read_bytes() if path.exists() else JSONL)
+    evaluation = {"text": {"id": str(files["text"])}, "tasks": {"id": str(files["tasks"])}}
+    spec = spec_of(str(local_model), str(rows), evaluation=evaluation, export={"imatrix": str(files["imatrix"])})
+    before, pinned = run_id(spec), sources.resolve(spec)
+    assert sources.changed(spec, pinned) == []
+    files[field].write_bytes(files[field].read_bytes() + b" ")
+    assert run_id(spec) != before
+    assert sources.changed(spec, pinned) == [str(local_model if field == "model" else files[field])]
+    shutil.rmtree(local_model)
+    assert sources.changed(spec, pinned) == [], "a place that is gone says nothing"
 
 
 def test_rows_come_from_the_hub_s3_and_a_file_and_are_mixed(
@@ -252,6 +277,24 @@ def test_rows_come_from_an_address_through_redirects_and_a_busy_server(
     site.answers += [503, 429]
     result = fetched(spec_of(str(local_model), f"{site.url}/moved/quotes.jsonl"), tmp_path / "work")
     assert rows_of(result) == 40
+
+
+def test_other_content_at_an_address_is_another_source(site: Any, local_model: Path, impatient: None) -> None:
+    def pinned(path: str) -> str:
+        return sources.resolve(spec_of(str(local_model), f"{site.url}{path}")).datasets[0]
+
+    (site.folder / "rows.jsonl").write_bytes(JSONL)
+    site.answers += [503]
+    before = pinned("/rows.jsonl")
+    assert pinned("/rows.jsonl") == before != pinned("/rows.jsonl?version=2")
+    (site.folder / "rows.jsonl").write_bytes(JSONL + JSONL)
+    assert pinned("/rows.jsonl") != before
+    assert pinned("/odd/rows.jsonl") != pinned("/odd/rows.jsonl"), "a server that says nothing of its content"
+
+
+def test_an_address_without_a_file_is_refused_before_anything_is_fetched(site: Any, local_model: Path) -> None:
+    with pytest.raises(NotFound, match="answers 404"):
+        sources.resolve(spec_of(str(local_model), f"{site.url}/nothing.jsonl"))
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """A rehearsal is repeated for whatever could end it in another way, and for nothing else."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,15 +14,15 @@ from job.spec import JobSpec
 pytestmark = pytest.mark.slow  # asks the bundled llama.cpp for its version
 
 
-def key_of(model: str = "commit", **sections: Any) -> str:
+def key_of(commit: str = "commit", **sections: Any) -> str:
     spec = JobSpec.model_validate({"model": {"id": "a/b"}, "dataset": {"id": "c/d"}, **sections})
-    return digest_of(depends_on(Known(spec, Sources(model=model))))
+    return digest_of(depends_on(Known(spec, Sources(model=commit))))
 
 
 @pytest.mark.parametrize(
     "sections",
     [
-        {"model": "another commit"},
+        {"commit": "another"},
         {"load": {"bits": 16}},
         {"lora": {"target_modules": "all-linear"}},
         {"training": {"trainer": "transformers"}},
@@ -33,6 +34,16 @@ def key_of(model: str = "commit", **sections: Any) -> str:
 )
 def test_it_is_repeated_for_what_could_end_it(sections: dict[str, Any]) -> None:
     assert key_of(**sections) != key_of()
+
+
+def test_it_is_repeated_for_another_model_in_the_same_folder(tmp_path: Path) -> None:
+    def key() -> str:
+        return key_of("as the run began", model={"id": str(tmp_path)})
+
+    (tmp_path / "config.json").write_text("{}")
+    before = key()
+    (tmp_path / "config.json").write_text('{"vocab_size": 2}')
+    assert key() != before
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from job.artifacts import digest_of
 from job.errors import JobError, SpecInvalid
 from job.fetch import https
 from job.fetch.sources import Sources
@@ -16,7 +17,7 @@ from job.run.active_run import ActiveRun
 from job.run.records import StageRecord
 from job.spec import JobSpec
 from job.spec.load import load
-from job.spec.places import public_name, shown_place
+from job.spec.places import address_pin, public_name, shown_place
 from job.store import open_store
 
 ADDRESSES = [
@@ -70,13 +71,14 @@ DIGESTS = {"model_digest": "d", "adapter_digest": None}
 def test_two_queries_are_two_specs_of_one_run_id(tmp_path: Path) -> None:
     run = object.__new__(ActiveRun)
     run.id, run.store = "one", open_store(str(tmp_path))
-    for address, digest, same in ((ADDRESSES[0], "a", True), (ADDRESSES[0], "a", True), (ADDRESSES[1], "b", False)):
-        run.spec = spec_of(address)
-        if same:
-            run.pin({"model": "x", "datasets": [digest]})
-        else:
-            with pytest.raises(SpecInvalid, match="has another spec"):
-                run.pin({"model": "x", "datasets": [digest]})
+    first = {"model": "x", "datasets": [digest_of(ADDRESSES[0])], "text": address_pin(ADDRESSES[0], "as it was")}
+    for sources in (first, {"model": "x", "datasets": [address_pin(ADDRESSES[0], "changed since")]}):
+        run.spec = spec_of(ADDRESSES[0])
+        assert run.pin(sources) == first
+    for data, text in ((ADDRESSES[1], ADDRESSES[0]), (ADDRESSES[0], ADDRESSES[1])):
+        run.spec = spec_of(data, evaluation={"text": {"id": text}})
+        with pytest.raises(SpecInvalid, match="has another spec"):
+            run.pinned()
 
 
 @pytest.mark.parametrize("address", ["http://example.com/x?key=canary", "https:///x?key=canary", "ftp://h/x?key=1"])
