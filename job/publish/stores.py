@@ -4,6 +4,7 @@ import hashlib
 from pathlib import Path
 
 from job.artifacts import Artifact
+from job.errors import IntegrityViolated
 from job.logs import Progress, log
 from job.publish.earlier import CARD, MANIFEST, beside, without_replaced
 from job.publish.place import Item, OnDisk
@@ -17,6 +18,8 @@ class StorePlace:
     def __init__(self, address: str, *, replace: bool = False) -> None:
         self._store, self._replace = open_store(address), replace
         self._manifest: bytes | None = None
+        self._tags: dict[str, str | None] = {}
+        """Of the files, as this run has put them there."""
 
     @property
     def url(self) -> str:
@@ -35,9 +38,12 @@ class StorePlace:
             with on_disk(item) as path:
                 bar = Progress(f"publishing {item.name}", item.artifact.size, "bytes")
                 self._store.put_file(item.name, path, progress=bar.update)
+            self._tags[item.name] = self._tag(item.name)
 
     def finish(self, manifest: Manifest, card: bytes, title: str) -> str | None:
-        """Files are deleted before the manifest that lists them is replaced: a next attempt continues."""
+        """Files are deleted before the manifest that lists them is replaced: a next attempt continues. Raises
+        IntegrityViolated if somebody has replaced files since `fill`."""
+        self._check_unchanged()
         made = beside(self, self.url, manifest, card, replace=self._replace)
         for name in made.gone:
             self._store.delete(name)
@@ -46,6 +52,20 @@ class StorePlace:
             self._store.put(name, content)
         log.info("publish.done", place=self.url, files=len(manifest.files) + 1)
         return None
+
+    def _tag(self, name: str) -> str | None:
+        found = self._store.head(name)
+        return found.tag if found else None
+
+    def _check_unchanged(self) -> None:
+        replaced = [name for name, tag in self._tags.items() if self._tag(name) != tag]
+        if replaced:
+            raise IntegrityViolated(
+                f"{self.url}: {', '.join(replaced[:5])} changed while this run published there, so its manifest would "
+                "not be true",
+                hint="Another run may publish to the same place: give each its own, or another publish.name. Started "
+                "again, this run publishes its files once more.",
+            )
 
     def _unname(self, new: dict[str, str]) -> None:
         """Takes files that are about to be replaced out of the manifest that is there: if this ends in between, it is

@@ -10,6 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from job.artifacts import artifact
+from job.errors import IntegrityViolated
 from job.publish.earlier import placed_card
 from job.publish.place import Item
 from job.publish.stores import StorePlace
@@ -30,7 +31,9 @@ def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return bucket.url
 
 
-def publish(address: str, tmp_path: Path, names: dict[str, bytes], **options: Any) -> Store:
+def publish(
+    address: str, tmp_path: Path, names: dict[str, bytes], kind: type[StorePlace] = StorePlace, **options: Any
+) -> Store:
     made = tmp_path / "made"
     made.mkdir(exist_ok=True)
     items = []
@@ -38,7 +41,7 @@ def publish(address: str, tmp_path: Path, names: dict[str, bytes], **options: An
         (made / name).write_bytes(content)
         items.append(Item(name=name, key=f"stages/a/{name}", artifact=artifact(made, name), kind="q8_0"))
     files = [PublishedFile(name=i.name, key=i.key, type="", **i.artifact.model_dump(exclude={"path"})) for i in items]
-    place = StorePlace(address, **options)
+    place = kind(address, **options)
     place.check_write()
     place.fill(items[:-1], lambda item: nullcontext(made / item.name))
     place.finish(Manifest(run="r", name="m", spec={}, sources={}, stages={}, files=files, places=[]), CARD, "m")
@@ -72,6 +75,23 @@ def test_what_an_earlier_run_made_is_named_and_goes_only_if_asked_and_unchanged(
     publish(address, tmp_path, {"d.gguf": b"d"}, replace=True)
     assert set(store.list()) == {"README.md", "c.gguf", "d.gguf", "manifest.json", "notes.txt"}
     assert [one["name"] for one in json.loads(content(store, "manifest.json"))["earlier"]] == ["c.gguf"]
+
+
+def test_of_two_runs_that_publish_to_one_place_at_once_none_claims_the_others_files(
+    address: str, tmp_path: Path
+) -> None:
+    class Slow(StorePlace):
+        def finish(self, manifest: Manifest, card: bytes, title: str) -> str | None:
+            publish(address, tmp_path, {"a.gguf": b"of the other run"})
+            return super().finish(manifest, card, title)
+
+    with pytest.raises(IntegrityViolated, match=r"a\.gguf changed while this run published there"):
+        publish(address, tmp_path, {"a.gguf": b"a", "b.gguf": b"b"}, kind=Slow)
+    store = open_store(address)
+    for file in json.loads(content(store, "manifest.json"))["files"]:
+        assert hashlib.sha256(content(store, file["name"])).hexdigest() == file["sha256"]
+    publish(address, tmp_path, {"a.gguf": b"a", "b.gguf": b"b"})
+    assert content(store, "a.gguf") == b"a"
 
 
 def test_a_manifest_json_of_somebody_else_lists_nothing(address: str, tmp_path: Path) -> None:
