@@ -11,7 +11,7 @@ The formats, the columns that each expects, and the names that are recognized fo
 Beside a conversation may stand its `system` prompt and its `tools`.
 
 Alpaca rows become conversations, because a model with a chat template learns instructions best in that form; so does a
-prompt with its completion, if the model has one (reading.py). A pair with a system prompt is read as alpaca.
+prompt with its completion, if the model has one (reading.py). A pair with a system prompt or tools is read as alpaca.
 
 Nothing is guessed if a column with content would be lost: a `context` beside a question, a list of turns beside an id,
 the rejected answers of a preference set.
@@ -41,6 +41,8 @@ _ASKS = ("prompt", "question", "query", "input", "problem", "request")
 _ANSWERS = ("completion", "response", "answer", "output", "solution", "reply")
 _SPEAKERS = (("user", "human", "q"), ("assistant", "gpt", "bot", "a"))
 _SYSTEM = ("system", "system_prompt")
+_BESIDE = {"system", "tools"}
+"""What a conversation has beside its turns."""
 _WOULD_BE_LOST = (
     *("text", "content", "context", "passage", "document", "documents", "evidence", "facts", "table", "schema", "code"),
     *("choices", "options", "chosen", "rejected", "history", "tools", "image", "images", "audio"),
@@ -77,6 +79,7 @@ def find_layout(dataset: Dataset, rows: list[dict[str, Any]], name: str) -> Layo
         refuse_preferences(heads, name)
     for kind in wanted:
         if layout := _FINDERS[kind](heads):
+            _check_used(dataset, layout, heads.renames)
             return layout
     what = (
         "it is unclear how to read a row" if dataset.format == "auto" else f"a row cannot be read as {dataset.format}"
@@ -88,6 +91,18 @@ def find_layout(dataset: Dataset, rows: list[dict[str, Any]], name: str) -> Layo
         hint="Set dataset.text to the column of plain text, or dataset.columns to "
         f"{{prompt: …, completion: …}}, {{instruction: …, output: …}} or {{messages: …}}.{found}",
     )
+
+
+def _check_used(dataset: Dataset, layout: Layout, renames: dict[str, str]) -> None:
+    """Raises DataInvalid for a column that the spec names and this format does not read."""
+    named = renames or dict.fromkeys(dataset.template)
+    for name, actual in named.items():
+        if (actual or name) not in layout.columns.values():
+            option = "dataset.columns" if renames else "dataset.template"
+            raise DataInvalid(
+                f"{option}: rows that are read as {layout.format} have no {name}: it would not be trained",
+                hint=f"Leave {name} out, or set dataset.format to one that reads it.",
+            )
 
 
 def _renames(dataset: Dataset, rows: list[dict[str, Any]], name: str) -> dict[str, str]:
@@ -153,13 +168,19 @@ def _prompt_completion(heads: Heads) -> Layout | None:
         prompt, completion = pair
     assert prompt and completion
     columns = {"prompt": prompt, "completion": completion}
-    if heads.holds_lists(prompt):  # prompts that are lists of turns make a conversation
+    if heads.holds_lists(prompt) or heads.renames.keys() & _BESIDE:  # these make a conversation
         return _conversation("prompt_completion", columns, heads)
-    if not heads.renames and (system := heads.column(*_SYSTEM)) and heads.holds_text(system):
+    if not heads.renames and _has_beside(heads):
         return _conversation("alpaca", {"instruction": prompt, "output": completion}, heads)
     return Layout(
         format="prompt_completion", kind="prompt_completion", columns=columns, between="\n" if guessed else ""
     )
+
+
+def _has_beside(heads: Heads) -> bool:
+    """Whether a system prompt or tools stand beside a pair, which plain text has no place for."""
+    system, tools = heads.column(*_SYSTEM), heads.column("tools")
+    return bool((system and heads.holds_text(system)) or (tools and heads.holds_content(tools)))
 
 
 def _one_of_each(heads: Heads, asks: tuple[str, ...], answers: tuple[str, ...]) -> tuple[str, str] | None:

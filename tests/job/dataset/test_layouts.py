@@ -140,6 +140,42 @@ def test_a_column_of_system_prompts_becomes_the_system_turn(name: str, column: s
     assert first(read(tmp_path, SYSTEM[name] | {column: ""}))[-2:] == expected[1:]
 
 
+PAIR = {"q": "Hi", "a": "Hello", "s": "Be brief.", "f": [{"name": "call"}]}
+
+
+@pytest.mark.parametrize("pair", [("prompt", "completion"), ("instruction", "output")])
+@pytest.mark.parametrize("option", ["columns", "template"])
+def test_what_the_spec_names_beside_a_pair_is_trained(option: str, pair: tuple[str, str], tmp_path: Path) -> None:
+    named = dict(zip((*pair, "system", "tools"), PAIR, strict=True))
+    if option == "template":
+        named = {name: f"{{{{ {column}{' | tojson' if column == 'f' else ''} }}}}" for name, column in named.items()}
+    found = read(tmp_path, PAIR, **{option: named})
+    assert first(found) == [("system", "Be brief."), ("user", "Hi"), ("assistant", "Hello")]
+    assert json.loads(found.train.read_text().splitlines()[0])["tools"][0]["function"] == {"name": "call"}
+    assert found.left_out == {}
+
+
+@pytest.mark.parametrize("system", [{}, {"system": "Be brief."}], ids=str)
+def test_tools_beside_a_prompt_and_its_completion_are_trained(system: dict[str, str], tmp_path: Path) -> None:
+    found = read(tmp_path, {"prompt": "Hi", "completion": "Hello", "tools": PAIR["f"]} | system)
+    assert "tools" in found.train.read_text() and found.left_out == {}
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ({"format": "text", "columns": {"messages": "dialog"}}, "messages"),
+        ({"format": "text", "columns": {"system": "s"}}, "system"),
+        ({"format": "messages", "columns": {"messages": "dialog", "output": "text"}}, "output"),
+        ({"format": "messages", "template": {"messages": "{{ dialog | tojson }}", "text": "{{ s }}"}}, "text"),
+    ],
+    ids=str,
+)
+def test_a_column_that_the_format_does_not_read_is_refused(options: dict[str, Any], name: str, tmp_path: Path) -> None:
+    with pytest.raises(DataInvalid, match=f"have no {name}: it would not be trained"):
+        read(tmp_path, {"text": "A saying.", "dialog": CHAT, "s": "Be brief."}, **options)
+
+
 def test_two_system_prompts_break_a_row(tmp_path: Path) -> None:
     row = {"messages": [{"role": "system", "content": "Be long."}, *CHAT], "system": "Be brief."}
     with pytest.raises(DataInvalid, match="column 'system' and the first turn are two system prompts"):
