@@ -4,7 +4,9 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from job.spec.parts import Parts
-from job.spec.quants import NEEDS_IMATRIX
+from job.spec.places import data_place, imatrix_file, model_place, suffix_format
+from job.spec.quants import HELPED_BY_IMATRIX, NEEDS_IMATRIX
+from job.spec.sections import Dataset, PlainText, Tasks
 from job.spec.training import ATTENTION, Training
 
 
@@ -19,11 +21,15 @@ def cross_faults(spec: Parts) -> Iterator[CrossFault]:
     """Every fault between the fields of a spec whose sections are valid."""
     if spec.training is not None:
         yield from _training_faults(spec, spec.training)
+    elif spec.chat.add_tokens != "auto":
+        message = "the rows of added tokens are trained, and nothing is; leave it out"
+        yield CrossFault(("chat.add_tokens", "training"), message)
     yield from _load_faults(spec)
     yield from _data_faults(spec)
     yield from _lora_faults(spec)
     yield from _export_faults(spec)
     yield from _evaluation_faults(spec)
+    yield from _place_faults(spec)
 
 
 def _training_faults(spec: Parts, training: Training) -> Iterator[CrossFault]:
@@ -111,6 +117,9 @@ def _export_faults(spec: Parts) -> Iterator[CrossFault]:
     if needy and export.imatrix == "auto" and not spec.datasets:
         message = f"{needy} {need} an importance matrix; name a dataset to make it from, or a file as export.imatrix"
         yield CrossFault(("export.types", "export.imatrix", "dataset"), message)
+    if imatrix_file(export.imatrix) and not (export.fits or HELPED_BY_IMATRIX & set(export.presets)):
+        message = "none of export.types is made with a matrix; leave it out, or name a type that is"
+        yield CrossFault(("export.imatrix", "export.types"), message)
     if needy and export.imatrix == "none":
         message = f"{needy} in export.types {need} one; write auto, or the path of a file"
         yield CrossFault(("export.imatrix", "export.types"), message)
@@ -118,8 +127,10 @@ def _export_faults(spec: Parts) -> Iterator[CrossFault]:
 
 def _evaluation_faults(spec: Parts) -> Iterator[CrossFault]:
     evaluation = spec.evaluation
-    if evaluation.tasks and not evaluation.judge:
-        yield CrossFault(("evaluation.tasks", "evaluation.judge"), "nothing is evaluated; leave one of the two out")
+    for name in ("text", "tasks"):
+        if getattr(evaluation, name) and not evaluation.judge:
+            of = (f"evaluation.{name}", "evaluation.judge")
+            yield CrossFault(of, "nothing is evaluated; leave one of the two out")
     for name in ("min_score", "max_score_drop"):
         if getattr(evaluation.gate, name) is not None and not evaluation.tasks:
             scored = (f"evaluation.gate.{name}", "evaluation.tasks")
@@ -131,3 +142,28 @@ def _evaluation_faults(spec: Parts) -> Iterator[CrossFault]:
         yield CrossFault(paths, "nothing is measured on a text; name evaluation.text, or leave it out")
     elif not spec.training:
         yield CrossFault(paths, "without training there is no tuned model to compare with the base; leave it out")
+
+
+def _place_faults(spec: Parts) -> Iterator[CrossFault]:
+    """What only a repository on the Hub has, and what only several files have."""
+    if spec.model.revision != "main" and model_place(spec.model.id) != "hub":
+        yield CrossFault(
+            ("model.revision", "model.id"), "the model is not on the Hub, and has no revisions; leave it out"
+        )
+    named: list[tuple[str, Dataset | PlainText | Tasks | None]] = [
+        (f"dataset.{number}" if isinstance(spec.dataset, list) else "dataset", one)
+        for number, one in enumerate(spec.datasets)
+    ]
+    named += [("evaluation.text", spec.evaluation.text), ("evaluation.tasks", spec.evaluation.tasks)]
+    for path, data in named:
+        if data is None:
+            continue
+        where = data_place(data.id)
+        if data.revision != "main" and where != "hub":
+            message = "the rows are not on the Hub, and have no revisions; leave it out"
+            yield CrossFault((f"{path}.revision", f"{path}.id"), message)
+        is_file = where == "https" or (where != "hub" and suffix_format(data.id) is not None)
+        for name in ("config", "split"):
+            if is_file and getattr(data, name) != type(data).model_fields[name].default:
+                message = f"one file has no {name}s; leave it out, or name a folder or a repository"
+                yield CrossFault((f"{path}.{name}", f"{path}.id"), message)

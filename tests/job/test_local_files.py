@@ -48,8 +48,8 @@ def test_a_moved_spec_names_each_elsewhere_and_nothing_else_is_changed() -> None
     there = moved(spec, {place: f"/store/inputs/{number}" for number, place in enumerate(places_here([spec]))})
     assert places_here([there]) == [f"/store/inputs/{number}" for number in range(7)]
     assert moved(spec, {}) == spec
-    one = JobSpec.model_validate({"model": {"id": "a/b"}, "dataset": {"id": "./one.jsonl", "split": "test"}})
-    assert moved(one, {"./one.jsonl": "s3://bucket/one.jsonl"}).datasets[0].split == "test"
+    one = JobSpec.model_validate({"model": {"id": "a/b"}, "dataset": {"id": "./rows", "split": "test"}})
+    assert moved(one, {"./rows": "s3://bucket/rows"}).datasets[0].split == "test"
 
 
 def test_an_input_is_called_by_its_content_and_a_name_that_an_address_can_hold(tmp_path: Path) -> None:

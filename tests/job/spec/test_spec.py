@@ -189,7 +189,25 @@ CROSS = [
     ({"load": {"bits": 16}, "export": {"merge_base": "quantized"}}, "export.merge_base: with load.bits 16"),
     ({"training": None, "dataset": None, "export": {"types": ["iq1_s"]}}, "export.types: iq1_s needs an importance"),
     ({"export": {"types": ["iq2_xs", "q8_0"], "imatrix": "none"}}, "export.imatrix: iq2_xs in export.types needs one"),
+    ({"export": {"types": ["q8_0"], "imatrix": "./my.gguf"}}, "export.imatrix: none of export.types is made with"),
+    ({"evaluation": {"judge": False, "text": {"id": "a/b"}}}, "evaluation.text: nothing is evaluated"),
+    ({"training": None, "chat": {"add_tokens": ["<x>"]}}, "chat.add_tokens: the rows of added tokens are trained"),
+    ({"model": {"id": "./m", "revision": "v2"}}, "model.revision: the model is not on the Hub"),
+    ({"model": {"id": "s3://bucket/m", "revision": "v2"}}, "model.revision: the model is not on the Hub"),
+    ({"dataset": {"id": "./rows", "revision": "v2"}}, "dataset.revision: the rows are not on the Hub"),
+    ({"dataset": [BOTH["dataset"], {"id": "s3://bucket/x", "revision": "v2"}]}, "dataset.1.revision: the rows are not"),
+    ({"dataset": {"id": "rows.jsonl", "split": "test"}}, "dataset.split: one file has no splits"),
+    ({"dataset": {"id": "s3://bucket/rows.csv.gz", "config": "de"}}, "dataset.config: one file has no configs"),
+    ({"dataset": {"id": "https://example.com/rows", "split": "test"}}, "dataset.split: one file has no splits"),
+    ({"evaluation": {"text": {"id": "./t.txt", "split": "train"}}}, "evaluation.text.split: one file has no splits"),
+    ({"evaluation": {"tasks": {"id": "./t.jsonl", "config": "a"}}}, "evaluation.tasks.config: one file has no configs"),
 ]  # fmt: skip
+
+
+def test_what_a_folder_or_a_repository_has_is_no_contradiction() -> None:
+    spec(model={"id": "a/b", "revision": "v2"}, dataset={"id": "./folder", "split": "test", "config": "de"})
+    spec(dataset={"id": "s3://bucket/rows", "split": "test"}, evaluation={"text": {"id": "./t.txt"}})
+    spec(export={"types": ["q4_k_m", "q8_0"], "imatrix": "./my.gguf"})
 
 
 @pytest.mark.parametrize(("sections", "said"), CROSS)
