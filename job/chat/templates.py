@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from job.errors import DataInvalid
 
@@ -24,6 +25,14 @@ def own_template(read: Callable[[str], str | None]) -> str | None:
     found = settings.get("chat_template") if isinstance(settings, dict) else None
     if isinstance(found, list):
         found = {one["name"]: one["template"] for one in found}.get("default")
+    return found if isinstance(found, str) and found else None
+
+
+def template_for(found: Any, tools: Any = None) -> str | None:
+    """The template that `apply_chat_template` of transformers takes. `found`: a tokenizer's one, or several by name:
+    `tool_use` for rows with tools, else `default`."""
+    if isinstance(found, dict):
+        found = found["tool_use"] if tools is not None and "tool_use" in found else found.get("default")
     return found if isinstance(found, str) and found else None
 
 

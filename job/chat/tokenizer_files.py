@@ -33,6 +33,8 @@ def combined(
             own.pop("added_tokens_decoder", None)  # transformers 5 keeps these in tokenizer.json alone
         sources |= brought
     settings = own | {key: value for key, value in new.items() if value is not None}
+    if TEMPLATES[0] in sources:  # transformers prefers it, the converter the settings
+        settings.pop("chat_template", None)
     if template is not None:
         _drop_template(sources, settings)
         settings["chat_template"] = template

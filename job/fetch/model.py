@@ -23,7 +23,8 @@ from job.store import Store
 
 _WANTED = (
     "config.json", "generation_config.json", "adapter_config.json",
-    "tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab*", "merges.txt", "*.jinja", "LICENSE*",
+    "tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab*", "merges.txt", "*.jinja",
+    "additional_chat_templates/*.jinja", "LICENSE*",
 )  # fmt: skip
 
 Hollow = Callable[[Listing, list[str], Path], None]
@@ -88,8 +89,12 @@ def files_of(found: Listing, *, adapter: bool = False) -> list[str]:
 
 
 def _beside(found: Listing) -> list[str]:
-    """What belongs to the weights, at the top of the folder."""
-    return [name for name in found.names if "/" not in name and any(fnmatch.fnmatch(name, one) for one in _WANTED)]
+    """What belongs to the weights, at the top of the folder, and named chat templates."""
+    return [name for name in found.names if any(_fits(name, one) for one in _WANTED)]
+
+
+def _fits(name: str, pattern: str) -> bool:
+    return name.count("/") == pattern.count("/") and fnmatch.fnmatch(name, pattern)
 
 
 def folder_digest(folder: Path, *, adapter: bool = False) -> str:

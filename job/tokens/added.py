@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from job.chat.rendering import Budget
+from job.chat.templates import template_for
 from job.errors import SpecInvalid
 from job.logs import log
 from job.spec import JobSpec
@@ -72,8 +73,8 @@ def add(spec: JobSpec, tokenizer: Any, tokens: Sequence[str]) -> None:
 
 def markers(spec: JobSpec, tokenizer: Any) -> list[str]:
     """The markers in the chat template's text, and in what it makes of a short conversation."""
-    template = tokenizer.chat_template
-    if not isinstance(template, str):
+    template = template_for(tokenizer.chat_template)
+    if template is None:
         return []
     renderer, texts = _renderer(spec, tokenizer), [template]
     for turns in (_TALK, _TALK[1:]):

@@ -192,7 +192,7 @@ class Encoder:
         unlearned = [span for number, span in shown.items() if not weights[number]]
         if not self._answers_only:
             return text, None, unlearned
-        if self.renderer.marks_answers:
+        if self.renderer.marks_answers(tools):
             # What is marked of a turn that is not shown is its end alone: an answer of nothing, which nobody wrote.
             shown_marks = [mark for mark in marked if any(mark[0] < end and mark[1] > start for start, end in learned)]
             learned = sorted([*shown_marks, *(self._ender(text, end) for _, end in learned)])
@@ -285,7 +285,7 @@ class Encoder:
             return
         if spec.training is None or not self._is_trl or spec.training.assistant_only_loss is False:
             return
-        self._answers_only = self.renderer.marks_answers or can_find(self.renderer, self._enders)
+        self._answers_only = self.renderer.marks_answers() or can_find(self.renderer, self._enders)
         if not self._answers_only:
             if spec.training.assistant_only_loss:
                 raise SpecInvalid(

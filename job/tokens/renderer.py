@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from job.chat.rendering import Budget
+from job.chat.templates import template_for
 from job.errors import JobError
 
 Turn = dict[str, Any]
@@ -37,12 +38,9 @@ class Renderer:
     def has_template(self) -> bool:
         return bool(self._tokenizer.chat_template)
 
-    @property
-    def marks_answers(self) -> bool:
-        """Whether the template says itself which parts are the assistant's."""
-        template = self._tokenizer.chat_template
-        template = template.get("default", "") if isinstance(template, dict) else template
-        return bool(_MARKS.search(template or ""))
+    def marks_answers(self, tools: list[Any] | None = None) -> bool:
+        """Whether the template says itself which parts are the assistant's. `tools`: there may be one for them."""
+        return bool(_MARKS.search(template_for(self._tokenizer.chat_template, tools) or ""))
 
     def render(self, turns: list[Turn], tools: list[Any] | None = None, *, asks: bool = False) -> Rendered:
         """A conversation, as `apply_chat_template` renders it, and the start of an answer if it `asks` for one. Raises
@@ -78,7 +76,7 @@ class Renderer:
                     conversations=[turns],
                     tools=tools,
                     chat_template=self._tokenizer.get_chat_template(tools=tools),
-                    return_assistant_tokens_mask=self.marks_answers,
+                    return_assistant_tokens_mask=self.marks_answers(tools),
                     add_generation_prompt=asks,
                     **self._special,
                 )

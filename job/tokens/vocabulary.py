@@ -6,6 +6,7 @@ from typing import Any
 
 from job.artifacts import Frozen, written_whole
 from job.chat.portable import portable_template
+from job.chat.templates import template_for
 from job.logs import log
 from job.tokens.untrained import untrained
 
@@ -41,7 +42,7 @@ def vocabulary_of(tokenizer: Any, rows: list[str], workdir: Path, turn_end: str 
     path, text = workdir / "sample.txt", "\n".join([_TEXT, *rows])
     path.write_bytes(text.encode())
     ids = write_ids([list(tokenizer(text)["input_ids"])], workdir / "sample-ids.txt").ids
-    template = tokenizer.chat_template
+    template = template_for(tokenizer.chat_template)
     written = _written_tokens(tokenizer, text)
     special = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
     return Vocabulary(
@@ -49,7 +50,7 @@ def vocabulary_of(tokenizer: Any, rows: list[str], workdir: Path, turn_end: str 
         ids=ids,
         eos=tokenizer.eos_token_id,
         control=sorted({*tokenizer.all_special_ids, *(written.keys() & special)}),
-        template=portable_template(template) if isinstance(template, str) else None,
+        template=portable_template(template) if template else None,
         written=written,
         turn_end=tokenizer.convert_tokens_to_ids(turn_end) if turn_end not in (None, tokenizer.eos_token) else None,
     )
@@ -57,8 +58,8 @@ def vocabulary_of(tokenizer: Any, rows: list[str], workdir: Path, turn_end: str 
 
 def _written_tokens(tokenizer: Any, text: str) -> dict[int, str]:
     """The added tokens in the chat template, and in what it made of rows."""
-    template = tokenizer.chat_template
-    if not isinstance(template, str):
+    template = template_for(tokenizer.chat_template)
+    if template is None:
         return {}
     added = tokenizer.added_tokens_decoder.items()
     return {number: token.content for number, token in added if token.content in template or token.content in text}

@@ -143,6 +143,26 @@ def test_the_named_default_of_several_templates_is_taken(tmp_path: Path) -> None
     model = tokenizer_folder(tmp_path / "model", chat_template=several)
     found = made(tmp_path, [{"messages": TALK}], "messages", model=model)
     assert found.calibration and found.calibration.read_text() == "<s>Who?</s>Me.</s>\n"
+    assert found.vocabulary.template == template, "what the file must have, and the card speaks of"
+
+
+def test_the_template_for_tools_is_taken_for_rows_with_tools(tmp_path: Path) -> None:
+    """In the layout in which transformers saves several; only one of them marks answers."""
+    plain = (
+        "{% for m in messages %}{% if m.role == 'assistant' %}{% generation %}{{ m.content + eos_token }}"
+        "{% endgeneration %}{% else %}{{ m.content }}{% endif %}{% endfor %}"
+    )
+    for_tools = "{{ tools[0].function.name }}: {% for m in messages %}{{ m.content }}{{ eos_token }}{% endfor %}"
+    model = tokenizer_folder(tmp_path / "model", chat_template=None)
+    (model / "additional_chat_templates").mkdir()
+    (model / "chat_template.jinja").write_text(plain)
+    (model / "additional_chat_templates" / "tool_use.jinja").write_text(for_tools)
+    tools = [{"type": "function", "function": {"name": "Call"}}]
+    found = made(tmp_path, [{"messages": TALK}, {"messages": TALK, "tools": tools}], "messages", model=model)
+    assert found.calibration and found.calibration.read_text() == "Who?Me.</s>\nCall: Who?</s>Me.</s>\n"
+    assert found.train and found.left_out == {}
+    first, second = rows_in(found.train.path)
+    assert sum(label >= 0 for label in first["labels"]) == sum(label >= 0 for label in second["labels"]) > 1
 
 
 def test_a_generation_config_that_is_not_json_is_named(tmp_path: Path) -> None:
