@@ -1,5 +1,6 @@
 """Specs of small trainings, and the trainers that they make on this CPU."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -49,3 +50,27 @@ def trainer_of(spec: JobSpec, model: Path, rows: Path, folder: Path, kind: Any =
     peft = with_adapter(spec, load_base(spec, model, ON_THE_CPU), None)
     inputs = inputs_of(spec, model, folder / "tokens", rows, rows, kind)
     return train_stage.make_trainer(spec, inputs, folder, peft, tokenizer, ON_THE_CPU, NeverStops())
+
+
+def write_rows(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def inputs_from(
+    spec: JobSpec, data: Path, folder: Path, kind: Any = "text", held_out: Path | None = None, **more: Any
+) -> train_stage.Inputs:
+    """Those of a training on the rows of one kind in the folder `data`."""
+    rows = [data / f"{kind}.jsonl", held_out or data / f"{kind}-eval.jsonl"]
+    return inputs_of(spec, Path(spec.model.id), folder / "tokens", *rows, kind, **more)
+
+
+def trained(spec: JobSpec, data: Path, folder: Path, *args: Any, **more: Any) -> train_stage.Result:
+    return train_stage.run(spec, inputs_from(spec, data, folder, *args, **more), folder)
+
+
+def adapter_of(result: train_stage.Result) -> dict[str, Any]:
+    from safetensors.torch import load_file
+
+    weights: dict[str, Any] = load_file(result.adapter / "adapter_model.safetensors")
+    return weights
