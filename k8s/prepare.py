@@ -1,68 +1,34 @@
-"""Turns the command line into a run to send: spec, placement, settings, manifest, and notes for the user."""
+"""Turns what is asked for into a run to send: placement, settings, manifest, and notes for the user."""
 
-import os
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from job import __version__, gpu_faults
+from job import gpu_faults
 from job.artifacts import Frozen
 from job.predict.anatomy import Anatomy
-from job.predict.cases_here import ASSUMED, Cases, cases_here
-from job.predict.gpus import GPUS
+from job.predict.cases_here import ASSUMED, Cases
 from job.predict.prediction import Prediction, predict
 from job.predict.row_lengths import RowLengths
-from job.predict.rows_here import rows_here
 from job.predict.timing import Machine, Seconds, total
 from job.spec import JobSpec
-from job.spec.load import load
 from job.spec.naming import run_name
-from job.spec.overlay import Assignment, assignments
-from k8s.budget import UNLIMITED, Allowed
+from k8s.ask import Asked
 from k8s.cluster.client import Cluster
-from k8s.errors import ClusterUnreachable, GpuUnavailable, ObjectNotFound, SettingsInvalid
+from k8s.errors import GpuUnavailable
 from k8s.inputs.along import Along, encoded, paths_in_pod
 from k8s.manifest.names import job_name
 from k8s.manifest.render import Manifest, render
 from k8s.manifest.resources import resources_of, with_file_cache
 from k8s.manifest.settings import AccessMode, Resources, Settings
-from k8s.manifest.sweep import SWEEP, Index, base, indexes
-from k8s.model import least_vram, models_of, notes_on, rehearse
+from k8s.manifest.sweep import Index
+from k8s.model import least_vram
 from k8s.placement.disk import disk_notes
 from k8s.placement.nodes import Node
 from k8s.placement.place import place, with_seen
 from k8s.placement.placement import Placement
-from k8s.placement.wish import Wish, cards_of
 
-LOCAL_IMAGE = f"finetune-run:{__version__}"
-"""What is on a node without a registry, and what is planned with."""
 BESIDE_SCRATCH = 16 << 30
 """Bytes on the node's disk if the work directory is on a scratch volume: /tmp, the cache, the log."""
-
-
-Bring = Callable[[Sequence[JobSpec], Mapping[str, Any], Sequence[bool]], Along]
-"""Says what of this machine goes along with runs that have these settings; whether each one's model can be read from
-here."""
-
-
-class Asked(NamedTuple):
-    """What the command line asks for, checked as far as that goes without a cluster. `spec` and `sweep`: as they are
-    sent; `along`: what goes along; `rows`, `cases` and `models`: of each run, a model's sizes None if they are not
-    known; `vram`: bytes on the GPU while training, of the run that needs most, None if not known; `resources` and
-    `settings`: what was given of them."""
-
-    spec: JobSpec
-    sweep: tuple[Index, ...]
-    along: Along
-    rows: tuple[RowLengths | None, ...]
-    cases: tuple[Cases, ...]
-    wish: Wish
-    models: tuple[Anatomy | None, ...]
-    notes: tuple[str, ...]
-    vram: int | None
-    resources: dict[str, Any]
-    settings: dict[str, Any]
-    budget: Allowed
 
 
 class Prepared(Frozen):
@@ -80,104 +46,10 @@ class Prepared(Frozen):
     notes: tuple[str, ...]
 
 
-def image_of(named: str | None, pull_policy: str) -> str:
-    """The image to run. Raises SettingsInvalid if none is named: only a node that never pulls has one without."""
-    if named or pull_policy == "Never":
-        return named or LOCAL_IMAGE
-    raise SettingsInvalid(
-        "no image is named",
-        hint="Push it to a registry that the cluster can pull from (docs/image.md), and name it with --image or "
-        "FINETUNE_IMAGE. If each node has it already, use --pull-policy Never.",
-    )
-
-
-def spec_from(path: Path | None, model: str | None, dataset: str | None, sets: Sequence[str]) -> Any:
-    """A function that reads the spec: file, then the environment, then flags, then those of a sweep. Raises
-    UsageInvalid."""
-    given = assignments(sets)
-    for name, value in (("model", model), ("dataset", dataset)):
-        if value is not None:
-            given.append(Assignment(f"{name}.id", value, f"--{name}"))
-
-    def read(more: Sequence[Assignment]) -> JobSpec:
-        for one in more:
-            if one.option == SWEEP and (both := [other.option for other in given if other.path == one.path]):
-                raise SettingsInvalid(
-                    f"{one.path} is set by {both[-1]} and by {SWEEP}", hint="Leave one of the two out."
-                )
-        return load(path, os.environ, [*given, *more])
-
-    return read
-
-
-def pairs(options: Sequence[str], flag: str) -> dict[str, str]:
-    """`NAME=value` options as a dict. Raises SettingsInvalid."""
-    found = {}
-    for one in options:
-        name, equals, value = one.partition("=")
-        if not equals or not name:
-            raise SettingsInvalid(f"{flag}: {one[:40]!r} has no value", hint=f"Write {flag} NAME=value.")
-        found[name] = value
-    return found
-
-
-def ask(
-    wish_of: Callable[[int | None], Wish],
-    read: Callable[[Sequence[Assignment]], JobSpec],
-    *,
-    sweeps: Sequence[str] = (),
-    resources: Mapping[str, Any] = {},
-    budget: Allowed = UNLIMITED,
-    bring: Bring = lambda *_: Along(looked=False),
-    rehearses: bool = False,
-    **settings: Any,
-) -> Asked:
-    """Checks everything that can be checked without a cluster: a wrong option is named before a missing cluster.
-
-    `wish_of(needs)` gives the Wish; `resources` replaces single figures of the prediction; `bring` says what of this
-    machine goes along; `rehearses`: take the model's way through a run too, if the job's extra is installed. Raises
-    SettingsInvalid, GpuUnavailable if the run does not fit on any card that is named, and SpecInvalid, DataInvalid and
-    IntegrityViolated for what the job would refuse.
-    """
-    cards = cards_of(wish_of(None))
-    settings["image"] = image_of(settings.get("image"), settings.get("pull_policy", ""))
-    Settings.of(**{"name": "unnamed", "resources": dict(resources)} | settings)
-    spec = base(read, sweeps)
-    sweep = indexes(read, sweeps)
-    specs = [one.spec for one in sweep] or [spec]
-    seen = models_of(specs)
-    models = tuple(one.model for one in seen)
-    notes = notes_on(seen, wish_of(None), resources)
-    if rehearses:
-        notes += rehearse([one for one, of in zip(specs, seen, strict=True) if of.config is not None])
-    vram = least_vram(specs, models, [GPUS[name] for name in cards if name in GPUS])
-    wish = wish_of(vram)
-    cards_of(wish)
-    rows = tuple(rows_here(one) if model else None for one, model in zip(specs, models, strict=True))
-    cases = tuple(map(cases_here, specs))
-    found = bring(specs, settings, [one.config is not None for one in seen])
-    return Asked(
-        found.spec(spec),
-        found.sweep(sweep),
-        found,
-        rows,
-        cases,
-        wish,
-        models,
-        tuple(notes),
-        vram,
-        dict(resources),
-        settings,
-        budget,
-    )
-
-
 def prepare(cluster: Cluster | None, asked: Asked, *, title: str | None = None, salt: str = "") -> Prepared:
     """Validates and decides everything that is possible before anything is sent.
 
-    `cluster` is None if there is none
-    (`--dry-run` with `--platform`). Raises the launcher's
-    faults.
+    `cluster` is None if there is none (`--dry-run` with `--platform`). Raises the launcher's faults.
     """
     specs = [one.spec for one in asked.sweep] or [asked.spec]
     nodes = cluster.nodes() if cluster and asked.wish.gpus != ("none",) else None
@@ -312,39 +184,3 @@ def _too_small(size: Resources, placement: Placement, nodes: Sequence[Node] | No
         hint="Use a larger node, or set --memory and --disk lower; --scratch puts the work directory on a volume. "
         "`launch --force` sends it as it is.",
     )
-
-
-def check_references(cluster: Cluster, settings: Settings) -> None:
-    """Checks that named objects exist, before anything is sent. Raises ObjectNotFound."""
-    named = [("secrets", name) for name in (*settings.env_secrets, *settings.pull_secrets, *settings.secret_files)]
-    named += [("secrets", one.name) for one in settings.secret_env.values()]
-    named += [("persistentvolumeclaims", name) for name in (settings.store_pvc, settings.cache_pvc) if name]
-    named += [("configmaps", settings.ca.name)] if settings.ca else []
-    named += [("serviceaccounts", settings.service_account)] if settings.service_account else []
-    for kind, name in dict.fromkeys(named):
-        if cluster.exists(kind, name) is False:
-            raise ObjectNotFound(
-                f"there is no {kind.removesuffix('s')} {name} in namespace {cluster.namespace}",
-                hint="Create it first, or name another one.",
-            )
-    if settings.queue:
-        try:
-            cluster.local_queue(settings.queue)
-        except ObjectNotFound as error:
-            raise ObjectNotFound(
-                f"there is no LocalQueue {settings.queue} in namespace {cluster.namespace}",
-                hint="Check that Kueue is installed; `kubectl get localqueues` lists the queues.",
-            ) from error
-
-
-def cluster_or_none(context: str | None, namespace: str | None, *, needed: bool) -> Cluster | None:
-    """The cluster; None if there is none, none is named, and it is not needed."""
-    try:
-        return Cluster(context, namespace)
-    except ClusterUnreachable as error:
-        if context and not needed:
-            raise
-        if needed:
-            advice = "`plan` and `--dry-run` need none if the platform is named: --platform gke, eks, aks, …"
-            raise ClusterUnreachable(error.message, hint=f"{error.hint} {advice}".strip()) from error
-        return None

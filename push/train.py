@@ -8,8 +8,10 @@ from typing import Any, NamedTuple
 from job.local_files import places_here
 from job.spec import JobSpec
 from job.spec.overlay import Assignment
+from k8s.ask import ask
 from k8s.budget import Allowed
 from k8s.cluster.client import Cluster
+from k8s.cluster.references import check_references
 from k8s.cluster.submit import Submitted, existing, submit, try_pod
 from k8s.inputs.along import Along, along
 from k8s.inputs.upload import upload
@@ -17,7 +19,7 @@ from k8s.manifest.parse import resources
 from k8s.output import say_wait
 from k8s.placement.prices import same_for_all
 from k8s.placement.wish import Wish
-from k8s.prepare import Prepared, ask, check_references, prepare
+from k8s.prepare import Prepared, prepare
 from push import price
 from push.annotations import COMMIT, FILE, PUSHED, REPOSITORY, URL, Origin, with_commit
 from push.changes import Changed

@@ -55,7 +55,7 @@ IMPORTS_OF_COMMANDS = (
     "boto3", "jinja2", "kubernetes.client", "matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg",
     "numpy", "psutil", "pyarrow.parquet", "rich.progress", "ruamel.yaml",
     "job.__main__", "job.dataset", "job.fetch.stage", "job.predict.prediction", "job.run.active_run", "job.store.s3",
-    "k8s.launch", "k8s.prepare",
+    "k8s.ask", "k8s.launch", "k8s.prepare",
 )  # fmt: skip
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _HIGH = 200

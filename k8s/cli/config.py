@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 def in_effect(context: str | None, namespace: str | None) -> "Effective":
     """The defaults. A cluster that does not answer is told, and left to the command: it names wrong options first."""
+    from k8s.cluster.client import cluster_or_none
     from k8s.defaults import defaults
     from k8s.errors import ClusterUnreachable
-    from k8s.prepare import cluster_or_none
 
     try:
         found = defaults(cluster_or_none(context, namespace, needed=False))

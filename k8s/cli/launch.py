@@ -131,10 +131,13 @@ def launch(
 
     `finetune-run --spec my.yaml --sweep training.learning_rate=1e-4,2e-4 --sweep lora.r=8,16 --parallel 2`
     """
+    from k8s.ask import ask, pairs, spec_from
     from k8s.budget import Allowed
     from k8s.cli.inputs import bring, send_inputs
+    from k8s.cluster.client import cluster_or_none
+    from k8s.cluster.references import check_references
     from k8s.manifest.parse import affinity_of, reference, resources, scratch_of
-    from k8s.prepare import ask, check_references, cluster_or_none, pairs, prepare, spec_from
+    from k8s.prepare import prepare
 
     known = in_effect(context, namespace)
     gpu, platform, spot, queue = where(known, gpu, platform, spot, queue)

@@ -129,9 +129,9 @@ def resume(name: Name, context: Context = None, namespace: Namespace = None) -> 
 
 def gpus(context: Context = None, namespace: Namespace = None, output: Shown = Output.table) -> None:
     """Show the GPUs that this cluster offers, and how many are free."""
+    from k8s.cluster.client import cluster_or_none
     from k8s.errors import AccessDenied
     from k8s.placement.inventory import offers
-    from k8s.prepare import cluster_or_none
 
     cluster = cluster_or_none(context, namespace, needed=True)
     assert cluster

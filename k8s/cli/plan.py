@@ -48,8 +48,10 @@ def plan(
     Example: `finetune-run plan --spec my.yaml --gpu t4 --price 0.35`
     """
     from job.plan import describe
+    from k8s.ask import LOCAL_IMAGE, ask, spec_from
+    from k8s.cluster.client import cluster_or_none
     from k8s.placement.prices import price_of
-    from k8s.prepare import LOCAL_IMAGE, ask, cluster_or_none, prepare, spec_from
+    from k8s.prepare import prepare
 
     known = in_effect(context, namespace)
     gpu, platform, spot, _ = where(known, gpu, platform, spot, None)

@@ -8,9 +8,10 @@ import pytest
 from job.architectures import check_known
 from job.errors import JobError
 from job.rehearsal.hollow import write_hollow_tensors
+from k8s.ask import Asked, ask, spec_from
 from k8s.errors import GpuUnavailable, SettingsInvalid
 from k8s.placement.wish import Wish, cards_of
-from k8s.prepare import Asked, ask, prepare, spec_from
+from k8s.prepare import prepare
 from tests.job.predict.mixture import MOE, moe_tensors
 from tests.job.rehearsal.tokenizers import more_tokens
 from tests.tiny_models import make_llama, write_json

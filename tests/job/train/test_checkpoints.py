@@ -16,6 +16,8 @@ from tests import forks
 from tests.job.train.trainers import inputs_from, spec_of, trained, write_rows
 
 pytestmark = pytest.mark.slow
+STRANGE = [{"text": "ζξ§ ψω ¶¤ ξξζ"}]
+"""Their loss gets worse as the model learns English."""
 
 
 def test_the_same_spec_gives_the_same_adapter_and_starting_from_one_continues(
@@ -55,9 +57,7 @@ def test_a_checkpoint_of_the_last_step_needs_no_more_training(tiny_model: Path, 
 def test_the_best_checkpoint_travels_with_later_ones(tiny_model: Path, data: Path, tmp_path: Path) -> None:
     training = {"max_steps": 8, "save_steps": 2, "eval_steps": 2, "load_best_model_at_end": True, "save_total_limit": 9}
     spec = spec_of(tiny_model, training=training | {"learning_rate": 1.0, "lr_scheduler_type": "constant"})
-    strange = write_rows(
-        tmp_path / "strange.jsonl", [{"text": "ζξ§ ψω ¶¤ ξξζ"}]
-    )  # gets worse as the model learns English
+    strange = write_rows(tmp_path / "strange.jsonl", STRANGE)
     inputs = inputs_from(spec, data, tmp_path, held_out=strange)
     whole = train_stage.run(spec, inputs, tmp_path / "whole")
     kept = shutil.copytree(tmp_path / "whole" / "checkpoints" / "checkpoint-6", tmp_path / "kept")
@@ -78,9 +78,7 @@ def test_the_best_checkpoint_is_taken_and_patience_ends(tiny_model: Path, data: 
         "load_best_model_at_end": True,
         "early_stopping_patience": 2,
     }
-    strange = write_rows(
-        tmp_path / "strange.jsonl", [{"text": "ζξ§ ψω ¶¤ ξξζ"}]
-    )  # gets worse as the model learns English
+    strange = write_rows(tmp_path / "strange.jsonl", STRANGE)
     result = trained(spec_of(tiny_model, training=training), data, tmp_path / "work", held_out=strange)
     assert result.steps < 12
     assert result.loss_after == pytest.approx(min(one["eval_loss"] for one in result.evals), abs=1e-5)

@@ -23,7 +23,14 @@ atexit.register(lambda: print(*(name for name, module in sys.modules.items() if 
 from k8s.launch import main
 main()
 """
-PREDICTION = {"job.spec.spec", "job.predict.prediction", "job.dataset", "k8s.prepare", "k8s.manifest.settings"}
+PREDICTION = {
+    "job.spec.spec",
+    "job.predict.prediction",
+    "job.dataset",
+    "k8s.ask",
+    "k8s.prepare",
+    "k8s.manifest.settings",
+}
 
 
 def imported(*arguments: str, kubeconfig: Path) -> set[str]:

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from k8s.cluster import pod_store
+from k8s.cluster.pod_programs import SEND
+from k8s.cluster.volume_pod import volume_pod
 
 CONTENT = bytes(range(256)) * 9000
 
@@ -18,7 +19,7 @@ class Sender:
     """The pod's command, in a folder for the volume."""
 
     def __init__(self, folder: Path) -> None:
-        command = [sys.executable, "-I", "-c", pod_store._SEND, str(folder)]
+        command = [sys.executable, "-I", "-c", SEND, str(folder)]
         self._process = subprocess.Popen(command, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
     def __call__(self, key: str, start: int = 0) -> bytes | None:
@@ -61,7 +62,7 @@ def test_what_is_not_a_file_of_the_volume_is_not_there(sender: Sender, key: str)
 
 
 def test_the_pod_listens_on_no_port_and_fits_a_quota_of_every_kind() -> None:
-    pod: Any = pod_store._pod("claim", "image", None)
+    pod: Any = volume_pod("claim", "image", None)
     (container,) = pod["spec"]["containers"]
     assert not {"ports", "env", "readinessProbe"} & set(container)
     assert set(container["resources"]["limits"]) == {"cpu", "memory", "ephemeral-storage"}

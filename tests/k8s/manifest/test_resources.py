@@ -14,12 +14,13 @@ from job.predict.anatomy import Anatomy, anatomy_of
 from job.predict.prediction import predict
 from job.predict.timing import Machine
 from job.spec import JobSpec
+from k8s.ask import ask
 from k8s.manifest.resources import resources_of, with_file_cache
 from k8s.manifest.settings import GIB, Resources
 from k8s.placement.nodes import Node
 from k8s.placement.place import place
 from k8s.placement.wish import Wish
-from k8s.prepare import ask, predicted, prepare
+from k8s.prepare import predicted, prepare
 from tests.job.predict.sizes import SIZES
 from tests.tiny_models import write_json
 

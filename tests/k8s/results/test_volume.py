@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from job.store import open_store
-from k8s.cluster import pod_store
 from k8s.cluster.client import Cluster as Api
+from k8s.cluster.pod_store import PodStore
+from k8s.cluster.volume_pod import volume_pod
 from tests.cluster.fixtures import Cluster, eventually
 from tests.k8s.finished import CONTENT, finish
 from tests.k8s.gpu_nodes import whole
@@ -79,14 +80,14 @@ def test_a_pod_into_which_a_service_mesh_has_put_a_container_is_read_too(
     launcher: Launcher, run: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KUBECONFIG", str(launcher.kubeconfig))
-    pod = pod_store._pod("runs", "image", None)
+    pod = volume_pod("runs", "image", None)
     pod["metadata"]["name"] = "reader"
     beside = pod["spec"]["containers"][0] | {"name": "istio-proxy"}
     pod["spec"]["containers"].append(beside)
     launcher.cluster.core.create_namespaced_pod(launcher.namespace, pod)
     on_node = lambda: launcher.cluster.core.read_namespaced_pod("reader", launcher.namespace).spec.node_name  # noqa: E731
     eventually(on_node, "the pod on a node")
-    store = pod_store.PodStore(Api(None, launcher.namespace), "reader")
+    store = PodStore(Api(None, launcher.namespace), "reader")
     assert store.get(f"runs/{run}/manifest.json") and store.get("runs/none/manifest.json") is None
     store.close()
 
