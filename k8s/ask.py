@@ -18,7 +18,7 @@ from k8s.budget import UNLIMITED, Allowed
 from k8s.errors import SettingsInvalid
 from k8s.inputs.along import Along
 from k8s.manifest.settings import Settings
-from k8s.manifest.sweep import SWEEP, Index, base, indexes
+from k8s.manifest.sweep import SWEEP, Index, base, indexes, specs_of
 from k8s.model import least_vram, models_of, notes_on, rehearse
 from k8s.placement.wish import Wish, cards_of
 
@@ -115,7 +115,7 @@ def ask(
     Settings.of(**{"name": "unnamed", "resources": dict(resources)} | settings)
     spec = base(read, sweeps)
     sweep = indexes(read, sweeps)
-    specs = [one.spec for one in sweep] or [spec]
+    specs = specs_of(spec, sweep)
     seen = models_of(specs)
     models = tuple(one.model for one in seen)
     notes = notes_on(seen, wish_of(None), resources)

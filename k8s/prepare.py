@@ -20,7 +20,7 @@ from k8s.manifest.names import job_name
 from k8s.manifest.render import Manifest, render
 from k8s.manifest.resources import resources_of, with_file_cache
 from k8s.manifest.settings import AccessMode, Resources, Settings
-from k8s.manifest.sweep import Index
+from k8s.manifest.sweep import Index, specs_of
 from k8s.model import least_vram
 from k8s.placement.disk import disk_notes
 from k8s.placement.nodes import Node
@@ -51,7 +51,7 @@ def prepare(cluster: Cluster | None, asked: Asked, *, title: str | None = None, 
 
     `cluster` is None if there is none (`--dry-run` with `--platform`). Raises the launcher's faults.
     """
-    specs = [one.spec for one in asked.sweep] or [asked.spec]
+    specs = specs_of(asked.spec, asked.sweep)
     nodes = cluster.nodes() if cluster and asked.wish.gpus != ("none",) else None
     asked = with_cards_seen(asked, nodes)
     placement = place(asked.wish, nodes)
@@ -119,7 +119,7 @@ def with_cards_seen(asked: Asked, nodes: Sequence[Node] | None) -> Asked:
     wish = with_seen(asked.wish, nodes)
     if not wish.seen:
         return asked
-    specs = [one.spec for one in asked.sweep] or [asked.spec]
+    specs = specs_of(asked.spec, asked.sweep)
     vram = least_vram(specs, asked.models, [wish.gpu_of(name) for name in wish.gpus])
     return asked._replace(wish=wish.model_copy(update={"needs": vram}), vram=vram)
 

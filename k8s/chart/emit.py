@@ -7,7 +7,7 @@ from job.spec import JobSpec
 from k8s.chart.tables import placement_values
 from k8s.chart.values import DEFAULTS
 from k8s.errors import SettingsInvalid
-from k8s.manifest.render import amount
+from k8s.manifest.pod import amount
 from k8s.manifest.settings import Settings
 from k8s.manifest.sweep import Index
 

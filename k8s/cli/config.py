@@ -48,7 +48,9 @@ def store_of(
 
 def check_limits(known: "Effective", prepared: "Prepared") -> None:
     """Raises SettingsInvalid if the run exceeds a limit."""
-    known.check_targets([one.spec for one in prepared.sweep] or [prepared.spec])
+    from k8s.manifest.sweep import specs_of
+
+    known.check_targets(specs_of(prepared.spec, prepared.sweep))
     known.check_cards(prepared.placement.cards)
 
 

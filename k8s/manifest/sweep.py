@@ -31,6 +31,11 @@ class Index(Frozen):
     spec: JobSpec
 
 
+def specs_of(spec: JobSpec, sweep: Sequence[Index]) -> list[JobSpec]:
+    """The spec of each run: of a sweep's, none is the spec that they were made from."""
+    return [one.spec for one in sweep] or [spec]
+
+
 def combinations(options: Sequence[str]) -> list[dict[str, str]]:
     """`training.learning_rate=1e-4,2e-4` and the like -> each combination, as texts by path.
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from k8s.errors import SettingsInvalid
 from k8s.manifest.names import LONGEST, job_name, slug
-from k8s.manifest.render import MOST_INDEXES, amount, render
+from k8s.manifest.pod import amount
+from k8s.manifest.render import MOST_INDEXES, render
 from k8s.yaml_text import text_of
 from tests.k8s.job_settings import settings, spec
 
