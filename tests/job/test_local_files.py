@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel
 from job.errors import IntegrityViolated
 from job.local_files import inputs_of, moved, places_here
 from job.spec import JobSpec
-from job.spec.types import _data_id, _imatrix, _model_id
+from job.spec.addresses import check_data, check_imatrix, check_model
 
 ALL = {
     "model": {"id": "./model", "adapter": "./adapter"},
@@ -22,7 +22,9 @@ ALL = {
 
 def fields(annotation: Any, metadata: list[Any], path: str) -> Iterator[str]:
     """The paths of all fields whose values are places that a run reads."""
-    if any(isinstance(one, AfterValidator) and one.func in (_data_id, _imatrix, _model_id) for one in metadata):
+    if any(
+        isinstance(one, AfterValidator) and one.func in (check_data, check_imatrix, check_model) for one in metadata
+    ):
         yield path
     elif get_origin(annotation) is Annotated:
         kind, *more = get_args(annotation)

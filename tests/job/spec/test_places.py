@@ -5,11 +5,11 @@ from typing import Any, get_args
 
 import pytest
 
+from job.spec.addresses import ADDRESSES
 from job.spec.load import load
 from job.spec.overlay import assignments
 from job.spec.places import STORES, Where, data_place, model_place
 from job.spec.sections import Publish
-from job.spec.types import ADDRESSES
 from job.store.open import OPENERS
 from tests.job.spec.refusals import BASE, refused
 
