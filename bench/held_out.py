@@ -26,6 +26,7 @@ from job.spec import JobSpec
 from job.tokens import stage as tokens_stage
 from job.train import samples, trace
 from job.train import stage as train_stage
+from job.train.trainer import evaluated
 
 BATCH, LENGTH, CONTEXT = 4, 256, 256
 Work = Callable[[], Any]
@@ -78,7 +79,7 @@ def cases(model: Path, windows: int, folder: Path) -> dict[str, tuple[Work, Work
     found["samples, 3 prompts, 32 tokens each, twice"] = (sampled(1), sampled(BATCH))
     trainer = made[BATCH][2].trainer
     found["held-out loss after a last step that was evaluated"] = (
-        lambda: train_stage.evaluated(trainer),
+        lambda: evaluated(trainer),
         lambda: None,
     )
     found[f"a step on {BATCH} packed rows of {LENGTH} tokens"] = (

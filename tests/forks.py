@@ -48,7 +48,7 @@ IMPORTS_OF_STAGES = (
     "transformers.models.llama.modeling_llama", "transformers", "transformers.trainer", "trl",
     "trl.trainer.sft_trainer",
     "job.__main__", "job.train.arguments", "job.train.callbacks", "job.train.model", "job.train.padding",
-    "job.train.precision", "job.train.resume", "job.train.samples", "job.train.trace",
+    "job.train.precision", "job.train.resume", "job.train.samples", "job.train.trace", "job.train.trainer",
     *STAGES.values(),
 )  # fmt: skip
 IMPORTS_OF_COMMANDS = (

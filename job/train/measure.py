@@ -64,8 +64,8 @@ def _measured(spec: JobSpec, inputs: Inputs, loaded: Any) -> Measured:
     from peft.utils import load_peft_weights, set_peft_model_state_dict
 
     from job.train.samples import compare
-    from job.train.stage import evaluated
     from job.train.trace import trace, trace_text
+    from job.train.trainer import evaluated
 
     model, tokenizer, precision, trainer = loaded
     before = evaluated(trainer)

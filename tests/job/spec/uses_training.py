@@ -10,7 +10,7 @@ from job.predict.anatomy import anatomy_of
 from job.predict.checkpointing import choose
 from job.spec import JobSpec
 from job.train import arguments, precision
-from job.train import stage as train_stage
+from job.train.trainer import make_trainer
 from tests.job.predict.sizes import SIZES
 from tests.job.spec.uses import Ground, jsonl
 from tests.job.train.trainers import NeverStops, inputs_of
@@ -76,7 +76,7 @@ def _trainer(spec: JobSpec, ground: Ground, kind: Any) -> Any:
         tokenizer = load_tokenizer(spec, ground.model, inputs.added)
         base = load_base(spec, ground.model, chosen, tokenizer, inputs.added)
         model = with_adapter(spec, base, None, tokenizer.convert_tokens_to_ids(inputs.added))
-        trainer = train_stage.make_trainer(spec, inputs, folder, model, tokenizer, chosen, NeverStops())
+        trainer = make_trainer(spec, inputs, folder, model, tokenizer, chosen, NeverStops())
     except JobError as error:
         return f"refused: {error.message}"
     return json.loads(json.dumps(_inside(trainer), default=str).replace(str(folder), "FOLDER"))

@@ -10,6 +10,7 @@ from job.tokens import files
 from job.tokens.stage import Prompt
 from job.train import measure, samples, trace
 from job.train import stage as train_stage
+from job.train.trainer import evaluated
 from tests.job.train.trainers import ON_THE_CPU, NeverStops, inputs_of, spec_of
 
 pytestmark = pytest.mark.slow
@@ -96,6 +97,6 @@ def test_the_last_step_is_evaluated_once(
     inputs = inputs_of(spec, tiny_model, tmp_path / "tokens", rows, rows)
     result = train_stage.run(spec, inputs, tmp_path / "work")
     assert len(begun) == passes, "the base, each two steps, and the end if it is not one of them"
-    monkeypatch.setattr(train_stage, "last_evaluation", train_stage.evaluated)
+    monkeypatch.setattr(train_stage, "last_evaluation", evaluated)
     again = train_stage.run(spec, inputs, tmp_path / "again")
     assert result.loss_after == pytest.approx(again.loss_after, abs=1e-6)

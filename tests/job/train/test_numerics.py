@@ -18,6 +18,7 @@ from job.predict.anatomy import anatomy_of
 from job.spec import JobSpec
 from job.spec.precision import precision_of
 from job.train import stage as train_stage
+from job.train.trainer import evaluated
 from tests.job.train import trainers
 from tests.job.train.trainers import inputs_of, trainer_of
 from tests.tiny_models import make_llama
@@ -65,7 +66,7 @@ def test_an_evaluation_leaves_every_4_bit_weight_as_it_was(
     monkeypatch.setattr("bitsandbytes.nn.modules.has_avx512bf16", lambda: True)
     trainer = trainer_of(spec_of(model, load=load), model, rows, tmp_path)
     before = quantized(trainer.model)
-    train_stage.evaluated(trainer)
+    evaluated(trainer)
     assert quantized(trainer.model) == before
 
 

@@ -8,6 +8,7 @@ from job.spec import JobSpec
 from job.tokens import stage as tokens_stage
 from job.train import stage as train_stage
 from job.train.precision import Precision
+from job.train.trainer import make_trainer
 
 ON_THE_CPU = Precision(cuda=False, compute="float32", fp16=False, bf16=False)
 
@@ -49,7 +50,7 @@ def trainer_of(spec: JobSpec, model: Path, rows: Path, folder: Path, kind: Any =
     tokenizer = load_tokenizer(spec, model)
     peft = with_adapter(spec, load_base(spec, model, ON_THE_CPU), None)
     inputs = inputs_of(spec, model, folder / "tokens", rows, rows, kind)
-    return train_stage.make_trainer(spec, inputs, folder, peft, tokenizer, ON_THE_CPU, NeverStops())
+    return make_trainer(spec, inputs, folder, peft, tokenizer, ON_THE_CPU, NeverStops())
 
 
 def write_rows(path: Path, rows: list[dict[str, Any]]) -> Path:
