@@ -5,7 +5,8 @@
 splits, weights and writes them.
 """
 
-from job.dataset.prepare import Prepared, Wanted, prepare
+from job.dataset.held_out import Wanted
+from job.dataset.prepare import Prepared, prepare
 from job.dataset.reading import Source, common_kind, find_source
 from job.dataset.running_text import write_text
 from job.dataset.splits import files_wanted

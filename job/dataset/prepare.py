@@ -10,13 +10,14 @@ files, spec and seed give the same bytes.
 import json
 import random
 from array import array
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import Any
 
 from job.artifacts import Frozen, digest_of, sha256_of, written_whole
+from job.dataset.held_out import ENOUGH, Part, Wanted, count_seen, hold_out
 from job.dataset.layouts import Kind
 from job.dataset.normalize import normalizer
 from job.dataset.reading import Source, common_kind, find_source, rows_of
@@ -29,11 +30,6 @@ from job.spec.sections import Dataset
 
 _SET_BITS = 48
 """A row of a mix is one 64-bit number: the set above these bits, its offset in the spool below."""
-
-
-MOST = 0.1
-"""The largest share of the rows that `eval_fraction: auto` holds out."""
-SHARES = (*(step / 10**power for power in (6, 5, 4, 3) for step in (1, 2, 5)), *(n / 100 for n in range(1, 11)))
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False)
 
@@ -56,26 +52,6 @@ class Prepared(Frozen):
     duplicates: int = 0
     dropped: int = 0
     eval_seen: int = 0
-
-
-class Wanted(NamedTuple):
-    """What `eval_fraction: auto` holds out: about `tokens` tokens, of which a row has at most `longest`."""
-
-    tokens: int
-    longest: int | None = None
-
-
-ENOUGH = Wanted(16_384)
-
-
-class _Part(NamedTuple):
-    """A data set after reading: its rows, those of its named evaluation split, its broken rows, what is not trained."""
-
-    dataset: Dataset
-    rows: Spool
-    named: Spool | None
-    broken: int
-    left_out: dict[str, int]
 
 
 def prepare(
@@ -109,10 +85,10 @@ def prepare(
             dropped = [
                 found if part.dataset.duplicates == "drop" else [] for part, found in zip(parts, repeats, strict=True)
             ]
-            _hold_out(parts, dropped, wanted.tokens)
+            hold_out(parts, dropped, wanted.tokens)
             rows = _write_train(parts, [dataset.weight for dataset, _ in sets], seed, out / "train.jsonl")
             eval_rows = _write_eval(parts, out / "eval.jsonl")
-            seen = _seen(parts)
+            seen = count_seen(parts)
     except OSError as error:
         raise StorageFailed(f"cannot write to {out}: {error.strerror or error}", hint="Free space there.") from error
     files = [out / "train.jsonl", *([out / "eval.jsonl"] if eval_rows else [])]
@@ -133,7 +109,7 @@ def prepare(
 
 def _read(
     source: Source, index: int, kind: Kind, system: str | None, seed: int, folder: Path, longest: int | None
-) -> _Part:
+) -> Part:
     """Reads a data set into spools. Raises DataInvalid if too many of its rows are broken."""
     dataset = source.dataset
     read = [(source.files, Spool(folder / f"{index}.jsonl", seed=seed, index=index, longest=longest))]
@@ -150,7 +126,7 @@ def _read(
     if left_out:
         log.warning("data.left_out", dataset=source.name, columns=left_out, what=described_left_out(source, left_out))
     named = read[1][1] if source.eval_files else None
-    return _Part(
+    return Part(
         dataset=dataset,
         rows=read[0][1],
         named=named,
@@ -172,44 +148,6 @@ def described_left_out(source: Source, columns: dict[str, int]) -> str:
         for column, rows in columns.items()
     )
     return f"{source.name}: not trained, as rows are read as {source.layout.format}: {told}"
-
-
-def _seen(parts: list[_Part]) -> int:
-    """How many held-out rows are equal to one that is trained, of whichever data set."""
-    import numpy
-
-    held_out = numpy.concatenate(
-        [part.named.hashes(held_out=False) if part.named else part.rows.hashes(held_out=True) for part in parts]
-    )
-    seen = numpy.zeros(len(held_out), dtype=bool)
-    for part in parts:
-        trained = part.rows.hashes(held_out=False)
-        if len(trained):
-            trained.sort()  # in place: numpy.isin would need several times as much memory
-            seen |= trained[numpy.searchsorted(trained, held_out).clip(max=len(trained) - 1)] == held_out
-    return int(seen.sum())
-
-
-def _hold_out(parts: list[_Part], dropped: Sequence[Sequence[int]], wanted: int) -> None:
-    """Decides which rows are held out. `auto` is one share for all sets that have it, so that none is preferred.
-    `dropped`: rows of each set that are not used."""
-    automatic = [part.rows for part in parts if not part.named and part.dataset.eval_fraction == "auto"]
-    share = share_of(wanted, sum(rows.tokens for rows in automatic))
-    held_out = 0
-    for part, left_out in zip(parts, dropped, strict=True):
-        fraction = 0.0 if part.named else part.dataset.eval_fraction
-        count = part.rows.settle(share if fraction == "auto" else fraction, left_out)
-        held_out += count if fraction == "auto" else 0
-        if part.named:
-            part.named.settle(0.0, part.named.repeats() if part.dataset.duplicates == "drop" else ())
-    if automatic:
-        log.info("data.held_out", rows=held_out, of=sum(map(len, automatic)), share=share, most=MOST, wanted=wanted)
-
-
-def share_of(wanted: int, tokens: int) -> float:
-    """The smallest sensible share of rows that holds `wanted` of so many tokens. Round numbers: a few rows more or less
-    leave it as it is, and a smaller one holds out some of the rows of a larger one."""
-    return next((share for share in SHARES if share * tokens >= wanted), MOST)
 
 
 def lines_of(
@@ -244,7 +182,7 @@ def _line(row: dict[str, Any]) -> bytes:
     return line
 
 
-def _write_train(parts: list[_Part], weights: list[float], seed: int, path: Path) -> int:
+def _write_train(parts: list[Part], weights: list[float], seed: int, path: Path) -> int:
     """Writes the rows to train on; returns how many. Raises DataInvalid if none is left."""
     with written_whole(path) as temporary, temporary.open("wb") as file, ExitStack() as stack:
         if weights == [1.0]:
@@ -265,7 +203,7 @@ def _write_train(parts: list[_Part], weights: list[float], seed: int, path: Path
         return len(order)
 
 
-def _write_eval(parts: list[_Part], path: Path) -> int:
+def _write_eval(parts: list[Part], path: Path) -> int:
     """Writes the held-out rows of every data set; returns how many. Without any, no file is written."""
     rows = 0
     with written_whole(path) as temporary, temporary.open("wb") as file:

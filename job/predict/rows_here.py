@@ -75,8 +75,8 @@ def _looked_at(dataset: Dataset, spec: JobSpec, count: Callable[[str], float]) -
 def _look(dataset: Dataset, spec: JobSpec, count: Callable[[str], float], path: Path, known: int | None) -> _Looked:
     """The data set's first rows in `path`. `known`: how many it has."""
     from job.dataset import find_source
+    from job.dataset.held_out import ENOUGH, share_of
     from job.dataset.normalize import normalizer
-    from job.dataset.prepare import ENOUGH, share_of
     from job.dataset.reading import rows_of
     from job.dataset.rows import Broken
 

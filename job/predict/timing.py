@@ -136,7 +136,7 @@ def _held_out_tokens(spec: JobSpec, rows: RowLengths | None) -> tuple[float, flo
     most = spec.evaluation.max_tokens
     if rows and rows.held_out is not None:
         return rows.held_out, max(most, rows.held_out)
-    from job.dataset.prepare import ENOUGH
+    from job.dataset.held_out import ENOUGH
 
     automatic = all(one.eval_fraction == "auto" and not one.eval_split for one in spec.datasets)
     return min(most, ENOUGH.tokens) if automatic else most, most
