@@ -10,17 +10,23 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+PLAIN_NAMES = r"TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|API_?KEY|ACCESS_KEY|CREDENTIAL|PRIVATE_KEY|WEBHOOK|SSHPASS"
+"""Those that Go's regular expressions can say too: the chart's templates refuse them (k8s/chart/tables.py)."""
 _SECRET_NAMES = re.compile(
-    r"TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|API_?KEY|ACCESS_KEY|CREDENTIAL|PRIVATE_KEY|WEBHOOK|SSHPASS"
+    rf"{PLAIN_NAMES}"
     r"|CONN(ECTION)?_?STR(ING)?|(?<![A-Z])(PASS|PWD|SAS|HOOK|KEY|PAT|AUTH|DSN|JWT|COOKIE)(_?(URL|VALUE|ID|[0-9]+))?$",
     re.I,
 )
-_NOT_SECRET = re.compile(
-    r"^(OLD)?PWD$|(_FILE|_PATH|_DIR|_URI|_ROLE_ARN)$|^TOKENIZERS_|^FINETUNE__(\w+__)?(PAD_TOKEN|MAX_NEW_TOKENS)$", re.I
+NOT_SECRET_NAMES = (
+    r"^(OLD)?PWD$|(_FILE|_PATH|_DIR|_URI|_ROLE_ARN)$|^TOKENIZERS_|^FINETUNE__(\w+__)?(PAD_TOKEN|MAX_NEW_TOKENS)$"
 )
-SECRET_SHAPES = re.compile(
+_NOT_SECRET = re.compile(NOT_SECRET_NAMES, re.I)
+PLAIN_SHAPES = (
     r"hf_[A-Za-z0-9]{20,}|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b|gh[pousr]_[A-Za-z0-9]{30,}|github_pat_\w{30,}|glpat-[\w-]{20,}"
     r"|\bsk-[A-Za-z0-9_-]{20,}|\bxox[abprs]-[A-Za-z0-9-]{10,}|\bAIza[\w-]{35}"
+)
+SECRET_SHAPES = re.compile(
+    rf"{PLAIN_SHAPES}"
     r"|(?i:(?<=\bbearer ))(?:(?=[A-Za-z._~+/-]{0,100}[0-9])[\w.~+/-]{8,}|[\w.~+/-]{20,})=*"
     r"|(?i:(?<=\bauthorization: basic ))[\w+/-]{8,}=*"
     r"|(?i:\b(?:AccountKey|SharedAccessKey|SharedAccessSignature)=|(?<=;)(?:Password|Pwd)=)[^;\s\"']{4,}"

@@ -6,6 +6,7 @@ for each platform and GPU, its term, followed by the requirements of a whole car
 
 from typing import Any
 
+from job.redaction import NOT_SECRET_NAMES, PLAIN_NAMES, PLAIN_SHAPES
 from k8s.errors import SettingsInvalid
 from k8s.manifest.base import BASE
 from k8s.placement.gpu_names import GPU_NAMES
@@ -28,8 +29,10 @@ KINDS: dict[str, tuple[Kind, ...]] = {
 
 
 def job_table() -> dict[str, Any]:
-    """The constant part of every Job (k8s/manifest/base.py)."""
-    return BASE
+    """The constant part of every Job (k8s/manifest/base.py), and what its variables must not be."""
+    own = {one["name"]: None for key in ("singleEnv", "sweepEnv") for one in BASE[key]}
+    secrets = {"names": PLAIN_NAMES, "notNames": NOT_SECRET_NAMES, "shapes": PLAIN_SHAPES}
+    return BASE | {"refused": {"env": list(own), **secrets}}
 
 
 def placement_table() -> dict[str, Any]:

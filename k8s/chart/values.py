@@ -44,7 +44,9 @@ class Image(Values):
 
 
 class Asked(Values):
-    cpu: Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?m?$")] | float = "2"
+    cpu: (
+        Annotated[str, Field(pattern=r"^[0-9]*[1-9][0-9]*m?$|^[0-9]*\.[0-9]{1,3}$")] | Annotated[float, Field(ge=0.001)]
+    ) = "2"
     """CPU cores to request."""
     cpu_limit: Annotated[str, Field(pattern=r"^([0-9]+(\.[0-9]+)?m?)?$")] | float = ""
     """Limit of CPU cores, for a quota that asks for one. Empty: none, so that idle cores can be used."""
@@ -164,7 +166,7 @@ class ChartValues(Values):
     """Secrets whose keys become variables: HF_TOKEN, AWS_ACCESS_KEY_ID, … You create them, or External Secrets does."""
     secret_env: dict[EnvName, Reference] = {}
     """Single variables: {HF_TOKEN: {name: my-secret, key: token}}"""
-    secret_files: dict[Name, str] = {}
+    secret_files: dict[Name, Annotated[str, Field(pattern=r"^/[^:]+$")]] = {}
     """Secrets mounted as folders: {my-secret: /etc/my-secret}"""
     env: dict[EnvName, str] = {}
     """Plain variables; no secrets."""

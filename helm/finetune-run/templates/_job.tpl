@@ -1,6 +1,8 @@
 {{/* The Job's spec; `.config`: the ConfigMap's name. */}}
 {{- define "finetune-run.jobSpec" -}}
 {{- include "finetune-run.checkNames" . -}}
+{{- include "finetune-run.checkVariables" . -}}
+{{- include "finetune-run.checkUnused" . -}}
 {{- include "finetune-run.checkClaims" . -}}
 {{- $base := .Files.Get "files/job.yaml" | fromYaml -}}
 {{- $sweep := len .Values.sweep -}}

@@ -130,16 +130,21 @@ ephemeral-storage: {{ .disk | quote }}
 {{- end -}}
 {{- end -}}
 {{- range $name, $value := $values.env }}{{ $_ := set $given $name $value }}{{ end -}}
+{{- $secret := dict -}}
+{{- range $name, $key := $values.secretEnv -}}
+{{- $_ := set $secret $name (dict "name" $name "valueFrom" (dict "secretKeyRef" (dict "name" $key.name "key" $key.key))) -}}
+{{- end -}}
 {{- $rest := list -}}
 {{- range $one := $all -}}
-{{- if hasKey $given $one.name }}{{ $rest = append $rest (dict "name" $one.name "value" (get $given $one.name)) }}{{ else }}{{ $rest = append $rest $one }}{{ end -}}
+{{- if hasKey $secret $one.name }}{{ $rest = append $rest (get $secret $one.name) }}{{ else if hasKey $given $one.name }}{{ $rest = append $rest (dict "name" $one.name "value" (get $given $one.name)) }}{{ else }}{{ $rest = append $rest $one }}{{ end -}}
 {{- $given = omit $given $one.name -}}
+{{- $secret = omit $secret $one.name -}}
 {{- end -}}
-{{- range $name := keys $given | sortAlpha }}{{ $rest = append $rest (dict "name" $name "value" (get $given $name)) }}{{ end -}}
-{{- range $name := keys $values.secretEnv | sortAlpha -}}
-{{- $key := get $values.secretEnv $name -}}
-{{- $rest = append $rest (dict "name" $name "valueFrom" (dict "secretKeyRef" (dict "name" $key.name "key" $key.key))) -}}
+{{- range $name := keys $given | sortAlpha -}}
+{{- $rest = append $rest (get $secret $name | default (dict "name" $name "value" (get $given $name))) -}}
+{{- $secret = omit $secret $name -}}
 {{- end -}}
+{{- range $name := keys $secret | sortAlpha }}{{ $rest = append $rest (get $secret $name) }}{{ end -}}
 {{- toYaml $rest -}}
 {{- end -}}
 

@@ -1,5 +1,6 @@
 """Values as users write them: what reaches the job, what is refused, and what an old name means."""
 
+import subprocess
 from collections.abc import Iterator
 from typing import Any
 
@@ -7,9 +8,23 @@ import pytest
 from ruamel.yaml import YAML
 
 from k8s.yaml_text import text_of
-from tests.k8s.chart.charts import CHART, IMAGE, LEAST, container_of, helm, refused, spec_of, template, with_spec
+from tests.k8s.chart.charts import (
+    CHART,
+    HELM,
+    IMAGE,
+    LEAST,
+    container_of,
+    documents,
+    helm,
+    refused,
+    spec_of,
+    template,
+    with_spec,
+)
 
 pytestmark = pytest.mark.slow
+SECRET = {"name": "mine", "key": "token"}
+TOKEN = "hf_" + "a1" * 17
 DEMANDED = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {}}}
 
 
@@ -75,10 +90,27 @@ def test_what_set_makes_of_numbers_reaches_the_job_as_numbers() -> None:
         (LEAST | {"affinity": DEMANDED}, "nodeSelector"),
         (with_spec(publish={"s3": "s3://YOUR-BUCKET/x"}), "placeholders of the examples (YOUR-BUCKET)"),
         (LEAST | {"env": {"A": "YOUR-ACCOUNT"}}, "placeholders of the examples (YOUR-ACCOUNT)"),
+        (LEAST | {"env": {"FINETUNE_SPEC": "/x"}}, "FINETUNE_SPEC is set by the Job itself"),
+        (LEAST | {"secretEnv": {"JOB_NAME": SECRET}}, "JOB_NAME is set by the Job itself"),
+        (LEAST | {"env": {"A": "x"}, "secretEnv": {"A": SECRET}}, "A is in secretEnv too"),
+        (LEAST | {"env": {"MY_PASSWORD": "correct horse"}}, "MY_PASSWORD looks like a secret"),
+        (LEAST | {"env": {"A": TOKEN}}, "env: a value is a secret"),
+        (LEAST | {"podAnnotations": {"a": TOKEN}}, "podAnnotations: a value is a secret"),
+        (with_spec(chat={"system": TOKEN}), "spec: a value is a secret"),
+        (LEAST | {"resources": {"cpu": 0}}, "/resources/cpu"),
+        (LEAST | {"secretFiles": {"s": "relative"}}, "/secretFiles/s"),
     ],
 )  # fmt: skip
 def test_a_wrong_value_is_refused_with_its_place(values: dict[str, Any], said: str) -> None:
-    assert said in refused(values)
+    message = refused(values)
+    assert said in message and TOKEN not in message and "correct horse" not in message
+
+
+def test_a_variable_of_the_job_that_comes_from_a_secret_is_there_once() -> None:
+    found = [
+        one for one in container_of(template(LEAST | {"secretEnv": {"HOME": SECRET}}))["env"] if one["name"] == "HOME"
+    ]
+    assert [one["valueFrom"]["secretKeyRef"] for one in found] == [SECRET]
 
 
 @pytest.mark.parametrize("key", ["kubernetes.io/arch", "cloud.google.com/gke-accelerator"])
@@ -112,6 +144,41 @@ def leaves(values: dict[str, Any], prefix: str = "") -> Iterator[str]:
             yield from leaves(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}"
+
+
+SOME: dict[str, Any] = {
+    "spec": {"lora": {"r": 4}}, "sweep": [{"lora.r": 8}], "parallel": 2, "image.repository": "r.example/other",
+    "image.tag": "2", "image.digest": f"sha256:{'a' * 64}", "image.pullPolicy": "Always", "imagePullSecrets": ["a"],
+    "gpu": "l4", "platform": "gke", "gpuLabel": "a=b", "spot": True, "shared": True, "mig": "1g.5gb",
+    "singleStrategy": True, "resources.cpu": "3", "resources.cpuLimit": "9", "resources.memory": "11Gi",
+    "resources.disk": "41Gi", "resources.shm": "2Gi", "nodeSelector": {"a": "b"}, "tolerations": [{"key": "a"}],
+    "affinity": {"podAffinity": {}}, "existingSecret": "a", "secretEnv": {"A": {"name": "a", "key": "b"}},
+    "secretFiles": {"a": "/a"}, "env": {"A": "b"}, "inputs": "H4sIAAAA", "scratch.size": "1Gi",
+    "scratch.storageClass": "a", "volumes": [{"name": "a", "emptyDir": {}}],
+    "volumeMounts": [{"name": "a", "mountPath": "/a"}], "serviceAccount.create": True, "serviceAccount.name": "a",
+    "serviceAccount.annotations": {"a": "b"}, "queue": "a", "priorityClassName": "a", "runtimeClassName": "a",
+    "podLabels": {"a": "b"}, "podAnnotations": {"a": "b"}, "proxy.https": "http://a", "proxy.http": "http://a",
+    "proxy.exclude": "a", "ca.configMap": "a", "ca.key": "a", "user": 1, "graceSeconds": 9, "deadlineSeconds": 99,
+    "ttlSeconds": 9, "keepOldRuns": True, "networkPolicy.enabled": True,
+    "networkPolicy.egress": [{"cidr": "1.2.3.4/32"}], "networkPolicy.metadata": False, "fullnameOverride": "a",
+    **{f"{of}.{name}": value for of in ("store", "cache") for name, value in
+       {"existingClaim": "a", "size": "1Gi", "storageClass": "a", "accessMode": "ReadWriteMany"}.items()},
+}  # fmt: skip
+"""A value of each name that is not its default."""
+
+
+def test_each_value_alone_changes_what_is_sent_or_is_refused() -> None:
+    assert set(SOME) == set(leaves(YAML(typ="safe").load(CHART / "values.yaml")))
+    least = template(LEAST)
+    for path, value in SOME.items():
+        section, _, name = path.partition(".")
+        within = LEAST.get(section, {})
+        given = (within | ({name: value} if name else value)) if within or name else value
+        text = text_of([LEAST | {section: given}])
+        done = subprocess.run(
+            [HELM, "template", "mine", CHART, "-f", "-"], input=text, capture_output=True, text=True, check=False
+        )
+        assert "nothing would read" in done.stderr or "gpuLabel" in done.stderr or documents(done.stdout) != least, path
 
 
 def test_every_value_is_used_by_some_template() -> None:

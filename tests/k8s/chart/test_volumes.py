@@ -24,7 +24,7 @@ def test_volumes_that_the_chart_makes_are_kept() -> None:
 
 
 def test_a_claim_that_is_there_is_used_and_not_made() -> None:
-    objects = template(LEAST | {"cache": {"existingClaim": "models", "size": "5Gi"}})
+    objects = template(LEAST | {"cache": {"existingClaim": "models"}})
     assert not [one for one in objects if one["kind"] == "PersistentVolumeClaim"]
     assert {"name": "cache", "persistentVolumeClaim": {"claimName": "models"}} in pod_of(objects)["volumes"]
 
