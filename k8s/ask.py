@@ -68,6 +68,8 @@ def spec_from(path: Path | None, model: str | None, dataset: str | None, sets: S
     given = assignments(sets)
     for name, value in (("model", model), ("dataset", dataset)):
         if value is not None:
+            if any(one.path == f"{name}.id" and one.value != value for one in given):
+                raise SettingsInvalid(f"{name}.id is set by --set and by --{name}", hint="Leave one of the two out.")
             given.append(Assignment(f"{name}.id", value, f"--{name}"))
 
     def read(more: Sequence[Assignment]) -> JobSpec:
@@ -82,12 +84,14 @@ def spec_from(path: Path | None, model: str | None, dataset: str | None, sets: S
 
 
 def pairs(options: Sequence[str], flag: str) -> dict[str, str]:
-    """`NAME=value` options as a dict. Raises SettingsInvalid."""
-    found = {}
+    """`NAME=value` options as a dict. Raises SettingsInvalid, also for two values of a name."""
+    found: dict[str, str] = {}
     for one in options:
         name, equals, value = one.partition("=")
         if not equals or not name:
             raise SettingsInvalid(f"{flag}: {one[:40]!r} has no value", hint=f"Write {flag} NAME=value.")
+        if found.get(name, value) != value:
+            raise SettingsInvalid(f"{flag}: {name} is given twice", hint="Leave one of the two out.")
         found[name] = value
     return found
 

@@ -1,5 +1,6 @@
 """What `launch` and `plan` share: what the options and the defaults ask for, and the plan in a few lines."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,14 +34,25 @@ def where(
     known: Any, gpu: str | None, platform: str | None, spot: bool | None, queue: str | None
 ) -> tuple[str, str | None, bool, str | None]:
     """Where a run goes: the command line's wish, else that of the defaults."""
-    gpu, spot = known.get("gpu", gpu) or "auto", bool(known.get("spot", spot))
+    gpu = known.get("gpu", gpu) or "auto"
+    spot = False if spot is None and gpu == "none" else bool(known.get("spot", spot))  # a default is for GPUs
     return gpu, known.get("platform", platform), spot, known.get("queue", queue)
 
 
+def check_used(unused: Mapping[str, object]) -> None:
+    """Raises SettingsInvalid with what is wrong with options that nothing would read: each sentence whose value is
+    true."""
+    from k8s.errors import SettingsInvalid
+
+    if found := [sentence for sentence, is_so in unused.items() if is_so]:
+        raise SettingsInvalid("; ".join(found))
+
+
 def hourly_prices(price: float | None, file: Path | None, known: Any) -> Any:
-    """What an hour costs, by card; of both options the first counts, then the defaults."""
+    """What an hour costs, by card: by one of the options, else by the defaults. Raises SettingsInvalid for both."""
     from k8s.placement.prices import read_prices, same_for_all
 
+    check_used({"--price and --price-file say the same thing: leave one of them out": price is not None and file})
     if price is not None:
         return same_for_all(price)
     return read_prices(file) if file else known.prices()

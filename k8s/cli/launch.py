@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from k8s.cli.asked import hourly_prices, namespace_setting, show, time_of_all, where, wish_of
+from k8s.cli.asked import check_used, hourly_prices, namespace_setting, show, time_of_all, where, wish_of
 from k8s.cli.config import check_limits, in_effect, store_of
 from k8s.cli.options import (
     COST,
@@ -91,7 +91,7 @@ def launch(
     user: Annotated[int, _pod("User and group id; 0: set by the platform.", show_default=True)] = 10001,
     grace: Annotated[int, _pod("Seconds to save a checkpoint when the pod is stopped.", show_default=True)] = 120,
     deadline: Annotated[int | None, _pod("Seconds after which the run is ended, even if pending.")] = None,
-    ttl: Annotated[int, _pod("Days after which the finished Job is deleted.", show_default=True)] = 7,
+    ttl: Annotated[int, _pod("Days after which the finished Job is deleted; 0: never.", show_default=True)] = 7,
     labels: Annotated[list[str] | None, _pod("NAME=value", "--label")] = None,
     annotations: Annotated[list[str] | None, _pod("NAME=value", "--annotation")] = None,
     env: Annotated[
@@ -139,6 +139,17 @@ def launch(
     from k8s.manifest.parse import affinity_of, reference, resources, scratch_of
     from k8s.prepare import prepare
 
+    waits = wait or follow or timeout is not None
+    following = sys.stdout.isatty() and output is Output.table if follow is None else follow
+    check_used({
+        "--parallel is for a sweep: add --sweep": parallel != 1 and not sweeps,
+        "--scratch-class is for a volume: add --scratch SIZE": scratch_class and not scratch,
+        "--wait is without the log, and --follow shows it: leave one of them out": wait and follow,
+        "--timeout is for waiting: add --wait or --follow": timeout is not None and not (wait or following),
+        "--dry-run and --emit send nothing that could be waited for": (dry_run or emit) and waits,
+        "--output is for a run that is not waited for, and not for --dry-run and --emit, which print YAML":
+            output is not Output.table and (wait or follow or dry_run or emit),
+    })  # fmt: skip
     known = in_effect(context, namespace)
     gpu, platform, spot, queue = where(known, gpu, platform, spot, queue)
     read, store_pvc = store_of(known, spec_from(spec, model, dataset, sets or []), store_pvc, sweeps or [])
@@ -165,7 +176,7 @@ def launch(
         affinity=affinity_of(affinity),
         user=user or None,
         grace_s=grace,
-        **({"deadline_s": deadline} if deadline else {}),
+        **({} if deadline is None else {"deadline_s": deadline}),
         ttl_s=ttl * 86400 if ttl else None,
         labels=known.labels(pairs(labels or [], "--label")),
         annotations=pairs(annotations or [], "--annotation"),
@@ -200,7 +211,6 @@ def launch(
         send_inputs(cluster, prepared)
     sent = submit(cluster, prepared.manifest, if_exists)
     say(f"{_HOW[sent.how]}: {sent.run.name} in namespace {cluster.namespace}", style="good")
-    following = sys.stdout.isatty() if follow is None else follow
     if wait or following:
         from k8s.cli.manage import to_its_end
 

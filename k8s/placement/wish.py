@@ -90,12 +90,22 @@ def cards_of(wish: Wish) -> list[str]:
     Raises SettingsInvalid if the parts of a wish do not fit together, and GpuUnavailable if no card suits.
     """
     if wish.gpus == ("none",):
+        _check_none(wish)
         return []
     _check(wish)
     names = [name for name in (GPUS if wish.is_auto else wish.gpus) if _suits(wish, name)]
     if not names:
         raise _too_small(wish)
     return names
+
+
+def _check_none(wish: Wish) -> None:
+    of_card = {"--spot": wish.spot, "--shared": wish.shared, "--mig": wish.mig, "--gpu-label": wish.label}
+    if given := [flag for flag, value in of_card.items() if value]:
+        raise SettingsInvalid(
+            f"--gpu none is the CPU, and {', '.join(given)} {'is' if len(given) == 1 else 'are'} for a GPU",
+            hint="Leave it out; --node-selector NAME=value and --toleration lead to other nodes.",
+        )
 
 
 def _check(wish: Wish) -> None:
