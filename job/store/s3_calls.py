@@ -60,6 +60,14 @@ def status_of(error: "ClientError") -> int:
     return int(error.response["ResponseMetadata"]["HTTPStatusCode"])
 
 
+def _strip_variables() -> None:
+    """Removes white space around AWS's variables: the line end that a Secret made from a file has would be a part of a
+    key, which then cannot be sent, or does not fit its signature."""
+    for name, value in list(os.environ.items()):
+        if name.startswith("AWS_") and value != value.strip():
+            os.environ[name] = value.strip()
+
+
 class _Passing(Exception):
     """A temporary error: worth another try."""
 
@@ -86,6 +94,7 @@ class Calls:
         with self._lock:
             if self._client is None:
                 if self._session is None:
+                    _strip_variables()
                     self._session = boto3.session.Session()
                 hurried = self.patience_s < 60
                 made: S3Client = self._session.client(

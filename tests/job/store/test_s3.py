@@ -1,5 +1,6 @@
 """The run store on a real S3 server: parts, lost replies, outages, refused access, servers that can less."""
 
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -180,6 +181,15 @@ def test_wrong_access_is_named_by_the_probe_without_the_secret(
     assert "wrong-secret-value" not in str(caught.value)
     assert s3.server.secret_key not in str(caught.value)
     assert caught.value.hint
+
+
+def test_a_line_end_behind_a_key_is_not_a_part_of_it(s3: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a Secret made with `--from-file`, or of text that was encoded with its line end."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL"):
+        monkeypatch.setenv(name, f"{os.environ[name]}\n")
+    store = open_store(s3.url).patient_for(1)
+    store.put("a", b"1")
+    assert store.get("a")
 
 
 def test_a_node_whose_clock_is_wrong_is_left_for_another_one(s3: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
