@@ -84,9 +84,10 @@ def train(
     from push.train import send
 
     if bool(files) == bool(before):
-        raise SettingsInvalid(
-            "neither --before nor files are given", hint="`python -m push train --help` describes both."
-        )
+        both = "both --before and files are given" if files else "neither --before nor files are given"
+        raise SettingsInvalid(both, hint="`python -m push train --help` describes both: one is needed.")
+    if timeout is not None and not wait:
+        raise SettingsInvalid("--timeout is for waiting", hint="Add --wait (the action's `wait: true`).")
     settings = config.needed(config.read(os.environ, repo))
     change = of_names(repo, after, files) if files else of_push(repo, before, after)
     origin = origin_of(os.environ, change.after)

@@ -164,6 +164,24 @@ def test_the_action_sends_what_the_push_has_changed(step: Step) -> None:
     assert step("anything").returncode == 16
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("command", "inputs", "said"),
+    [
+        ("train", {"WAIT": "yes"}, "wait is true or false"),
+        ("train", {"TIMEOUT": "60"}, "--timeout is for waiting"),
+        ("train", {"FILES": "runs/a.yaml", "TIMEOUT": "60"}, "--timeout is for waiting"),
+        ("plan", {"WAIT": "true"}, "are for the command train"),
+        ("report", {"FILES": "runs/a.yaml"}, "are for the command train"),
+    ],
+)
+def test_an_input_of_the_action_that_nothing_would_read_is_refused(
+    step: Step, command: str, inputs: dict[str, str], said: str
+) -> None:
+    done = step(command, BEFORE=step.repo.start, AFTER=step.repo.head(), **inputs)
+    assert done.returncode == 16 and said in done.stderr, done.stderr
+
+
 RELEASE = {"GITHUB_REPOSITORY": "Team/Finetune-Run"}
 
 
