@@ -67,7 +67,7 @@ def send(cluster: Cluster, specs: Specs, config: Config, origin: Origin, folder:
         done = submit(cluster, item.manifest, "join")
         if done.how == "joined":
             _mark(cluster, done.run.name, origin)
-        told = item.model_copy(update={"notes": (*item.notes, *notes[one.name])})
+        told = item.model_copy(update={"notes": (*item.notes, *notes[one.name], *filter(None, [done.note]))})
         sent.append(Sent(one, told, costs[one.name], done))
     return sent
 

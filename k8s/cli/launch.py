@@ -211,6 +211,8 @@ def launch(
         send_inputs(cluster, prepared)
     sent = submit(cluster, prepared.manifest, if_exists)
     say(f"{_HOW[sent.how]}: {sent.run.name} in namespace {cluster.namespace}", style="good")
+    if sent.note:
+        say(f"note: {sent.note}; --if-exists new starts a second run", style="warn")
     if wait or following:
         from k8s.cli.manage import to_its_end
 

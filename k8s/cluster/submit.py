@@ -2,9 +2,11 @@
 
 import re
 import time
+from contextlib import suppress
 from typing import Literal, NamedTuple
 
 from k8s.cluster.client import Cluster
+from k8s.cluster.differences import note_on
 from k8s.cluster.runs import Run, run_of
 from k8s.errors import (
     AccessDenied,
@@ -22,10 +24,11 @@ IfExists = Literal["join", "fail", "new"]
 
 class Submitted(NamedTuple):
     """The run, and whether it was created now (`created`), created again after a failure (`again`) or exists
-    (`joined`)."""
+    (`joined`). `note`: what the user should know of one that exists."""
 
     run: Run
     how: Literal["created", "again", "joined"]
+    note: str = ""
 
 
 def try_pod(cluster: Cluster, manifest: Manifest) -> list[str]:
@@ -77,7 +80,7 @@ def submit(cluster: Cluster, manifest: Manifest, if_exists: IfExists) -> Submitt
             hint=f"`finetune-run status {name}` shows it; --if-exists join follows it, new starts a second run.",
         )
     if found.state != "failed":
-        return Submitted(found, "joined")
+        return Submitted(found, "joined", note_on(cluster.job(name), manifest.job))
     cluster.delete_job(name)
     wait_until_gone(cluster, name)
     return Submitted(_create(cluster, manifest), "again")
@@ -94,11 +97,7 @@ def existing(cluster: Cluster, name: str) -> Run | None:
 def _create(cluster: Cluster, manifest: Manifest) -> Run:
     """Creates ConfigMap and Job, then makes the Job its owner, so that both are deleted together."""
     config = manifest.config_map["metadata"]["name"]
-    made = True
-    try:
-        cluster.create(manifest.config_map)
-    except AlreadyThere:
-        made = False  # its name is the hash of its content
+    made = _put_config_map(cluster, manifest)
     try:
         job = cluster.create(manifest.job)
     except AlreadyThere:  # two launchers at the same moment
@@ -116,6 +115,24 @@ def _create(cluster: Cluster, manifest: Manifest) -> Run:
     }
     cluster.patch_config_map(config, {"metadata": {"ownerReferences": [owner]}})
     return run_of(job)
+
+
+def _put_config_map(cluster: Cluster, manifest: Manifest) -> bool:
+    """Whether it was made now: its name is the hash of its content, so one that exists is right. But one whose Job was
+    deleted is about to be collected, and the new Job's pods would wait for it for ever."""
+    config = manifest.config_map["metadata"]["name"]
+    try:
+        cluster.create(manifest.config_map)
+        return True
+    except AlreadyThere:
+        pass
+    with suppress(ObjectNotFound):  # collected meanwhile
+        owned = cluster.config_map(config)["metadata"].get("ownerReferences")
+        if not owned or existing(cluster, manifest.job["metadata"]["name"]) is not None:
+            return False
+        cluster.delete_config_map(config)
+    cluster.create(manifest.config_map)
+    return True
 
 
 def wait_until_gone(cluster: Cluster, name: str, timeout_s: float = 600.0) -> None:

@@ -101,7 +101,19 @@ def test_the_config_map_belongs_to_the_job_and_goes_with_it(launcher: Launcher, 
 def test_the_same_run_twice_is_joined_refused_or_made_anew(launcher: Launcher, cluster: Cluster) -> None:
     cluster.nodes.add("plain")
     name = submit(launcher, "--gpu", "none")
-    assert "exists already" in launcher("launch", *BARE, "--gpu", "none", "--detach").err
+    same = launcher("launch", *BARE, "--gpu", "none", "--detach")
+    assert "exists already" in same.err and "other settings" not in same.err
+    more = ["--memory", "30Gi", "--env", "A=b", "--label", "team=x", "--cpu", "0.5", "--deadline", "900"]
+    changed = launcher("launch", *BARE, "--gpu", "none", "--detach", *more)
+    said = changed.err.partition("other settings, and keeps them: ")[2]
+    for field in (
+        "labels.team",
+        "activeDeadlineSeconds",
+        "containers.finetune.env.A",
+        "requests.memory",
+        "requests.cpu",
+    ):
+        assert field in said, changed.err
     refused = launcher("launch", *BARE, "--gpu", "none", "--detach", "--if-exists", "fail")
     assert refused.code == 13 and f"{name} exists already" in refused.err
     assert len(launcher.jobs()) == 1
