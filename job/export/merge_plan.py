@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from job.errors import IntegrityViolated
 from job.export.merge import Change, LowRank, Replace, Requantized, Rows
 from job.export.peft_adapter import INPUT, PeftAdapter
+from job.export.tying import OUTPUT
 from job.spec.training import CLAMPED
 
 Shapes = Mapping[str, tuple[int, ...]]
 
-_OUTPUT = ("lm_head.weight", "embed_out.weight")
 _NOT_QUANTIZED = (
-    *INPUT, *_OUTPUT, *(f"{name}.weight" for name in CLAMPED), "wpe.weight", "router.weight", "mlp.gate.weight",
+    *INPUT, *OUTPUT, *(f"{name}.weight" for name in CLAMPED), "wpe.weight", "router.weight", "mlp.gate.weight",
 )  # fmt: skip
 
 
@@ -52,21 +52,22 @@ def plan(
     base: Shapes,
     *,
     tied: bool,
+    apart: bool = False,
     names: Mapping[str, str] | None = None,
     requantized: Requantized | None = None,
 ) -> Plan:
     """The changes for a base. Raises IntegrityViolated for changes that fit no tensor of it, by name or by shape.
 
-    `names`: the base's by those that transformers gives them (file_names.py); `tied`: the config says that input and
-    output embedding are one; `requantized`: merge into what the quantized weights stand for, and so replace every
-    linear weight, as training quantized every one.
+    `names`: the base's by those that transformers gives them (file_names.py); `tied`, `apart`: what the config and the
+    files say of input and output embedding (tying.py); `requantized`: merge into what the quantized weights stand for,
+    and so replace every linear weight, as training quantized every one.
     """
     wanted = adapter.changes()
     changes: dict[str, list[Change]] = {}
     unmatched: list[str] = []
     for name, steps in wanted.items():
         match = next((n for n in _spellings(name) if n in base), (names or {}).get(name))
-        if match is None and tied and name.endswith(_OUTPUT):
+        if match is None and tied and name.endswith(OUTPUT):
             match = name
         if match is None:
             unmatched.append(name)
@@ -78,7 +79,7 @@ def plan(
             + ", ".join(sorted(unmatched)[:8]),
             hint="It was trained on another model. Set model.id to the one in its adapter_config.json.",
         )
-    sources = _untied(adapter, changes, base) if tied else {}
+    sources = _untied(adapter, changes, base, apart=apart) if tied else {}
     if requantized:
         for name in base:
             if _was_quantized(name, base[name]) and not any(isinstance(c, Replace) for c in changes.get(name, [])):
@@ -87,23 +88,28 @@ def plan(
     return Plan(changes, sources, shapes)
 
 
-def _untied(adapter: PeftAdapter, changes: dict[str, list[Change]], base: Shapes) -> dict[str, str]:
-    """For tied embeddings: what the output side is made from, if it becomes a tensor of its own."""
+def _untied(adapter: PeftAdapter, changes: dict[str, list[Change]], base: Shapes, *, apart: bool) -> dict[str, str]:
+    """For tied embeddings: what the output side is made from, if it becomes a tensor of its own. PEFT goes by the
+    config, also if the files have two that are `apart`."""
     embedding = next((name for name in base if name.endswith(INPUT)), None)
     if embedding is None:
         return {}
-    head = next((name for name in changes if name.endswith(_OUTPUT)), "lm_head.weight")
+    head = next((name for name in (*changes, *base) if name.endswith(OUTPUT)), "lm_head.weight")
     if embedding not in changes and head not in changes:
         return {}
     as_one = adapter.keeps_embeddings_tied or all(
         isinstance(change, Rows) for name in (embedding, head) for change in changes.get(name, [])
     )
-    if not as_one:
-        changes.setdefault(head, [])
-        return {head: embedding}
-    of_head = changes.pop(head, [])
-    changes.setdefault(embedding, of_head)
-    return {}
+    if as_one:
+        of_head = changes.pop(head, [])
+        changes.setdefault(embedding, of_head)
+        if head in base:
+            changes[head] = changes[embedding]
+        return {}
+    if apart:
+        return {}
+    changes.setdefault(head, [])
+    return {head: embedding}
 
 
 def _spellings(name: str) -> Iterator[str]:
@@ -125,7 +131,7 @@ def _was_quantized(name: str, shape: tuple[int, ...]) -> bool:
 def _shape(name: str, steps: list[Change], shape: tuple[int, ...]) -> tuple[int, ...]:
     for step in steps:
         new = step.shape_of(shape)
-        resized = isinstance(step, Replace | Rows) and name.endswith(INPUT + _OUTPUT) and new[1:] == shape[1:]
+        resized = isinstance(step, Replace | Rows) and name.endswith(INPUT + OUTPUT) and new[1:] == shape[1:]
         if new != shape and not resized:
             what = "its product has" if isinstance(step, LowRank) else "it saves"
             raise IntegrityViolated(

@@ -24,6 +24,7 @@ from job.export.merge_plan import EMPTY, Plan, Shapes, plan
 from job.export.merged_folder import write_merged
 from job.export.model_view import make_view
 from job.export.peft_adapter import PeftAdapter
+from job.export.tying import are_apart, says_tied
 from job.llama_cpp.gguf import read_metadata
 from job.spec import JobSpec
 
@@ -70,10 +71,10 @@ def run(spec: JobSpec, inputs: Inputs, workdir: Path) -> Result:
 
     def plan_gguf(base: Shapes, found: dict[str, Any]) -> Plan:
         config.update(found)
-        return planned(spec, adapter, base, found)
+        return planned(spec, adapter, base, found, view)
 
     def plan_folder(base: Shapes) -> Plan:
-        return planned(spec, adapter, base, config)
+        return planned(spec, adapter, base, config, view)
 
     gguf = workdir / f"{inputs.name}-{spec.export.unquantized}.gguf"
     _reuse_buffers()
@@ -82,7 +83,7 @@ def run(spec: JobSpec, inputs: Inputs, workdir: Path) -> Result:
         written = write_gguf(view, gguf, spec.export.unquantized, inputs.name, plan_gguf, inputs.turn_end)
         lora = None
         if wants_lora and adapter:
-            lora = write_adapter_gguf(adapter, view, workdir / f"{inputs.name}-lora.gguf", tied=is_tied(config))
+            lora = write_adapter_gguf(adapter, view, workdir / f"{inputs.name}-lora.gguf", tied=says_tied(config))
         eos = read_metadata(gguf).get("tokenizer.ggml.eos_token_id") if inputs.tokenizer else None
         merged = write_merged(view, workdir / "merged", plan_folder, eos) if spec.export.merged else None
     return Result(
@@ -97,13 +98,15 @@ def run(spec: JobSpec, inputs: Inputs, workdir: Path) -> Result:
     )
 
 
-def planned(spec: JobSpec, adapter: PeftAdapter | None, base: Shapes, config: dict[str, Any]) -> Plan:
-    """The plan for a base with this config."""
+def planned(spec: JobSpec, adapter: PeftAdapter | None, base: Shapes, config: dict[str, Any], view: Path) -> Plan:
+    """The plan for a base with this config, whose files are in `view`."""
     if adapter is None:
         return EMPTY
     _check_unquantized(config)
     names = renamed(base, config)
-    return plan(adapter, base, tied=is_tied(config), names=names, requantized=_requantized(spec))
+    tied = says_tied(config)
+    apart = tied and are_apart(view)
+    return plan(adapter, base, tied=tied, apart=apart, names=names, requantized=_requantized(spec))
 
 
 def _reuse_buffers() -> None:
@@ -129,12 +132,6 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
-
-
-def is_tied(config: dict[str, Any]) -> bool:
-    """Whether input and output embedding are the same tensor; transformers' default is yes."""
-    text = config.get("text_config") or {}
-    return bool(config.get("tie_word_embeddings", text.get("tie_word_embeddings", True)))
 
 
 def _requantized(spec: JobSpec) -> Requantized | None:

@@ -62,7 +62,7 @@ def run(spec: JobSpec, inputs: Inputs, workdir: Path) -> Result:
 
     def plan(base: Shapes, config: dict[str, Any]) -> Plan:
         try:
-            return planned(spec, change, base, config)
+            return planned(spec, change, base, config, brought.model)
         except IntegrityViolated as error:
             if brought.adapter:
                 raise

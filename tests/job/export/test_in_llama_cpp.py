@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from job.chat.portable import portable_template
 from job.errors import SpecInvalid
@@ -148,6 +149,42 @@ def test_an_adapter_on_one_side_of_tied_embeddings_unties_them_as_it_was_trained
     assert result.merged is not None
     rounded = logits_by_transformers(load(result.merged, dtype=torch.float32), ids)
     assert_close(rounded, logits, 2e-2)  # the safetensors are in the base's bfloat16
+
+
+@pytest.mark.parametrize("differs", [False, True], ids=["equal", "another"])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"trainable_token_indices": [300, 301]},
+        {"modules_to_save": ["embed_tokens"]},
+        {"modules_to_save": ["lm_head"]},
+        {"target_modules": ["embed_tokens", "q_proj"]},
+        {"target_modules": ["lm_head", "q_proj"]},
+    ],
+    ids=str,
+)
+def test_an_output_embedding_in_the_files_of_a_tied_model_is_exported_as_it_was_trained(
+    settings: dict[str, Any], differs: bool, tied_base: Path, tmp_path: Path
+) -> None:
+    """transformers ties them if they are equal, and loads another one as it is, whatever the config says."""
+    model = Path(shutil.copytree(tied_base, tmp_path / "model"))
+    weights = load_file(model / "model.safetensors")
+    head = weights["model.embed_tokens.weight"].clone()
+    weights["lm_head.weight"] = head.flip(0) if differs else head
+    save_file(weights, model / "model.safetensors", metadata={"format": "pt"})
+
+    def change(peft: Any) -> None:
+        with torch.no_grad():
+            for name, weight in peft.named_parameters():
+                if "trainable_tokens_delta" in name:
+                    weight.mul_(-3)
+
+    adapter = make_adapter(model, tmp_path / "adapter", change=change, **({"target_modules": ["q_proj"]} | settings))
+    result = exported(model, adapter, tmp_path / "out", export={"dtype": "f32", "merged": True})
+    ids, logits = logits_of(result.gguf, "Tied or not", tmp_path / "logits")
+    assert_close(logits, logits_by_transformers(with_adapter(model, adapter, dtype=torch.float32), ids), 1e-4)
+    assert result.merged is not None
+    assert_close(logits_by_transformers(load(result.merged, dtype=torch.float32), ids), logits, 3e-2)
 
 
 CONTROL, USER_DEFINED, BYTE = 3, 4, 6
