@@ -99,8 +99,7 @@ def _converted(
         file_type = getattr(importlib.import_module("gguf").LlamaFileType, _FILE_TYPES[dtype])
 
         def made(of: Any) -> Any:
-            merged_in = torch.float32 if dtype == "f32" else None
-            merging = merging_class(of, converter.LazyTorchTensor, make_plan, config, plans, keep, merged_in, without)
+            merging = merging_class(of, converter.LazyTorchTensor, make_plan, config, plans, keep, without)
             return merging(view, file_type, target, model_name=name, hparams=config)
 
         model = made(model_class)

@@ -18,9 +18,10 @@ from job.logs import Progress
 WORKERS = 2
 BLOCK = 1 << 22
 SYNC_FILE_RANGE_WRITE = 2  # linux/fs.h
+FLOAT = 4
 BYTES_PER_ELEMENT = 6
-"""Bytes per element at most while a 16-bit tensor is computed: float32 beside the result. A float32 one is computed
-with a copy of its own size: permuted, stacked."""
+"""Bytes per element at most while a matrix is computed: float32 beside a 16-bit result. Stacked experts, and a float32
+result, have a copy of their own size beside them."""
 
 
 @contextmanager
@@ -34,7 +35,7 @@ def streamed(tensors: dict[str, Any]) -> Iterator[None]:
     with ThreadPoolExecutor(WORKERS) as pool:
         ahead = _Ahead(pool, progress)
         for name, info in tensors.items():
-            info.tensor = _Streamed(info.tensor, name, math.prod(info.shape), info.dtype == bf16, ahead)
+            info.tensor = _Streamed(info, name, info.dtype == bf16, ahead)
             ahead.add(info.tensor)
         yield
 
@@ -79,10 +80,11 @@ class _Ahead:
 class _Streamed:
     """Stands for a lazy tensor in the writer: it has `nbytes` and `tofile`."""
 
-    def __init__(self, lazy: Any, name: str, elements: int, bf16: bool, ahead: _Ahead) -> None:
-        self.lazy, self.name, self.bf16, self.ahead = lazy, name, bf16, ahead
-        self.nbytes: int = lazy.nbytes
-        self.cost = max(BYTES_PER_ELEMENT * elements, 2 * self.nbytes)
+    def __init__(self, info: Any, name: str, bf16: bool, ahead: _Ahead) -> None:
+        self.lazy, self.name, self.bf16, self.ahead = info.tensor, name, bf16, ahead
+        self.nbytes: int = info.nbytes
+        each = 2 * FLOAT if len(info.shape) > 2 else BYTES_PER_ELEMENT
+        self.cost = max(each * math.prod(info.shape), 2 * self.nbytes)
         self.started: Future[Any] | None = None
 
     def tofile(self, file: Any) -> None:

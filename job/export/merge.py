@@ -1,9 +1,9 @@
 """The arithmetic of merging an adapter into one weight, as PEFT's `merge_and_unload` does it.
 
 A change is what an adapter does to one tensor. Low-rank products, scales and norms are computed in float32, the
-sum is rounded once, to the dtype that is asked for. In the weight's own dtype the result is bit for bit what PEFT
-gives for a model that was loaded in it with float32 adapters (its default); in float32 it is what PEFT gives for a
-model that was loaded in float32. At most 6 bytes per element are held at a time, 8 if the result is float32.
+sum is rounded once, to the dtype that is asked for: float32 for a GGUF, whose own type comes next, and the weight's own
+for merged safetensors. The result is bit for bit what PEFT gives for a model that was loaded in that dtype with float32
+adapters (its default).
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -137,11 +137,9 @@ class Rows:
     def applied(self, weight: "Tensor", dtype: "torch.dtype") -> "Tensor":
         import torch
 
-        weight = weight.to(dtype)
-        more = self.shape_of(tuple(weight.shape))[0] - weight.shape[0]
-        if more:
-            weight = torch.cat([weight, weight.new_zeros(more, *weight.shape[1:])])
-        return weight.index_copy(0, torch.tensor(self.indices), self.saved().to(dtype))
+        rows = weight.new_zeros(self.shape_of(tuple(weight.shape)), dtype=dtype)
+        rows[: len(weight)] = weight
+        return rows.index_copy_(0, torch.tensor(self.indices), self.saved().to(dtype))
 
 
 @dataclass(frozen=True)

@@ -24,11 +24,9 @@ def merging_class(
     config: dict[str, Any],
     plans: list[Plan],
     keep: Callable[[str], bool] | None,
-    merged_in: Any,
     fields: dict[str, Any],
 ) -> Any:
-    """A subclass of the model class with these `fields`, whose index returns merged tensors, in the dtype `merged_in`
-    if it is one."""
+    """A subclass of the model class with these `fields`, whose index returns merged tensors."""
 
     def index_tensors(self: Any, remote_hf_model_id: str | None = None) -> dict[str, Callable[[], Any]]:
         index: dict[str, Callable[[], Any]] = model_class.index_tensors(self, remote_hf_model_id)
@@ -37,7 +35,7 @@ def merging_class(
         plan = make_plan({name: tuple(load().shape) for name, load in index.items()}, config)
         plans.append(plan)
         _adjust(self.hparams, plan)
-        return merged_index(index, plan, lazy, merged_in)
+        return merged_index(index, plan, lazy)
 
     namespace = {"model_arch": model_class.model_arch, "index_tensors": index_tensors, **fields}
     merging = type(model_class.__name__, (model_class,), namespace)
@@ -63,15 +61,16 @@ def _adjust(config: dict[str, Any], plan: Plan) -> None:
                 section["vocab_size"] = plan.vocab_size
 
 
-def merged_index(
-    index: dict[str, Callable[[], Any]], plan: Plan, lazy: Any, dtype: Any = None
-) -> dict[str, Callable[[], Any]]:
-    """The index with each changed tensor lazily merged, in `dtype` or in its own, and the new tensors last."""
+def merged_index(index: dict[str, Callable[[], Any]], plan: Plan, lazy: Any) -> dict[str, Callable[[], Any]]:
+    """The index with each changed tensor lazily merged, and the new tensors last. They are float32: the file's own
+    type is the only one they are rounded to. Rounded to a base's bfloat16 first, as PEFT's merge does it, a float16
+    file would lose three bits of what was learned."""
+    import torch
 
     def merged(name: str) -> Any:
         base = index[plan.sources.get(name, name)]()
-        meta = lazy.meta_with_dtype_and_shape(dtype or base.dtype, plan.shapes[name])
-        return lazy(meta=meta, args=(base,), func=lambda weight: apply(name, weight, plan.changes[name], dtype))
+        meta = lazy.meta_with_dtype_and_shape(torch.float32, plan.shapes[name])
+        return lazy(meta=meta, args=(base,), func=lambda weight: apply(name, weight, plan.changes[name], torch.float32))
 
     return index | {name: (lambda name=name: merged(name)) for name in plan.changes}
 

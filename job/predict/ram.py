@@ -77,7 +77,7 @@ def agree(model: Anatomy, dtype: str) -> int:
     """A layer in float32 and a window's logits, twice, while weights stay mapped; then the export of the layers."""
     layer = (model.linear_parameters + model.expert_parameters) // model.layers
     logits = 3 * COMPARED * model.vocabulary
-    work = max(activations.FLOAT * (layer + logits), written(dtype) * model.largest_tensor)
+    work = max(activations.FLOAT * (layer + logits), written(model, dtype))
     return TRAIN_START + TOKENIZER_WORD * model.vocabulary + work
 
 
@@ -193,10 +193,10 @@ TOKENIZER_WORD = 700
 
 def export_ram(model: Anatomy, dtype: str) -> int:
     """Anonymous memory of the export: the largest tensor, and the vocabulary."""
-    largest = written(dtype) * model.largest_tensor
+    largest = written(model, dtype)
     return int(max(EXPORT_IMPORTS, EXPORT_START + largest) + TOKENIZER_WORD * model.vocabulary)
 
 
-def written(dtype: str) -> int:
-    """Bytes per element of the largest tensor while it is written to a GGUF (job/export/gguf_stream.py)."""
-    return 8 if dtype == "f32" else 6
+def written(model: Anatomy, dtype: str) -> int:
+    """The largest tensor while it is written to a GGUF (job/export/gguf_stream.py)."""
+    return (8 if dtype == "f32" or model.expert_parameters else 6) * model.largest_tensor

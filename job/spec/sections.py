@@ -114,7 +114,7 @@ class Export(Section):
     best mix of tensor types within a size (docs/fit.md)."""
     dtype: Literal["auto", "f16", "bf16", "f32"] = "auto"
     """The file that the others are quantized from. auto: f16, or bf16 for a model whose weights exceed float16's
-    range. f32 keeps the merged weights in float32; f16 and bf16 round them to the base's own dtype first."""
+    range. Merged weights are rounded once, to this type."""
     merge_base: Literal["original", "quantized"] = "original"
     """What the adapter is merged into: the original weights, or the dequantized 4-bit weights."""
     imatrix: Imatrix = "auto"

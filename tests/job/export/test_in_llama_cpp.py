@@ -103,14 +103,16 @@ def test_what_a_gguf_adapter_cannot_hold_is_named(
     assert named in caught.value.message
 
 
-@pytest.mark.parametrize("dtype, tolerance", [("f32", 1e-4), ("f16", 5e-3), ("bf16", 5e-2)])
+@pytest.mark.parametrize(
+    "dtype, weights, tolerance",
+    [("f32", torch.float32, 1e-4), ("f16", torch.float16, 5e-3), ("bf16", torch.bfloat16, 5e-2)],
+)
 def test_logits_in_llama_cpp_agree_with_transformers(
-    dtype: str, tolerance: float, base: Path, adapter: Path, tmp_path: Path
+    dtype: str, weights: torch.dtype, tolerance: float, base: Path, adapter: Path, tmp_path: Path
 ) -> None:
     """Relative to the logits' spread. llama.cpp rounds activations to the weights' type before each product:
     11 bits of mantissa in float16, 8 in bfloat16; in float32 only the order of sums differs."""
-    own = {"dtype": torch.float32} if dtype == "f32" else {}
-    merged = load(merged_by_peft(base, adapter, tmp_path / "merged", **own), dtype=torch.float32)
+    merged = load(merged_by_peft(base, adapter, tmp_path / "merged", dtype=torch.float32), dtype=weights).float()
     gguf = exported(base, adapter, tmp_path / "out", export={"dtype": dtype}).gguf
     for number, text in enumerate(ODD_TEXTS[:3]):
         ids, logits = logits_of(gguf, text, tmp_path / f"logits{number}")
