@@ -5,6 +5,7 @@ prints plain JSON, which k8s/manifest/render.py makes.
 """
 
 import json
+import logging
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,8 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from job.redaction import redact
 from k8s.cluster import client_errors
-from k8s.errors import ClusterUnreachable
+from k8s.errors import AccessDenied, ClusterUnreachable
 
 Object = dict[str, Any]
 TIMEOUT_S = 30
@@ -26,25 +28,23 @@ class Connection:
     """One API server as one user sees it, and a namespace in it."""
 
     def __init__(self, context: str | None = None, namespace: str | None = None) -> None:
-        """From the kubeconfig, else from inside a pod. Raises ClusterUnreachable if there is neither."""
+        """From the kubeconfig, else from inside a pod. Raises ClusterUnreachable if there is neither, or if it cannot
+        be used, and AccessDenied if its login fails."""
         with _not_installed("kubernetes_validate"):
-            from kubernetes import client, config
+            from kubernetes import client
         from kubernetes.config import ConfigException
 
-        load: Any = config
-        file = os.environ.get("KUBECONFIG") or None  # the library reads it only when it is imported
         settings = client.Configuration()
         try:
-            load.load_kube_config(config_file=file, context=context, client_configuration=settings)
-            active = load.list_kube_config_contexts(config_file=file)
-            named = next(one for one in active[0] if one["name"] == context) if context else active[1]
-            default = named["context"].get("namespace")
+            with _usable(), _logged_in():
+                default = _from_kubeconfig(settings, context)
         except (ConfigException, StopIteration, FileNotFoundError) as error:
             default = _in_cluster(settings, context, error)
         settings.retries = False  # k8s/cluster/follow.py decides what to repeat
         self.namespace = namespace or default or "default"
         self.server = settings.host
-        self._api = client.ApiClient(settings)
+        with _usable():
+            self._api = client.ApiClient(settings)
 
     def call(self, verb: str, path: str, body: Any = None, **query: Any) -> Object:
         """Sends one request and returns its JSON. Raises the errors of k8s/cluster/client_errors.py."""
@@ -102,6 +102,55 @@ class Connection:
             found += page["items"]
             if not (token := page["metadata"].get("continue")):
                 return found
+
+
+def _from_kubeconfig(settings: Any, context: str | None) -> str | None:
+    """Fills in the settings; returns the context's namespace."""
+    from kubernetes import config
+
+    load: Any = config
+    file = os.environ.get("KUBECONFIG") or None  # the library reads it only when it is imported
+    load.load_kube_config(config_file=file, context=context, client_configuration=settings)
+    active = load.list_kube_config_contexts(config_file=file)
+    named = next(one for one in active[0] if one["name"] == context) if context else active[1]
+    found: str | None = named["context"].get("namespace")
+    return found
+
+
+@contextmanager
+def _usable() -> Iterator[None]:
+    """Translates what the library raises of a kubeconfig that is none, or asks for what it does not have."""
+    from yaml import YAMLError
+
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except (YAMLError, OSError, ValueError, TypeError, AttributeError, KeyError, ImportError) as error:
+        why = redact(" ".join(str(error).split())[:300])
+        raise ClusterUnreachable(
+            f"the kubeconfig cannot be used: {type(error).__name__}: {why}",
+            hint="Try `kubectl get jobs`, and make the file anew with your cloud's own tool. A SOCKS proxy needs "
+            "`pip install pysocks`.",
+        ) from error
+
+
+@contextmanager
+def _logged_in() -> Iterator[None]:
+    """Raises AccessDenied for a login that fails: the library only logs it, and goes on as nobody."""
+    heard: list[str] = []
+    handler = logging.Handler(logging.ERROR)
+    handler.emit = lambda record: heard.append(record.getMessage())  # type: ignore[method-assign]
+    logging.getLogger().addHandler(handler)
+    try:
+        yield
+    finally:
+        logging.getLogger().removeHandler(handler)
+    if heard:
+        raise AccessDenied(
+            f"the login of the kubeconfig fails: {redact(heard[0][:300])}",
+            hint="Log in again with your cloud's own tool, then repeat the command.",
+        )
 
 
 @contextmanager
