@@ -23,6 +23,8 @@ VARIABLE = "FINETUNE_ALLOW_PRIVATE_HOSTS"
 HINT = f"If it is meant, allow it in the job's environment: {VARIABLE}, a list of names, addresses and networks."
 _INTERNAL = ("localhost", "local", "internal", "svc", "cluster.local", "in-addr.arpa", "ip6.arpa", "home.arpa")
 _METADATA = {ipaddress.ip_address("168.63.129.16")}  # Azure's, in the range of the internet
+_LOCAL = [ipaddress.ip_network("64:ff9b:1::/48"), ipaddress.ip_network("fec0::/10"), ipaddress.ip_network("3fff::/20")]
+"""Not of the internet, though `is_global` says so: of the first in Pythons before 3.11.10, of the others in all."""
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -126,6 +128,8 @@ def _is_public(address: Address) -> bool:
             inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
         if inner:
             return _is_public(inner)
+    if any(address in network for network in _LOCAL):
+        return False
     return address.is_global and not address.is_multicast and address not in _METADATA
 
 

@@ -19,7 +19,7 @@ from tests.job.fetch.models import GOOD
 PRIVATE = [
     "127.0.0.1", "127.1", "0x7f000001", "2130706433", "0.0.0.0", "10.0.0.1", "172.16.0.1", "192.168.1.1",
     "169.254.169.254", "100.100.100.200", "168.63.129.16", "224.0.0.1", "::1", "::", "fe80::1", "fd00:ec2::254",
-    "::ffff:169.254.169.254", "64:ff9b::a9fe:a9fe", "2002:7f00:1::",
+    "::ffff:169.254.169.254", "64:ff9b::a9fe:a9fe", "64:ff9b:1::a9fe:a9fe", "2002:7f00:1::", "fec0::1",
     "localhost", "LOCALHOST", "localhost.", "a.localhost", "kubernetes", "minio", "s3.minio.svc", "a.svc.cluster.local",
     "a.b.svc.example", "metadata.google.internal", "metadata", "host.docker.internal", "printer.local",
 ]  # fmt: skip
