@@ -38,12 +38,14 @@ def asked(
     rehearses: bool = False,
     **resources: int,
 ) -> Asked:
-    """`models`: those of a sweep."""
+    """`models`: those of a sweep, which take the place of the spec's."""
 
     def wish(needs: int | None) -> Wish:
         return Wish.of(gpu, needs=needs, platform="gke")
 
-    read = spec_from(None, str(model), "./rows.jsonl", list(sets))
+    spec = model.parent / "spec.yaml"
+    spec.write_text(f"model: {{id: {model}}}")
+    read = spec_from(spec, None, "./rows.jsonl", list(sets))
     sweeps = [f"model.id={','.join(map(str, models))}"] if models else []
     return ask(wish, read, sweeps=sweeps, image="i", pull_policy="Never", resources=resources, rehearses=rehearses)
 

@@ -35,7 +35,7 @@ BASES: dict[str, dict[str, Any]] = {
     "dataset.0": BASE | {"evaluation": {}, "dataset": [ROWS, ROWS | {"config": "two"}]},
     "dataset": BASE | {"evaluation": {}},
     "export": BASE | {"publish": {}, "export": {"types": ["q4_0"]}},
-    "evaluation": BASE | {"publish": {}, "export": {"types": ["q8_0"]}},
+    "evaluation": BASE | {"publish": {}, "evaluation": {}, "export": {"types": ["q8_0"]}},
     "evaluation.text": BASE,
     "evaluation.tasks": BASE | {"evaluation": {"tasks": TASKS}},
     "evaluation.gate": BASE | {"evaluation": BASE["evaluation"] | {"tasks": TASKS}},
