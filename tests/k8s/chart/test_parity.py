@@ -37,12 +37,12 @@ def test_the_chart_and_the_launcher_give_the_same_objects(spec: Any, deployment:
         options = [one for one in options if not one.startswith("dataset")]
     try:
         asked = JobSpec.model_validate(spec)
+        sweep = tuple(
+            one.model_copy(update={"spec": apart(with_changes(spec, one.changes), number)})
+            for number, one in enumerate(indexes(lambda _: asked, options))
+        )
     except ValidationError:
         assume(False)
-    sweep = tuple(
-        one.model_copy(update={"spec": apart(with_changes(spec, one.changes), number)})
-        for number, one in enumerate(indexes(lambda _: asked, options))
-    )
     made = Settings.of(**deployment)
     values = values_of(made, asked, sweep)
     ChartValues.model_validate(values)

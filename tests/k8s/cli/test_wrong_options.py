@@ -66,7 +66,6 @@ def test_a_wrong_option_is_named_before_a_missing_cluster(
         (["--scratch-class", "fast"], "--scratch-class is for a volume"),
         (["--wait", "--follow"], "leave one of them out"),
         (["--timeout", "9"], "--timeout is for waiting"),
-        (["--dry-run", "--wait"], "send nothing that could be waited for"),
         (["--wait", "-o", "json"], "--output is for a run that is not waited for"),
         (["--dry-run", "-o", "json"], "--output is for a run"),
         (["--price", "1", "--price-file", "/prices.yaml"], "--price and --price-file say the same thing"),
