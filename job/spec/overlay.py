@@ -65,7 +65,7 @@ def overlay(
         elif not is_unicode(name + environ[name]):
             problem = "not UTF-8 text; write it as UTF-8"
         else:
-            problem = _put(data, keys, _from_text(environ[name], keys), origins, PREFIX)
+            problem = _put(data, keys, from_text(environ[name], keys), origins, PREFIX)
         if problem:
             faults.append(Fault((), f"{shown_key(name)} -> {problem}"))
         else:
@@ -75,7 +75,7 @@ def overlay(
         if not all(keys):
             problem = "a name is missing; write section.field=value"
         else:
-            problem = _put(data, keys, _from_text(one.value, keys), origins)
+            problem = _put(data, keys, from_text(one.value, keys), origins)
         if problem:
             faults.append(Fault((), f"{one.option} {shown_key(one.path)} -> {problem}"))
         else:
@@ -102,7 +102,7 @@ def misspelt(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
             yield name, PREFIX + rest.lstrip("_")
 
 
-def _from_text(text: str, keys: Keys) -> Any:
+def from_text(text: str, keys: Keys) -> Any:
     """The value, parsed if it is JSON; for a field of text, `42` and `true` stay text."""
     try:
         value = from_json(text)

@@ -8,10 +8,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from job import strict_json
 from job.artifacts import Frozen
 from job.errors import SpecInvalid
 from job.spec import JobSpec
-from job.spec.overlay import Assignment
+from job.spec.overlay import Assignment, from_text
 from k8s.errors import SettingsInvalid
 
 PATH = r"recipe|[a-z_0-9]+(\.[a-z_0-9]+)+"
@@ -39,7 +40,7 @@ def specs_of(spec: JobSpec, sweep: Sequence[Index]) -> list[JobSpec]:
 def combinations(options: Sequence[str]) -> list[dict[str, str]]:
     """`training.learning_rate=1e-4,2e-4` and the like -> each combination, as texts by path.
 
-    Texts that are valid JSON lists are read as such: `lora.target_modules=["q_proj"],["q_proj","v_proj"]`.
+    Values that are JSON end where JSON ends: `lora.target_modules=["q_proj"],["q_proj","v_proj"]`.
     Raises SettingsInvalid.
     """
     axes: dict[str, list[str]] = {}
@@ -63,11 +64,24 @@ def combinations(options: Sequence[str]) -> list[dict[str, str]]:
     return [dict(zip(axes, chosen, strict=True)) for chosen in itertools.product(*axes.values())] if axes else []
 
 
+_JSON = json.JSONDecoder()
+
+
 def _values(text: str) -> list[str]:
+    """As they are written: whether `1e5` is a number or a name is for its field to say."""
+    found, at = [], 0
     try:
-        return [json.dumps(value, allow_nan=False) for value in json.loads(f"[{text}]")]
-    except ValueError:  # not JSON, or NaN, which is none
+        while at < len(text.rstrip()):
+            at += len(text[at:]) - len(text[at:].lstrip())
+            _, end = _JSON.raw_decode(text, at)
+            found.append(text[at:end])
+            comma = re.match(r"\s*(,(?=.*\S)|\Z)", text[end:], re.S)
+            if not comma:
+                raise ValueError(f"no value follows {text[:end]}")
+            at = end + comma.end()
+    except ValueError:  # not JSON
         return [one.strip() for one in text.split(",")]
+    return found
 
 
 def indexes(read: Callable[[Sequence[Assignment]], JobSpec], options: Sequence[str]) -> tuple[Index, ...]:
@@ -75,15 +89,19 @@ def indexes(read: Callable[[Sequence[Assignment]], JobSpec], options: Sequence[s
 
     Raises SpecInvalid, with the combination, and SettingsInvalid.
     """
-    found = []
-    for number, chosen in enumerate(combinations(options)):
+    found: dict[str, Index] = {}
+    for chosen in combinations(options):
+        changes = {path: from_text(value, tuple(path.split("."))) for path, value in chosen.items()}
+        same = strict_json.dumps(changes)  # 1e-4 and 0.0001
+        if same in found:
+            continue
         try:
             spec = read([Assignment(path, value, SWEEP) for path, value in chosen.items()])
         except SpecInvalid as error:
             said = ", ".join(f"{path}={value}" for path, value in chosen.items())
             raise SpecInvalid(f"--sweep with {said}: {error.message}", hint=error.hint) from error
-        found.append(Index(changes={path: _plain(value) for path, value in chosen.items()}, spec=apart(spec, number)))
-    return tuple(found)
+        found[same] = Index(changes=changes, spec=apart(spec, len(found)))
+    return tuple(found.values())
 
 
 def base(read: Callable[[Sequence[Assignment]], JobSpec], options: Sequence[str]) -> JobSpec:
@@ -96,13 +114,6 @@ def base(read: Callable[[Sequence[Assignment]], JobSpec], options: Sequence[str]
         if first is None:
             raise
         return read([Assignment(path, value, SWEEP) for path, value in first.items()])
-
-
-def _plain(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        return text
 
 
 def apart(spec: JobSpec, number: int) -> JobSpec:

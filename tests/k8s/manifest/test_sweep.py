@@ -46,6 +46,27 @@ def test_words_are_values_too_and_the_same_twice_is_one() -> None:
     ]
 
 
+def test_numbers_for_a_field_of_text_arrive_as_they_are_written() -> None:
+    """`1e5` may begin a commit, and 1.10 be a split: the chart gets the same from `changes`."""
+    found = indexes(read, ["model.revision=1e5,12,007", "dataset.split=1.10,true"])
+    assert [(one.spec.model.revision, one.spec.datasets[0].split) for one in found[:2]] == [
+        ("1e5", "1.10"),
+        ("1e5", "true"),
+    ]
+    assert found[0].changes == {"model.revision": "1e5", "dataset.split": "1.10"}
+    assert [one.spec.model.revision for one in found[::2]] == ["1e5", "12", "007"]
+
+
+def test_a_number_that_is_written_in_two_ways_is_one_value() -> None:
+    (only,) = indexes(read, ["training.learning_rate=1e-4,0.0001"])
+    assert only.changes == {"training.learning_rate": 1e-4}
+
+
+def test_a_comma_with_nothing_behind_it_is_not_overlooked() -> None:
+    with pytest.raises(SpecInvalid, match=r"lora\.r="):
+        indexes(read, ["lora.r=8,"])
+
+
 def test_a_value_that_the_spec_does_not_take_names_its_combination() -> None:
     with pytest.raises(SpecInvalid, match=r"lora\.r=0"):
         indexes(read, ["lora.r=8,0"])
