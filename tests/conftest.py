@@ -23,7 +23,7 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 MEMORY = 3 << 30
 """Bytes that a process of the tests may hold between two of them; torch, transformers and all else are 0.7 GB."""
 
-pytest_plugins = ["tests.s3_server", "tests.hub_server.fixtures", "tests.cluster.fixtures"]
+pytest_plugins = ["tests.s3_server", "tests.s3_proxy", "tests.hub_server.fixtures", "tests.cluster.fixtures"]
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,8 @@ import pytest
 from tests import ROOT
 from tests.faults.runs import SAVE_STEPS, Run, once
 from tests.job_process import follow, kill, started
-from tests.s3_server import Bucket, Proxy
+from tests.s3_proxy import Proxy
+from tests.s3_server import Bucket
 
 pytestmark = pytest.mark.slow
 

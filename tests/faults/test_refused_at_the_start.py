@@ -7,7 +7,8 @@ import pytest
 
 from tests.faults.runs import Run
 from tests.hub_server import Hub
-from tests.s3_server import Bucket, Proxy
+from tests.s3_proxy import Proxy
+from tests.s3_server import Bucket
 
 pytestmark = pytest.mark.slow
 

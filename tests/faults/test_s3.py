@@ -6,7 +6,8 @@ import time
 import pytest
 
 from tests.faults.runs import Run
-from tests.s3_server import Bucket, Proxy, Request
+from tests.s3_proxy import Proxy, Request
+from tests.s3_server import Bucket
 
 pytestmark = pytest.mark.slow
 

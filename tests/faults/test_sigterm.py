@@ -6,7 +6,8 @@ import pytest
 
 from tests.faults.runs import Run, once, stop
 from tests.hub_server import Hub
-from tests.s3_server import Bucket, Proxy
+from tests.s3_proxy import Proxy
+from tests.s3_server import Bucket
 
 pytestmark = pytest.mark.slow
 

@@ -67,3 +67,8 @@ def pod_of(found: Manifest) -> dict[str, Any]:
 
 def variables(found: Manifest) -> dict[str, Any]:
     return {one["name"]: one.get("value", one.get("valueFrom")) for one in pod_of(found)["containers"][0]["env"]}
+
+
+def annotations(found: Manifest) -> dict[str, str]:
+    named: dict[str, str] = found.job["spec"]["template"]["metadata"]["annotations"]
+    return named

@@ -7,11 +7,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tests.cluster.fixtures import Cluster
 from tests.k8s.chart.charts import ROOT
-from tests.k8s.launcher import Said
+from tests.k8s.launcher import Launcher, Said
 from tests.push.git_repository import Repository
 
 REPOSITORY = "team/models"
+SPEC = "model: {id: owner/model}\ndataset: {id: owner/rows}\npublish: {s3: 's3://models/team/a'}\n"
 
 
 def call(
@@ -57,3 +59,23 @@ CONFIG = {
     "store": "s3://runs/store",
     "publish": {"s3": ["s3://models/team"], "hub": ["Team"]},
 }
+
+
+class Pushed:
+    """A repository, a namespace, and the command between them."""
+
+    def __init__(self, cluster: Cluster, folder: Path) -> None:
+        self.repo = Repository(folder / "repo")
+        self.launcher = Launcher(cluster, cluster.namespace(restricted=True))
+        self.config: dict[str, Any] = CONFIG | {"gpu": "none", "namespace": self.launcher.namespace}
+
+    def push(self, before: str, *options: str, **environ: str) -> Said:
+        return self.command("train", "--before", before, "--after", self.repo.head(), *options, **environ)
+
+    def command(self, *arguments: str, **environ: str) -> Said:
+        environ = {"KUBECONFIG": str(self.launcher.kubeconfig)} | environ
+        return call(self.repo, *arguments, config=self.config, **environ)
+
+    def job(self) -> Any:
+        (job,) = self.launcher.jobs()
+        return job

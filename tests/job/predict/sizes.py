@@ -1,5 +1,7 @@
 """Models whose parameters are published."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 
@@ -19,3 +21,8 @@ SIZES = {
     "65B": (published(8192, 80, 22016, 64), 120.0, 38.5),
 }
 """What the recipe's source states for f16 and for 4 bits, in GB."""
+
+
+def model_folder(tmp_path: Path, config: dict[str, Any]) -> Path:
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    return tmp_path

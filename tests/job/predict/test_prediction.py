@@ -2,17 +2,14 @@
 
 import dataclasses
 import json
-import resource
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from job.errors import SpecInvalid, UsageInvalid
-from job.llama_cpp import bundle, quantize, windows
-from job.plan import describe
+from job.errors import SpecInvalid
+from job.llama_cpp import bundle, quantize
 from job.predict import activations, disk, ram, vram
 from job.predict.anatomy import Anatomy, anatomy_of
 from job.predict.file_sizes import planned, planned_here
@@ -166,43 +163,6 @@ def test_a_model_of_another_kind_is_named() -> None:
         anatomy_of({"model_type": "llama", "num_attention_heads": 4}, "someone/model")
 
 
-def model_folder(tmp_path: Path, config: dict[str, Any]) -> Path:
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    return tmp_path
-
-
-@pytest.mark.slow
-def test_the_plan_says_whether_it_fits_and_what_would(tmp_path: Path) -> None:
-    folder = model_folder(tmp_path, SIZES["13B"][0])
-    asked = spec(model={"id": str(folder)}, training={"per_device_train_batch_size": 16, "max_steps": 10})
-    said = describe(asked, "t4", 0.35)
-    assert "does NOT fit a t4" in said and "all of these" in said and "; a " in said
-    assert "estimated cost" in said and "Q4_K_M.gguf" in said
-    assert "fits a h100" in describe(asked, "h100")
-    with pytest.raises(UsageInvalid, match=r"--gpu: 't5' is not known; did you mean t4\?"):
-        describe(asked, "t5")
-
-
-@pytest.mark.slow
-def test_a_plan_needs_no_torch_and_about_a_second(tmp_path: Path) -> None:
-    (tmp_path / "spec.json").write_text(
-        json.dumps({"model": {"id": str(model_folder(tmp_path, SIZES["7B"][0]))}, "dataset": {"id": "a/b"}})
-    )
-    program = (
-        "import sys\nsys.argv = ['job', 'plan', sys.argv[1], '--gpu', 't4']\nfrom job.__main__ import app\n"
-        "try:\n    app()\nexcept SystemExit:\n    pass\nassert 'torch' not in sys.modules"
-    )
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    done = subprocess.run(
-        [sys.executable, "-c", program, tmp_path / "spec.json"], capture_output=True, text=True, check=False
-    )
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    assert done.returncode == 0, done.stderr
-    # 0.7 s on an idle CPU; a busy neighbour makes it longer.
-    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 2
-    assert "fits a t4" in done.stdout
-
-
 def test_an_anatomy_names_its_largest_layer() -> None:
     model = Anatomy.model_validate(anatomy_of(SIZES["7B"][0], "7B"))
     assert model.largest_linear == 4096 * 11008
@@ -228,54 +188,3 @@ def test_the_first_layers_are_compared_in_the_memory_that_writing_their_embeddin
     small = anatomy_of(SIZES["7B"][0], "7B")
     assert ram.agree(wide, "f16") == pytest.approx(3.79e9, rel=0.03)
     assert ram.agree(small, "f16") > ram.export_ram(small, "f16")
-
-
-def test_the_disk_of_each_stage_is_what_lies_there() -> None:
-    model = anatomy_of(SIZES["7B"][0], "7B")
-    asked = spec(export={"types": ["q4_k_m", "q8_0", "f16"]}, run={"store": "s3://bucket/runs"})
-    size = disk.sizes(asked, model, files={"q4_k_m": 4_000_000_000, "q8_0": 7_000_000_000})
-    lies = disk.by_stage(asked, size)
-    words = disk.GGUF_WORD * model.vocabulary
-    unquantized = disk.export_bytes(model, "f16") + words
-    assert size.unquantized == unquantized
-    assert lies["fetch"] == model.stored_bytes
-    trained = size.adapter + 3 * size.checkpoint
-    assert lies["train"] == model.stored_bytes + trained + size.checkpoint
-    assert lies["export"] == model.stored_bytes + unquantized + trained
-    assert size.logits == windows.logits_bytes(32000, 512, 32768 // 512)
-    # Two files at a time, and the one of the unquantized type is a link to it.
-    assert lies["evaluate"] == unquantized + trained + size.logits + 11_000_000_000 + 2 * words
-    assert disk.peak(lies)[1] == max(lies.values())
-
-
-def test_the_disk_is_enough_for_any_two_types_since_those_between_may_be_in_the_store() -> None:
-    model = anatomy_of(SIZES["7B"][0], "7B")
-    asked = spec(export={"types": ["q8_0", "q2_k", "q6_k"]}, run={"store": "s3://bucket/runs"})
-    size = disk.sizes(asked, model, files={"q8_0": 7_000_000_000, "q2_k": 1_000_000_000, "q6_k": 6_000_000_000})
-    lies = disk.by_stage(asked, size)
-    assert lies["evaluate"] - lies["export"] + size.base == size.logits + size.files["q8_0"] + size.files["q6_k"]
-
-
-def test_a_store_in_the_work_directory_is_counted(tmp_path: Path) -> None:
-    model = anatomy_of(SIZES["7B"][0], "7B")
-    outside, inside = spec(run={"store": str(tmp_path)}), spec()
-    size = disk.sizes(outside, model)
-    beside = disk.by_stage(inside, size)["publish"] - disk.by_stage(outside, size)["publish"]
-    assert beside == sum(size.files.values()) + size.adapter
-
-
-def test_a_store_keeps_a_family_that_nothing_is_known_of_within_the_largest_sizes() -> None:
-    size = disk.sizes(spec(), None, 10 * vram.GB)
-    assert size.unquantized == 10 * vram.GB and size.logits == windows.LOGITS_LIMIT
-    assert size.files["q8_0"] == pytest.approx(5.3 * vram.GB, rel=0.01)
-
-
-@pytest.mark.slow
-def test_the_plan_shows_each_stage_and_the_cost_of_all(tmp_path: Path) -> None:
-    folder = model_folder(tmp_path, SIZES["7B"][0])
-    asked = spec(model={"id": str(folder)}, dataset={"id": "a/b", "limit": 2500})
-    said = describe(asked, "t4", 0.35)
-    stages = [line.split()[1] for line in said.splitlines() if line.endswith((" h", " min", " s")) and "GB" in line]
-    assert stages == ["fetch", "agree", "train", "export", "imatrix", "quantize", "evaluate", "publish", "in"]
-    assert "the Job's deadline" in said and "estimated cost            at most" in said
-    assert "name a GPU" in describe(asked)

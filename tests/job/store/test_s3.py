@@ -23,7 +23,8 @@ from job.store import open_store
 from job.store.base import Conflict
 from job.store.s3 import S3Store
 from tests.job.store.files import MIB, file_of, sha256
-from tests.s3_server import Bucket, Proxy
+from tests.s3_proxy import Proxy
+from tests.s3_server import Bucket
 
 pytestmark = pytest.mark.slow
 

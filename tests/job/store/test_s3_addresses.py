@@ -14,7 +14,8 @@ from job.publish.stores import StorePlace
 from job.store import open_store
 from job.store.base import Head
 from tests.job.store.files import file_of
-from tests.s3_server import Bucket, Proxy, Server
+from tests.s3_proxy import Proxy
+from tests.s3_server import Bucket, Server
 
 pytestmark = pytest.mark.slow
 

@@ -15,7 +15,8 @@ from job.fetch.inputs import unpack
 from job.store import open_store
 from tests.cluster.fixtures import Cluster, eventually
 from tests.k8s.launcher import Launcher
-from tests.s3_server import Bucket, Proxy
+from tests.s3_proxy import Proxy
+from tests.s3_server import Bucket
 
 pytestmark = pytest.mark.slow
 

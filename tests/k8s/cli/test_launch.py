@@ -1,4 +1,4 @@
-"""The launcher on a real API server: what it sends, what the cluster makes of it, and what it says about it."""
+"""`launch` on a real API server: what it sends, where it lands, and who follows it."""
 
 import json
 import signal
@@ -7,19 +7,11 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from job.errors import every_error
 from tests.cluster.fixtures import Cluster, eventually
 from tests.k8s.gpu_nodes import whole
-from tests.k8s.launcher import BARE, RUN, Launcher, add, submit
+from tests.k8s.launcher import BARE, Launcher, add, submit
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def launcher(cluster: Cluster) -> Launcher:
-    """In a namespace that enforces Pod Security `restricted`. The volume claim is there, and never bound: pods that
-    would wait for it ask for no store."""
-    return Launcher(cluster, cluster.namespace(restricted=True))
 
 
 @pytest.mark.parametrize("platform", ["gke", "eks", "karpenter", "eks-auto", "aks", "aks-nap", "gfd"])
@@ -121,54 +113,6 @@ def test_the_same_run_twice_is_joined_refused_or_made_anew(launcher: Launcher, c
     assert other != name and len(launcher.jobs()) == 2
 
 
-def test_a_failed_run_is_made_again_under_its_name(launcher: Launcher, cluster: Cluster) -> None:
-    cluster.nodes.add("plain")
-    name = submit(launcher, "--gpu", "none")
-    launcher.end_pod(64)
-    cluster.condition(launcher.namespace, name, "Failed")
-    again = launcher("launch", *BARE, "--gpu", "none", "--detach")
-    assert again.code == 0 and "submitted again" in again.err
-    (job,) = launcher.jobs()
-    assert job["metadata"]["name"] == name
-    launcher.end_pod(0)
-    cluster.condition(launcher.namespace, name, "Complete")
-    assert launcher("wait", name).code == 0
-
-
-@pytest.mark.parametrize(
-    "error", [one for one in every_error() if one.kubernetes == "FailJob"], ids=lambda one: one.__name__
-)
-def test_a_fault_that_no_retry_mends_ends_the_run_with_its_code(
-    launcher: Launcher, cluster: Cluster, error: Any
-) -> None:
-    cluster.nodes.add("plain")
-    name = submit(launcher, "--gpu", "none")
-    launcher.end_pod(error.code, message="model.id: there is no such model\nName another one.")
-    said = launcher("wait", name)
-    assert said.code == error.code
-    assert "model.id: there is no such model" in said.err and "Name another one." in said.err
-    assert launcher("list", "-o", "json").json()[0]["code"] == error.code
-
-
-def test_an_interruption_is_replaced_and_explained_and_does_not_count(launcher: Launcher, cluster: Cluster) -> None:
-    cluster.nodes.add("plain")
-    name = submit(launcher, "--gpu", "none")
-    first = launcher.end_pod(75)
-    said = launcher("status", name)
-    assert "waiting for a new pod after exit code 75" in said.err or launcher.pod() != first
-    eventually(lambda: launcher.pod() != first, "a replacement", timeout_s=60)
-    launcher.end_pod(0)
-    cluster.condition(launcher.namespace, name, "Complete")
-
-
-def test_a_container_that_was_killed_for_memory_is_named(launcher: Launcher, cluster: Cluster) -> None:
-    cluster.nodes.add("plain")
-    name = submit(launcher, "--gpu", "none")
-    launcher.end_pod(78, reason="OOMKilled")
-    said = launcher("wait", name)
-    assert said.code == 78 and "killed for memory" in said.err
-
-
 def test_what_a_run_waits_for_is_said(launcher: Launcher, cluster: Cluster) -> None:
     add(cluster, whole("gke", "t4"))
     first = submit(launcher, "--gpu", "t4")
@@ -200,66 +144,6 @@ def test_list_and_status_say_what_a_run_is_doing_and_what_it_has_cost(launcher: 
     assert launcher("list", "--watch", "-o", "json").code == 2
 
 
-def quota(launcher: Launcher, **hard: str) -> None:
-    core, space = launcher.cluster.core, launcher.namespace
-    spec = {"hard": {name.replace("_", "."): amount for name, amount in hard.items()}}
-    core.create_namespaced_resource_quota(space, {"metadata": {"name": "small"}, "spec": spec})
-    eventually(lambda: core.read_namespaced_resource_quota("small", space).status.hard, "the quota")
-
-
-def test_a_quota_that_has_no_room_for_the_pod_stops_a_launch_before_anything_is_made(launcher: Launcher) -> None:
-    quota(launcher, limits_memory="1Gi")
-    said = launcher("launch", *BARE, "--gpu", "none", "--detach")
-    assert said.code == 14 and "exceeded quota: small" in said.err
-    assert launcher.jobs() == []
-
-
-def test_a_quota_that_others_use_up_is_waited_for(launcher: Launcher, cluster: Cluster) -> None:
-    cluster.nodes.add("plain")
-    quota(launcher, limits_memory="15Gi")
-    submit(launcher, "--gpu", "none")
-    launcher.run_pod()
-    other = submit(launcher, "--gpu", "none", "--set", "lora.r=16")
-    said = eventually(
-        lambda: next((one for one in [launcher("status", other).err] if "its pod is refused" in one), None), "a reason"
-    )
-    assert "exceeded quota: small" in said
-    third = launcher("launch", *BARE, "--gpu", "none", "--detach", "--set", "lora.r=32")
-    assert third.code == 0 and "the run waits until other pods leave it room" in third.err
-
-
-def test_a_quota_on_cpu_limits_is_met_by_an_option(launcher: Launcher, cluster: Cluster) -> None:
-    cluster.nodes.add("plain")
-    quota(launcher, limits_cpu="4")
-    said = launcher("launch", *BARE, "--gpu", "none", "--detach")
-    assert said.code == 14 and "must specify limits.cpu" in said.err and "Set --cpu-limit" in said.err
-    less = launcher("launch", *BARE, "--gpu", "none", "--cpu", "2", "--cpu-limit", "1")
-    assert less.code == 16 and "cpu_limit: 1 is less than the 2 cores" in less.err
-    submit(launcher, "--gpu", "none", "--cpu-limit", "3.5")
-    pod = cluster.core.read_namespaced_pod(launcher.pod(), launcher.namespace)
-    assert pod.spec.containers[0].resources.limits["cpu"] == "3500m"
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        (["--priority-class", "none-such"], "no PriorityClass with name none-such"),
-        (["--runtime-class", "none-such"], 'RuntimeClass "none-such" not found'),
-        (["--memory", "40Gi"], "maximum memory usage per Container is 32Gi"),
-    ],
-    ids=str,
-)
-def test_what_refuses_every_pod_stops_a_launch(
-    launcher: Launcher, cluster: Cluster, options: list[str], words: str
-) -> None:
-    limits = {"type": "Container", "max": {"memory": "32Gi"}}
-    body = {"metadata": {"name": "most"}, "spec": {"limits": [limits]}}
-    cluster.core.create_namespaced_limit_range(launcher.namespace, body)
-    said = launcher("launch", *BARE, "--gpu", "none", "--detach", *options)
-    assert said.code == 14 and words in said.err, said.err
-    assert launcher.jobs() == []
-
-
 def test_a_run_is_paused_and_goes_on(launcher: Launcher, cluster: Cluster) -> None:
     cluster.nodes.add("plain")
     name = submit(launcher, "--gpu", "none")
@@ -288,62 +172,3 @@ def test_waiting_ends_after_its_time_and_the_run_goes_on(launcher: Launcher, clu
     name = submit(launcher, "--gpu", "none")
     said = launcher("wait", name, "--timeout", "2")
     assert said.code == 17 and "it goes on" in said.err and "no node for its pod yet" in said.err
-
-
-def test_a_run_that_is_not_there_is_one_sentence(launcher: Launcher) -> None:
-    said = launcher("status", "no-such-run")
-    assert said.code == 12 and "there is no jobs.batch" in said.err and "Traceback" not in said.err
-
-
-def test_a_secret_that_is_not_there_stops_a_launch_before_anything_is_made(
-    launcher: Launcher, cluster: Cluster
-) -> None:
-    cluster.nodes.add("plain")
-    said = launcher("launch", *BARE, "--gpu", "none", "--detach", "--secret", "my-tokens")
-    assert said.code == 12 and "there is no secret my-tokens" in said.err
-    assert launcher.jobs() == []
-
-
-def test_a_volume_claim_that_is_not_there_stops_a_launch_too(launcher: Launcher) -> None:
-    said = launcher("launch", *RUN, "--gpu", "none", "--detach")
-    assert said.code == 12 and "there is no persistentvolumeclaim runs" in said.err
-
-
-def test_a_card_that_the_cluster_does_not_have_is_refused_with_what_it_has(
-    launcher: Launcher, cluster: Cluster
-) -> None:
-    add(cluster, whole("gfd", "l4"))
-    said = launcher("launch", *BARE, "--gpu", "t4", "--detach")
-    assert said.code == 15 and "l4" in said.err
-    assert launcher.jobs() == []
-
-
-def test_a_run_that_no_node_has_room_for_is_refused_and_sent_by_force(launcher: Launcher, cluster: Cluster) -> None:
-    add(cluster, whole("gke", "t4"))
-    said = launcher("launch", *BARE, "--gpu", "t4", "--memory", "100Gi", "--detach")
-    assert said.code == 15 and "the largest node with this GPU (t4-whole) has 64.0" in said.err
-    assert "--force" in said.err and launcher.jobs() == []
-    forced = launcher("launch", *BARE, "--gpu", "t4", "--memory", "100Gi", "--detach", "--force")
-    assert forced.code == 0 and "it is sent (--force)" in forced.err and len(launcher.jobs()) == 1
-
-
-def test_a_wrong_spec_ends_with_the_jobs_own_code(launcher: Launcher) -> None:
-    said = launcher("launch", *BARE, "--gpu", "none", "--set", "training.learning_rate=fast")
-    assert said.code == 64 and "training.learning_rate" in said.err
-
-
-def test_no_cluster_is_one_sentence(launcher: Launcher) -> None:
-    import subprocess
-
-    environment = launcher.environment | {"KUBECONFIG": "/nowhere"}
-    done = subprocess.run(launcher.command("list"), capture_output=True, text=True, env=environment, check=False)
-    assert done.returncode == 10 and "no cluster is configured" in done.stderr
-
-
-def test_a_server_that_does_not_answer_is_one_sentence(launcher: Launcher, tmp_path: Any) -> None:
-    dead = tmp_path / "dead.conf"
-    config = json.loads(launcher.kubeconfig.read_text())
-    config["clusters"][0]["cluster"]["server"] = "https://127.0.0.1:9"
-    dead.write_text(json.dumps(config))
-    said = Launcher(launcher.cluster, launcher.namespace, dead)("list")
-    assert said.code == 10 and "https://127.0.0.1:9 does not answer" in said.err and "Traceback" not in said.err
