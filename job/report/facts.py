@@ -108,26 +108,38 @@ class Facts:
         return data is not None and data["kind"] != "messages"
 
     @property
+    def lora(self) -> dict[str, Any]:
+        """The adapter's settings as they were trained; as they were asked for, if an earlier release did not say."""
+        asked = self.spec.lora
+        targets = [asked.target_modules] if isinstance(asked.target_modules, str) else asked.target_modules
+        asked_for = {"r": asked.r, "alpha": asked.alpha, "dropout": asked.dropout, "targets": targets}
+        return self.train.get("lora") or asked_for
+
+    @property
+    def judged_on_rows(self) -> bool:
+        return judged_on(self.records) is not None
+
+    @property
     def judged(self) -> str:
         """How the table's numbers were measured, or an empty text."""
-        windows = judged_on(self.records)
-        if not windows:
-            return ""
-        tokens = windows["context"] * windows["chunks"]
-        said = (
-            f"Measured on {tokens:,} tokens of held-out rows, in windows of {windows['context']}. KLD (KL "
-            "divergence, nats per token) and same top (the share of tokens for which both predict the same one) "
-            "compare with the unquantized file."
-        )
         metrics = [record.metrics for name, record in self.records.items() if name.startswith("evaluate/")]
+        said = []
+        if windows := judged_on(self.records):
+            tokens = windows["context"] * windows["chunks"]
+            said.append(
+                f"Measured on {tokens:,} tokens of held-out rows, in windows of {windows['context']}. KLD (KL "
+                "divergence, nats per token) and same top (the share of tokens for which both predict the same one) "
+                "compare with the unquantized file."
+            )
         text = next((one["text"] for one in metrics if "text" in one), None)
         if text and self.spec.evaluation.text:
             name = public_name(self.spec.evaluation.text.id)
-            said += f" On text: {text['context'] * text['chunks']:,} tokens of {name}, in windows of {text['context']}."
+            tokens = text["context"] * text["chunks"]
+            said.append(f"On text: {tokens:,} tokens of {name}, in windows of {text['context']}.")
         devices = dict.fromkeys(speed["device"] for one in metrics for speed in one.get("speeds", ()))
         if devices:
-            said += f" ms/token: generation on {' or '.join(devices)}."
-        return said
+            said.append(f"ms/token: generation on {' or '.join(devices)}.")
+        return " ".join(said)
 
     @property
     def cost(self) -> str:

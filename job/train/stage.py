@@ -47,6 +47,22 @@ class Inputs(Frozen):
     recompute_every: int | None = None
 
 
+class Adapted(Frozen):
+    """The adapter's settings as they are trained: those of one to start from, and the layers that `auto` has found."""
+
+    r: int
+    alpha: float
+    dropout: float
+    targets: list[str]
+
+    @classmethod
+    def of(cls, config: Any) -> "Adapted":
+        """`config`: a LoraConfig."""
+        targets = config.target_modules
+        named = [targets] if isinstance(targets, str) else sorted(targets)
+        return cls(r=config.r, alpha=config.lora_alpha, dropout=config.lora_dropout, targets=named)
+
+
 class Result(Measured):
     """`losses`: each step's loss, learning rate and gradient norm, which is None if it overflowed."""
 
@@ -54,6 +70,7 @@ class Result(Measured):
     logs: Path
     steps: int
     losses: list[dict[str, float | None]]
+    lora: Adapted
     trainable: int
     total: int
     tokens: int
@@ -151,6 +168,7 @@ def _run(spec: JobSpec, inputs: Inputs, workdir: Path, stop: Any) -> Result:
         evals=[_numbers(entry, "step", "eval_loss") for entry in history if "eval_loss" in entry],
         loss_before=before,
         loss_after=after,
+        lora=Adapted.of(model.peft_config["default"]),
         trainable=trainable,
         total=total,
         samples=compare(spec, model, tokenizer, inputs.prompts),

@@ -12,7 +12,7 @@ from huggingface_hub import ModelCard
 from job.report.card import card, metadata
 from job.report.documents import documents
 from job.report.page import page
-from tests.job.report.facts import facts, spec
+from tests.job.report.facts import facts, record, spec
 from tests.job.report.hub_card_rules import faults_of
 
 pytestmark = pytest.mark.slow  # llama-quantize says what it would do to each tensor
@@ -120,6 +120,33 @@ def test_speeds_are_compared_on_the_same_device_and_a_missing_one_is_an_empty_ce
     assert "generation on Tesla T4 or a CPU." in text
     assert '<td data-value="20">20/33</td>' in page(found)
     assert "GPU layers" not in text_of()
+
+
+def test_what_was_measured_without_held_out_rows_is_said() -> None:
+    given = spec(evaluation={"text": {"id": "me/book"}})
+    speeds = [{"generation_ms": 41.5, "device": "a CPU", "threads": 4}]
+    text = {"context": 512, "chunks": 3, "perplexity": {"value": 9.5, "error": 0.5}}
+    found = facts(given, judged=False, trained=False)
+    judged = {
+        f"evaluate/{kind}": record("evaluate", type=kind, text=text, speeds=speeds) for kind in ("q4_k_m", "q8_0")
+    }
+    found = replace(found, records={**found.records, **judged})
+    said = card(found, plot=None)
+    assert "On text: 1,536 tokens of me/book, in windows of 512. ms/token: generation on a CPU." in said
+    assert "9.50 ± 0.50" in said and "There were too few held-out rows to measure on." in said
+    assert "Nothing was measured" not in said + page(found) and "rows like those" not in said
+
+
+def test_the_adapters_settings_are_those_that_were_trained() -> None:
+    """An adapter to start from keeps its own, and `auto` is a question."""
+    found = facts()
+    asked = "rank 8, alpha 32, dropout 0.1,\ntarget modules auto;"
+    assert asked in card(found, plot=None), "what an earlier release has trained"
+    lora = {"r": 64, "alpha": 128.0, "dropout": 0.0, "targets": ["k_proj", "qkv_proj"]}
+    metrics = found.records["train"].metrics | {"lora": lora}
+    train = found.records["train"].model_copy(update={"metrics": metrics})
+    found = replace(found, records={**found.records, "train": train})
+    assert "rank 64, alpha 128, dropout 0,\ntarget modules k_proj, qkv_proj;" in card(found, plot=None)
 
 
 def test_nothing_is_claimed_of_what_was_not_measured() -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from job.errors import SpecInvalid
 from job.train.model import load_base, with_adapter
+from job.train.stage import Adapted
 from tests.export_reference import make_adapter
 from tests.job.train.trainers import ON_THE_CPU, spec_of, trained
 
@@ -50,4 +51,6 @@ def test_an_adapter_to_start_from_keeps_its_settings_and_others_are_refused(
         with pytest.raises(SpecInvalid, match=refused):
             with_adapter(spec, base, adapter)
     else:
-        assert with_adapter(spec, base, adapter).peft_config["default"].r == 4
+        kept = with_adapter(spec, base, adapter).peft_config["default"]
+        said = {"r": 4, "alpha": 16, "dropout": 0.0, "targets": ["k_proj", "v_proj"]}
+        assert Adapted.of(kept).model_dump() == said, "what the card says"
