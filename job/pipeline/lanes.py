@@ -5,12 +5,13 @@ main one, the programs of all of them end at once.
 """
 
 import os
+import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial
 from types import TracebackType
-from typing import Any, ParamSpec, Self, TypeVar
+from typing import ParamSpec, Self, TypeVar
 
 from job.llama_cpp import process
 
@@ -29,7 +30,7 @@ class Lanes:
         """`beside`: whether something is made while the main thread works, and not while it waits for it."""
         self._programs = process.Group()
         self._failure: BaseException | None = None
-        self._making: list[Future[Any]] = []
+        self._busy = threading.Lock()
         self._make = ThreadPoolExecutor(1, "make", initializer=_yield_to_others if beside else None)
         self._upload = ThreadPoolExecutor(1, "upload")
 
@@ -42,17 +43,23 @@ class Lanes:
         self._programs.stop()
         for lane in (self._make, self._upload):
             lane.shutdown(wait=False, cancel_futures=True)  # an upload that hangs must not hold up the end
-        wait(self._making, PATIENCE_S)  # so that what it says comes before the run's own last word
+        if self._busy.acquire(timeout=PATIENCE_S):  # so that what it says comes before the run's own last word
+            self._busy.release()
         if isinstance(error, process.Stopped) and self._failure:
             raise self._failure from None
 
     def make(self, function: Callable[Given, Made], *given: Given.args, **options: Given.kwargs) -> Future[Made]:
-        future = self._make.submit(copy_context().run, partial(function, *given, **options))
-        self._making.append(future)
-        return self._follow(future)
+        made = partial(self._made, function, *given, **options)
+        return self._follow(self._make.submit(copy_context().run, made))
 
     def upload(self, function: Callable[Given, Made], *given: Given.args, **options: Given.kwargs) -> Future[Made]:
         return self._follow(self._upload.submit(copy_context().run, partial(function, *given, **options)))
+
+    def _made(self, function: Callable[Given, Made], *given: Given.args, **options: Given.kwargs) -> Made:
+        """In the thread: a signal may end the main one before it knows of the future."""
+        with self._busy:
+            self._programs.check()
+            return function(*given, **options)
 
     def _follow(self, future: Future[Made]) -> Future[Made]:
         future.add_done_callback(self._end_on_failure)

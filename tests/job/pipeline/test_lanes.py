@@ -4,7 +4,9 @@ import os
 import signal
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -74,6 +76,30 @@ def test_a_signal_in_any_wait_of_the_main_thread_ends_what_is_made() -> None:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def test_an_end_waits_for_what_has_begun_however_early_a_signal_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between its start and the main thread's knowing of it."""
+    begun, said = threading.Event(), []
+
+    def make() -> None:
+        try:
+            begun.set()
+            process.run(LONG)
+        finally:
+            time.sleep(0.5)
+            said.append("its own end")
+
+    def interrupted(*given: Any) -> None:
+        submit(*given)
+        assert begun.wait(AT_ONCE_S)
+        raise Terminated
+
+    submit = ThreadPoolExecutor.submit
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", interrupted)
+    with pytest.raises(Terminated), Lanes(beside=True) as lanes:
+        lanes.make(make)
+    assert said == ["its own end"]
 
 
 @pytest.mark.parametrize("beside", [True, False])
