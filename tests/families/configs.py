@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests.tiny_families import _LLAMA3, _QWEN, _without_prefix
-from tests.tiny_models import CHAT_TEMPLATE, VOCAB_SIZE, Dtype, copy_tokenizer, save, write_json
+from tests.tiny_models import CHAT_TEMPLATE, VOCAB_SIZE, copy_tokenizer, save, write_json
 
 Fields = dict[str, Any]
 SIZES: Fields = {
@@ -38,8 +38,8 @@ IDS = {
 class Family(NamedTuple):
     """`published`: fields of config.json as its models have them, which transformers 5 writes otherwise, and `absent`:
     those that they do not have; `transposed`: ends of the names of tensors that are transposed in their files;
-    `vision`: of a class for text and pictures, whose language model is meant; `dtype`: of its weights, to which merged
-    ones are rounded, too; `bits`: `load.bits`; `trainer`: `training.trainer`."""
+    `vision`: of a class for text and pictures, whose language model is meant; `bits`: `load.bits`; `trainer`:
+    `training.trainer`."""
 
     model_type: str
     tokenizer: Any = copy_tokenizer
@@ -48,7 +48,6 @@ class Family(NamedTuple):
     vision: Fields = {}
     absent: tuple[str, ...] = ()
     transposed: tuple[str, ...] = ()
-    dtype: Dtype = "bfloat16"
     bits: int = 4
     trainer: str = "trl"
 
@@ -133,7 +132,7 @@ FAMILIES = {
     "Gemma": Family("gemma", _without_prefix, HEAD),
     "Gemma 2": Family("gemma2", _without_prefix, GEMMA),
     "Gemma 3": Family("gemma3_text", _without_prefix, GEMMA),
-    "Gemma 4": Family("gemma4_text", _without_prefix, GEMMA_4, dtype="float32"),  # it makes much of rounding
+    "Gemma 4": Family("gemma4_text", _without_prefix, GEMMA_4),
     "Phi-2": Family("phi", _LLAMA3, {"num_key_value_heads": 4, "intermediate_size": 256}),
     "Phi-3": Family("phi3", fields={"original_max_position_embeddings": 2048}),
     "Granite": Family("granite"),
@@ -316,7 +315,7 @@ def _made(family: Family, folder: Path) -> Path:
 
     config = config_of(family)
     if not family.vision:
-        save(folder, config, tokenizer=family.tokenizer, dtype=family.dtype)
+        save(folder, config, tokenizer=family.tokenizer)
     else:
         with torch.random.fork_rng():
             torch.manual_seed(0)
