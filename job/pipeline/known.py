@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from job.export import VERSION
 from job.fetch.sources import Sources
 from job.llama_cpp import bundle
 from job.run.records import StageRecord
@@ -47,6 +48,7 @@ class Known:
             "merge_base": canonical(spec.load) if quantized else "original",
             "name": run_name(spec),
             "llama": bundle.version(),
+            "version": VERSION,
         }
 
     @property

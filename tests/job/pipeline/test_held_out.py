@@ -48,6 +48,12 @@ def test_what_is_exported_beside_the_files_depends_on_the_adapter() -> None:
     assert keys[0] != keys[1]
 
 
+def test_what_is_exported_and_made_from_it_depends_on_how_the_export_computes(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = known("a").exported()
+    monkeypatch.setattr("job.pipeline.known.VERSION", 1)
+    assert known("a").exported() != before
+
+
 @pytest.mark.parametrize("context", [32, 64, 100, 101, 512, 4096])
 def test_the_tokens_that_are_needed_are_enough(context: int) -> None:
     needed = least_tokens(32_000, context, 32_768)
