@@ -12,6 +12,7 @@ from job.predict.gpus import TWO_SIZES, Gpu, gpus_named
 from job.predict.needs import needs
 from job.run.folders import store_url, work_folder
 from job.spec import JobSpec
+from job.spec.unused import unused
 
 
 def describe(spec: JobSpec, gpu: str | Gpu | None = None, price: float | None = None) -> str:
@@ -39,6 +40,7 @@ def _run(spec: JobSpec) -> Iterator[str]:
     except NotFound as error:
         yield f"{error.message}: a run would fail"
     yield f"store: {store_url(spec, work_folder())}"
+    yield from unused(spec)
     if spec.training:
         batch = spec.training.per_device_train_batch_size * spec.training.gradient_accumulation_steps
         yield f"trains with {batch} rows a step, a checkpoint every {spec.training.save_steps} steps"

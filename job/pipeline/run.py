@@ -36,6 +36,7 @@ from job.run.active_run import ActiveRun, opened, terminated_as_fault
 from job.run.records import Manifest
 from job.spec import JobSpec
 from job.spec.naming import run_name
+from job.spec.unused import unused
 
 STAGES: tuple[tuple[str, Callable[[State], None]], ...] = (
     ("rehearse", rehearse),
@@ -97,6 +98,8 @@ def _tell_result(manifest: Manifest, active: ActiveRun) -> None:
 
 def _run(spec: JobSpec, active: ActiveRun) -> Manifest:
     attempts.judge(active.store, active.id, active.attempt)
+    for what in unused(spec):
+        log.warning("spec.unused", what=what)
     with span("preflight"):
         gpu = preflight.check_gpu(spec)
         preflight.check_trackers(spec)
