@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from job.errors import EnvironmentUnfit
 from job.plan import describe
 from job.spec import JobSpec
 from job.spec.unused import unused
@@ -35,6 +36,6 @@ def test_the_plan_and_a_run_name_them(small_spec: dict[str, Any], tmp_path: Path
     small_spec["load"] = {"bits": 32, "double_quant": True}
     what = "load.double_quant is not used: it is for 4 bits, and load.bits is 32"
     assert f"# {what}\n" in describe(JobSpec.model_validate(small_spec))
-    small_spec["model"]["id"] = str(tmp_path / "nothing")
-    ended = run_job(small_spec, tmp_path / "work")
+    ended = run_job(small_spec, tmp_path / "work", {"FINETUNE_GPU": "required"})
+    assert ended.code == EnvironmentUnfit.code
     assert [one["what"] for one in ended.named("spec.unused")] == [what]
