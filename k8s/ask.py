@@ -14,6 +14,7 @@ from job.predict.rows_here import rows_here
 from job.spec import JobSpec
 from job.spec.load import load
 from job.spec.overlay import Assignment, assignments
+from job.spec.unused import unused
 from k8s.budget import UNLIMITED, Allowed
 from k8s.errors import SettingsInvalid
 from k8s.inputs.along import Along
@@ -123,6 +124,7 @@ def ask(
     seen = models_of(specs)
     models = tuple(one.model for one in seen)
     notes = notes_on(seen, wish_of(None), resources)
+    notes += dict.fromkeys(sentence for one in specs for sentence in unused(one))
     if rehearses:
         notes += rehearse([one for one, of in zip(specs, seen, strict=True) if of.config is not None])
     vram = least_vram(specs, models, [GPUS[name] for name in cards if name in GPUS])

@@ -169,6 +169,11 @@ def test_a_model_of_a_sweep_that_the_job_refuses_is_refused(tmp_path: Path) -> N
         asked(model(tmp_path / "small", GRANITE), models=(tmp_path / "small", refused))
 
 
+def test_fields_that_nothing_would_read_are_noted(tmp_path: Path) -> None:
+    found = asked(model(tmp_path / "m", GRANITE), "t4", "load.bits=8", "load.quant_type=fp4")
+    assert "load.quant_type is not used: it is for 4 bits, and load.bits is 8" in found.notes
+
+
 def test_auto_asks_for_a_card_and_sizes_if_nothing_is_known(tmp_path: Path) -> None:
     for place in (tmp_path / "nothing", model(tmp_path / "m", GRANITE, None)):
         with pytest.raises(SettingsInvalid, match="no GPU can be chosen: no prediction for") as caught:
