@@ -2,7 +2,7 @@
 
 import re
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urljoin, urlsplit
@@ -31,22 +31,15 @@ class _Again(Exception):
 def download(url: str, path: Path) -> None:
     """Downloads `url` to `path`. Raises NotFound, CredentialsRejected, DataInvalid (too large, or a redirect away
     from https), SpecInvalid (a private host that is not allowed) and RemoteUnavailable after five tries."""
-    _retried(url, lambda: _once(url, "GET", lambda reply, at: _write(reply, path, at)))
+    _retried(url, lambda: _once(url, lambda reply, at: _write(reply, path, at)))
 
 
 def state_of(url: str) -> str:
     """What the server says of the content of an address, hashed: it changes when the content does. Of a server that
     says nothing, something new each time. Raises what `download` does."""
-    headers = _retried(url, lambda: _headers(url))
+    headers = _retried(url, lambda: _once(url, lambda reply, _: reply.headers))
     told = [headers.get(name) for name in ("ETag", "Last-Modified", "Content-Length")]
     return digest_of(told)[:16] if any(told[:2]) else secrets.token_hex(8)
-
-
-def _headers(url: str) -> Mapping[str, str]:
-    try:
-        return _once(url, "HEAD", lambda reply, _: reply.headers)
-    except (NotFound, CredentialsRejected):  # an address may be signed for GET alone
-        return _once(url, "GET", lambda reply, _: reply.headers)
 
 
 def _retried(url: str, ask: Callable[[], Found]) -> Found:
@@ -67,11 +60,12 @@ def _said(error: Exception) -> str:
     return re.sub(r"\?[^\s'\")]*", "", f"{type(error).__name__} {error}")
 
 
-def _once(url: str, method: str, use: Callable[[urllib3.BaseHTTPResponse, str], Found]) -> Found:
-    """What `use` makes of the reply and the address that redirects lead to."""
+def _once(url: str, use: Callable[[urllib3.BaseHTTPResponse, str], Found]) -> Found:
+    """What `use` makes of the reply and the address that redirects lead to. Not HEAD, to see the headers alone: some
+    servers do not know it, and an address may be signed for GET."""
     pool = network.pool_for(url, timeout=TIMEOUT)
     for _ in range(REDIRECTS):
-        reply = pool.request(method, url, preload_content=False, redirect=False, retries=False)
+        reply = pool.request("GET", url, preload_content=False, redirect=False, retries=False)
         try:
             if reply.status in (301, 302, 303, 307, 308):
                 url = _followed(url, reply.headers.get("Location", ""))
