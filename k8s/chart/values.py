@@ -43,10 +43,12 @@ class Image(Values):
     """Always, IfNotPresent or Never (use the node's copy)."""
 
 
+CORES = r"^[0-9]*[1-9][0-9]*(m|\.[0-9]{1,3})?$|^0*\.([1-9][0-9]{0,2}|0[1-9][0-9]?|00[1-9])$"
+"""More than none, to a thousandth."""
+
+
 class Asked(Values):
-    cpu: (
-        Annotated[str, Field(pattern=r"^[0-9]*[1-9][0-9]*m?$|^[0-9]*\.[0-9]{1,3}$")] | Annotated[float, Field(ge=0.001)]
-    ) = "2"
+    cpu: Annotated[str, Field(pattern=CORES)] | Annotated[float, Field(ge=0.001)] = "2"
     """CPU cores to request."""
     cpu_limit: Annotated[str, Field(pattern=r"^([0-9]+(\.[0-9]+)?m?)?$")] | float = ""
     """Limit of CPU cores, for a quota that asks for one. Empty: none, so that idle cores can be used."""

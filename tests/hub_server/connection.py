@@ -94,6 +94,7 @@ class Connection(BaseHTTPRequestHandler):
     """The answer is thrown away: the request has taken effect and the fault's answer follows."""
 
     def _answer(self) -> None:
+        """Answers the request: the handler of all routes does (handler.py)."""
         raise NotImplementedError
 
     def _read_body(self) -> bytes:

@@ -134,6 +134,15 @@ def test_rows_that_are_short_are_not_recomputed_on_a_t4_and_that_is_faster() -> 
     assert chosen == without < 0.85 * with_it
 
 
+def test_the_comparison_of_the_first_layers_takes_what_it_took_at_the_widths_of_an_8b() -> None:
+    """43 seconds on two CPUs, with a disk that had the model in memory."""
+    eight = WIDE.model_copy(update={"layers": 32})
+    deeper = eight.model_copy(update={"layers": 64})
+    took, more = (predict(spec(), one, Machine(cpus=2), exact=False).seconds["agree"].likely for one in (eight, deeper))
+    assert took == pytest.approx(43, rel=0.35)
+    assert took == pytest.approx(more, rel=1e-3), "it does not grow with the layers"
+
+
 def test_likely_is_never_more_than_at_most() -> None:
     for length in (10, 100, 1000, 1024):
         for held_out in (0, 100_000):

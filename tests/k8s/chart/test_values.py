@@ -97,7 +97,7 @@ def test_what_set_makes_of_numbers_reaches_the_job_as_numbers() -> None:
         (LEAST | {"env": {"A": TOKEN}}, "env: a value is a secret"),
         (LEAST | {"podAnnotations": {"a": TOKEN}}, "podAnnotations: a value is a secret"),
         (with_spec(chat={"system": TOKEN}), "spec: a value is a secret"),
-        (LEAST | {"resources": {"cpu": 0}}, "/resources/cpu"),
+        *((LEAST | {"resources": {"cpu": none}}, "/resources/cpu") for none in (0, "0", "0m", "0.0", ".000", "1.2m")),
         (LEAST | {"secretFiles": {"s": "relative"}}, "/secretFiles/s"),
     ],
 )  # fmt: skip
