@@ -129,4 +129,6 @@ def written_whole(path: Path) -> Iterator[Path]:
 def write_json(path: Path, value: Any) -> None:
     """Writes JSON atomically, readable, with sorted keys."""
     with written_whole(path) as temporary:
-        temporary.write_text(strict_json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+        temporary.write_text(
+            strict_json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8"
+        )

@@ -71,4 +71,4 @@ def killed_after(seconds: float) -> Iterator[None]:
 
 def _data_bytes() -> int:
     """What RLIMIT_DATA counts (Linux, proc(5): data + stack)."""
-    return int(Path("/proc/self/statm").read_text().split()[5]) * os.sysconf("SC_PAGE_SIZE")
+    return int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[5]) * os.sysconf("SC_PAGE_SIZE")

@@ -54,7 +54,7 @@ def memory_kills() -> int:
 def _groups() -> list[Path]:
     """Their folders, this process's own first."""
     try:
-        lines = [line.split(":", 2) for line in OWN.read_text().splitlines()]
+        lines = [line.split(":", 2) for line in OWN.read_text(encoding="utf-8").splitlines()]
     except OSError:
         lines = []
     first = next((path for _, names, path in lines if "memory" in names.split(",")), "/")
@@ -89,7 +89,7 @@ def _limit(group: Path) -> int | None:
 
 def _number(file: Path, otherwise: int) -> int:
     try:
-        text = file.read_text().strip()
+        text = file.read_text(encoding="utf-8").strip()
     except OSError:
         return otherwise
     return int(text) if text.isdigit() else otherwise
@@ -98,7 +98,7 @@ def _number(file: Path, otherwise: int) -> int:
 def _fields(file: Path) -> dict[str, int]:
     """Lines of a name and a number, as numbers; nothing of a file that is not there."""
     try:
-        lines = [line.split() for line in file.read_text().splitlines()]
+        lines = [line.split() for line in file.read_text(encoding="utf-8").splitlines()]
     except OSError:
         return {}
     return {line[0]: int(line[1]) for line in lines if len(line) > 1 and line[1].isdigit()}

@@ -5,7 +5,9 @@ option behind another one without a value for its value.
 """
 
 import enum
+import io
 import math
+import sys
 import typing
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
@@ -52,6 +54,12 @@ class App(typer.Typer):
         group = type("Group", (Commands,), {"elsewhere": dict(elsewhere)})
         # typer's tracebacks show local variables, and with them secrets
         super().__init__(cls=group, no_args_is_help=True, pretty_exceptions_enable=False, **options)
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        for stream in (sys.stdin, sys.stdout, sys.stderr):  # JSON is UTF-8, and no locale is worth a failed run
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+        return super().__call__(*args, **options)
 
     def command(self, name: str | None = None, **options: Any) -> Callable[[Any], Any]:
         return super().command(name, **{"cls": Command} | options)

@@ -49,7 +49,7 @@ def ask() -> Driver:
     again."""
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "job.driver"], capture_output=True, text=True, errors="replace",
+            [sys.executable, "-m", "job.driver"], capture_output=True, encoding="utf-8", errors="replace",
             timeout=TIMEOUT_S, check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
@@ -65,7 +65,7 @@ def ask() -> Driver:
 def _version() -> str | None:
     """E.g. 580.65.06. The first line ends `Kernel Module  580.65.06  <date>`, or `for x86_64  580.65.06  Release …`."""
     try:
-        first = MODULE.read_text().partition("\n")[0]
+        first = MODULE.read_text(encoding="utf-8").partition("\n")[0]
     except OSError:
         return None
     found = re.search(r"\d+(\.\d+)+", first)

@@ -40,7 +40,7 @@ def has_triton() -> bool:
 
 def memory_bytes() -> int:
     """Bytes of memory that this process may use: the machine's, reduced by its control groups' limit."""
-    lines = Path("/proc/meminfo").read_text().splitlines()
+    lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
     total = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemTotal:"))
     limit = cgroup.memory_limit()
     return total if limit is None else min(total, limit)
@@ -75,7 +75,7 @@ def _asked(fields: str) -> list[str] | None:
     if shutil.which("nvidia-smi") is None:
         return None
     query = ["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader,nounits"]
-    done = subprocess.run(query, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(query, capture_output=True, encoding="utf-8", check=False, timeout=60)
     lines = done.stdout.strip().splitlines()
     return None if done.returncode or not lines else [part.strip() for part in lines[0].split(",")]
 
@@ -84,11 +84,11 @@ def threads() -> int:
     """Number of CPUs that this process may use: its affinity, reduced by the cgroup's quota (v2, then v1)."""
     allowed = len(os.sched_getaffinity(0))
     try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="utf-8").split()
     except (OSError, ValueError):
         try:
-            quota = Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us").read_text().strip()
-            period = Path("/sys/fs/cgroup/cpu/cpu.cfs_period_us").read_text().strip()
+            quota = Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us").read_text(encoding="utf-8").strip()
+            period = Path("/sys/fs/cgroup/cpu/cpu.cfs_period_us").read_text(encoding="utf-8").strip()
         except OSError:
             return allowed
     if not quota.isdigit() or int(quota) <= 0:

@@ -26,7 +26,7 @@ def ask() -> TorchBuild | None:
     """None if torch cannot be imported: training itself will say why."""
     try:
         done = subprocess.run(
-            [sys.executable, "-c", _ASK], capture_output=True, text=True, errors="replace", timeout=TIMEOUT_S,
+            [sys.executable, "-c", _ASK], capture_output=True, encoding="utf-8", errors="replace", timeout=TIMEOUT_S,
             check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired:

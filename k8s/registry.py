@@ -169,7 +169,7 @@ def _helped(helper: str, key: str) -> str | None:
     if not re.fullmatch(r"[\w.-]+", helper):
         return None
     command = [f"docker-credential-{helper}", "get"]
-    done = subprocess.run(command, input=key, capture_output=True, text=True, timeout=CALL_S, check=False)
+    done = subprocess.run(command, input=key, capture_output=True, encoding="utf-8", timeout=CALL_S, check=False)
     if done.returncode:
         return None
     said = json.loads(done.stdout)

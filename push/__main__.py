@@ -52,7 +52,7 @@ def plan(
 
     text, wrong = comment(repo, of_request(repo, base, head), config.read(os.environ, repo))
     if out:
-        out.write_text(text)
+        out.write_text(text, encoding="utf-8")
     else:
         typer.echo(text)
     _page(text)

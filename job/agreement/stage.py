@@ -119,7 +119,7 @@ def _distance(spec: JobSpec, view: Path, folder: Path, layers: int) -> float:
         raise _Incomparable(f"its first layers alone are not a model: {error}") from error
     if not all(window.isfinite().all() for window in expected):
         raise _Incomparable("what transformers computes is not numbers")
-    (folder / "ids.txt").write_text(" ".join(map(str, ids)))
+    (folder / "ids.txt").write_text(" ".join(map(str, ids)), encoding="utf-8")
     perplexity.perplexity(gguf, folder / "ids.txt", context=CONTEXT, chunks=CHUNKS, logits=logits)
     places = ((window, row) for window in range(CHUNKS) for row in range(scored(CONTEXT)))
     rows = logarithms_at(logits, places, CONTEXT, CHUNKS)

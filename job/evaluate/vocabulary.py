@@ -27,7 +27,7 @@ def check(gguf: Path, expected: Vocabulary, found: Findings) -> None:
     ends = zip(ends_of(expected), found.ends, strict=True)
     faults += [f"a text does not end at token {token}" for token, is_end in ends if not is_end]
     ids = found.tokens
-    wanted = [int(word) for word in expected.ids.read_text().split()]
+    wanted = [int(word) for word in expected.ids.read_text(encoding="utf-8").split()]
     if ids != wanted:
         pairs = enumerate(zip(ids, wanted, strict=False))
         at = next((n for n, (one, other) in pairs if one != other), min(len(ids), len(wanted)))

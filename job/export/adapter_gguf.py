@@ -81,7 +81,7 @@ def _with_llama_scale(adapter: PeftAdapter, folder: Path) -> Path:
         (folder / WEIGHTS).symlink_to(weights)
     else:
         _scale_each(adapter, {module: alpha / config["lora_alpha"] for module, alpha in effective.items()}, folder)
-    (folder / CONFIG).write_text(strict_json.dumps(config))
+    (folder / CONFIG).write_text(strict_json.dumps(config), encoding="utf-8")
     return folder
 
 

@@ -30,7 +30,7 @@ def make_view(view: Path, model: Path, tokenizer: Path | None, template: str | N
         (view / name).symlink_to(source.resolve())
     if settings:
         _declare_added_tokens(view, settings)
-        (view / CONFIG).write_text(json.dumps(settings, ensure_ascii=False, indent=2) + "\n")
+        (view / CONFIG).write_text(json.dumps(settings, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
     return view
 
 

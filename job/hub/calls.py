@@ -72,7 +72,7 @@ def token() -> str | None:
     home = Path(os.environ.get("HF_HOME") or "~/.cache/huggingface").expanduser()
     path = Path(os.environ.get("HF_TOKEN_PATH") or home / "token").expanduser()
     try:
-        return path.read_text().strip() or None
+        return path.read_text(encoding="utf-8").strip() or None
     except (OSError, UnicodeDecodeError):
         return None
 

@@ -57,14 +57,14 @@ def converter_path() -> Path:
 def version() -> str:
     """The version that was built, e.g. `llama.cpp 0.5.0-dev, llama-cpp-python==0.3.36, patches 5f1a2b3c`: the same
     for a CPU and for a GPU."""
-    lines = (home() / "VERSION").read_text().splitlines()
+    lines = (home() / "VERSION").read_text(encoding="utf-8").splitlines()
     return ", ".join(line for line in lines if line and not line.startswith(_CUDA))
 
 
 @cache
 def architectures() -> tuple[str, ...]:
     """What its CUDA backend was built for, as CMake names them, e.g. `75`, `90-real`; empty without CUDA."""
-    lines = (home() / "VERSION").read_text().splitlines()
+    lines = (home() / "VERSION").read_text(encoding="utf-8").splitlines()
     built = next((line.removeprefix(_CUDA) for line in lines if line.startswith(_CUDA)), "")
     return tuple(one.strip() for one in built.split(";") if one.strip())
 
@@ -75,5 +75,7 @@ def devices() -> list[str]:
     Empty, without an error, if a backend cannot be loaded.
     """
     command = [str(program("llama-bench")), "--list-devices"]
-    said = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=120, check=False).stdout
+    said = subprocess.run(
+        command, capture_output=True, encoding="utf-8", errors="replace", timeout=120, check=False
+    ).stdout
     return re.findall(r"^  (\S+: .+) \(\d+ MiB, \d+ MiB free\)$", said, flags=re.M)

@@ -134,7 +134,7 @@ def serving(
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            text=True,
+            encoding="utf-8",
             errors="replace",
             env=offload.environment_of(NAME, rung) | {"LLAMA_API_KEY": key},
             start_new_session=True,  # Ctrl-C reaches this process alone

@@ -45,7 +45,7 @@ def run_stage(name: str, folder: Path, events: int) -> int:
         library_warnings.forward()
     refuse_hub_kernels()
     module = importlib.import_module(STAGES[name])
-    given = json.loads((folder / "inputs.json").read_text())
+    given = json.loads((folder / "inputs.json").read_text(encoding="utf-8"))
     spec = JobSpec.model_validate(given["spec"])
     inputs = module.Inputs.model_validate(given["inputs"])
     reserve = folder / "reserve"

@@ -39,7 +39,7 @@ def ttl_s() -> float:
 
 def host_identity() -> str:
     """This boot of this machine, this process and its start: what tells a dead holder from a live one."""
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
     namespace = Path("/proc/self/ns/pid").readlink()
     return f"{boot} {namespace} {os.getpid()} {_started(os.getpid())}"
 
@@ -47,7 +47,7 @@ def host_identity() -> str:
 def _started(pid: int) -> str | None:
     """The process's start in clock ticks since boot: field 22 of /proc/<pid>/stat (proc(5)); None if it is gone."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()
     except OSError:
         return None
     return None if fields[0] == "Z" else fields[19]

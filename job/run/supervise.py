@@ -144,11 +144,11 @@ class Supervisor:
         if status < 0:
             raise ChildKilled(name, -status, memory_kills() > kills_before)
         if fault.is_file():
-            raise _rebuilt(json.loads(fault.read_text()))
+            raise _rebuilt(json.loads(fault.read_text(encoding="utf-8")))
         if status != 0 or not result.is_file():
             kind = next((one for one in every_error() if one.code == status), Bug)  # a full disk has no error.json
             raise kind(f"{name} exited {status} without a result\n" + "\n".join(tail))
-        found = module.Result.model_validate_json(result.read_text())
+        found = module.Result.model_validate_json(result.read_text(encoding="utf-8"))
         check_paths(found, folder)
         return found
 
@@ -163,7 +163,7 @@ class Supervisor:
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.STDOUT,
-                    text=True,
+                    encoding="utf-8",
                     errors="replace",
                     env=environment(),
                     pass_fds=(theirs,),
@@ -206,7 +206,7 @@ class Supervisor:
 def environment() -> dict[str, str]:
     """The environment of a child. With expandable segments, batches of ever new lengths do not fragment the GPU's
     memory (docs.pytorch.org/docs/stable/notes/cuda.html#optimizing-memory-usage-with-pytorch-alloc-conf)."""
-    found = os.environ | {"PYTHONUNBUFFERED": "1"}
+    found = os.environ | {"PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8:backslashreplace"}
     return found if any(name in found for name in ALLOCATOR) else found | {ALLOCATOR[0]: "expandable_segments:True"}
 
 

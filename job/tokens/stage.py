@@ -114,7 +114,7 @@ class Result(Frozen):
 
     def end_places(self) -> list[int]:
         """The places in `held_out` at which an answer ends."""
-        return [int(word) for word in self.ends.read_text().split()] if self.ends else []
+        return [int(word) for word in self.ends.read_text(encoding="utf-8").split()] if self.ends else []
 
 
 def run(spec: JobSpec, inputs: Inputs, workdir: Path) -> Result:

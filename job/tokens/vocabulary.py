@@ -80,7 +80,7 @@ def tell_untrained(model: Path, tokenizer: Any, written: dict[int, str], added: 
 
 def write_ids(rows: Iterable[list[int]], out: Path) -> Stream:
     count = 0
-    with written_whole(out) as temporary, temporary.open("w") as file:
+    with written_whole(out) as temporary, temporary.open("w", encoding="utf-8") as file:
         for ids in rows:
             file.write(" ".join(map(str, ids)) + "\n")
             count += len(ids)

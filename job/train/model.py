@@ -217,6 +217,6 @@ def save_adapter(spec: JobSpec, model: Any, folder: Path) -> None:
     model.save_pretrained(folder, safe_serialization=True)
     (folder / "README.md").unlink(missing_ok=True)  # PEFT's card; this job writes its own
     path = folder / "adapter_config.json"
-    config = json.loads(path.read_text())
+    config = json.loads(path.read_text(encoding="utf-8"))
     config["base_model_name_or_path"] = public_name(spec.model.id)
-    path.write_text(strict_json.dumps(config, indent=2, sort_keys=True) + "\n")
+    path.write_text(strict_json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")

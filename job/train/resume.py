@@ -34,7 +34,7 @@ def check_complete(checkpoint: Path) -> None:
     if missing:
         raise IntegrityViolated(f"{checkpoint.name} has no {', '.join(missing)}")
     try:
-        state = json.loads((checkpoint / STATE).read_text())
+        state = json.loads((checkpoint / STATE).read_text(encoding="utf-8"))
         best_name = Path(state["best_model_checkpoint"] or "checkpoint-0").name
         usable = isinstance(state["global_step"], int) and isinstance(state["max_steps"], int)
     except (ValueError, TypeError, KeyError, RecursionError) as error:
@@ -75,7 +75,7 @@ def carry_best(checkpoint: Path, best: Path | None) -> None:
 
 def restore_best(checkpoint: Path, checkpoints: Path) -> None:
     """Puts the best adapter where the Trainer looks for it, and sets that path in the Trainer's state."""
-    state = json.loads((checkpoint / STATE).read_text())
+    state = json.loads((checkpoint / STATE).read_text(encoding="utf-8"))
     if not state.get("best_model_checkpoint"):
         return
     name = Path(state["best_model_checkpoint"]).name
@@ -84,26 +84,27 @@ def restore_best(checkpoint: Path, checkpoints: Path) -> None:
     for file in _ADAPTER:
         shutil.copy2(source / file, checkpoints / name / file)
     state["best_model_checkpoint"] = str(checkpoints / name)
-    (checkpoint / STATE).write_text(strict_json.dumps(state))
+    (checkpoint / STATE).write_text(strict_json.dumps(state), encoding="utf-8")
 
 
 def note_rows(checkpoint: Path, rows: str | None) -> None:
     """Writes which held-out rows the checkpoint's losses are of."""
-    (checkpoint / HELD_OUT).write_text(rows or "")
+    (checkpoint / HELD_OUT).write_text(rows or "", encoding="utf-8")
 
 
 def drop_other_losses(checkpoint: Path, rows: str | None) -> None:
     """Removes the held-out losses of other rows from the Trainer's state: a curve is of one set of rows."""
-    if (checkpoint / HELD_OUT).is_file() and (checkpoint / HELD_OUT).read_text(errors="replace") == (rows or ""):
+    note = checkpoint / HELD_OUT
+    if note.is_file() and note.read_text(encoding="utf-8", errors="replace") == (rows or ""):
         return
-    state = json.loads((checkpoint / STATE).read_text())
+    state = json.loads((checkpoint / STATE).read_text(encoding="utf-8"))
     state["log_history"] = [entry for entry in state["log_history"] if "eval_loss" not in entry]
-    (checkpoint / STATE).write_text(strict_json.dumps(state))
+    (checkpoint / STATE).write_text(strict_json.dumps(state), encoding="utf-8")
 
 
 def is_finished(checkpoint: Path) -> bool:
     """Whether a checkpoint is of the last step."""
-    state = json.loads((checkpoint / STATE).read_text())
+    state = json.loads((checkpoint / STATE).read_text(encoding="utf-8"))
     return bool(state["global_step"] >= state["max_steps"])
 
 

@@ -89,7 +89,7 @@ def trace_text(spec: JobSpec, model: Any, tokenizer: Any, text: Path | None, pre
     """The same on `evaluation.text`, whose ids are in a file in decimal: what the model has forgotten of it."""
     if text is None or not spec.evaluation.judge:
         return None
-    stream = _windows(spec, tokenizer, list(map(int, text.read_text().split())))
+    stream = _windows(spec, tokenizer, list(map(int, text.read_text(encoding="utf-8").split())))
     found = _judged(spec, model, tokenizer, stream, precision, NONE) if stream else None
     if found is None:
         if stream:

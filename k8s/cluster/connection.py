@@ -180,7 +180,7 @@ def _in_cluster(settings: Any, context: str | None, why: Exception) -> str:
             f"no cluster is configured: {why}", hint="Set KUBECONFIG, or log in with your cloud's own tool."
         ) from why
     file = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
-    return file.read_text().strip() if file.is_file() else "default"
+    return file.read_text(encoding="utf-8").strip() if file.is_file() else "default"
 
 
 def _all_of(reply: Any) -> bytes:

@@ -47,7 +47,7 @@ def affinity_of(path: Path | None) -> dict[str, Any]:
     if path is None:
         return {}
     try:
-        found = YAML(typ="safe").load(path.read_text())
+        found = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, YAMLError) as error:
         raise SettingsInvalid(f"--affinity: {path} cannot be read", hint="Name a YAML file.") from error
     if not isinstance(found, dict) or set(found) - {"nodeAffinity", "podAffinity", "podAntiAffinity"}:
