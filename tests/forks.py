@@ -185,8 +185,10 @@ def _become(asked: dict[str, Any], descriptors: list[int]) -> NoReturn:
         kubernetes.KUBE_CONFIG_DEFAULT_LOCATION = os.environ.get("KUBECONFIG", "~/.kube/config")  # type: ignore[attr-defined]
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(line_buffering=True, write_through=True)  # type: ignore[union-attr]
+    # The streams that were there know of the server's files whether they can be sought in.
+    sys.stdin = sys.__stdin__ = os.fdopen(0, closefd=False)  # type: ignore[misc]
+    sys.stdout = sys.__stdout__ = os.fdopen(1, "w", buffering=1, closefd=False)  # type: ignore[misc]
+    sys.stderr = sys.__stderr__ = os.fdopen(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # type: ignore[misc]
     _, module, *arguments = asked["arguments"]
     if "torch" in sys.modules and (fault := os.environ.get("FINETUNE_TEST_FAULT")):
         importlib.import_module("tests.faults.in_a_stage").inject(fault)
