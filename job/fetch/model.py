@@ -24,7 +24,7 @@ from job.store import Store
 _WANTED = (
     "config.json", "generation_config.json", "adapter_config.json",
     "tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab*", "merges.txt", "*.jinja",
-    "additional_chat_templates/*.jinja", "LICENSE*",
+    "chat_template.json", "additional_chat_templates/*.jinja", "LICENSE*",
 )  # fmt: skip
 
 Hollow = Callable[[Listing, list[str], Path], None]

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from job.chat.templates import own_template, text_of
 from job.errors import DataInvalid, SpecInvalid
 from job.spec import JobSpec
 from job.tokens.added import add
@@ -17,6 +18,8 @@ def load_tokenizer(spec: JobSpec, folder: Path, added: Sequence[str] = ()) -> An
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     if spec.chat.template is not None:
         tokenizer.chat_template = spec.chat.template
+    elif not tokenizer.chat_template:
+        tokenizer.chat_template = own_template(lambda name: text_of(folder / name))
     if tokenizer.eos_token is None:
         raise DataInvalid(
             f"the tokenizer of {spec.model.id} has no EOS token", hint="Set model.id to a causal language model."

@@ -1,4 +1,4 @@
-"""Exported files in llama.cpp itself: logits, token ids, chat templates, the end of a generation."""
+"""Exported files in llama.cpp itself: logits, token ids, special tokens, the end of a generation."""
 
 import json
 import shutil
@@ -201,35 +201,6 @@ def test_the_chat_template_and_the_special_tokens_are_the_models(base: Path, ada
     tokens, types = gguf["tokenizer.ggml.tokens"], gguf["tokenizer.ggml.token_type"]
     assert [types[tokens.index(role)] for role in ROLES] == [CONTROL] * len(ROLES)
     assert types[tokens.index("<0x0A>")] == BYTE
-
-
-def test_the_specs_chat_template_replaces_every_other(base: Path, adapter: Path, tmp_path: Path) -> None:
-    (tmp_path / "tokenizer").mkdir()
-    (tmp_path / "tokenizer" / "chat_template.jinja").write_text("the tokenizer's")
-    inputs = export_stage.Inputs(model=base, adapter=adapter, tokenizer=tmp_path / "tokenizer", name="tiny")
-    saved = export_stage.run(spec(), inputs, tmp_path / "saved")
-    assert metadata(saved.gguf)["tokenizer.chat_template"] == "the tokenizer's"
-    result = export_stage.run(spec(chat={"template": "{{ spec }}"}, export={"merged": True}), inputs, tmp_path / "out")
-    assert metadata(result.gguf)["tokenizer.chat_template"] == "{{ spec }}"
-    assert result.merged is not None
-    assert not (result.merged / "chat_template.jinja").exists()
-    assert json.loads((result.merged / "tokenizer_config.json").read_text())["chat_template"] == "{{ spec }}"
-
-
-def test_of_two_templates_the_file_has_the_one_that_is_trained(base: Path, tmp_path: Path) -> None:
-    from transformers import AutoTokenizer
-
-    model = Path(shutil.copytree(base, tmp_path / "model"))
-    assert "chat_template" in json.loads((model / "tokenizer_config.json").read_text())
-    (model / "chat_template.jinja").write_text("{{ messages }}")
-    (model / "additional_chat_templates").mkdir()
-    (model / "additional_chat_templates" / "tool_use.jinja").write_text("{{ tools }}")
-    trained = AutoTokenizer.from_pretrained(model)
-    assert trained.chat_template == {"default": "{{ messages }}", "tool_use": "{{ tools }}"}
-    result = export_stage.run(spec(), export_stage.Inputs(model=model, name="tiny"), tmp_path / "out")
-    found = metadata(result.gguf)
-    assert found["tokenizer.chat_template"] == "{{ messages }}"
-    assert found["tokenizer.chat_template.tool_use"] == "{{ tools }}"
 
 
 def test_tokens_that_training_added_are_in_the_gguf(base: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ ROWS = [{"quote": f"Saying number {n}."} for n in range(40)]
 JSONL = "".join(json.dumps(row) + "\n" for row in ROWS).encode()
 MODEL = {**GOOD, "README.md": b"---\nlicense: mit\nlanguage: [en]\n---\n# A model\n", "notes.pdf": b"%PDF"}
 MODEL["additional_chat_templates/tool_use.jinja"] = b"{{ tools }}"
+MODEL["chat_template.json"] = b'{"chat_template": "{{ messages }}"}'
 
 
 def spec_of(model: str, *datasets: dict[str, Any] | str, **sections: Any) -> JobSpec:

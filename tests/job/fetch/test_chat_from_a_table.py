@@ -79,10 +79,11 @@ def test_on_a_chat_model_a_table_becomes_conversations(name: str, tmp_path: Path
     [
         {"tokenizer_config_json": json.dumps({"chat_template": CHATML})},
         {"tokenizer_config_json": json.dumps({"chat_template": [{"name": "default", "template": CHATML}]})},
+        {"chat_template_json": json.dumps({"chat_template": CHATML})},
     ],
-    ids=["a text", "named ones"],
+    ids=["a text", "named ones", "the processor's"],
 )
-def test_a_template_in_the_tokenizers_config_counts_too(files: dict[str, str], tmp_path: Path) -> None:
+def test_a_template_in_a_config_counts_too(files: dict[str, str], tmp_path: Path) -> None:
     assert fetched(spec_of(model(tmp_path, **files), table(tmp_path)), tmp_path) == ("messages", TURNS)
 
 

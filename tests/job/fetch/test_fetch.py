@@ -37,6 +37,7 @@ def test_a_model_on_the_hub_comes_with_what_matters_and_its_cards_facts(hub: Hub
     assert json.loads((result.model / "config.json").read_text()) == json.loads(MODEL["config.json"])
     assert not (result.model / "notes.pdf").exists()
     assert (result.model / "additional_chat_templates" / "tool_use.jinja").read_text() == "{{ tools }}"
+    assert (result.model / "chat_template.json").read_bytes() == MODEL["chat_template.json"]
     assert result.card == {"license": "mit", "language": ["en"]}
     assert sources.model_bytes(spec, pinned) == len(MODEL["model.safetensors"])
 
