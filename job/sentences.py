@@ -183,6 +183,7 @@ _SENTENCES: dict[str, Callable[[Event], str]] = {
     "library.warning": lambda event: f"{event['source']}: {' '.join(event['message'].split())}",
     "data.read_as": lambda event: str(event["what"]),
     "data.encoding": lambda event: str(event["what"]),
+    "data.changed": lambda event: str(event["what"]),
     "data.left_out": lambda event: str(event["what"]),
     "data.duplicates": lambda event: str(event["what"]),
     "data.held_out_seen": lambda event: str(event["what"]),

@@ -22,7 +22,7 @@ from job.fetch.float16 import Beyond, beyond_float16
 from job.fetch.inputs import check_content, hashes_of
 from job.fetch.model import bring, download_objects, folder_digest
 from job.fetch.objects import objects_at
-from job.fetch.sources import Sources
+from job.fetch.sources import Sources, fingerprint
 from job.llama_cpp.windows import SOUND
 from job.logs import log
 from job.spec import JobSpec
@@ -145,6 +145,7 @@ def _bring_data(one: Dataset, pin: str, folder: Path) -> Path:
         if not single:
             names = [*files_wanted(names, one), *(name for name in names if name == "README.md")]
         download_objects(store, names, folder, hashes_of(one.id))
+        _tell_if_changed(one.id, pin)
         return folder / names[0] if single else folder
     if where == "path":
         check_content(one.id)
@@ -155,6 +156,12 @@ def _bring_data(one: Dataset, pin: str, folder: Path) -> Path:
     wanted = set(files_wanted([file.path for file in files], one, text))
     hub.download(one.id, pin, [file for file in files if file.path in wanted], folder, "dataset")
     return folder
+
+
+def _tell_if_changed(place: str, pin: str) -> None:
+    if fingerprint(place) != pin:
+        what = f"{place} has changed since this run began; what was there when it was read is used"
+        log.warning("data.changed", what=what)
 
 
 def _card(model: Path) -> dict[str, Any]:

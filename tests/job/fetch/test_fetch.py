@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
 from job.errors import EnvironmentUnfit, IntegrityViolated, NotFound
 from job.fetch import sources
@@ -112,6 +113,19 @@ def test_an_object_of_the_same_size_with_other_bytes_is_another_source(s3: Bucke
         Bucket=s3.bucket, Key="models/one/config.json", Body=MODEL["config.json"].replace(b": ", b" :")
     )
     assert sources.resolve(spec) != before
+
+
+def test_rows_that_change_after_a_run_has_pinned_them_are_told(s3: Bucket, local_model: Path, tmp_path: Path) -> None:
+    s3.client.put_object(Bucket=s3.bucket, Key="data/rows.jsonl", Body=JSONL)
+    spec = spec_of(str(local_model), f"s3://{s3.bucket}/data")
+    pinned = sources.resolve(spec)
+    with structlog.testing.capture_logs() as said:
+        fetched(spec, tmp_path / "first", pinned)
+        assert not [one for one in said if one["event"] == "data.changed"]
+        s3.client.put_object(Bucket=s3.bucket, Key="data/rows.jsonl", Body=JSONL + b'{"quote": "One more."}\n')
+        fetched(spec, tmp_path / "second", pinned)
+    (told,) = [one for one in said if one["event"] == "data.changed"]
+    assert told["log_level"] == "warning" and f"s3://{s3.bucket}/data has changed" in told["what"]
 
 
 def test_a_local_file_that_changes_makes_another_run(local_model: Path, rows: Path) -> None:
