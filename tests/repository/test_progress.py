@@ -132,13 +132,13 @@ def test_a_function_stops_at_its_first_failure_and_cleans_up(tmp_path: Path) -> 
 
 
 def test_no_progress_outlives_a_build_that_is_killed(tmp_path: Path) -> None:
-    command = [PROGRESS, tmp_path / "log", "thing", "sleep", "6"]
+    command = [PROGRESS, tmp_path / "log", "thing", "sleep", "60"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, env=environment())
     assert process.stderr and b"thing; log:" in process.stderr.readline()
     process.kill()
     started = time.monotonic()
     process.stderr.read()  # until nobody is left who could write there
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 30
     process.wait()
 
 

@@ -1,11 +1,9 @@
 """Who works on a run: one at a time, whatever their clocks say."""
 
 import json
-import os
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,7 +18,7 @@ KEY = "runs/one/lease.json"
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FINETUNE_LEASE_TTL_S", "0.8")
+    monkeypatch.setenv("FINETUNE_LEASE_TTL_S", "3")
 
 
 @pytest.fixture
@@ -41,12 +39,14 @@ def test_a_live_peer_of_the_same_job_and_another_job_are_told_apart(store: Store
     held.release()
 
 
-def test_a_released_lease_is_free_at_once_and_its_holders_are_counted(store: Store) -> None:
+@pytest.mark.timeout(60)
+def test_a_released_lease_is_free_at_once_and_its_holders_are_counted(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FINETUNE_LEASE_TTL_S", "600")
     first = take(store)
     first.release()
-    started = time.monotonic()
     second = take(store, "b")
-    assert time.monotonic() - started < 0.5
     assert (first.holder.holders, second.holder.holders) == (1, 2)
     second.release()
 
@@ -59,17 +59,18 @@ def test_a_lease_that_an_earlier_release_left_is_taken_over(store: Store) -> Non
     held.release()
 
 
-def test_a_holder_that_died_on_this_machine_is_replaced_at_once(store: Store, tmp_path: Path) -> None:
+@pytest.mark.timeout(60)
+def test_a_holder_that_died_on_this_machine_is_replaced_at_once(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     script = (
         "import os, sys; from job.run import lease; from job.store import open_store\n"
         f"lease.acquire(open_store({str(tmp_path / 'store')!r}), {KEY!r}, job='a', attempt='dead', on_lost=print)\n"
         "os._exit(0)"
     )
-    subprocess.run([sys.executable, "-c", script], check=True, env=os.environ | {"FINETUNE_LEASE_TTL_S": "60"})
-    os.environ["FINETUNE_LEASE_TTL_S"] = "60"
-    started = time.monotonic()
+    monkeypatch.setenv("FINETUNE_LEASE_TTL_S", "600")
+    subprocess.run([sys.executable, "-c", script], check=True)
     held = take(store)
-    assert time.monotonic() - started < 5
     assert held.holder.holders == 2
     held.release()
 
@@ -90,7 +91,7 @@ def test_the_one_that_lost_its_lease_is_told(store: Store) -> None:
     found = store.get(KEY)
     assert found
     store.put(KEY, found[0].replace(b'"holders":1', b'"holders":2'), if_match=found[1])
-    assert lost.wait(5)
+    assert lost.wait(60)
 
 
 def test_of_many_contenders_one_wins(store: Store) -> None:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -14,16 +15,28 @@ from job.errors import StorageFailed
 from job.report.plots import stage_bands
 from job.run import usage
 from job.run.usage import Usage, UsageLog, anonymous_memory, read_usage
-from job.store import open_store
+from job.store import Store, open_store
+
+
+def measure(store: Store, attempt: int, stage: str, points: int) -> None:
+    """An attempt that is measured so often."""
+    measured = threading.Semaphore(0)
+
+    def name() -> str:
+        measured.release()
+        return stage
+
+    log = UsageLog(store, "run", attempt, name)
+    for _ in range(points):
+        assert measured.acquire(timeout=60)
+    log.close()
 
 
 def test_a_run_of_two_attempts_has_both_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(usage, "FIRST_PAUSE_S", 0.01)
     store = open_store(str(tmp_path))
     for attempt, stage in ((1, "train"), (2, "export")):
-        log = UsageLog(store, "run", attempt, lambda stage=stage: stage)  # type: ignore[misc]
-        time.sleep(0.2)
-        log.close()
+        measure(store, attempt, stage, 5)
     first, second = read_usage(store, "run")
     assert set(first.stages) == {"train"} and set(second.stages) == {"export"}
     assert first.began < second.began
@@ -51,12 +64,11 @@ def test_a_long_run_is_kept_in_few_points(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(usage, "POINTS", 20)
     monkeypatch.setattr(usage, "anonymous_memory", lambda: 1)
     store = open_store(str(tmp_path))
-    log = UsageLog(store, "run", 1, lambda: "train")
-    time.sleep(0.6)
-    log.close()
+    began = time.monotonic()
+    measure(store, 1, "train", 50)
     (found,) = read_usage(store, "run")
     assert 5 < len(found.seconds) <= 20
-    assert found.seconds[-1] > 0.3
+    assert found.seconds[-1] == pytest.approx(time.monotonic() - began, abs=1)
 
 
 def test_an_attempt_counts_to_its_end_however_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
